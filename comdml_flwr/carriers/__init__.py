@@ -1,0 +1,1 @@
+"""Carriers run phases and move envelopes between agents."""

@@ -1,0 +1,40 @@
+"""The exception tree.
+
+* ComdmlError: everything this package raises on purpose
+    * InputError: what the user gave is wrong (also a ValueError); our commands end with exit status 2
+    * RunError: a run could not go on
+"""
+
+
+class ComdmlError(Exception):
+    """Something that this package raises on purpose; the message is one line, meant for a person."""
+
+
+class InputError(ComdmlError, ValueError):
+    """A value that the user gave breaks a rule.
+
+    Parameters
+    ----------
+    what : str
+        The name of the thing, as the user knows it: a key, a file, an option.
+    value : object
+        What was given.
+    rule : str
+        What holds for it.
+
+    Examples
+    --------
+    >>> print(InputError("batch-size", 0, "must be at least 1"))
+    batch-size = 0: must be at least 1
+    """
+
+    def __init__(self, what: str, value: object, rule: str) -> None:
+        super().__init__(f"{what} = {value!r}: {rule}".replace("\n", " "))
+        self.what, self.value, self.rule = what, value, rule
+
+    def __reduce__(self) -> tuple[type["InputError"], tuple[str, object, str]]:
+        return type(self), (self.what, self.value, self.rule)
+
+
+class RunError(ComdmlError):
+    """A run could not go on: an agent failed or the machines disagree."""

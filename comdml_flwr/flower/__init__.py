@@ -1,0 +1,1 @@
+"""Everything that imports flwr: the grid carrier, the peer strategy and the peer ClientApp."""

@@ -1,0 +1,1 @@
+"""Models, their split, local training and data; nothing here knows of peers."""

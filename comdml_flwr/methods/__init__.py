@@ -1,0 +1,1 @@
+"""One file per training method: a round as a tuple of phases."""

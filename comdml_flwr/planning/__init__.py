@@ -1,0 +1,1 @@
+"""Who helps whom at which cut, and how long that takes: pure functions of the agents' profiles."""

@@ -1,0 +1,150 @@
+"""What the planner takes and gives: links, profiles, cuts, pairs, plans.
+
+Terms (style.md 11-16): an *agent* learns; a *cut* is the index m of the cut layer in the authors' order
+(0 = no offload, 1 offloads least, M keeps only the stem); a *pair* is a slow agent and the fast agent that
+trains its upper layers; a *plan* is the pairs, who trains alone, and the makespan that this predicts.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import isfinite
+
+from comdml_flwr.errors import InputError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """A connection between two agents, equal in both directions.
+
+    Parameters
+    ----------
+    bytes_per_s : float
+        Bandwidth; 0 means that the two are not connected.
+    latency_s : float
+        Time from sending to receiving an empty message.
+    """
+
+    bytes_per_s: float
+    latency_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check("link.bytes_per_s", self.bytes_per_s, self.bytes_per_s >= 0, "must be a finite number >= 0")
+        _check("link.latency_s", self.latency_s, self.latency_s >= 0, "must be a finite number >= 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """What an agent tells of itself before a round.
+
+    Parameters
+    ----------
+    agent : int
+        Its id, >= 0.
+    batches_per_s : float
+        Training speed on the whole model (p_i in the paper), > 0.
+    num_batches : float
+        Batches that it trains in the round (N_i), > 0; fractional when the last batch of an epoch is small.
+    links : Mapping[int, Link]
+        Its links by the other agent's id; an absent id means not connected.
+    """
+
+    agent: int
+    batches_per_s: float
+    num_batches: float
+    links: Mapping[int, Link] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check("profile.agent", self.agent, self.agent >= 0, "must be >= 0")
+        for name in ("batches_per_s", "num_batches"):
+            value = getattr(self, name)
+            _check(f"profile.{name}", value, value > 0, "must be a finite number > 0")
+
+    @property
+    def solo_s(self) -> float:
+        """Time to train the whole model alone: T_i = N_i / p_i."""
+        return self.num_batches / self.batches_per_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """One way to split the model, measured per batch.
+
+    Parameters
+    ----------
+    slow_share : float
+        Share of the whole model's time per batch that stays on the slow side, auxiliary head included (a_m).
+    fast_share : float
+        Share that the fast side takes (b_m). The two need not add up to 1.
+    bytes_per_batch : float
+        Activations and labels of one full batch (d_m).
+    """
+
+    slow_share: float
+    fast_share: float
+    bytes_per_batch: float
+
+    def __post_init__(self) -> None:
+        for name in ("slow_share", "fast_share", "bytes_per_batch"):
+            value = getattr(self, name)
+            _check(f"cut.{name}", value, value >= 0, "must be a finite number >= 0")
+
+
+CutTable = tuple[Cut, ...]
+"""The cuts 1..M of a model in the authors' order: entry m - 1 is cut m."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """A slow agent, the fast agent that trains its upper layers, and the cut between the two halves.
+
+    Parameters
+    ----------
+    slow, fast : int
+        Agent ids.
+    cut : int
+        1..M; 1 offloads least.
+    finish_s : float
+        When the later of the two has finished its training (predicted).
+    traffic_bytes : float
+        Activations and labels that go from slow to fast in the round.
+    """
+
+    slow: int
+    fast: int
+    cut: int
+    finish_s: float
+    traffic_bytes: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Who helps whom in a round, and the end of training that this predicts.
+
+    Parameters
+    ----------
+    solver, time_model : str
+        How it was found.
+    pairs : tuple[Pair, ...]
+        In ascending id of the slow agent.
+    solo : tuple[int, ...]
+        Ids of the agents that train alone, ascending.
+    makespan_s : float
+        Predicted end of training of the last agent.
+    solo_makespan_s : float
+        The same if nobody helped anybody.
+    lower_bound_s : float
+        No plan with one helper per slow agent ends earlier.
+    """
+
+    solver: str
+    time_model: str
+    pairs: tuple[Pair, ...]
+    solo: tuple[int, ...]
+    makespan_s: float
+    solo_makespan_s: float
+    lower_bound_s: float
+
+
+def _check(what: str, value: float, holds: bool, rule: str) -> None:
+    if not (isfinite(value) and holds):
+        raise InputError(what, value, rule)
