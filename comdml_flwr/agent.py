@@ -1,0 +1,284 @@
+"""An agent and what outlives a phase.
+
+`Setup` is what all agents of a run share and never changes; `Agent` is one of them. Whatever a phase wants to
+find again in a later phase it puts into `tensors` or `notes`: nothing else remembers, because on the grid the
+next phase may run in another process.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from comdml_flwr.config import RunConfig
+from comdml_flwr.learning.data import Dataset, augment, batches
+from comdml_flwr.learning.training import OptimizerSettings, Workbench
+from comdml_flwr.messages import Array, Envelope, Inbox, Json, Outbox, Program, Report, Step
+from comdml_flwr.planning.clock import Clock
+from comdml_flwr.planning.types import CutTable, Link, Profile
+from comdml_flwr.seeds import derive_seed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What all agents of a run share.
+
+    Parameters
+    ----------
+    config : RunConfig
+        The run's configuration.
+    ids : tuple[int, ...]
+        All agents, ascending, absent ones included.
+    profiles : Mapping[int, Profile]
+        Speed, links and work of every agent; an agent uses its own and learns the others' by mail.
+    relay : Link
+        Stands in where two agents have no direct link (on the virtual clock, outside the offload).
+    dataset : Dataset
+        Training and test samples of all; an agent trains on its part only.
+    parts : Mapping[int, ndarray]
+        Indices (int64) of every agent's training samples.
+    cuts : CutTable
+        What each cut costs.
+    workbench : Workbench
+        Modules to train with, one set a thread.
+    initial_weights_P : Tensor
+        float32 weights that all begin with.
+    initial_aux_heads : Mapping[int, Tensor]
+        float32 weights of the auxiliary heads that all begin with, by cut.
+    """
+
+    config: RunConfig
+    ids: tuple[int, ...]
+    profiles: Mapping[int, Profile]
+    relay: Link
+    dataset: Dataset
+    parts: Mapping[int, NDArray[np.int64]]
+    cuts: CutTable
+    workbench: Workbench
+    initial_weights_P: Tensor
+    initial_aux_heads: Mapping[int, Tensor]
+
+    @property
+    def optimizer(self) -> OptimizerSettings:
+        """The optimizer that every agent begins a round with."""
+        return OptimizerSettings(
+            name=self.config.optimizer,
+            learning_rate=self.config.learning_rate,
+            momentum=self.config.momentum,
+            weight_decay=self.config.weight_decay,
+        )
+
+    def present(self, round_: int) -> tuple[int, ...]:
+        """Return who takes part in a round: a seeded sample that everybody can draw for himself."""
+        return draw_participants(self.ids, self.config.participation, self.config.seed, round_)
+
+    def newcomers(self, round_: int) -> tuple[int, ...]:
+        """Return who is absent in a round and takes part in the next, and so lacks the model."""
+        if round_ == self.config.num_rounds:
+            return ()
+        now = self.present(round_)
+        return tuple(agent for agent in self.present(round_ + 1) if agent not in now)
+
+
+def draw_participants(ids: tuple[int, ...], participation: float, seed: int, round_: int) -> tuple[int, ...]:
+    """Return the ids, ascending, of the agents that take part in a round: at least one, at most all."""
+    count = max(1, round(participation * len(ids)))
+    generator = np.random.default_rng(derive_seed(seed, round_, -1, "participants"))
+    return tuple(sorted(int(agent) for agent in generator.choice(ids, size=count, replace=False)))
+
+
+@dataclass(slots=True)
+class Agent:
+    """One agent: its weights, what it remembers between phases, and its virtual clock.
+
+    Parameters
+    ----------
+    id : int
+        Its id in the fleet.
+    setup : Setup
+        What all agents share.
+    """
+
+    id: int
+    setup: Setup
+    round: int = 0
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    notes: dict[str, Json] = field(default_factory=dict)
+    bytes_sent: int = 0
+    report: Report = field(default_factory=dict)
+    clock: Clock = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.tensors.setdefault("weights", self.setup.initial_weights_P)
+        self.clock = self.new_clock()
+
+    def new_clock(self) -> Clock:
+        """Return a clock of this agent at 0."""
+        own = self.profile
+        return Clock(agent=self.id, batches_per_s=own.batches_per_s, links=own.links, relay=self.setup.relay)
+
+    @property
+    def profile(self) -> Profile:
+        """What it tells of itself."""
+        return self.setup.profiles[self.id]
+
+    @property
+    def weights_P(self) -> Tensor:
+        """All float weights of its model, in the model's order; replaced, never written into."""
+        return self.tensors["weights"]
+
+    @property
+    def num_samples(self) -> int:
+        """How many training samples it has."""
+        return len(self.setup.parts[self.id])
+
+    def aux_head_weights(self, cut: int) -> Tensor:
+        """Return the float weights of its auxiliary head for a cut."""
+        return self.tensors.get(f"aux-head/{cut}", self.setup.initial_aux_heads[cut])
+
+    def number(self, note: str) -> int:
+        """Return a note that is a whole number."""
+        return _int(self.notes[note])
+
+    def note_ids(self, note: str) -> tuple[int, ...]:
+        """Return a note that is a list of agent ids; empty if there is no such note."""
+        ids = self.notes.get(note, ())
+        return tuple(_int(agent) for agent in ids) if isinstance(ids, list | tuple) else ()
+
+    def keep(self, name: str, array: Array) -> None:
+        """Keep a tensor under a name; a copy, because mail is read-only and its buffer goes away."""
+        self.tensors[name] = torch.from_numpy(np.array(array))
+
+    def remember(self, part: str, state: Mapping[str, Tensor]) -> None:
+        """Keep the state of a training under `part/...`, in place of what was there."""
+        self.forget(part)
+        self.tensors |= {f"{part}/{name}": tensor for name, tensor in state.items()}
+
+    def recall(self, part: str) -> dict[str, Tensor]:
+        """Return what `remember` kept; empty if nothing."""
+        return {
+            name.removeprefix(f"{part}/"): tensor
+            for name, tensor in self.tensors.items()
+            if name.startswith(f"{part}/")
+        }
+
+    def forget(self, part: str) -> None:
+        """Drop what `remember` kept."""
+        for name in [name for name in self.tensors if name.startswith(f"{part}/")]:
+            del self.tensors[name]
+
+    def begin_round(self, round_: int) -> None:
+        """Forget the last round's notes and trainings and set the clock to 0."""
+        self.round, self.bytes_sent = round_, 0
+        self.forget("own")
+        self.forget("partner")
+        self.notes.clear()
+        self.clock = self.new_clock()
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """Return a generator for one purpose of this agent in this round."""
+        seed = derive_seed(self.setup.config.seed, self.round, self.id, purpose)
+        return torch.Generator().manual_seed(seed)
+
+    def batches(self) -> list[Tensor]:
+        """Return the indices of this round's batches, all local epochs, in training order."""
+        config = self.setup.config
+        part = torch.from_numpy(self.setup.parts[self.id])
+        order = batches(len(part), config.batch_size, config.local_epochs, self.generator("shuffle"))
+        return [part[places] for places in order]
+
+    def samples(self, indices_N: Tensor, number: int) -> tuple[Tensor, Tensor]:
+        """Return the samples (augmented where the data set asks for it) and labels of batch `number`."""
+        data = self.setup.dataset
+        x_NCHW = data.x_train_NCHW[indices_N]
+        if data.augment:
+            x_NCHW = augment(x_NCHW, self.generator(f"augment {number}"))
+        return x_NCHW, data.y_train_N[indices_N]
+
+    def send(
+        self,
+        receiver: int,
+        kind: str,
+        about: Mapping[str, Json] | None = None,
+        arrays: Mapping[str, Array] | None = None,
+    ) -> Envelope:
+        """Return an envelope with its arrival on the virtual clock, and count its bytes."""
+        envelope = Envelope(
+            sender=self.id,
+            receiver=receiver,
+            round=self.round,
+            kind=kind,
+            about=about or {},
+            arrays=arrays or {},
+        )
+        num_bytes = envelope.num_bytes
+        if receiver != self.id:
+            self.bytes_sent += num_bytes
+        return replace(envelope, arrives_s=self.clock.send(receiver, num_bytes))
+
+    def receive(self, inbox: Inbox, kind: str) -> Inbox:
+        """Return the mail of one kind, and set the clock to when the last of it is here."""
+        mail = tuple(envelope for envelope in inbox if envelope.kind == kind)
+        for envelope in mail:
+            self.clock.wait(envelope.arrives_s)
+        return mail
+
+    def weights_sha256(self) -> str:
+        """Return the digest of its float weights."""
+        return hashlib.sha256(self.weights_P.numpy().tobytes()).hexdigest()
+
+    def state_dict(self) -> tuple[dict[str, Array], dict[str, Json]]:
+        """Return all that must outlive a phase: arrays and facts."""
+        facts: dict[str, Json] = {
+            "round": self.round,
+            "notes": dict(self.notes),
+            "bytes_sent": self.bytes_sent,
+            "now_s": self.clock.now_s,
+            "uplink_free_s": self.clock.uplink_free_s,
+        }
+        return {name: tensor.numpy() for name, tensor in self.tensors.items()}, facts
+
+    def load_state_dict(self, arrays: Mapping[str, Array], facts: Mapping[str, Json]) -> None:
+        """Take up what `state_dict` gave. Raises TypeError or KeyError where it is of another kind."""
+        self.tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+        self.round, self.bytes_sent = _int(facts["round"]), _int(facts["bytes_sent"])
+        notes = facts["notes"]
+        if not isinstance(notes, Mapping):
+            raise TypeError("notes are no table")
+        self.notes = dict(notes)
+        self.clock = self.new_clock()
+        self.clock.now_s = _float(facts["now_s"])
+        self.clock.uplink_free_s = _float(facts["uplink_free_s"])
+
+
+def run_steps(
+    agent: Agent, program: Program[Agent], steps: tuple[Step, ...], inbox: Inbox
+) -> tuple[Outbox, Report]:
+    """Run an agent's steps of one exchange; every carrier calls this and nothing else.
+
+    Sets the number of threads first: two threads in a convolution give other bits than one.
+    """
+    torch.set_num_threads(agent.setup.config.threads_per_agent)
+    agent.report = {}
+    outbox: list[Envelope] = []
+    for step in steps:
+        if step.phase == 0:
+            agent.begin_round(step.round)
+        outbox += program[step.phase](agent, inbox)
+    return tuple(outbox), agent.report
+
+
+def _int(value: Json) -> int:
+    if not isinstance(value, int):
+        raise TypeError(f"{value!r} is no whole number")
+    return value
+
+
+def _float(value: Json) -> float:
+    if not isinstance(value, int | float):
+        raise TypeError(f"{value!r} is no number")
+    return float(value)

@@ -1,0 +1,61 @@
+"""The local carrier: all agents in this process, mail handed over as it is.
+
+With `num_workers` > 1 agents run side by side in threads, each on its own modules; the result is the same to
+the bit. `reverse_replies` turns the order round in which replies come in, which must not matter either.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from comdml_flwr.agent import Agent, run_steps
+from comdml_flwr.messages import Envelope, Mailboxes, Outbox, Program, Report, Step
+
+
+class LocalCarrier:
+    """Runs all agents in this process.
+
+    Parameters
+    ----------
+    agents : Sequence[Agent]
+        All agents of the run.
+    program : Program
+        One round.
+    num_workers : int
+        How many agents run side by side.
+    reverse_replies : bool
+        Take the agents' replies in reversed order.
+    on_reply : Callable[[], None], optional
+        Called when an agent has finished its part of an exchange.
+    """
+
+    def __init__(
+        self,
+        agents: Sequence[Agent],
+        program: Program[Agent],
+        *,
+        num_workers: int = 1,
+        reverse_replies: bool = False,
+        on_reply: Callable[[], None] | None = None,
+    ) -> None:
+        self._agents = {agent.id: agent for agent in agents}
+        self._program = program
+        self._mail: Mailboxes[Envelope] = Mailboxes()
+        self._reverse = reverse_replies
+        self._on_reply = on_reply or (lambda: None)
+        self._pool = ThreadPoolExecutor(num_workers, thread_name_prefix="agent")
+
+    def exchange(self, steps: Mapping[int, tuple[Step, ...]]) -> dict[int, Report]:
+        """Run each agent's steps; see `Carrier.exchange`."""
+        order = sorted(steps, reverse=self._reverse)
+        replies = list(self._pool.map(lambda agent: self._run(agent, steps[agent]), order))
+        self._mail.put(envelope for outbox, _ in replies for envelope in outbox)
+        return {agent: report for agent, (_, report) in zip(order, replies, strict=True)}
+
+    def _run(self, agent: int, steps: tuple[Step, ...]) -> tuple[Outbox, Report]:
+        reply = run_steps(self._agents[agent], self._program, steps, self._mail.take(agent))
+        self._on_reply()
+        return reply
+
+    def close(self) -> None:
+        """End the workers."""
+        self._pool.shutdown(cancel_futures=True)

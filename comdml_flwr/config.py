@@ -1,0 +1,124 @@
+"""The run configuration: `[tool.flwr.app.config]` in pyproject.toml, `--run-config`, `comdml run --set`.
+
+Every key is documented once, in its `Field` below; the README's table is made of these descriptions.
+"""
+
+import difflib
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from comdml_flwr.errors import InputError
+
+
+def _kebab(name: str) -> str:
+    return name.replace("_", "-")
+
+
+class RunConfig(BaseModel):
+    """What one run does. Keys are kebab-case outside and snake_case in code."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=_kebab, populate_by_name=True, allow_inf_nan=False
+    )
+
+    method: str = Field("comdml", description="training method: `comdml` or `allreduce`")
+    model: str = Field("resnet-56", description="`resnet-56`, `resnet-110`, or a model of your own app")
+    dataset: str = Field(
+        "digits", description="`digits`, `cifar-10`, `cifar-100`, or a data set of your own app"
+    )
+    data_dir: str = Field("data", description="folder with the CIFAR files in their published layout")
+    download: bool = Field(False, description="let torchvision download what `data-dir` lacks")
+    partition: Literal["iid", "dirichlet"] = Field(
+        "iid", description="how samples are spread: `iid`, or label-skewed by `dirichlet`"
+    )
+    alpha: float = Field(
+        0.5, gt=0, description="concentration of the Dirichlet partition; smaller is more skewed"
+    )
+    num_rounds: int = Field(10, ge=1, description="rounds of training and averaging")
+    local_epochs: int = Field(1, ge=1, description="passes over an agent's own samples in a round")
+    batch_size: int = Field(32, ge=1, description="samples per batch")
+    optimizer: Literal["sgd", "adam"] = Field(
+        "sgd", description="`sgd` or `adam`, begun afresh in every round"
+    )
+    learning_rate: float = Field(0.05, gt=0, description="step size")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of `sgd`; `adam` keeps its own 0.9 and 0.999")
+    weight_decay: float = Field(0.0, ge=0, description="L2 penalty")
+    participation: float = Field(
+        1.0, gt=0, le=1, description="share of the agents that takes part in a round, drawn from the seed"
+    )
+    fleet: str = Field(
+        "experiments/fleets/ten.toml",
+        description="fleet file with speeds and links: an absolute path, or one inside the app's folder",
+    )
+    solver: Literal["exact", "greedy"] = Field(
+        "exact", description="how pairs are found: `exact`, or `greedy` as published"
+    )
+    time_model: Literal["pipeline", "overlap"] = Field(
+        "pipeline", description="`overlap` is the published formula; `pipeline` adds fill, drain and latency"
+    )
+    num_chunks: int = Field(
+        1, ge=1, description="messages in which a slow agent's activations travel under `flwr run`"
+    )
+    threads_per_agent: int = Field(
+        1, ge=1, description="threads of a convolution; another number, other bits"
+    )
+    carrier: Literal["grid", "local"] = Field(
+        "grid", description="who moves the mail: `grid` under `flwr run`, `local` under `comdml run`"
+    )
+    seed: int = Field(1, ge=0, lt=2**63, description="same seed, same result, to the bit")
+    results_dir: str = Field(
+        "results", description="where the run's folder is made; its full path is printed at the end"
+    )
+
+    def with_defaults_named(self) -> dict[str, bool | int | float | str]:
+        """Return every key, kebab-case, with its value."""
+        return self.model_dump(by_alias=True)
+
+
+def parse_config(values: Mapping[str, object]) -> RunConfig:
+    """Check a run configuration.
+
+    Parameters
+    ----------
+    values : Mapping[str, object]
+        Kebab-case keys, as Flower's `context.run_config` has them.
+
+    Returns
+    -------
+    RunConfig
+        The checked configuration.
+
+    Raises
+    ------
+    InputError
+        An unknown key or an impossible value: one line with the key, the value and the rule.
+
+    Examples
+    --------
+    >>> parse_config({"num-rounds": 3}).num_rounds
+    3
+    """
+    known = [_kebab(name) for name in RunConfig.model_fields]
+    for key, value in values.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; the keys are {', '.join(known)}"
+            raise InputError(key, value, f"is no key of the run configuration{hint}")
+        if isinstance(value, bool) != (RunConfig.model_fields[key.replace("-", "_")].annotation is bool):
+            raise InputError(
+                key,
+                value,
+                "must be true or false" if not isinstance(value, bool) else "must not be true or false",
+            )
+    try:
+        return RunConfig.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = str(first["loc"][0]) if first["loc"] else "run configuration"
+        raise InputError(key, first["input"], _rule(first["msg"])) from None
+
+
+def _rule(message: str) -> str:
+    return message.replace("Input should be", "must be").replace("Input should", "must")

@@ -1,0 +1,135 @@
+"""The grid carrier: Flower messages; the ServerApp is a post office.
+
+It sorts sealed letters by receiver and hands them on with the next message. It holds no weight and no plan,
+and it opens no letter.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.serverapp import Grid
+
+from comdml_flwr.errors import RunError
+from comdml_flwr.flower.mail import SealedLetter
+from comdml_flwr.flower.records import NO_STATE, blobs, facts_of, integers, task, text, unpack_report
+from comdml_flwr.messages import Mailboxes, Report, Step
+
+POLL_S = 0.02  # Flower's simulation hands mail over every 0.1 s
+
+
+def exchange_messages(
+    grid: Grid,
+    message_type: str,
+    contents: Mapping[int, RecordDict],
+    *,
+    group: str,
+    on_reply: Callable[[], None],
+    on_wait: Callable[[], None],
+) -> dict[int, Message]:
+    """Send a message to each node and return the replies by node id, errors included.
+
+    Flower's own `send_and_receive` looks for replies every 3 s, and cannot say who replied with an error:
+    an error's sender may be the SuperLink, so replies are told apart by the message that they answer.
+    """
+    nodes = list(contents)
+    messages = [
+        Message(content=contents[node], dst_node_id=node, message_type=message_type, group_id=group)
+        for node in nodes
+    ]
+    ids = list(grid.push_messages(messages))
+    if len(ids) != len(nodes) or not all(ids):
+        raise RunError(f"{group}: Flower took {len([i for i in ids if i])} of {len(nodes)} messages")
+    waiting = dict(zip(ids, nodes, strict=True))
+    replies: dict[int, Message] = {}
+    while waiting:
+        for reply in grid.pull_messages(list(waiting)):
+            replies[waiting.pop(reply.metadata.reply_to_message_id)] = reply
+            on_reply()
+        if waiting:
+            on_wait()
+            time.sleep(POLL_S)
+    return replies
+
+
+class GridCarrier:
+    """Runs phases at Flower nodes.
+
+    Parameters
+    ----------
+    grid : Grid
+        Flower's grid.
+    nodes : Mapping[int, int]
+        Flower node id by agent id.
+    phase_names : Sequence[str]
+        Names of the program's phases, for errors and logs.
+    common : ConfigRecord
+        Facts that go with every message.
+    on_reply, on_wait : Callable[[], None]
+        Called for every reply, and now and then while there is none.
+    reverse_replies : bool
+        Take replies in reversed order, which must not matter.
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        nodes: Mapping[int, int],
+        phase_names: Sequence[str],
+        common: ConfigRecord,
+        *,
+        on_reply: Callable[[], None] = lambda: None,
+        on_wait: Callable[[], None] = lambda: None,
+        reverse_replies: bool = False,
+    ) -> None:
+        self._grid, self._nodes, self._phase_names = grid, nodes, phase_names
+        self._common, self._reverse = common, reverse_replies
+        self._on_reply, self._on_wait = on_reply, on_wait
+        self._mail: Mailboxes[SealedLetter] = Mailboxes()
+        self._last_seen: dict[int, int] = {}
+        self._exchange = 0
+
+    def exchange(self, steps: Mapping[int, tuple[Step, ...]]) -> dict[int, Report]:
+        """Run each agent's steps; see `Carrier.exchange`."""
+        self._exchange += 1
+        contents = {self._nodes[agent]: self._content(agent, todo) for agent, todo in steps.items()}
+        replies = exchange_messages(
+            self._grid,
+            "train.steps",
+            contents,
+            group=self._name(next(iter(steps.values()))),
+            on_reply=self._on_reply,
+            on_wait=self._on_wait,
+        )
+        self._last_seen |= dict.fromkeys(steps, self._exchange)
+        reports: dict[int, Report] = {}
+        letters: list[SealedLetter] = []
+        for agent in sorted(steps, reverse=self._reverse):
+            try:
+                facts = facts_of(replies[self._nodes[agent]])
+            except RunError as error:
+                raise RunError(f"agent {agent} failed in {self._name(steps[agent])}: {error}") from None
+            reports[agent] = unpack_report(text(facts, "report"))
+            letters += [
+                SealedLetter(sender=agent, receiver=receiver, sealed=sealed)
+                for receiver, sealed in zip(
+                    integers(facts, "receivers"), blobs(facts, "letters"), strict=True
+                )
+            ]
+        self._mail.put(letters)
+        return reports
+
+    def _content(self, agent: int, steps: tuple[Step, ...]) -> RecordDict:
+        facts = task(
+            steps=[(step.round, step.phase) for step in steps],
+            exchange=self._exchange,
+            previous=self._last_seen.get(agent, NO_STATE),
+            letters=[letter.sealed for letter in self._mail.take(agent)],
+        )
+        return RecordDict({"facts": ConfigRecord({**self._common, **facts})})
+
+    def _name(self, steps: tuple[Step, ...]) -> str:
+        return f"round {steps[-1].round}, {self._phase_names[steps[-1].phase]}"
+
+    def close(self) -> None:
+        """Nothing is held between exchanges."""

@@ -1,0 +1,124 @@
+"""Sealed letters: envelopes as the ServerApp sees them, and the folder where big ones lie.
+
+In simulation all nodes see one folder, so an envelope of more than `FILE_FROM_BYTES` travels as a file there,
+and the letter holds its name only. Where the folder is not shared (SuperNodes on several machines) the letter
+holds the envelope itself. Agents' states lie in the same folder, or in a folder of the node's own.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from comdml_flwr.agent import Agent
+from comdml_flwr.errors import RunError
+from comdml_flwr.messages import Envelope, Outbox
+from comdml_flwr.wire import decode, decode_envelope, encode, encode_envelope, read_file, write_file
+
+FILE_FROM_BYTES = 16_384  # below, a file costs more than the bytes
+TOKEN = "run-token"
+FLEET = "fleet.toml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealedLetter:
+    """Mail whose content its carrier does not read.
+
+    Parameters
+    ----------
+    sender, receiver : int
+        Agent ids.
+    sealed : bytes
+        The envelope, or the name of the file that holds it; for the receiver's eyes only.
+    """
+
+    sender: int
+    receiver: int
+    sealed: bytes
+
+
+def new_shared_folder(token: str, fleet_text: str) -> Path:
+    """Make a run's folder, with a token by which a node knows that it sees the same one."""
+    folder = Path(tempfile.mkdtemp(prefix="comdml-flwr-"))
+    write_file(folder / FLEET, fleet_text.encode())
+    write_file(folder / TOKEN, token.encode())
+    return folder
+
+
+def is_shared(folder: Path, token: str) -> bool:
+    """Tell whether this machine sees the run's folder."""
+    try:
+        return (folder / TOKEN).read_text() == token
+    except OSError:
+        return False
+
+
+def own_folder(run_id: int) -> Path:
+    """Return the folder of a run on a node that does not see the shared one."""
+    return Path(tempfile.gettempdir()) / f"comdml-flwr-{os.getuid()}-node" / str(run_id)
+
+
+def seal(outbox: Outbox, folder: Path, *, shared: bool, exchange: int) -> list[bytes]:
+    """Turn envelopes into what letters hold, in order."""
+    return [_seal(envelope, folder, shared, f"{exchange}-{place}") for place, envelope in enumerate(outbox)]
+
+
+def _seal(envelope: Envelope, folder: Path, shared: bool, name: str) -> bytes:
+    blob = encode_envelope(envelope)
+    if not shared or len(blob) < FILE_FROM_BYTES:
+        return b"=" + blob
+    path = folder / "mail" / str(envelope.receiver) / f"{envelope.sender}-{name}.safetensors"
+    write_file(path, blob)
+    return b"@" + str(path.relative_to(folder)).encode()
+
+
+def unseal(sealed: Iterable[bytes], folder: Path) -> tuple[Envelope, ...]:
+    """Open letters; a file is gone once it is read."""
+    return tuple(_unseal(letter, folder) for letter in sealed)
+
+
+def _unseal(letter: bytes, folder: Path) -> Envelope:
+    mark, content = letter[:1], memoryview(letter)[1:]
+    if mark == b"=":
+        return decode_envelope(bytearray(content))
+    path = (folder / bytes(content).decode(errors="replace")).resolve()
+    if mark != b"@" or not path.is_relative_to(folder.resolve() / "mail"):
+        raise RunError(f"a letter begins with {mark!r}, or names a file outside the run's folder")
+    try:
+        blob = read_file(path)
+    except OSError:
+        raise RunError(
+            f"{path}: the letter's file is not there; is the folder shared by all nodes?"
+        ) from None
+    path.unlink(missing_ok=True)
+    return decode_envelope(blob)
+
+
+def save_state(agent: Agent, folder: Path, exchange: int) -> None:
+    """Write an agent's state after an exchange, and drop those from before the last one."""
+    states = sorted(_state_path(folder, agent.id, 0).parent.glob("*.safetensors"), key=lambda p: int(p.stem))
+    write_file(_state_path(folder, agent.id, exchange), encode(*agent.state_dict()))
+    for path in states[:-1]:
+        path.unlink(missing_ok=True)
+
+
+def load_state(agent: Agent, folder: Path, exchange: int) -> None:
+    """Read the state that an agent had after an exchange.
+
+    Raises
+    ------
+    RunError
+        It is not in this folder.
+    """
+    path = _state_path(folder, agent.id, exchange)
+    try:
+        blob = read_file(path)
+    except OSError:
+        hint = "a Ray cluster of several hosts needs TMPDIR on shared storage"
+        raise RunError(f"agent {agent.id}: {path} is not there; {hint}") from None
+    agent.load_state_dict(*decode(blob))
+
+
+def _state_path(folder: Path, agent: int, exchange: int) -> Path:
+    return folder / "state" / str(agent) / f"{exchange}.safetensors"

@@ -1,0 +1,137 @@
+"""The peer ClientApp: runs an agent's phases on the mail that comes with a message, and always replies.
+
+Three messages exist: `query.count` (how many nodes has the federation), `query.hello` (who are you, do you
+see the run's folder, is everything there that the run needs) and `train.steps` (run these steps on this mail).
+Whatever goes wrong comes back as a reply with one line, never as an exception: Flower would wrap that in a
+stack trace, or hang.
+"""
+
+import shutil
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+from flwr.app import ConfigRecord, Context, Message
+from flwr.clientapp import ClientApp
+
+from comdml_flwr.agent import Agent, Setup, run_steps
+from comdml_flwr.assemble import METHODS, Catalogue, DatasetLoader, ModelBuilder, assemble
+from comdml_flwr.config import parse_config
+from comdml_flwr.errors import ComdmlError, InputError
+from comdml_flwr.flower.code_version import code_digest, code_folder
+from comdml_flwr.flower.mail import FLEET, is_shared, load_state, own_folder, save_state, seal, unseal
+from comdml_flwr.flower.records import (
+    NO_STATE,
+    blobs,
+    facts_of,
+    failure,
+    integer,
+    integers,
+    pack_report,
+    reply_with,
+    text,
+)
+from comdml_flwr.messages import Step
+from comdml_flwr.planning.fleet import load_fleet
+from comdml_flwr.wire import write_file
+
+Handler = Callable[[ConfigRecord, Context], ConfigRecord]
+
+
+def peer_client_app(
+    *,
+    models: Mapping[str, ModelBuilder] | None = None,
+    datasets: Mapping[str, DatasetLoader] | None = None,
+) -> ClientApp:
+    """Return a ClientApp that takes part in serverless training.
+
+    Parameters
+    ----------
+    models, datasets : Mapping, optional
+        Names that the configuration may use besides ours; see `Catalogue`.
+    """
+    catalogue = Catalogue(models=models or {}, datasets=datasets or {})
+    app = ClientApp()
+    for register, handler in (
+        (app.query("count"), _count),
+        (app.query("hello"), partial(_hello, catalogue)),
+        (app.train("steps"), partial(_steps, catalogue)),
+    ):
+        register(partial(_always_reply, handler))
+    return app
+
+
+def _always_reply(handler: Handler, message: Message, context: Context) -> Message:
+    try:
+        return reply_with(message, handler(facts_of(message), context))
+    except ComdmlError as error:
+        return reply_with(message, failure(str(error)))
+    except Exception as error:  # a handler that does not reply wedges its node: see the module docstring
+        return reply_with(message, failure(f"{type(error).__name__}: {error}".replace("\n", " ")))
+
+
+def _count(facts: ConfigRecord, context: Context) -> ConfigRecord:
+    """Say how many nodes the federation has."""
+    return ConfigRecord({"num-partitions": _node_number(context, "num-partitions")})
+
+
+def _hello(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> ConfigRecord:
+    """Say who this is; build what the run needs, so that what is missing shows before any training."""
+    if text(facts, "code") != code_digest():
+        return failure(
+            f"this node runs other code, from {code_folder()}: end the local SuperLink"
+            " that was started there (`pkill -f flower-superlink`) and try again"
+        )
+    folder, token = Path(text(facts, "folder")), text(facts, "token")
+    shared = is_shared(folder, token)
+    if not shared:
+        folder = own_folder(context.run_id)
+        shutil.rmtree(folder, ignore_errors=True)
+        write_file(folder / FLEET, text(facts, "fleet").encode())
+    setup = _setup_of(catalogue, context, folder)
+    agent = setup.ids[_node_number(context, "partition-id")]
+    return ConfigRecord({"agent": agent, "sees-folder": shared})
+
+
+def _steps(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> ConfigRecord:
+    """Run an agent's steps on its mail and return what it sends."""
+    folder, shared = Path(text(facts, "folder")), bool(facts["files"])
+    if not shared:
+        folder = own_folder(context.run_id)
+    setup = _setup_of(catalogue, context, folder)
+    agent = Agent(setup.ids[_node_number(context, "partition-id")], setup)
+    exchange, previous = integer(facts, "exchange"), integer(facts, "previous")
+    if previous != NO_STATE:
+        load_state(agent, folder, previous)
+    todo = tuple(map(Step, integers(facts, "rounds"), integers(facts, "phases")))
+    program = METHODS[setup.config.method](setup.config)
+    outbox, report = run_steps(agent, program, todo, unseal(blobs(facts, "letters"), folder))
+    save_state(agent, folder, exchange)
+    return ConfigRecord(
+        {
+            "receivers": [envelope.receiver for envelope in outbox],
+            "letters": seal(outbox, folder, shared=shared, exchange=exchange),
+            "report": pack_report(report),
+        }
+    )
+
+
+_SETUPS: dict[tuple[object, ...], Setup] = {}
+"""The set-up of the run that this process last worked for; it can be built again from the run's files."""
+
+
+def _setup_of(catalogue: Catalogue, context: Context, folder: Path) -> Setup:
+    num_agents = _node_number(context, "num-partitions")
+    key = (folder, num_agents, *sorted(context.run_config.items()))
+    if key not in _SETUPS:
+        config, fleet = parse_config(context.run_config), load_fleet(folder / FLEET)
+        _SETUPS.clear()
+        _SETUPS[key] = assemble(config, fleet, num_agents, catalogue)
+    return _SETUPS[key]
+
+
+def _node_number(context: Context, key: str) -> int:
+    value = context.node_config.get(key)
+    if not isinstance(value, int):
+        raise InputError(f"--node-config {key}", value, "must be a whole number on every SuperNode")
+    return value

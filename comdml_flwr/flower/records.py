@@ -1,0 +1,105 @@
+"""What goes into Flower's records and how it is read back: one place for both sides."""
+
+import json
+from collections.abc import Sequence
+
+from flwr.app import ConfigRecord, Message, RecordDict
+
+from comdml_flwr.errors import RunError
+from comdml_flwr.messages import Report
+
+NO_STATE = -1
+
+
+def reply_with(message: Message, facts: ConfigRecord) -> Message:
+    """Return the reply to a message."""
+    return Message(RecordDict({"facts": facts}), reply_to=message)
+
+
+def failure(line: str) -> ConfigRecord:
+    """Return the facts of a reply that says why there is none."""
+    return ConfigRecord({"failure": line})
+
+
+def facts_of(message: Message) -> ConfigRecord:
+    """Return the facts of a message or a reply.
+
+    Raises
+    ------
+    RunError
+        The node failed, or Flower failed for it: one line with the reason.
+    """
+    if message.has_error():
+        reason = str(message.error.reason or "no reason given").strip().splitlines() or ["no reason given"]
+        raise RunError(f"Flower error {message.error.code}: {reason[-1]}")
+    facts = message.content.config_records["facts"]
+    if "failure" in facts:
+        raise RunError(text(facts, "failure"))
+    return facts
+
+
+def text(facts: ConfigRecord, name: str) -> str:
+    """Return a fact that is a text."""
+    return str(facts[name])
+
+
+def integer(facts: ConfigRecord, name: str) -> int:
+    """Return a fact that is a whole number."""
+    value = facts[name]
+    if not isinstance(value, int):
+        raise RunError(f"{name} = {value!r} in a message is no whole number")
+    return value
+
+
+def integers(facts: ConfigRecord, name: str) -> list[int]:
+    """Return a fact that is a list of whole numbers."""
+    values = facts[name]
+    if not isinstance(values, list) or not all(isinstance(value, int) for value in values):
+        raise RunError(f"{name} in a message is no list of whole numbers")
+    return [int(value) for value in values]
+
+
+def blobs(facts: ConfigRecord, name: str) -> list[bytes]:
+    """Return a fact that is a list of bytes."""
+    values = facts[name]
+    if not isinstance(values, list) or not all(isinstance(value, bytes) for value in values):
+        raise RunError(f"{name} in a message is no list of bytes")
+    return [value for value in values if isinstance(value, bytes)]
+
+
+def pack_report(report: Report) -> str:
+    """Return a report as text."""
+    return json.dumps(report)
+
+
+def unpack_report(packed: str) -> Report:
+    """Return the report in a text."""
+    report = json.loads(packed)
+    if not isinstance(report, dict):
+        raise RunError("a report is no table")
+    return report
+
+
+def task(
+    *, steps: Sequence[tuple[int, int]], exchange: int, previous: int, letters: Sequence[bytes]
+) -> ConfigRecord:
+    """Return the facts of a `train.steps` message.
+
+    Parameters
+    ----------
+    steps : Sequence[tuple[int, int]]
+        (round, phase) of each step.
+    exchange, previous : int
+        Number of this exchange, and of the last one in which the agent ran; `NO_STATE` if it never did.
+    letters : Sequence[bytes]
+        Sealed mail, in order.
+    """
+    return ConfigRecord(
+        {
+            "rounds": [round_ for round_, _ in steps],
+            "phases": [phase for _, phase in steps],
+            "exchange": exchange,
+            "previous": previous,
+            "letters": list(letters),
+        }
+    )

@@ -1,0 +1,60 @@
+"""The one sum that all methods average with, and the shards that it is done in.
+
+Sums run in ascending agent id, in float32, as `acc = x0 * f0; acc += xk * fk` with f = samples / total as a
+Python float. This is what Flower's own FedAvg does when its replies are sorted, so the methods agree with it
+to the bit; and as every number is summed by itself, cutting the vector into shards changes nothing.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from comdml_flwr.errors import InputError
+
+
+def weighted_mean(vectors: Sequence[NDArray[np.float32]], num_samples: Sequence[int]) -> NDArray[np.float32]:
+    """Return the mean of vectors, each weighed by its number of samples.
+
+    Parameters
+    ----------
+    vectors : Sequence[ndarray]
+        float32, equal shapes, in ascending agent id: the order decides the bits.
+    num_samples : Sequence[int]
+        How many samples stand behind each, >= 0, not all 0.
+
+    Returns
+    -------
+    ndarray
+        float32, the shape of one vector.
+
+    Raises
+    ------
+    InputError
+        Nothing to average, or no samples.
+
+    Examples
+    --------
+    >>> weighted_mean([np.float32([0, 4]), np.float32([4, 0])], [1, 3])
+    array([3., 1.], dtype=float32)
+    """
+    total = sum(num_samples)
+    if not vectors or len(vectors) != len(num_samples) or total <= 0:
+        raise InputError("num_samples", list(num_samples), "must be one number a vector, with a sum > 0")
+    mean = vectors[0] * np.float32(num_samples[0] / total)
+    for vector, count in zip(vectors[1:], num_samples[1:], strict=True):
+        mean += vector * np.float32(count / total)
+    return mean
+
+
+def shard_bounds(num_floats: int, num_shards: int) -> tuple[tuple[int, int], ...]:
+    """Return where each of `num_shards` contiguous shards of a vector starts and stops.
+
+    Examples
+    --------
+    >>> shard_bounds(10, 3)
+    ((0, 3), (3, 6), (6, 10))
+    """
+    marks = [num_floats * shard // num_shards for shard in range(num_shards + 1)]
+    return tuple(pairwise(marks))

@@ -1,0 +1,158 @@
+"""Local training, batch by batch: a whole model, the slow side with its auxiliary head, or the fast side.
+
+Local-loss split training (ComDML; after Han et al., "Accelerating Federated Learning with Split Learning on
+Locally Generated Losses", ICML-FL 2021): the slow side learns from the loss of its auxiliary head and sends
+its activations, detached, with the labels; the fast side learns from them with the model's own loss. No
+gradient returns, so neither side ever waits for the other's backward pass.
+
+All three are the same step on a `body` and, where the loss is local, a `head` over it. Shapes: N samples.
+"""
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from comdml_flwr.errors import InputError
+from comdml_flwr.learning.split import load_floats, write_floats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimizerSettings:
+    """Which optimizer, begun afresh in every round.
+
+    Parameters
+    ----------
+    name : str
+        "sgd" or "adam".
+    learning_rate, momentum, weight_decay : float
+        As in torch.optim; momentum is for "sgd" only.
+    """
+
+    name: str = "sgd"
+    learning_rate: float = 0.05
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+
+    def start(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        """Return a new optimizer over these parameters."""
+        rate, decay = self.learning_rate, self.weight_decay
+        if self.name == "sgd":
+            return torch.optim.SGD(
+                parameters, lr=rate, momentum=self.momentum, weight_decay=decay, fused=True
+            )
+        if self.name == "adam":
+            return torch.optim.Adam(parameters, lr=rate, weight_decay=decay, fused=True)
+        raise InputError("optimizer", self.name, "must be 'sgd' or 'adam'")
+
+
+class Learner:
+    """A part of a network in training.
+
+    Parameters
+    ----------
+    body : nn.Module
+        The part; trained in place.
+    head : nn.Module or None
+        Auxiliary head over `body`; None where `body` ends in the model's own logits.
+    settings : OptimizerSettings
+        The optimizer to begin with.
+    state : Mapping[str, Tensor], optional
+        What `state` gave when this training was put down; None begins with the weights that are there.
+    """
+
+    def __init__(
+        self,
+        body: nn.Module,
+        head: nn.Module | None,
+        settings: OptimizerSettings,
+        state: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        self.body, self.head = body.train(), head.train() if head is not None else None
+        modules = [body] if head is None else [body, head]
+        self._optimizer = settings.start([p for module in modules for p in module.parameters()])
+        if state is not None:
+            self._take_up(state)
+
+    def train_batch(self, x: Tensor, y_N: Tensor) -> tuple[Tensor, Tensor]:
+        """Take one optimizer step.
+
+        Parameters
+        ----------
+        x : Tensor
+            Samples, or for a fast side the activations of the slow side; (N, ...).
+        y_N : Tensor
+            Labels, int64.
+
+        Returns
+        -------
+        tuple[Tensor, Tensor]
+            The body's output, detached, and the mean loss of the batch.
+        """
+        z = self.body(x)
+        loss = cross_entropy(z if self.head is None else self.head(z), y_N)
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._optimizer.step()
+        return z.detach(), loss.detach()
+
+    def state(self, *, finished: bool) -> dict[str, Tensor]:
+        """Return the weights, and unless training is finished also the optimizer's state, by name."""
+        state = {"body": write_floats(self.body)}
+        if self.head is not None:
+            state["head"] = write_floats(self.head)
+        if not finished:
+            for index, values in self._optimizer.state_dict()["state"].items():
+                state |= {f"optimizer/{index}/{name}": value for name, value in values.items()}
+        return state
+
+    def _take_up(self, state: Mapping[str, Tensor]) -> None:
+        load_floats(self.body, state["body"])
+        if self.head is not None:
+            load_floats(self.head, state["head"])
+        whole = self._optimizer.state_dict()
+        for key, value in state.items():
+            if key.startswith("optimizer/"):
+                _, index, name = key.split("/")
+                whole["state"].setdefault(int(index), {})[name] = value
+        self._optimizer.load_state_dict(whole)
+
+
+def evaluate(model: nn.Module, x: Tensor, y_N: Tensor, batch_size: int = 256) -> tuple[int, float]:
+    """Return how many samples are classified rightly, and the sum of their losses."""
+    model.eval()
+    correct, loss_sum = 0, 0.0
+    with torch.inference_mode():
+        for x_part, y_part in zip(torch.split(x, batch_size), torch.split(y_N, batch_size), strict=True):
+            logits_NK = model(x_part)
+            correct += int((logits_NK.argmax(1) == y_part).sum())
+            loss_sum += float(cross_entropy(logits_NK, y_part, reduction="sum"))
+    return correct, loss_sum
+
+
+class Workbench(threading.local):
+    """The modules that one thread trains with: built once, then loaded with the weights of whoever is next.
+
+    Parameters
+    ----------
+    build_model : Callable[[], nn.Sequential]
+        Builds the model; its weights do not matter.
+    build_aux_head : Callable[[int], nn.Sequential]
+        Builds the auxiliary head of a cut; its weights do not matter.
+    """
+
+    def __init__(
+        self, build_model: Callable[[], nn.Sequential], build_aux_head: Callable[[int], nn.Sequential]
+    ) -> None:
+        self.model = build_model()
+        self._build_aux_head = build_aux_head
+        self._aux_heads: dict[int, nn.Sequential] = {}
+
+    def aux_head(self, cut: int) -> nn.Sequential:
+        """Return the auxiliary head of a cut."""
+        if cut not in self._aux_heads:
+            self._aux_heads[cut] = self._build_aux_head(cut)
+        return self._aux_heads[cut]

@@ -1,0 +1,186 @@
+"""Envelopes, phases, programs and carriers: the vocabulary of a round.
+
+Theory of operation
+-------------------
+A Flower `ClientApp` is a function from message to message. In deployment every message is a new process; in
+simulation only as many run at once as there are actors. Code that waits for a peer inside a handler hangs in
+one and loses its locals in the other. So nobody waits:
+
+* a **phase** is a plain function `(agent, inbox) -> outbox`;
+* a **program** is a tuple of phases: one round;
+* a **carrier** runs phases and moves envelopes; it opens no payload.
+
+The mail that a phase sends is in the inbox of the receiver's *next* phase of the program. Phases between
+which no mail is needed are made one by `together`, so they share one exchange. Simulation and deployment
+differ by the carrier alone.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from comdml_flwr.errors import RunError
+
+Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
+Array: TypeAlias = NDArray[np.generic]
+Report: TypeAlias = dict[str, Json]
+"""What an agent tells the run about itself after an exchange: numbers and names, never weights."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """Mail from one agent to another.
+
+    Parameters
+    ----------
+    sender, receiver : int
+        Agent ids; equal when an agent keeps something for its own next phase.
+    round : int
+        The round that it belongs to.
+    kind : str
+        What is in it, such as "activations".
+    about : Mapping[str, Json]
+        Small facts that go with the arrays.
+    arrays : Mapping[str, ndarray]
+        The tensors, shared and not copied; receivers read them only.
+    arrives_s : float
+        When it is there on the virtual clock of its round.
+    """
+
+    sender: int
+    receiver: int
+    round: int
+    kind: str
+    about: Mapping[str, Json] = field(default_factory=dict)
+    arrays: Mapping[str, Array] = field(default_factory=dict)
+    arrives_s: float = 0.0
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of the arrays in bytes; the header (a few hundred bytes) is not counted."""
+        return sum(array.nbytes for array in self.arrays.values())
+
+    def integer(self, name: str) -> int:
+        """Return a whole number from `about`; RunError where it is none."""
+        value = self.about.get(name)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise self._bad(name, "whole number")
+        return value
+
+    def number(self, name: str) -> float:
+        """Return a number from `about`; RunError where it is none."""
+        value = self.about.get(name)
+        if not isinstance(value, int | float):
+            raise self._bad(name, "number")
+        return value
+
+    def numbers(self, name: str) -> tuple[float, ...]:
+        """Return numbers from `about`; RunError where they are none."""
+        values = self.about.get(name)
+        if not isinstance(values, list | tuple) or not all(isinstance(v, int | float) for v in values):
+            raise self._bad(name, "list of numbers")
+        return tuple(values)
+
+    def floats(self, name: str) -> NDArray[np.float32]:
+        """Return a float32 array; RunError where there is none of that name and kind."""
+        array = self.arrays.get(name)
+        if array is None or array.dtype != np.float32:
+            raise self._bad(name, "float32 array")
+        return array.view(np.float32)
+
+    def _bad(self, name: str, kind: str) -> RunError:
+        return RunError(f"{self.kind} from agent {self.sender}, round {self.round}: {name} is no {kind}")
+
+
+Inbox: TypeAlias = tuple[Envelope, ...]
+Outbox: TypeAlias = tuple[Envelope, ...]
+
+AgentT = TypeVar("AgentT")
+Phase: TypeAlias = Callable[[AgentT, Inbox], Outbox]
+Program: TypeAlias = tuple[Phase[AgentT], ...]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Step:
+    """One phase of one round: `program[phase]` in round `round` (counted from 1)."""
+
+    round: int
+    phase: int
+
+
+class Carrier(Protocol):
+    """Runs phases at agents and moves the mail between them."""
+
+    def exchange(self, steps: Mapping[int, tuple[Step, ...]]) -> dict[int, Report]:
+        """Run each agent's steps on the mail that waits for it, and keep what they send for the next call.
+
+        Parameters
+        ----------
+        steps : Mapping[int, tuple[Step, ...]]
+            What each agent runs, by agent id; an agent that is not named runs nothing and its mail waits.
+
+        Returns
+        -------
+        dict[int, Report]
+            What each agent reported.
+
+        Raises
+        ------
+        RunError
+            An agent failed; the line names the agent and the reason.
+        """
+
+    def close(self) -> None:
+        """Give back what the carrier holds."""
+
+
+def together(*phases: Phase[AgentT]) -> Phase[AgentT]:
+    """Make one phase of several between which no mail is needed; each sees the same inbox."""
+
+    def run(agent: AgentT, inbox: Inbox) -> Outbox:
+        return tuple(envelope for phase in phases for envelope in phase(agent, inbox))
+
+    run.__name__ = "+".join(phase_name(phase) for phase in phases)
+    return run
+
+
+def phase_name(phase: Phase[AgentT]) -> str:
+    """Return the name of a phase as people see it in progress lines and errors."""
+    return getattr(phase, "__name__", "phase").replace("_", " ")
+
+
+class Addressed(Protocol):
+    """Anything that a post office can sort without opening it."""
+
+    @property
+    def sender(self) -> int:
+        """Id of the agent that sent it."""
+
+    @property
+    def receiver(self) -> int:
+        """Id of the agent that it is for."""
+
+
+MailT = TypeVar("MailT", bound=Addressed)
+
+
+class Mailboxes(Generic[MailT]):
+    """Mail that waits for its receivers; what is in it stays closed."""
+
+    def __init__(self) -> None:
+        self._boxes: dict[int, list[MailT]] = {}
+
+    def put(self, mail: Iterable[MailT]) -> None:
+        """Sort mail into the boxes: by sender, and a sender's own in the order in which it was sent.
+
+        An inbox does not depend on the order in which the senders' mail of one exchange came in.
+        """
+        for letter in sorted(mail, key=lambda letter: letter.sender):
+            self._boxes.setdefault(letter.receiver, []).append(letter)
+
+    def take(self, receiver: int) -> tuple[MailT, ...]:
+        """Empty the box of a receiver."""
+        return tuple(self._boxes.pop(receiver, ()))

@@ -1,0 +1,228 @@
+"""ComDML: one round, top to bottom.
+
+S. M. Sajjadi Mohammadabadi, L. Yang, F. Yan, J. Zhang, "Communication-Efficient Training Workload Balancing
+for Decentralized Multi-Agent Learning", IEEE ICDCS 2024, pp. 680-691, arXiv 2405.00839.
+
+    1 introduce      everyone tells everyone its speed, its work and its links
+    2 balance        everyone computes the same plan from the same profiles: who helps whom at which cut
+      train          a slow agent trains its slow side and sends activations and labels, batch by batch;
+                     a helper trains its own model and, as they arrive, its partner's fast side;
+                     an agent without a pair trains its whole model
+    3 scatter        every agent sends its contribution, shard by shard; the helper sends the partner's fast
+                     side as a contribution of its own, under the partner's id
+    4 gather         the owner of a shard averages it and sends it back
+    5 adopt          the averaged shards are the next round's model
+      evaluate       each agent evaluates its share of the test set
+
+Where we deviate from the published method: `solver = "exact"` is the default (the published pairing is
+`solver = "greedy"`); the optimizer begins afresh in every round; agents that disagree on the plan are found
+by a digest, and the slow agent's share of that round is then left out of the average (its slow side alone
+would not be a model). Privacy measures (patch shuffling, distance correlation, noise) are not here.
+"""
+
+import hashlib
+import json
+
+import torch
+
+from comdml_flwr.agent import Agent
+from comdml_flwr.learning.averaging import shard_bounds, weighted_mean
+from comdml_flwr.learning.split import load_floats, num_floats, split
+from comdml_flwr.learning.training import Learner
+from comdml_flwr.messages import Array, Envelope, Inbox, Json, Outbox, Phase, Program, together
+from comdml_flwr.phases import evaluate, hand_over, introduce, meet, train_whole
+from comdml_flwr.planning.clock import no_offload_round_s
+from comdml_flwr.planning.pairing import pair_agents
+from comdml_flwr.planning.types import Plan, Profile
+from comdml_flwr.reduction import Contribution, adopt, gather, scatter, withdraw
+
+
+def program(num_chunks: int) -> Program[Agent]:
+    """Return one round of ComDML.
+
+    Parameters
+    ----------
+    num_chunks : int
+        In how many exchanges a slow agent's activations travel; the result does not depend on it.
+    """
+    chunks = [train_chunk(chunk, num_chunks) for chunk in range(num_chunks + 1)]
+    return (
+        introduce,
+        together(balance, chunks[0]),
+        *chunks[1:-1],
+        together(chunks[-1], contribute),
+        together(gather, average_aux_head),
+        together(adopt, hand_over, evaluate),
+    )
+
+
+def balance(agent: Agent, inbox: Inbox) -> Outbox:
+    """Find the plan of the round; note this agent's role in it, and what it predicts."""
+    profiles, config = meet(agent, inbox), agent.setup.config
+    plan = pair_agents(profiles, agent.setup.cuts, solver=config.solver, time_model=config.time_model)
+    agent.notes["digest"] = plan_digest(profiles, plan)
+    for pair in plan.pairs:
+        if pair.slow == agent.id:
+            agent.notes |= {
+                "helper": pair.fast,
+                "cut": pair.cut,
+                "pair": {
+                    "slow": pair.slow,
+                    "fast": pair.fast,
+                    "cut": pair.cut,
+                    "finish_s": pair.finish_s,
+                    "bytes": pair.traffic_bytes,
+                },
+                "same_cut": [other.slow for other in plan.pairs if other.cut == pair.cut],
+            }
+        elif pair.fast == agent.id:
+            agent.notes |= {"partner": pair.slow, "cut": pair.cut, "partner_batches_left": -1}
+    if agent.id == profiles[0].agent:
+        agent.notes |= _forecast(agent, profiles, plan)
+    if "helper" not in agent.notes:
+        agent.clock.work(agent.profile.num_batches)  # a helper does its own batches first, on the clock
+    return ()
+
+
+def train_chunk(chunk: int, num_chunks: int) -> Phase[Agent]:
+    """Return the phase that trains this agent's own batches of a chunk and what activations have come."""
+
+    def train(agent: Agent, inbox: Inbox) -> Outbox:
+        total = len(agent.batches())
+        own = range(total * chunk // num_chunks, min(total, total * (chunk + 1) // num_chunks))
+        outbox: Outbox = ()
+        if own and "helper" in agent.notes:
+            outbox = train_slow_side(agent, own)
+        elif own:
+            train_whole(agent, own)
+        train_fast_side(agent, tuple(envelope for envelope in inbox if envelope.kind == "activations"))
+        return outbox
+
+    return train
+
+
+def train_slow_side(agent: Agent, chunk: range) -> Outbox:
+    """Train the slow side with its auxiliary head and send each batch's activations to the helper."""
+    cut, bench = agent.number("cut"), agent.setup.workbench
+    slow_side, aux_head = split(bench.model, cut)[0], bench.aux_head(cut)
+    state = agent.recall("own")
+    if not state:
+        load_floats(slow_side, agent.weights_P[: num_floats(slow_side)])
+        load_floats(aux_head, agent.aux_head_weights(cut))
+    learner = Learner(slow_side, aux_head, agent.setup.optimizer, state or None)
+    batches, share = agent.batches(), agent.setup.cuts[cut - 1].slow_share
+    outbox = []
+    for number in chunk:
+        x_NCHW, y_N = agent.samples(batches[number], number)
+        z, _ = learner.train_batch(x_NCHW, y_N)
+        agent.clock.work(share * len(y_N) / agent.setup.config.batch_size)
+        about: dict[str, Json] = {
+            "digest": agent.notes["digest"],
+            "num_samples": agent.num_samples,
+            "batches_left": len(batches) - 1 - number,
+        }
+        arrays: dict[str, Array] = {"activations": z.numpy(), "labels": y_N.numpy()}
+        outbox.append(agent.send(agent.number("helper"), "activations", about, arrays))
+    agent.remember("own", learner.state(finished=chunk.stop == len(batches)))
+    return tuple(outbox)
+
+
+def train_fast_side(agent: Agent, mail: Inbox) -> None:
+    """Train the partner's fast side on the activations that have come; refuse what the plan does not hold."""
+    welcome = [envelope for envelope in mail if _is_welcome(agent, envelope)]
+    refused = sorted({envelope.sender for envelope in mail} - {envelope.sender for envelope in welcome})
+    if refused:
+        agent.notes["refused"] = refused
+    if not welcome:
+        return
+    cut = agent.number("cut")
+    fast_side = split(agent.setup.workbench.model, cut)[1]
+    state = agent.recall("partner")
+    if not state:
+        load_floats(fast_side, agent.weights_P[-num_floats(fast_side) :])
+    learner = Learner(fast_side, None, agent.setup.optimizer, state or None)
+    for envelope in welcome:
+        z, y_N = torch.from_numpy(envelope.floats("activations")), torch.from_numpy(envelope.arrays["labels"])
+        agent.clock.wait(envelope.arrives_s)
+        learner.train_batch(z, y_N)
+        agent.clock.work(agent.setup.cuts[cut - 1].fast_share * len(y_N) / agent.setup.config.batch_size)
+    last = welcome[-1]
+    agent.notes["partner_batches_left"] = last.integer("batches_left")
+    agent.notes["partner_samples"] = last.integer("num_samples")
+    agent.remember("partner", learner.state(finished=last.integer("batches_left") == 0))
+
+
+def _is_welcome(agent: Agent, envelope: Envelope) -> bool:
+    agreed = envelope.about.get("digest") == agent.notes["digest"]
+    return agreed and envelope.sender == agent.notes.get("partner")
+
+
+def contribute(agent: Agent, inbox: Inbox) -> Outbox:
+    """Scatter what was trained: this agent's own part, and the partner's fast side under the partner's id."""
+    agent.notes["training_end_s"] = agent.clock.now_s
+    own = agent.tensors["own/body"].numpy()
+    pieces = [Contribution(agent=agent.id, num_samples=agent.num_samples, start=0, weights=own)]
+    gone = set(agent.note_ids("refused"))
+    if agent.notes.get("partner_batches_left") == 0:
+        pieces.append(_partner_contribution(agent))
+    elif "partner" in agent.notes:
+        gone.add(agent.number("partner"))
+    withdrawals = tuple(mail for other in sorted(gone) for mail in withdraw(agent, other))
+    return scatter(agent, pieces) + withdrawals + _send_aux_head(agent)
+
+
+def _partner_contribution(agent: Agent) -> Contribution:
+    fast = agent.tensors["partner/body"].numpy()
+    return Contribution(
+        agent=agent.number("partner"),
+        num_samples=agent.number("partner_samples"),
+        start=len(agent.weights_P) - len(fast),
+        weights=fast,
+    )
+
+
+def _send_aux_head(agent: Agent) -> Outbox:
+    arrays: dict[str, Array] = (
+        {"weights": agent.tensors["own/head"].numpy()} if "own/head" in agent.tensors else {}
+    )
+    about = {"num_samples": agent.num_samples}
+    return tuple(agent.send(peer, "aux head", about, arrays) for peer in agent.note_ids("same_cut"))
+
+
+def average_aux_head(agent: Agent, inbox: Inbox) -> Outbox:
+    """Average the auxiliary head among the agents that used the same cut; the others keep theirs."""
+    mail = agent.receive(inbox, "aux head")
+    if mail:
+        mean = weighted_mean([m.floats("weights") for m in mail], [m.integer("num_samples") for m in mail])
+        agent.keep(f"aux-head/{agent.number('cut')}", mean)
+    return ()
+
+
+def plan_digest(profiles: tuple[Profile, ...], plan: Plan) -> str:
+    """Return a digest of what the agents must agree on: profiles, solver, and pairs with their cuts."""
+    text = json.dumps(
+        {
+            "profiles": [
+                [p.agent, p.batches_per_s, p.num_batches]
+                + [[peer, link.bytes_per_s, link.latency_s] for peer, link in sorted(p.links.items())]
+                for p in profiles
+            ],
+            "solver": [plan.solver, plan.time_model],
+            "pairs": [[pair.slow, pair.fast, pair.cut] for pair in plan.pairs],
+        }
+    )
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _forecast(agent: Agent, profiles: tuple[Profile, ...], plan: Plan) -> dict[str, Json]:
+    """What the plan and a round without offload would take: one agent tells it for all."""
+    bounds = shard_bounds(len(agent.weights_P), len(profiles))
+    shard_bytes = [agent.weights_P.element_size() * (stop - start) for start, stop in bounds]
+    return {
+        "predicted_s": plan.makespan_s,
+        "lower_bound_s": plan.lower_bound_s,
+        "no_offload_makespan_s": plan.solo_makespan_s,
+        "no_offload_virtual_time_s": no_offload_round_s(
+            profiles, shard_bytes, agent.setup.relay, agent.setup.newcomers(agent.round)
+        ),
+    }

@@ -1,0 +1,137 @@
+"""AllReduce without a server, as phases: scatter, gather, adopt.
+
+Reduce-scatter and all-gather: the weights are cut into as many shards as agents take part; each agent owns
+one, receives it from all (`scatter`), averages it and sends it back (`gather`): 2 (K - 1) / K of the model per
+agent, which is the least possible (Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms for
+clusters of workstations", JPDC 2009). An agent's contribution may come in pieces from two senders (the slow side from
+itself, the fast side from its helper), always under its own id, so that the order of the sum, and with it the
+bits, do not depend on who trained what.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from comdml_flwr.agent import Agent
+from comdml_flwr.errors import RunError
+from comdml_flwr.learning.averaging import shard_bounds, weighted_mean
+from comdml_flwr.messages import Envelope, Inbox, Outbox
+from comdml_flwr.planning.clock import receivers_in_turn
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contribution:
+    """A contiguous piece of an agent's trained weights.
+
+    Parameters
+    ----------
+    agent : int
+        Whose it is; not always who sends it.
+    num_samples : int
+        How many samples stand behind it.
+    start : int
+        Where the piece begins in the whole vector.
+    weights : ndarray
+        float32, the piece.
+    """
+
+    agent: int
+    num_samples: int
+    start: int
+    weights: Floats
+
+    def within(self, start: int, stop: int) -> "Contribution | None":
+        """Return the part of it that lies in [start, stop); None if there is none."""
+        low, high = max(self.start, start), min(self.start + len(self.weights), stop)
+        if low >= high:
+            return None
+        part = self.weights[low - self.start : high - self.start]
+        return Contribution(agent=self.agent, num_samples=self.num_samples, start=low, weights=part)
+
+
+def scatter(agent: Agent, contributions: Sequence[Contribution]) -> Outbox:
+    """Send every owner its shard of these contributions."""
+    present = agent.setup.present(agent.round)
+    bounds = dict(zip(present, shard_bounds(len(agent.weights_P), len(present)), strict=True))
+    return tuple(
+        _pack(agent, owner, part)
+        for owner in receivers_in_turn(agent.id, present)
+        for contribution in contributions
+        if (part := contribution.within(*bounds[owner])) is not None
+    )
+
+
+def withdraw(agent: Agent, other: int) -> Outbox:
+    """Tell every owner to leave an agent out of this round's average."""
+    present = agent.setup.present(agent.round)
+    return tuple(agent.send(owner, "withdraw", {"agent": other}) for owner in present)
+
+
+def gather(agent: Agent, inbox: Inbox) -> Outbox:
+    """Average the shard that this agent owns and send it to all."""
+    present = agent.setup.present(agent.round)
+    start, stop = shard_bounds(len(agent.weights_P), len(present))[present.index(agent.id)]
+    if start == stop:
+        return ()
+    withdrawn = {envelope.integer("agent") for envelope in agent.receive(inbox, "withdraw")}
+    pieces = [_unpack(envelope) for envelope in agent.receive(inbox, "contribution")]
+    whole = assemble_shard((piece for piece in pieces if piece.agent not in withdrawn), start, stop)
+    if not whole:
+        raise RunError(f"agent {agent.id}, round {agent.round}: no contribution to average")
+    mean = weighted_mean([c.weights for c in whole], [c.num_samples for c in whole])
+    return tuple(
+        agent.send(receiver, "average", {"start": start}, {"weights": mean})
+        for receiver in receivers_in_turn(agent.id, present)
+    )
+
+
+def adopt(agent: Agent, inbox: Inbox) -> Outbox:
+    """Make the averaged shards this agent's model."""
+    shards = sorted(agent.receive(inbox, "average"), key=lambda envelope: envelope.integer("start"))
+    num_floats = sum(len(shard.floats("weights")) for shard in shards)
+    if num_floats != len(agent.weights_P):
+        raise RunError(
+            f"agent {agent.id}, round {agent.round}: {num_floats} of {len(agent.weights_P)} weights came back"
+        )
+    agent.tensors["weights"] = torch.from_numpy(np.concatenate([s.floats("weights") for s in shards]))
+    return ()
+
+
+def assemble_shard(pieces: Iterable[Contribution], start: int, stop: int) -> tuple[Contribution, ...]:
+    """Put each agent's pieces together; an agent whose pieces do not cover [start, stop) is left out.
+
+    Returns
+    -------
+    tuple[Contribution, ...]
+        One a contributing agent, in ascending id.
+    """
+    by_agent: dict[int, list[Contribution]] = {}
+    for piece in sorted(pieces, key=lambda piece: (piece.agent, piece.start)):
+        by_agent.setdefault(piece.agent, []).append(piece)
+    whole = []
+    for agent, own in by_agent.items():
+        weights = own[0].weights if len(own) == 1 else np.concatenate([piece.weights for piece in own])
+        if own[0].start == start and len(weights) == stop - start:
+            whole.append(
+                Contribution(agent=agent, num_samples=own[0].num_samples, start=start, weights=weights)
+            )
+    return tuple(whole)
+
+
+def _pack(agent: Agent, owner: int, part: Contribution) -> Envelope:
+    about = {"agent": part.agent, "num_samples": part.num_samples, "start": part.start}
+    return agent.send(owner, "contribution", about, {"weights": part.weights})
+
+
+def _unpack(envelope: Envelope) -> Contribution:
+    return Contribution(
+        agent=envelope.integer("agent"),
+        num_samples=envelope.integer("num_samples"),
+        start=envelope.integer("start"),
+        weights=envelope.floats("weights"),
+    )

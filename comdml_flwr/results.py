@@ -1,0 +1,72 @@
+"""The folder that a run writes: `config.json`, `rounds.jsonl`, and at the end `summary.json`.
+
+A run that failed has no `summary.json`; it has `failed.txt` with the reason.
+"""
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from comdml_flwr.config import RunConfig
+from comdml_flwr.errors import InputError
+from comdml_flwr.messages import Json
+from comdml_flwr.rounds import RoundRecord, as_json
+from comdml_flwr.wire import write_file
+
+
+class RunFolder:
+    """A run's result files.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Its `results_dir` is where the folder is made; a relative one counts from the working directory.
+
+    Raises
+    ------
+    InputError
+        The folder cannot be made.
+    """
+
+    def __init__(self, config: RunConfig) -> None:
+        root = Path(config.results_dir).expanduser().absolute()
+        name = f"{time.strftime('%Y%m%d-%H%M%S')}-{config.method}-{config.dataset}-seed{config.seed}"
+        try:
+            self.path = _new_folder(root, name)
+        except OSError as error:
+            raise InputError(
+                "results-dir", str(root), f"must be a folder to write in ({error.strerror})"
+            ) from None
+        self._write("config.json", config.with_defaults_named())
+
+    def add_round(self, record: RoundRecord) -> None:
+        """Append a line to `rounds.jsonl`; it is on disk when this returns."""
+        with (self.path / "rounds.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(as_json(record)) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def finish(self, summary: Mapping[str, Json]) -> None:
+        """Write `summary.json`."""
+        self._write("summary.json", summary)
+
+    def fail(self, reason: str) -> None:
+        """Write `failed.txt`."""
+        write_file(self.path / "failed.txt", f"{reason}\n".encode())
+
+    def _write(self, name: str, value: Mapping[str, Json]) -> None:
+        write_file(self.path / name, (json.dumps(value, indent=2) + "\n").encode())
+
+
+def _new_folder(root: Path, name: str) -> Path:
+    root.mkdir(parents=True, exist_ok=True)
+    for number in range(1, 1000):
+        path = root / (name if number == 1 else f"{name}-{number}")
+        try:
+            path.mkdir()
+        except FileExistsError:
+            continue
+        return path
+    raise InputError("results-dir", str(root), f"has a thousand folders {name} already")

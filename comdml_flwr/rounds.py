@@ -1,0 +1,241 @@
+"""The loop that everybody uses: rounds over a carrier, and what a round's reports add up to.
+
+The last phase of a round sends no mail that the next round's first phase needs, so the two share an exchange:
+a program of n phases costs n - 1 exchanges a round.
+"""
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Protocol
+
+from comdml_flwr.agent import draw_participants
+from comdml_flwr.config import RunConfig
+from comdml_flwr.errors import RunError
+from comdml_flwr.messages import Carrier, Json, Report, Step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundRecord:
+    """What one round came to: a line of `rounds.jsonl`.
+
+    Parameters
+    ----------
+    round : int
+        Counted from 1.
+    accuracy, loss : float
+        Of the model after the round, on the whole test set.
+    virtual_time_s : float
+        Virtual end of the round, averaging included (modelled).
+    makespan_s, predicted_s : float
+        End of training by the virtual clock, and as the plan foretold it (both modelled).
+    no_offload_virtual_time_s, no_offload_makespan_s : float
+        The same round if every agent trained alone (modelled).
+    elapsed_s : float
+        Stopwatch, this machine (measured).
+    bytes_sent : int
+        By all agents together.
+    plan : dict
+        `pairs` as in `comdml plan --json`, and the ids of those who trained alone.
+    refused : list[int]
+        Slow agents whose share was left out because they and their helper disagreed on the plan.
+    num_agents : int
+        How many took part.
+    """
+
+    round: int
+    accuracy: float
+    loss: float
+    virtual_time_s: float
+    makespan_s: float
+    predicted_s: float
+    no_offload_virtual_time_s: float
+    no_offload_makespan_s: float
+    elapsed_s: float
+    bytes_sent: int
+    num_agents: int
+    plan: dict[str, Json]
+    refused: list[int] = field(default_factory=list)
+
+
+class Observer(Protocol):
+    """Hears of a run's progress."""
+
+    def exchange_begins(self, round_: int, phase: str, num_agents: int) -> None:
+        """Agents begin a phase."""
+
+    def round_ends(self, record: RoundRecord) -> None:
+        """A round's reports are in."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """What a run came to.
+
+    Parameters
+    ----------
+    rounds : tuple[RoundRecord, ...]
+        In order.
+    weights_sha256 : str
+        Digest of all agents' float weights in id order (of their digests, as each agent has only its own).
+    elapsed_s : float
+        Stopwatch over all rounds (measured).
+    """
+
+    rounds: tuple[RoundRecord, ...]
+    weights_sha256: str
+    elapsed_s: float
+
+
+def run_rounds(
+    carrier: Carrier, phase_names: Sequence[str], ids: tuple[int, ...], config: RunConfig, observer: Observer
+) -> RunRecord:
+    """Run all rounds of a method over a carrier.
+
+    Parameters
+    ----------
+    carrier : Carrier
+        Runs the phases and moves the mail.
+    phase_names : Sequence[str]
+        Names of the program's phases, in order.
+    ids : tuple[int, ...]
+        All agents, ascending.
+    config : RunConfig
+        Number of rounds, participation and seed.
+    observer : Observer
+        Hears of the progress.
+
+    Raises
+    ------
+    RunError
+        An agent failed, or the agents' models differ where they must be equal.
+    """
+    began, last = time.monotonic(), len(phase_names) - 1
+    records: list[RoundRecord] = []
+    digests: dict[int, str] = {}
+    riding: dict[int, tuple[Step, ...]] = {}
+    lap = began
+
+    def finish(reports: Mapping[int, Report]) -> None:
+        nonlocal lap
+        now = time.monotonic()
+        records.append(add_up(len(records) + 1, reports, now - lap))
+        digests.update({agent: str(report["weights_sha256"]) for agent, report in reports.items()})
+        lap = now
+        observer.round_ends(records[-1])
+
+    for round_ in range(1, config.num_rounds + 1):
+        present = draw_participants(ids, config.participation, config.seed, round_)
+        for phase in range(last):
+            steps: dict[int, tuple[Step, ...]] = {agent: (Step(round_, phase),) for agent in present}
+            observer.exchange_begins(round_, phase_names[phase], len(present))
+            if phase == 0:
+                steps = {a: riding.get(a, ()) + steps.get(a, ()) for a in sorted({*riding, *steps})}
+            reports = carrier.exchange(steps)
+            if phase == 0 and riding:
+                finish({agent: reports[agent] for agent in riding})
+        riding = {agent: (Step(round_, last),) for agent in present}
+    observer.exchange_begins(config.num_rounds, phase_names[last], len(riding))
+    finish(carrier.exchange(riding))
+    return RunRecord(
+        rounds=tuple(records),
+        weights_sha256=_digest_of_all(digests),
+        elapsed_s=time.monotonic() - began,
+    )
+
+
+def add_up(round_: int, reports: Mapping[int, Report], elapsed_s: float) -> RoundRecord:
+    """Return what the agents' reports of a round come to.
+
+    A method that foretells nothing (it has no offload) is its own forecast.
+
+    Raises
+    ------
+    RunError
+        After AllReduce all who took part must hold the same weights; the line names two that do not.
+    """
+    by_digest: dict[Json, int] = {}
+    for agent, report in sorted(reports.items()):
+        by_digest.setdefault(report["weights_sha256"], agent)
+    if len(by_digest) > 1:
+        one, other, *_ = by_digest.values()
+        raise RunError(f"round {round_}: agents {one} and {other} hold different weights after averaging")
+    virtual_time_s, makespan_s = _most(reports, "end_s"), _most(reports, "training_end_s")
+    forecast = next((r for r in reports.values() if "predicted_s" in r), {})
+    num_evaluated = _sum(reports, "num_evaluated")
+    return RoundRecord(
+        round=round_,
+        accuracy=_sum(reports, "correct") / num_evaluated,
+        loss=_sum(reports, "loss_sum") / num_evaluated,
+        virtual_time_s=virtual_time_s,
+        makespan_s=makespan_s,
+        predicted_s=_number(forecast.get("predicted_s", makespan_s)),
+        no_offload_virtual_time_s=_number(forecast.get("no_offload_virtual_time_s", virtual_time_s)),
+        no_offload_makespan_s=_number(forecast.get("no_offload_makespan_s", makespan_s)),
+        elapsed_s=elapsed_s,
+        bytes_sent=int(_sum(reports, "bytes_sent")),
+        num_agents=len(reports),
+        plan=_plan(reports),
+        refused=sorted({int(_number(a)) for r in reports.values() for a in _list(r.get("refused"))}),
+    )
+
+
+def summarize(record: RunRecord, config: RunConfig, num_agents: int) -> dict[str, Json]:
+    """Return what goes into `summary.json`; times with `virtual` in their name are modelled."""
+    rounds = record.rounds
+    virtual_s = sum(r.virtual_time_s for r in rounds)
+    no_offload_s = sum(r.no_offload_virtual_time_s for r in rounds)
+    training_s, alone_s = sum(r.makespan_s for r in rounds), sum(r.no_offload_makespan_s for r in rounds)
+    return {
+        "method": config.method,
+        "model": config.model,
+        "dataset": config.dataset,
+        "num_agents": num_agents,
+        "num_rounds": len(rounds),
+        "seed": config.seed,
+        "carrier": config.carrier,
+        "accuracy": rounds[-1].accuracy,
+        "virtual_time_s": virtual_s,
+        "no_offload_virtual_time_s": no_offload_s,
+        "virtual_time_ratio": virtual_s / no_offload_s,
+        "virtual_training_s": training_s,
+        "no_offload_virtual_training_s": alone_s,
+        "virtual_training_ratio": training_s / alone_s,
+        "elapsed_s": record.elapsed_s,
+        "bytes_sent": sum(r.bytes_sent for r in rounds),
+        "weights_sha256": record.weights_sha256,
+    }
+
+
+def as_json(record: RoundRecord) -> dict[str, Json]:
+    """Return a line of `rounds.jsonl`."""
+    return asdict(record)
+
+
+def _plan(reports: Mapping[int, Report]) -> dict[str, Json]:
+    pairs = [report["pair"] for _, report in sorted(reports.items()) if "pair" in report]
+    paired = {agent for pair in pairs if isinstance(pair, Mapping) for agent in (pair["slow"], pair["fast"])}
+    return {"pairs": pairs, "solo": [agent for agent in sorted(reports) if agent not in paired]}
+
+
+def _digest_of_all(digests: Mapping[int, str]) -> str:
+    return hashlib.sha256("".join(digest for _, digest in sorted(digests.items())).encode()).hexdigest()
+
+
+def _number(value: Json) -> float:
+    if not isinstance(value, int | float):
+        raise RunError(f"a report holds {value!r} where a number belongs")
+    return value
+
+
+def _list(value: Json) -> Sequence[Json]:
+    return value if isinstance(value, list | tuple) else ()
+
+
+def _sum(reports: Mapping[int, Report], name: str) -> float:
+    return sum(_number(report.get(name)) for _, report in sorted(reports.items()))
+
+
+def _most(reports: Mapping[int, Report], name: str) -> float:
+    return max(_number(report.get(name)) for report in reports.values())

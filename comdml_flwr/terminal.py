@@ -1,0 +1,121 @@
+"""What a run prints: a table that grows by a line a round, signs of life while one is long, and a summary.
+
+It looks the same in a terminal and in a log, because `flwr run --stream` shows the log of another process.
+"""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.table import Table
+
+from comdml_flwr.messages import Json
+from comdml_flwr.rounds import RoundRecord
+
+WIDTH = 100
+QUIET_S = 15.0  # a sign of life after so long without a line
+
+
+class Terminal:
+    """Prints a run as it goes on; an `Observer`.
+
+    Parameters
+    ----------
+    num_rounds : int
+        How many rounds the run has.
+    console : Console, optional
+        Where to print; by default standard output.
+    """
+
+    def __init__(self, num_rounds: int, console: Console | None = None) -> None:
+        self.console = console or Console(width=WIDTH, highlight=False, soft_wrap=True)
+        self._num_rounds = num_rounds
+        self._phase, self._num_agents, self._num_replies = "", 0, 0
+        self._last_line = time.monotonic()
+
+    def say(self, line: str) -> None:
+        """Print one line."""
+        self.console.print(line)
+        self._last_line = time.monotonic()
+
+    def exchange_begins(self, round_: int, phase: str, num_agents: int) -> None:
+        """Remember what is going on."""
+        self._phase, self._num_agents, self._num_replies = f"round {round_}: {phase}", num_agents, 0
+
+    def reply(self) -> None:
+        """Count a reply; print a sign of life if there was none for a while."""
+        self._num_replies += 1
+        self.sign_of_life()
+
+    def sign_of_life(self) -> None:
+        """Print where the run is, unless a line was printed a short while ago."""
+        if time.monotonic() - self._last_line > QUIET_S:
+            self.say(f"  ... {self._phase}, {self._num_replies} of {self._num_agents} agents done")
+
+    def round_ends(self, record: RoundRecord) -> None:
+        """Print a round's line."""
+        if record.round == 1:
+            self.say("")
+            self.say(
+                _row("round", "accuracy", "loss", "virtual", "no offload", "speed-up", "elapsed", "pairs")
+            )
+        speed_up = record.no_offload_virtual_time_s / record.virtual_time_s
+        self.say(
+            _row(
+                f"{record.round}/{self._num_rounds}",
+                f"{record.accuracy:.4f}",
+                f"{record.loss:.4f}",
+                f"{record.virtual_time_s:.1f} s",
+                f"{record.no_offload_virtual_time_s:.1f} s",
+                f"{speed_up:.2f}x",
+                f"{record.elapsed_s:.1f} s",
+                _pairs(record),
+            )
+        )
+        for agent in record.refused:
+            self.say(f"  agent {agent} and its helper disagreed on the plan: its share is left out")
+
+    def summary(self, summary: Mapping[str, Json], folder: Path) -> None:
+        """Print what the run came to."""
+        table = Table.grid(padding=(0, 2))
+        for name, value in _summary_lines(summary, folder):
+            table.add_row(name, value)
+        title = (
+            f"{summary['method']}: {summary['model']} on {summary['dataset']}, {summary['num_agents']} agents"
+        )
+        self.console.print(Panel(table, title=title, title_align="left", width=WIDTH))
+
+
+def _row(*cells: str) -> str:
+    widths = (7, 8, 8, 9, 10, 8, 8)
+    return "  ".join([*(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=False)), cells[-1]])
+
+
+def _pairs(record: RoundRecord) -> str:
+    pairs = record.plan["pairs"]
+    named = [
+        f"{pair['slow']}->{pair['fast']}@{pair['cut']}"
+        for pair in (pairs if isinstance(pairs, list | tuple) else [])
+        if isinstance(pair, Mapping)
+    ]
+    return " ".join(named) or "none"
+
+
+def _summary_lines(summary: Mapping[str, Json], folder: Path) -> list[tuple[str, str]]:
+    number = {name: value for name, value in summary.items() if isinstance(value, int | float)}
+    virtual, alone = number["virtual_time_s"], number["no_offload_virtual_time_s"]
+    training, training_alone = number["virtual_training_s"], number["no_offload_virtual_training_s"]
+    return [
+        ("test accuracy", f"{number['accuracy']:.4f} after {number['num_rounds']} rounds"),
+        (
+            "time, modelled",
+            f"{virtual:.1f} s; {alone:.1f} s without offload: {alone / virtual:.2f} times as fast",
+        ),
+        ("  training alone", f"{training:.1f} s; {training_alone:.1f} s without offload"),
+        ("time, measured", f"{number['elapsed_s']:.1f} s on this machine"),
+        ("traffic", f"{number['bytes_sent'] / 1e6:.1f} MB between all agents"),
+        ("weights", f"sha256 {str(summary['weights_sha256'])[:16]}..."),
+        ("files", str(folder)),
+    ]

@@ -1,0 +1,1 @@
+"""The ServerApp that `flwr run .` loads."""
