@@ -1,9 +1,9 @@
 """The ClientApp of this app, from the code that this run was started with.
 
 Flower's simulation actors put the directory in which the local SuperLink was started in front of sys.path,
-so after a run in one checkout a run in another would import this module from the first. If this run's own copy of
-the app (Flower unpacks it to `apps/<publisher>.comdml-flwr.<version>.<hash>`) is on the path and this file is
-not in it, start again from there. The ServerApp compares digests of the code all the same.
+so after a run in one checkout a run in another would import this module from the first. If this run's own
+copy of the app (Flower unpacks it to `apps/<publisher>.comdml-flwr.<version>.<hash>`) is on the path and
+this file is not in it, start again from there. The ServerApp compares digests of the code all the same.
 """
 
 import importlib

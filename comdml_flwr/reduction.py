@@ -1,11 +1,11 @@
 """AllReduce without a server, as phases: scatter, gather, adopt.
 
 Reduce-scatter and all-gather: the weights are cut into as many shards as agents take part; each agent owns
-one, receives it from all (`scatter`), averages it and sends it back (`gather`): 2 (K - 1) / K of the model per
-agent, which is the least possible (Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms for
-clusters of workstations", JPDC 2009). An agent's contribution may come in pieces from two senders (the slow side from
-itself, the fast side from its helper), always under its own id, so that the order of the sum, and with it the
-bits, do not depend on who trained what.
+one, receives it from all (`scatter`), averages it and sends it back (`gather`): 2 (K - 1) / K of the model
+per agent, which is the least possible (Patarasuk and Yuan, "Bandwidth optimal all-reduce algorithms for
+clusters of workstations", JPDC 2009). An agent's contribution may come in pieces from two senders (the slow
+side from itself, the fast side from its helper), always under its own id, so that the order of the sum, and
+with it the bits, do not depend on who trained what.
 """
 
 from collections.abc import Iterable, Sequence

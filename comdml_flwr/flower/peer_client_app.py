@@ -1,9 +1,9 @@
 """The peer ClientApp: runs an agent's phases on the mail that comes with a message, and always replies.
 
 Three messages exist: `query.count` (how many nodes has the federation), `query.hello` (who are you, do you
-see the run's folder, is everything there that the run needs) and `train.steps` (run these steps on this mail).
-Whatever goes wrong comes back as a reply with one line, never as an exception: Flower would wrap that in a
-stack trace, or hang.
+see the run's folder, is everything there that the run needs) and `train.steps` (run these steps on this
+mail). Whatever goes wrong comes back as a reply with one line, never as an exception: Flower would wrap
+that in a stack trace, or hang.
 """
 
 import shutil

@@ -11,9 +11,9 @@ to see the whole fleet (a Lamport clock with durations). The arithmetic is max-p
 * receiving: now      = max(now, arrives)          "the later of I am free and my mail is here"
 
 For a pair with constant batches this gives the three-stage flow shop of `costs.py` ("pipeline"): batch n
-leaves the slow agent at n s, is over the link at s + c + (n - 1) max(s, c), and the helper, which does its own
-batches first (any order that never idles ends at the same time), is done with the last one at
-max(T_j + N f, s + c + N f, s + c + (N - 1) max(s, c) + f).
+leaves the slow agent at n s, is over the link at s + c + (n - 1) max(s, c), and the helper, which does its
+own batches first (any order that never idles ends at the same time), is done with the last one at max(T_j +
+N f, s + c + N f, s + c + (N - 1) max(s, c) + f).
 
 A round starts at 0 for all who take part. Not modelled: the receiver's downlink when several send to it
 at once, envelope headers, averaging arithmetic, evaluation, and the planner's own time.
