@@ -111,6 +111,25 @@ def cut_table(profile: ModelProfile, batch_size: int) -> CutTable:
     )
 
 
+def planner_input(fleet: Fleet) -> tuple[tuple[Profile, ...], CutTable]:
+    """Return what `comdml plan` needs of a fleet file with a [model] table: its FLOPs are counted here.
+
+    Raises
+    ------
+    InputError
+        There is no [model], or no such model, or the file lacks a speed or a number of samples.
+    """
+    if fleet.model is None:
+        raise InputError(str(fleet.source), "no [model]", "must name a model to be planned for")
+    name, shape, classes = fleet.model.name, fleet.model.input, fleet.model.num_classes
+    if name not in MODELS:
+        raise InputError(f"{fleet.source}: model.name", name, f"must be one of {', '.join(sorted(MODELS))}")
+    model = MODELS[name](shape, classes, torch.Generator())
+    profile = profile_model(model, shape, classes, fleet.model.batch_size)
+    batch_flops = profile.whole_flops * fleet.model.batch_size
+    return fleet.profiles(batch_flops=batch_flops), cut_table(profile, fleet.model.batch_size)
+
+
 def assemble(config: RunConfig, fleet: Fleet, num_agents: int, catalogue: Catalogue | None = None) -> Setup:
     """Build what all agents of a run share: data, partition, model, cuts, profiles, initial weights.
 

@@ -6,13 +6,14 @@ A run that failed has no `summary.json`; it has `failed.txt` with the reason.
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from comdml_flwr.config import RunConfig
 from comdml_flwr.errors import InputError
-from comdml_flwr.messages import Json
-from comdml_flwr.rounds import RoundRecord, as_json
+from comdml_flwr.messages import Carrier, Json
+from comdml_flwr.rounds import RoundRecord, RunRecord, as_json, run_rounds, summarize
+from comdml_flwr.terminal import Terminal
 from comdml_flwr.wire import write_file
 
 
@@ -58,6 +59,43 @@ class RunFolder:
 
     def _write(self, name: str, value: Mapping[str, Json]) -> None:
         write_file(self.path / name, (json.dumps(value, indent=2) + "\n").encode())
+
+
+def record_run(
+    carrier: Carrier, phase_names: Sequence[str], ids: tuple[int, ...], config: RunConfig, terminal: Terminal
+) -> RunRecord:
+    """Run all rounds over a carrier; print and write down what they come to.
+
+    Raises
+    ------
+    InputError, RunError
+        What is wrong, in one line; for a run that had begun also in its folder.
+    """
+    results = RunFolder(config)
+    terminal.say(f"{len(ids)} agents are there; results go to {results.path}")
+    try:
+        record = run_rounds(carrier, phase_names, ids, config, _PrintAndWrite(terminal, results))
+    except BaseException as error:
+        results.fail(str(error) or type(error).__name__)
+        raise
+    summary = summarize(record, config, len(ids))
+    results.finish(summary)
+    terminal.summary(summary, results.path)
+    return record
+
+
+class _PrintAndWrite:
+    """An observer that prints a round and writes it down."""
+
+    def __init__(self, terminal: Terminal, results: RunFolder) -> None:
+        self._terminal, self._results = terminal, results
+
+    def exchange_begins(self, round_: int, phase: str, num_agents: int) -> None:
+        self._terminal.exchange_begins(round_, phase, num_agents)
+
+    def round_ends(self, record: RoundRecord) -> None:
+        self._results.add_round(record)
+        self._terminal.round_ends(record)
 
 
 def _new_folder(root: Path, name: str) -> Path:

@@ -23,8 +23,8 @@ from comdml_flwr.flower.mail import new_shared_folder
 from comdml_flwr.flower.records import facts_of, integer
 from comdml_flwr.messages import phase_name
 from comdml_flwr.planning.fleet import load_fleet
-from comdml_flwr.results import RunFolder
-from comdml_flwr.rounds import RoundRecord, RunRecord, run_rounds, summarize
+from comdml_flwr.results import record_run
+from comdml_flwr.rounds import RunRecord
 from comdml_flwr.terminal import Terminal
 
 WAIT_POLL_S = 0.1
@@ -105,22 +105,10 @@ class PeerStrategy(Strategy):
                 on_wait=self._terminal.sign_of_life,
                 reverse_replies=self._reverse_replies,
             )
-            return self._run(carrier, tuple(sorted(nodes)))
+            ids = tuple(sorted(nodes))
+            return _as_result(record_run(carrier, self._phase_names, ids, self._config, self._terminal))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-
-    def _run(self, carrier: GridCarrier, ids: tuple[int, ...]) -> Result:
-        results = RunFolder(self._config)
-        self._terminal.say(f"{len(ids)} agents are there; results go to {results.path}")
-        try:
-            record = run_rounds(carrier, self._phase_names, ids, self._config, _Both(self._terminal, results))
-        except BaseException as error:
-            results.fail(str(error) or type(error).__name__)
-            raise
-        summary = summarize(record, self._config, len(ids))
-        results.finish(summary)
-        self._terminal.summary(summary, results.path)
-        return _as_result(record)
 
     def _gather_nodes(
         self, grid: Grid, greeting: ConfigRecord, timeout: float
@@ -190,20 +178,6 @@ class PeerStrategy(Strategy):
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """Return nothing: `start` adds up what agents report."""
         return None
-
-
-class _Both:
-    """Prints a round and writes it down."""
-
-    def __init__(self, terminal: Terminal, results: RunFolder) -> None:
-        self._terminal, self._results = terminal, results
-
-    def exchange_begins(self, round_: int, phase: str, num_agents: int) -> None:
-        self._terminal.exchange_begins(round_, phase, num_agents)
-
-    def round_ends(self, record: RoundRecord) -> None:
-        self._results.add_round(record)
-        self._terminal.round_ends(record)
 
 
 def _as_result(record: RunRecord) -> Result:

@@ -66,13 +66,7 @@ def balance(agent: Agent, inbox: Inbox) -> Outbox:
             agent.notes |= {
                 "helper": pair.fast,
                 "cut": pair.cut,
-                "pair": {
-                    "slow": pair.slow,
-                    "fast": pair.fast,
-                    "cut": pair.cut,
-                    "finish_s": pair.finish_s,
-                    "bytes": pair.traffic_bytes,
-                },
+                "pair": pair.as_json(),
                 "same_cut": [other.slow for other in plan.pairs if other.cut == pair.cut],
             }
         elif pair.fast == agent.id:

@@ -1,0 +1,92 @@
+"""One suite for all carriers: same seed, same weights, same virtual time, whoever moves the mail."""
+
+import json
+from dataclasses import dataclass
+
+import pytest
+
+from comdml_flwr.flower import mail
+from tests.flower.loop_grid import grid_config, run_on_grid
+from tests.small import fleet_text, run_local, small_config, small_fleet
+
+NUM_AGENTS = 5
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What must not depend on the carrier."""
+
+    weights_sha256: str
+    virtual_time_s: list[float]
+    accuracy: list[float]
+    bytes_sent: list[int]
+
+
+def local(config, tmp_path, monkeypatch, **keys):
+    record, _ = run_local(config, small_fleet(NUM_AGENTS), **keys)
+    return Outcome(
+        record.weights_sha256,
+        [r.virtual_time_s for r in record.rounds],
+        [r.accuracy for r in record.rounds],
+        [r.bytes_sent for r in record.rounds],
+    )
+
+
+def grid(config, tmp_path, monkeypatch, **keys):
+    run_on_grid(grid_config(config, tmp_path), fleet_text(NUM_AGENTS), NUM_AGENTS, **keys)
+    (folder,) = tmp_path.iterdir()
+    rounds = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
+    return Outcome(
+        json.loads((folder / "summary.json").read_text())["weights_sha256"],
+        [r["virtual_time_s"] for r in rounds],
+        [r["accuracy"] for r in rounds],
+        [r["bytes_sent"] for r in rounds],
+    )
+
+
+def local_side_by_side(config, tmp_path, monkeypatch):
+    return local(config, tmp_path, monkeypatch, num_workers=3)
+
+
+def local_reversed(config, tmp_path, monkeypatch):
+    return local(config, tmp_path, monkeypatch, reverse_replies=True)
+
+
+def grid_reversed(config, tmp_path, monkeypatch):
+    return grid(config, tmp_path, monkeypatch, reverse_replies=True)
+
+
+def grid_with_files(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(mail, "FILE_FROM_BYTES", 0)
+    return grid(config, tmp_path, monkeypatch)
+
+
+def grid_without_shared_folder(config, tmp_path, monkeypatch):
+    monkeypatch.setattr("comdml_flwr.flower.peer_client_app.is_shared", lambda folder, token: False)
+    return grid(config, tmp_path, monkeypatch)
+
+
+CARRIERS = [
+    local_side_by_side,
+    local_reversed,
+    grid,
+    grid_reversed,
+    grid_with_files,
+    grid_without_shared_folder,
+]
+
+
+@pytest.mark.parametrize("carrier", CARRIERS, ids=lambda carrier: carrier.__name__)
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {},
+        {"num_chunks": 3, "local_epochs": 2},
+        {"participation": 0.5, "num_rounds": 4},
+        {"method": "allreduce", "participation": 0.5, "num_rounds": 4},
+    ],
+    ids=["one chunk", "three chunks", "half take part", "allreduce"],
+)
+def test_every_carrier_gives_the_same_outcome(carrier, keys, tmp_path, monkeypatch):
+    config = small_config(**keys)
+    assert carrier(config, tmp_path, monkeypatch) == local(config, tmp_path, monkeypatch)

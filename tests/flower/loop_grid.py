@@ -1,0 +1,110 @@
+"""Flower's messages without its engine: a Grid that calls the ClientApp in this process.
+
+Messages, records and contexts are Flower's own and are copied on their way, as they would be by its wire.
+"""
+
+import copy
+import io
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from flwr.app import Context, Message, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Result
+from flwr.supercore.task_identity import TaskIdentity
+from rich.console import Console
+
+from comdml_flwr.config import RunConfig
+from comdml_flwr.flower.peer_client_app import peer_client_app
+from comdml_flwr.flower.peer_strategy import PeerStrategy
+from comdml_flwr.terminal import Terminal
+from tests.small import CATALOGUE
+
+RUN_ID = 4242
+
+
+class LoopGrid(Grid):
+    """Calls a ClientApp for every message; `inside_client` says whether it is being called."""
+
+    def __init__(
+        self, app: ClientApp, num_nodes: int, run_config: dict[str, bool | int | float | str]
+    ) -> None:
+        TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, RUN_ID, 1
+        self.inside_client = False
+        self.num_nodes_there = num_nodes
+        self._app, self._replies, self._count = app, {}, 0
+        self._contexts = {
+            1000 - place: Context(
+                run_id=RUN_ID,
+                node_id=1000 - place,
+                node_config={"partition-id": place, "num-partitions": num_nodes},
+                state=RecordDict(),
+                run_config=run_config,
+            )
+            for place in range(num_nodes)
+        }
+
+    def get_node_ids(self) -> Iterable[int]:
+        return list(self._contexts)[: self.num_nodes_there]
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        return [self._handle(message) for message in messages]
+
+    def _handle(self, message: Message) -> str:
+        self._count += 1
+        name = f"message-{self._count}"
+        message.metadata.__dict__["_message_id"] = name
+        with self._as_client():
+            context = self._contexts[message.metadata.dst_node_id]
+            self._replies[name] = self._app(copy.deepcopy(message), context)
+        return name
+
+    @contextmanager
+    def _as_client(self) -> Iterator[None]:
+        self.inside_client = True
+        try:
+            yield
+        finally:
+            self.inside_client = False
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        return [copy.deepcopy(self._replies.pop(name)) for name in message_ids if name in self._replies]
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterable[Message]:
+        return self.pull_messages(self.push_messages(messages))
+
+    def set_run(self, run: object) -> None:
+        raise NotImplementedError
+
+    @property
+    def run(self) -> object:
+        raise NotImplementedError
+
+    def create_message(self, *args: object, **kwargs: object) -> Message:
+        raise NotImplementedError
+
+
+def quiet_terminal(num_rounds: int) -> Terminal:
+    """Return a terminal that prints into memory."""
+    return Terminal(num_rounds, Console(file=io.StringIO(), width=100))
+
+
+def grid_config(config: RunConfig, results: Path) -> RunConfig:
+    """Return the configuration for the grid, with its results in a folder of the test's."""
+    return config.model_copy(update={"carrier": "grid", "results_dir": str(results)})
+
+
+def run_on_grid(
+    config: RunConfig, fleet_text: str, num_nodes: int, *, reverse_replies: bool = False
+) -> tuple[Result, PeerStrategy]:
+    """Run a whole PeerStrategy over a LoopGrid."""
+    app = peer_client_app(models=CATALOGUE.models, datasets=CATALOGUE.datasets)
+    grid = LoopGrid(app, num_nodes, config.with_defaults_named())
+    strategy = PeerStrategy(
+        config, fleet_text, quiet_terminal(config.num_rounds), reverse_replies=reverse_replies
+    )
+    return strategy.start(grid), strategy

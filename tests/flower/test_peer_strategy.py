@@ -1,0 +1,207 @@
+"""The ServerApp of a serverless run is a post office: it holds no weight and no plan, and opens no mail."""
+
+import gc
+import json
+import secrets
+
+import numpy as np
+import pytest
+import torch
+from flwr.app import ArrayRecord, ConfigRecord, Error, Message, RecordDict
+from flwr.clientapp import ClientApp
+
+from comdml_flwr import wire
+from comdml_flwr.errors import InputError, RunError
+from comdml_flwr.flower import mail, peer_client_app
+from comdml_flwr.flower.grid_carrier import GridCarrier
+from comdml_flwr.flower.peer_strategy import PeerStrategy
+from comdml_flwr.messages import Step
+from comdml_flwr.planning.types import Plan
+from tests.flower.loop_grid import LoopGrid, grid_config, quiet_terminal, run_on_grid
+from tests.small import CATALOGUE, fleet_text, small_config
+
+
+def real_app():
+    return peer_client_app.peer_client_app(models=CATALOGUE.models, datasets=CATALOGUE.datasets)
+
+
+def test_letters_of_random_bytes_arrive_as_they_were_sent():
+    """Opening one would fail: the bytes mean nothing."""
+    sent, received = {}, {}
+    app = ClientApp()
+
+    @app.train("steps")
+    def steps(message, context):
+        agent = context.node_config["partition-id"]
+        facts = message.content["facts"]
+        received[agent, facts["exchange"]] = facts["letters"]
+        letters = [secrets.token_bytes(100) for _ in range(3)]
+        sent[agent, facts["exchange"]] = letters
+        reply = {"receivers": [0, 1, 2], "letters": letters, "report": "{}"}
+        return Message(RecordDict({"facts": ConfigRecord(reply)}), reply_to=message)
+
+    grid = LoopGrid(app, 3, {})
+    nodes = dict(enumerate(grid.get_node_ids()))
+    carrier = GridCarrier(grid, nodes, ["only"], ConfigRecord())
+    for round_ in (1, 2):
+        carrier.exchange({agent: (Step(round_, 0),) for agent in nodes})
+    assert received[1, 1] == []
+    for receiver in nodes:
+        assert received[receiver, 2] == [sent[sender, 1][receiver] for sender in nodes]
+
+
+def test_no_payload_is_decoded_and_no_mail_file_is_read_outside_the_agents(tmp_path, monkeypatch):
+    config = grid_config(small_config(num_rounds=2), tmp_path)
+    grid = LoopGrid(real_app(), 5, config.with_defaults_named())
+    opened = []
+
+    def only_by_agents(function):
+        def watched(*args):
+            assert grid.inside_client, "the ServerApp opened a payload"
+            opened.append(function.__name__)
+            return function(*args)
+
+        return watched
+
+    monkeypatch.setattr(wire, "_decode", only_by_agents(wire._decode))
+    monkeypatch.setattr(mail, "read_file", only_by_agents(mail.read_file))
+    result = PeerStrategy(config, fleet_text(5), quiet_terminal(2)).start(grid)
+    assert len(result.arrays) == 0
+    assert {"_decode", "read_file"} <= set(opened)
+
+
+def test_nothing_that_the_strategy_reaches_is_a_weight_or_a_plan(tmp_path):
+    config = grid_config(small_config(num_rounds=2), tmp_path)
+    grid = LoopGrid(real_app(), 5, config.with_defaults_named())
+    found, checks = [], []
+
+    class Watched(LoopGrid):
+        def pull_messages(self, message_ids):
+            found.extend(_weights_and_plans(strategy))
+            checks.append(1)
+            return super().pull_messages(message_ids)
+
+    grid.__class__ = Watched
+    strategy = PeerStrategy(config, fleet_text(5), quiet_terminal(2))
+    strategy.start(grid)
+    assert len(checks) > 8
+    assert found == []
+
+
+def _weights_and_plans(root):
+    """Walk everything that is reachable from an object, but not through modules, classes and functions."""
+    seen, todo, found = set(), [root], []
+    while todo:
+        thing = todo.pop()
+        if (
+            id(thing) in seen
+            or isinstance(thing, type)
+            or callable(thing)
+            or type(thing).__name__ == "module"
+        ):
+            continue
+        seen.add(id(thing))
+        if isinstance(thing, torch.Tensor | np.ndarray | Plan | ArrayRecord):
+            found.append(thing)
+        todo.extend(gc.get_referents(thing))
+    return found
+
+
+def test_the_walk_would_find_a_weight():
+    strategy = PeerStrategy(small_config(), "", quiet_terminal(1))
+    strategy.kept = {"somewhere": [np.zeros(3)]}
+    assert len(_weights_and_plans(strategy)) == 1
+
+
+def test_a_strategy_without_a_model_refuses_one(tmp_path):
+    strategy = PeerStrategy(small_config(), fleet_text(2), quiet_terminal(1))
+    with pytest.raises(InputError, match="must be left out"):
+        strategy.start(LoopGrid(real_app(), 2, {}), ArrayRecord([np.zeros(3)]))
+
+
+def test_it_waits_until_all_nodes_are_there(tmp_path):
+    config = grid_config(small_config(num_rounds=1), tmp_path)
+    grid = LoopGrid(real_app(), 3, config.with_defaults_named())
+    grid.num_nodes_there = 0
+    arrivals = iter([0, 1, 1, 2, 3])
+
+    class Filling(LoopGrid):
+        def get_node_ids(self):
+            self.num_nodes_there = next(arrivals, 3)
+            return super().get_node_ids()
+
+    grid.__class__ = Filling
+    PeerStrategy(config, fleet_text(3), quiet_terminal(1)).start(grid)
+    (folder,) = tmp_path.iterdir()
+    assert json.loads((folder / "summary.json").read_text())["num_agents"] == 3
+
+
+def test_missing_nodes_are_an_error_after_the_timeout(tmp_path):
+    config = grid_config(small_config(num_rounds=1), tmp_path)
+    grid = LoopGrid(real_app(), 3, config.with_defaults_named())
+    grid.num_nodes_there = 2
+    with pytest.raises(RunError, match="only 2 of 3 nodes"):
+        PeerStrategy(config, fleet_text(3), quiet_terminal(1)).start(grid, timeout=0.2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_node_with_other_code_is_refused_in_one_line(tmp_path, monkeypatch):
+    config = grid_config(small_config(num_rounds=1), tmp_path)
+    monkeypatch.setattr(peer_client_app, "code_digest", lambda: "of another checkout")
+    with pytest.raises(RunError, match="runs other code") as caught:
+        run_on_grid(config, fleet_text(2), 2)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_agent_that_fails_ends_the_run_with_one_line_and_no_summary(tmp_path, monkeypatch):
+    config = grid_config(small_config(num_rounds=2), tmp_path)
+    real, calls = peer_client_app.run_steps, []
+
+    def fails_later(agent, program, steps, inbox):
+        calls.append(agent.id)
+        if agent.id == 1 and steps[0].round == 2:
+            raise ValueError("disk\nfull")
+        return real(agent, program, steps, inbox)
+
+    monkeypatch.setattr(peer_client_app, "run_steps", fails_later)
+    with pytest.raises(RunError, match=r"agent 1 failed in round 2, .*: ValueError: disk full"):
+        run_on_grid(config, fleet_text(3), 3)
+    (folder,) = tmp_path.iterdir()
+    assert not (folder / "summary.json").exists()
+    assert "agent 1 failed" in (folder / "failed.txt").read_text()
+
+
+def test_an_error_of_flower_is_told_in_one_line(tmp_path):
+    app = ClientApp()
+
+    @app.train("steps")
+    def steps(message, context):
+        return Message(Error(code=2, reason="many\nlines\nof trace"), reply_to=message)
+
+    grid = LoopGrid(app, 1, {})
+    carrier = GridCarrier(grid, {7: next(iter(grid.get_node_ids()))}, ["only"], ConfigRecord())
+    with pytest.raises(RunError, match=r"agent 7 failed in round 1, only: Flower error 2: of trace"):
+        carrier.exchange({7: (Step(1, 0),)})
+
+
+def test_what_the_run_lacks_shows_before_any_training(tmp_path):
+    config = grid_config(
+        small_config(dataset="cifar-10", data_dir=str(tmp_path / "none")), tmp_path / "results"
+    )
+    with pytest.raises(RunError, match="none"):
+        run_on_grid(config, fleet_text(2), 2)
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_fleet_with_too_few_agents_is_refused(tmp_path):
+    config = grid_config(small_config(), tmp_path)
+    with pytest.raises(RunError, match=r"has 2 agents, too few for 3 SuperNodes"):
+        run_on_grid(config, fleet_text(2), 3)
+
+
+def test_the_runs_folder_is_gone_afterwards(tmp_path, monkeypatch):
+    monkeypatch.setattr(mail.tempfile, "tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    run_on_grid(grid_config(small_config(num_rounds=1), tmp_path / "results"), fleet_text(3), 3)
+    assert list((tmp_path / "tmp").iterdir()) == []

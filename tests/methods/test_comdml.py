@@ -1,0 +1,148 @@
+"""The laws of a ComDML round."""
+
+import numpy as np
+import pytest
+import torch
+
+from comdml_flwr.agent import Agent, run_steps
+from comdml_flwr.assemble import METHODS
+from comdml_flwr.learning.averaging import weighted_mean
+from comdml_flwr.messages import Envelope, Step
+from tests.small import run_local, small_config, small_fleet, small_setup
+
+
+@pytest.mark.parametrize(
+    "fleet", [small_fleet(5, bandwidth_mbps=0), small_fleet(4, equal=True)], ids=["no links", "equal agents"]
+)
+def test_an_empty_plan_makes_comdml_equal_allreduce_to_the_bit(fleet):
+    comdml, _ = run_local(small_config(), fleet)
+    allreduce, _ = run_local(small_config(method="allreduce"), fleet)
+    assert all(record.plan["pairs"] == [] for record in comdml.rounds)
+    assert comdml.weights_sha256 == allreduce.weights_sha256
+    assert [r.virtual_time_s for r in comdml.rounds] == [r.virtual_time_s for r in allreduce.rounds]
+
+
+def test_unequal_agents_offload_and_the_weights_differ_from_allreduce():
+    comdml, _ = run_local(small_config(), small_fleet(5))
+    allreduce, _ = run_local(small_config(method="allreduce"), small_fleet(5))
+    assert all(record.plan["pairs"] for record in comdml.rounds)
+    assert comdml.weights_sha256 != allreduce.weights_sha256
+
+
+@pytest.mark.parametrize("participation", [1.0, 0.4])
+def test_the_forecast_without_offload_is_what_allreduce_shows(participation):
+    fleet, rounds = small_fleet(10), 4
+    comdml, _ = run_local(small_config(participation=participation, num_rounds=rounds), fleet)
+    allreduce, _ = run_local(
+        small_config(method="allreduce", participation=participation, num_rounds=rounds), fleet
+    )
+    assert [r.no_offload_virtual_time_s for r in comdml.rounds] == [
+        r.virtual_time_s for r in allreduce.rounds
+    ]
+    assert [r.no_offload_makespan_s for r in comdml.rounds] == [r.makespan_s for r in allreduce.rounds]
+
+
+@pytest.mark.parametrize(
+    "keys", [{}, {"partition": "dirichlet"}, {"optimizer": "adam", "learning_rate": 0.01}]
+)
+def test_allreduce_is_the_plain_weighted_mean_of_the_local_models_to_the_bit(keys):
+    config = small_config(method="allreduce", num_rounds=1, **keys)
+    fleet = small_fleet(5)
+    _, agents = run_local(config, fleet)
+    alone = [_train_alone(agent.id, config, fleet) for agent in agents]
+    mean = weighted_mean(alone, [agent.num_samples for agent in agents])
+    assert all(np.array_equal(agent.weights_P.numpy(), mean) for agent in agents)
+
+
+def _train_alone(agent_id, config, fleet):
+    """Train one agent's whole model with nothing but torch: no phases, no mail, no learner."""
+    setup = small_setup(config, fleet)
+    agent = Agent(agent_id, setup)
+    agent.begin_round(1)
+    from comdml_flwr.learning.split import load_floats, write_floats
+
+    model = setup.workbench.model.train()
+    load_floats(model, setup.initial_weights_P)
+    optimizer = (
+        torch.optim.SGD(model.parameters(), lr=config.learning_rate, momentum=config.momentum, fused=True)
+        if config.optimizer == "sgd"
+        else torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
+    )
+    for indices in agent.batches():
+        optimizer.zero_grad()
+        logits = model(setup.dataset.x_train_NCHW[indices])
+        torch.nn.functional.cross_entropy(logits, setup.dataset.y_train_N[indices]).backward()
+        optimizer.step()
+    return write_floats(model).numpy()
+
+
+@pytest.mark.parametrize("keys", [{"optimizer": "sgd"}, {"optimizer": "adam", "learning_rate": 0.01}])
+def test_the_number_of_chunks_changes_neither_weights_nor_the_clock(keys):
+    runs = [run_local(small_config(num_chunks=chunks, **keys), small_fleet(5))[0] for chunks in (1, 2, 5)]
+    assert len({run.weights_sha256 for run in runs}) == 1
+    assert len({tuple(r.virtual_time_s for r in run.rounds) for run in runs}) == 1
+
+
+def test_same_seed_same_weights_another_seed_others():
+    digests = [run_local(small_config(seed=seed), small_fleet(5))[0].weights_sha256 for seed in (3, 3, 4)]
+    assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.mark.parametrize("bandwidth_mbps", [100, 20])
+@pytest.mark.parametrize("partition", ["iid", "dirichlet"])
+def test_the_clock_ends_training_within_one_batch_of_the_prediction(bandwidth_mbps, partition):
+    config = small_config(num_rounds=1, local_epochs=3, partition=partition, alpha=1.0)
+    fleet = small_fleet(10, bandwidth_mbps=bandwidth_mbps)
+    record = run_local(config, fleet)[0].rounds[0]
+    setup = small_setup(config, fleet)
+    one_batch_s = max(1 / profile.batches_per_s for profile in setup.profiles.values())
+    assert record.plan["pairs"]
+    assert abs(record.makespan_s - record.predicted_s) <= one_batch_s
+
+
+def test_an_absent_agent_has_the_current_model_when_it_takes_part_again():
+    config = small_config(participation=0.3, num_rounds=6)
+    record, agents = run_local(config, small_fleet(10))
+    last = agents[0].setup.present(6)
+    assert any(set(agents[0].setup.present(r)) - set(agents[0].setup.present(r - 1)) for r in range(2, 7))
+    assert len({agent.weights_sha256() for agent in agents if agent.id in last}) == 1
+    assert record.rounds[-1].loss < record.rounds[0].loss
+
+
+def test_a_helper_refuses_activations_that_come_under_another_plan():
+    """The slow agent's share is left out; the others' average is what it would be without that agent."""
+    config = small_config(num_rounds=1)
+    setup = small_setup(config, small_fleet(5))
+    agents = {agent: Agent(agent, setup) for agent in setup.ids}
+    program = METHODS["comdml"](config)
+    mail: dict[int, list[Envelope]] = {}
+    liar = None
+    for phase in range(len(program)):
+        inboxes, mail = mail, {}
+        for agent in agents.values():
+            outbox, _ = run_steps(agent, program, (Step(1, phase),), tuple(inboxes.get(agent.id, ())))
+            for envelope in outbox:
+                if envelope.kind == "activations" and liar in (None, envelope.sender):
+                    liar = envelope.sender
+                    envelope = _with_about(envelope, digest="of another plan")
+                mail.setdefault(envelope.receiver, []).append(envelope)
+    assert liar is not None
+    honest = [agent for agent in agents.values() if agent.id != liar]
+    assert len({agent.weights_sha256() for agent in agents.values()}) == 1
+    contributions = [_contribution_of(agent.id, agents) for agent in honest]
+    mean = weighted_mean(contributions, [agent.num_samples for agent in honest])
+    assert np.array_equal(honest[0].weights_P.numpy(), mean)
+
+
+def _with_about(envelope, **facts):
+    from dataclasses import replace
+
+    return replace(envelope, about={**envelope.about, **facts})
+
+
+def _contribution_of(agent_id, agents):
+    body = agents[agent_id].tensors["own/body"]
+    for helper in agents.values():
+        if helper.notes.get("partner") == agent_id and "partner/body" in helper.tensors:
+            return torch.cat([body, helper.tensors["partner/body"]]).numpy()
+    return body.numpy()

@@ -1,0 +1,105 @@
+"""A small run that the tests share: real digits, a network of four stages, a fleet of unequal agents."""
+
+from functools import lru_cache
+
+import torch
+from torch import nn
+
+from comdml_flwr.agent import Agent, Setup
+from comdml_flwr.assemble import METHODS, Catalogue, assemble
+from comdml_flwr.carriers.local import LocalCarrier
+from comdml_flwr.config import RunConfig, parse_config
+from comdml_flwr.learning.data import Dataset, load_digits
+from comdml_flwr.messages import phase_name
+from comdml_flwr.planning.fleet import Fleet, parse_fleet
+from comdml_flwr.rounds import RoundRecord, RunRecord, run_rounds
+
+SPEEDS = (4e9, 2e9, 1e9, 0.5e9, 0.2e9)
+NUM_SAMPLES = 200
+
+
+def four_stages(shape: tuple[int, ...], num_classes: int, generator: torch.Generator) -> nn.Sequential:
+    """Return a small convolutional network whose four stages give three cuts."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(generator.initial_seed())
+        return nn.Sequential(
+            nn.Sequential(nn.Conv2d(shape[0], 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU()),
+            nn.Sequential(nn.Conv2d(8, 16, 3, stride=2, padding=1), nn.BatchNorm2d(16), nn.ReLU()),
+            nn.Sequential(nn.Conv2d(16, 16, 3, padding=1), nn.ReLU()),
+            nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, num_classes)),
+        )
+
+
+@lru_cache
+def few_digits() -> Dataset:
+    """Return some of the handwritten digits."""
+    data = load_digits()
+    return Dataset(
+        name="few-digits",
+        x_train_NCHW=data.x_train_NCHW[:NUM_SAMPLES],
+        y_train_N=data.y_train_N[:NUM_SAMPLES],
+        x_test_NCHW=data.x_test_NCHW[:50],
+        y_test_N=data.y_test_N[:50],
+        num_classes=10,
+        augment=False,
+    )
+
+
+CATALOGUE = Catalogue(
+    models={"four-stages": four_stages}, datasets={"few-digits": lambda config: few_digits()}
+)
+
+
+def fleet_text(num_agents: int, *, bandwidth_mbps: float = 100, equal: bool = False) -> str:
+    """Return a fleet file: agents of unequal speeds, or of equal ones."""
+    agents = "\n".join(
+        f"[[agents]]\nid = {agent}\nflops_per_s = {SPEEDS[0] if equal else SPEEDS[agent % len(SPEEDS)]}"
+        for agent in range(num_agents)
+    )
+    return f"[links]\nbandwidth_mbps = {bandwidth_mbps}\n{agents}\n"
+
+
+def small_fleet(num_agents: int, *, bandwidth_mbps: float = 100, equal: bool = False) -> Fleet:
+    """Return the fleet of `fleet_text`."""
+    return parse_fleet(fleet_text(num_agents, bandwidth_mbps=bandwidth_mbps, equal=equal), "test fleet")
+
+
+def small_config(**keys: bool | int | float | str) -> RunConfig:
+    """Return a configuration of the small run; keys in snake_case."""
+    values = {
+        "model": "four-stages",
+        "dataset": "few-digits",
+        "num-rounds": 2,
+        "batch-size": 8,
+        "carrier": "local",
+    }
+    return parse_config({**values, **{name.replace("_", "-"): value for name, value in keys.items()}})
+
+
+def small_setup(config: RunConfig, fleet: Fleet) -> Setup:
+    """Return the set-up of the small run."""
+    return assemble(config, fleet, len(fleet.agents), CATALOGUE)
+
+
+class Silent:
+    """An observer that only listens."""
+
+    def exchange_begins(self, round_: int, phase: str, num_agents: int) -> None:
+        """Hear nothing."""
+
+    def round_ends(self, record: RoundRecord) -> None:
+        """Hear nothing."""
+
+
+def run_local(
+    config: RunConfig, fleet: Fleet, *, num_workers: int = 1, reverse_replies: bool = False
+) -> tuple[RunRecord, list[Agent]]:
+    """Run over the local carrier; return what it came to, and the agents."""
+    setup = small_setup(config, fleet)
+    agents = [Agent(agent, setup) for agent in setup.ids]
+    program = METHODS[config.method](config)
+    carrier = LocalCarrier(agents, program, num_workers=num_workers, reverse_replies=reverse_replies)
+    try:
+        return run_rounds(carrier, tuple(map(phase_name, program)), setup.ids, config, Silent()), agents
+    finally:
+        carrier.close()
