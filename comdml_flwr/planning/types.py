@@ -115,6 +115,16 @@ class Pair:
     finish_s: float
     traffic_bytes: float
 
+    def as_json(self) -> dict[str, int | float]:
+        """Return the pair as `comdml plan --json` and `rounds.jsonl` show it."""
+        return {
+            "slow": self.slow,
+            "fast": self.fast,
+            "cut": self.cut,
+            "finish_s": self.finish_s,
+            "bytes": self.traffic_bytes,
+        }
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:

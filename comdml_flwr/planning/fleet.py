@@ -1,0 +1,372 @@
+"""The fleet file: the devices and links that the planner and the virtual clock use.
+
+A fleet file is TOML; 1 Mbps = 125,000 bytes/s:
+
+    [model]                     # for planning: either a model by name ...
+    name = "resnet-56"
+    input = [3, 32, 32]
+    batch_size = 100
+    num_classes = 10            # default 10
+    # [[cuts]]                  # ... or a table of cuts 1..M in the authors' order, one entry each
+    # slow_share = 0.73         # of the whole model's time per batch
+    # fast_share = 0.13
+    # bytes_per_batch = 1.25e6
+    [links]                     # for each pair of agents; without this table there are only the [[link]]s
+    bandwidth_mbps = 50         # 0 = not connected
+    latency_ms = 0              # default 0
+    relay_bandwidth_mbps = 10   # default 10: averaging between agents without a link goes through a relay
+    [[agents]]
+    id = 0
+    flops_per_s = 4.0e9         # with [[cuts]]: batches_per_s
+    num_samples = 5000          # with [[cuts]]: num_batches
+    [[link]]                    # one pair, both directions
+    between = [0, 1]
+    bandwidth_mbps = 100
+    latency_ms = 0              # default: that of [links]
+
+A run trains its own model and data and takes only speeds and links from here: [model], [[cuts]], num_samples
+and num_batches may then be absent.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TypeGuard
+
+from comdml_flwr.errors import InputError
+from comdml_flwr.planning.types import Cut, CutTable, Link, Profile
+
+_BYTES_PER_S_PER_MBPS = 125_000.0
+_RELAY_MBPS = 10.0
+_LARGEST = 1e18
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetModel:
+    """The model that a fleet is planned for: name, shape of one sample, samples in a full batch, classes."""
+
+    name: str
+    input: tuple[int, ...]
+    batch_size: int
+    num_classes: int = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetAgent:
+    """One device: its sustained training speed and its share of the data; None where the file is silent."""
+
+    id: int
+    flops_per_s: float | None
+    batches_per_s: float | None
+    num_samples: int | None
+    num_batches: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """What a fleet file says.
+
+    Parameters
+    ----------
+    source : str
+        The file, for messages.
+    model, cuts : FleetModel or None, CutTable or None
+        What is planned for: one of the two, or neither in a file that is only for runs.
+    agents : tuple[FleetAgent, ...]
+        In the order of the file.
+    default_link : Link
+        Of each pair without an override.
+    overrides : Mapping[tuple[int, int], Link]
+        By pair of ids, the smaller one first.
+    relay : Link
+        Between two agents without a direct link; only for the clock of averaging, never for offload.
+    """
+
+    source: str
+    model: FleetModel | None
+    cuts: CutTable | None
+    agents: tuple[FleetAgent, ...]
+    default_link: Link
+    overrides: Mapping[tuple[int, int], Link]
+    relay: Link
+
+    def link(self, i: int, j: int) -> Link:
+        """Look up the link between two agents of the fleet (0 bytes/s: not connected).
+
+        Raises
+        ------
+        InputError
+            If one is not in the fleet, or i = j.
+        """
+        known = {agent.id for agent in self.agents}
+        for agent in (i, j):
+            if agent not in known:
+                raise InputError(f"{self.source}: agent", agent, "is not in the fleet")
+        if i == j:
+            raise InputError(f"{self.source}: agent", i, "has no link with itself")
+        return self.overrides.get((min(i, j), max(i, j)), self.default_link)
+
+    def profiles(self, *, batch_flops: float | None = None) -> tuple[Profile, ...]:
+        """Tell what the planner needs of each agent, in the order of the file.
+
+        Parameters
+        ----------
+        batch_flops : float or None
+            Needed with [model]: FLOPs to train the whole model on one full batch. Ignored with [[cuts]].
+
+        Returns
+        -------
+        tuple[Profile, ...]
+            With [[cuts]]: batches_per_s and num_batches. With [model]: flops_per_s / batch_flops and
+            num_samples / batch_size.
+
+        Raises
+        ------
+        InputError
+            If the file does not say what is needed.
+        """
+        if self.cuts is None and self.model is None:
+            raise InputError(f"{self.source}: model", None, "give [model] or [[cuts]] to plan")
+        if self.cuts is None and not (batch_flops is not None and batch_flops > 0):
+            raise InputError("batch_flops", batch_flops, "must be a number > 0 with [model]")
+        links, profiles = self._links_by_agent(), []
+        for index, agent in enumerate(self.agents):
+            speed, batches = self._speed_and_batches(index, batch_flops)
+            own = links[agent.id]
+            profiles.append(Profile(agent=agent.id, batches_per_s=speed, num_batches=batches, links=own))
+        return tuple(profiles)
+
+    def _speed_and_batches(self, index: int, batch_flops: float | None) -> tuple[float, float]:
+        agent, place = self.agents[index], f"{self.source}: agents[{index}]"
+        if self.model is None or batch_flops is None:
+            speed = _given(agent.batches_per_s, f"{place}.batches_per_s", "[[cuts]]")
+            return speed, _given(agent.num_batches, f"{place}.num_batches", "[[cuts]]")
+        speed = _given(agent.flops_per_s, f"{place}.flops_per_s", "[model]") / batch_flops
+        return speed, _given(agent.num_samples, f"{place}.num_samples", "[model]") / self.model.batch_size
+
+    def _links_by_agent(self) -> dict[int, dict[int, Link]]:
+        ids = [agent.id for agent in self.agents]
+        links = {agent: dict.fromkeys(ids, self.default_link) for agent in ids}
+        for (i, j), link in self.overrides.items():
+            links[i][j] = links[j][i] = link
+        for agent in ids:
+            del links[agent][agent]
+        return links
+
+
+def load_fleet(path: str | Path) -> Fleet:
+    """Read a fleet file.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or as `parse_fleet` does.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError("fleet", str(path), error.strerror or "cannot be read") from error
+    except UnicodeDecodeError as error:
+        raise InputError("fleet", str(path), "is not UTF-8 text") from error
+    return parse_fleet(text, str(path))
+
+
+def parse_fleet(text: str, source: str) -> Fleet:
+    """Read the text of a fleet file.
+
+    Parameters
+    ----------
+    text : str
+        TOML, see the module docstring.
+    source : str
+        The name of the file, for messages.
+
+    Returns
+    -------
+    Fleet
+
+    Raises
+    ------
+    InputError
+        In one line: the file, the place in it, the value and the rule that it breaks.
+    """
+    try:
+        values = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:  # ValueError: also a number of more than 4300 digits
+        raise InputError("fleet", source, f"is not TOML: {error}") from error
+    top = _Table(f"{source}:", values, ("model", "cuts", "links", "agents", "link"))
+    if "model" in values and "cuts" in values:
+        raise top.error("cuts", "give either [model] or [[cuts]]")
+    agents = _read_agents(top)
+    default_link, relay = _read_links(top)
+    return Fleet(
+        source=source,
+        model=_read_model(top) if "model" in values else None,
+        cuts=_read_cuts(top) if "cuts" in values else None,
+        agents=agents,
+        default_link=default_link,
+        overrides=_read_overrides(top, {agent.id for agent in agents}, default_link),
+        relay=relay,
+    )
+
+
+class _Table:
+    """One table of the file: checks the values that are taken out of it, and knows its place for messages."""
+
+    def __init__(self, place: str, values: object, keys: tuple[str, ...]) -> None:
+        if not isinstance(values, dict):
+            raise InputError(place, _shown(values), "must be a table")
+        self.place = place
+        self.values: dict[str, object] = values
+        for key in values:
+            if key not in keys:
+                near = get_close_matches(key, keys, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(keys)}"
+                raise self.error(key, f"is not known here; {hint}")
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.values
+
+    def where(self, key: str) -> str:
+        name = key if key.isprintable() else repr(key)
+        return f"{self.place} {name}" if self.place.endswith(":") else f"{self.place}.{name}"
+
+    def error(self, key: str, rule: str) -> InputError:
+        return InputError(self.where(key), _shown(self.values.get(key)), rule)
+
+    def number(self, key: str, *, positive: bool, default: float | None = None) -> float:
+        value = self.values.get(key, default)
+        if not _is_number(value, positive=positive):
+            raise self.error(key, f"must be a number {'>' if positive else '>='} 0, at most {_LARGEST:g}")
+        return float(value)
+
+    def whole(self, key: str, *, lowest: int, default: int | None = None) -> int:
+        value = self.values.get(key, default)
+        if not _is_whole(value, lowest):
+            raise self.error(key, f"must be a whole number >= {lowest}, at most {_LARGEST:g}")
+        return value
+
+    def table(self, key: str, keys: tuple[str, ...]) -> "_Table":
+        return _Table(self.where(key), self.values.get(key), keys)
+
+    def tables(self, key: str, keys: tuple[str, ...]) -> list["_Table"]:
+        entries = self.values.get(key)
+        if not isinstance(entries, list) or not entries:
+            raise self.error(key, f"must be one or more [[{key}]] tables")
+        return [_Table(f"{self.where(key)}[{index}]", entry, keys) for index, entry in enumerate(entries)]
+
+
+def _is_number(value: object, *, positive: bool) -> TypeGuard[int | float]:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return (value > 0 if positive else value >= 0) and value <= _LARGEST  # both are false for nan
+
+
+def _is_whole(value: object, lowest: int) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and lowest <= value <= _LARGEST
+
+
+def _shown(value: object) -> object:
+    """Keep messages short: the value itself unless it holds tables."""
+    if isinstance(value, dict):
+        return "a table"
+    if isinstance(value, list) and any(isinstance(entry, dict | list) for entry in value):
+        return "an array"
+    return value
+
+
+def _given(value: float | None, what: str, where: str) -> float:
+    if value is None:
+        raise InputError(what, value, f"is needed to plan with {where}")
+    return value
+
+
+def _read_model(top: _Table) -> FleetModel:
+    table = top.table("model", ("name", "input", "batch_size", "num_classes"))
+    name, shape = table.values.get("name"), table.values.get("input")
+    if not isinstance(name, str) or not name:
+        raise table.error("name", "must be the name of a model")
+    if not isinstance(shape, list) or not shape or not all(_is_whole(size, 1) for size in shape):
+        raise table.error("input", "must be the shape of a sample: whole numbers >= 1")
+    return FleetModel(
+        name=name,
+        input=tuple(shape),
+        batch_size=table.whole("batch_size", lowest=1),
+        num_classes=table.whole("num_classes", lowest=2, default=10),
+    )
+
+
+def _read_cuts(top: _Table) -> CutTable:
+    return tuple(
+        Cut(
+            slow_share=table.number("slow_share", positive=False),
+            fast_share=table.number("fast_share", positive=False),
+            bytes_per_batch=table.number("bytes_per_batch", positive=False),
+        )
+        for table in top.tables("cuts", ("slow_share", "fast_share", "bytes_per_batch"))
+    )
+
+
+def _read_agents(top: _Table) -> tuple[FleetAgent, ...]:
+    keys = ("id", "flops_per_s", "batches_per_s", "num_samples", "num_batches")
+    agents: dict[int, FleetAgent] = {}
+    for table in top.tables("agents", keys):
+        agent = table.whole("id", lowest=0)
+        if agent in agents:
+            raise table.error("id", "must be different for each agent")
+        if "flops_per_s" not in table and "batches_per_s" not in table:
+            raise table.error("flops_per_s", "give flops_per_s, or batches_per_s with [[cuts]]")
+        agents[agent] = FleetAgent(
+            id=agent,
+            flops_per_s=table.number("flops_per_s", positive=True) if "flops_per_s" in table else None,
+            batches_per_s=table.number("batches_per_s", positive=True) if "batches_per_s" in table else None,
+            num_samples=table.whole("num_samples", lowest=1) if "num_samples" in table else None,
+            num_batches=table.number("num_batches", positive=True) if "num_batches" in table else None,
+        )
+    return tuple(agents.values())
+
+
+def _read_links(top: _Table) -> tuple[Link, Link]:
+    if "links" not in top:
+        return Link(bytes_per_s=0.0), Link(bytes_per_s=_RELAY_MBPS * _BYTES_PER_S_PER_MBPS)
+    table = top.table("links", ("bandwidth_mbps", "latency_ms", "relay_bandwidth_mbps"))
+    latency_s = _latency_s(table)
+    relay_mbps = table.number("relay_bandwidth_mbps", positive=True, default=_RELAY_MBPS)
+    default = Link(bytes_per_s=_bytes_per_s(table), latency_s=latency_s)
+    return default, Link(bytes_per_s=relay_mbps * _BYTES_PER_S_PER_MBPS, latency_s=latency_s)
+
+
+def _bytes_per_s(table: _Table) -> float:
+    return table.number("bandwidth_mbps", positive=False) * _BYTES_PER_S_PER_MBPS
+
+
+def _latency_s(table: _Table) -> float:
+    return table.number("latency_ms", positive=False, default=0.0) / 1000
+
+
+def _read_overrides(top: _Table, ids: set[int], default: Link) -> dict[tuple[int, int], Link]:
+    links: dict[tuple[int, int], Link] = {}
+    tables = top.tables("link", ("between", "bandwidth_mbps", "latency_ms")) if "link" in top else []
+    for table in tables:
+        pair = _read_pair(table, ids)
+        if pair in links:
+            raise table.error("between", "must appear once (a link holds for both directions)")
+        links[pair] = Link(
+            bytes_per_s=_bytes_per_s(table),
+            latency_s=_latency_s(table) if "latency_ms" in table else default.latency_s,
+        )
+    return links
+
+
+def _read_pair(table: _Table, ids: set[int]) -> tuple[int, int]:
+    between = table.values.get("between")
+    if not isinstance(between, list) or len(between) != 2 or not all(_is_whole(end, 0) for end in between):
+        raise table.error("between", "must be two agent ids")
+    if between[0] == between[1]:
+        raise table.error("between", "must be two different agents")
+    for agent in between:
+        if agent not in ids:
+            raise table.error("between", f"must be ids of [[agents]]; there is no agent {agent}")
+    return min(between), max(between)
