@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
+import click
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -92,14 +93,19 @@ def run(
 def main() -> NoReturn:
     """Run the command line; what the user can mend is one line and exit status 2."""
     try:
-        app(standalone_mode=True)
+        status = app(standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(2)
+    except click.ClickException as error:
+        _end(error.format_message(), 2)
     except InputError as error:
         _end(error, 2)
     except ComdmlError as error:
         _end(error, 1)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, click.Abort):
         _end("interrupted", 130)
-    sys.exit(0)
+    sys.exit(status or 0)
 
 
 def _end(reason: object, status: int) -> NoReturn:

@@ -1,0 +1,226 @@
+"""Data sets, batches, augmentation and partitions: real, complete, and the same for the same seed."""
+
+import hashlib
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torchvision.datasets
+from numpy.typing import NDArray
+
+from comdml_flwr.errors import InputError
+from comdml_flwr.learning.data import augment, batches, load_cifar, load_digits, partition
+
+TRAIN_SIZE = 1437
+
+
+def seeded(seed: int = 1) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def digit_labels() -> NDArray[np.int64]:
+    return load_digits().y_train_N.numpy()
+
+
+def test_digits_are_all_there_and_standardised_by_the_training_part() -> None:
+    digits = load_digits()
+    assert digits.input_shape == (1, 8, 8)
+    assert (digits.x_train_NCHW.shape, digits.x_test_NCHW.shape) == ((TRAIN_SIZE, 1, 8, 8), (360, 1, 8, 8))
+    assert (digits.x_train_NCHW.dtype, digits.y_test_N.dtype) == (torch.float32, torch.int64)
+    assert digits.x_train_NCHW.mean().item() == pytest.approx(0, abs=1e-5)
+    assert digits.x_train_NCHW.std().item() == pytest.approx(1, abs=1e-5)
+    assert torch.bincount(digits.y_test_N).min() >= 34
+    assert not digits.augment
+
+
+def test_test_digits_are_fixed_and_none_of_them_is_trained_on() -> None:
+    from sklearn.datasets import load_digits as load_bunch
+
+    digits = load_digits()
+    trained = {x.numpy().tobytes() for x in digits.x_train_NCHW}
+    assert not any(x.numpy().tobytes() in trained for x in digits.x_test_NCHW)
+    torch.manual_seed(99)
+    np.random.seed(99)  # noqa: NPY002
+    again = load_digits.__wrapped__()
+    assert torch.equal(again.x_test_NCHW, digits.x_test_NCHW)
+    assert torch.equal(again.y_train_N, digits.y_train_N)
+    assert digits.y_test_N[:8].tolist() == [7, 6, 3, 7, 7, 3, 2, 8]
+    assert len(digits.y_train_N) + len(digits.y_test_N) == len(load_bunch().target)
+
+
+def write_published(folder: Path, name: str, content: dict[str, object]) -> list[str]:
+    """Pickle as the published files are, and return [name, md5] as torchvision keeps it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    raw = pickle.dumps(content, protocol=2)
+    (folder / name).write_bytes(raw)
+    return [name, hashlib.md5(raw).hexdigest()]
+
+
+def write_cifar(folder: Path, num_classes: int, monkeypatch: pytest.MonkeyPatch) -> NDArray[np.uint8]:
+    """Write a tiny data set in the published format; torchvision is told the checksums of these files.
+
+    Returns the training pixels, (num, 3072): red plane, green plane, blue plane, rows from the top.
+    """
+    rng = np.random.default_rng(num_classes)
+    reader = getattr(torchvision.datasets, f"CIFAR{num_classes}")
+    base = folder / reader.base_folder
+    pixels: list[NDArray[np.uint8]] = []
+    sums: dict[str, list[list[str]]] = {"train_list": [], "test_list": []}
+    for which in sums:
+        for name, _ in getattr(reader, which):
+            data = rng.integers(0, 256, (4, 3072), dtype=np.uint8)
+            labels = rng.integers(0, num_classes, 4).tolist()
+            key = "labels" if num_classes == 10 else "fine_labels"
+            sums[which].append(
+                write_published(base, name, {"data": data, key: labels, "coarse_labels": labels})
+            )
+            pixels += [data] if which == "train_list" else []
+        monkeypatch.setattr(reader, which, sums[which])
+    names: dict[str, object] = {reader.meta["key"]: [f"class {k}" for k in range(num_classes)]}
+    filename, md5 = write_published(base, reader.meta["filename"], names)
+    monkeypatch.setattr(reader, "meta", {"filename": filename, "key": reader.meta["key"], "md5": md5})
+    return np.concatenate(pixels)
+
+
+@pytest.mark.parametrize("num_classes", [10, 100])
+def test_cifar_is_read_from_its_published_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_classes: int
+) -> None:
+    pixels = write_cifar(tmp_path, num_classes, monkeypatch)
+    data = load_cifar(tmp_path, num_classes)
+    assert (data.name, data.num_classes, data.augment) == (f"cifar-{num_classes}", num_classes, True)
+    assert data.x_train_NCHW.shape == (len(pixels), 3, 32, 32)
+    assert data.x_test_NCHW.shape == (4, 3, 32, 32)
+    assert (data.x_train_NCHW.dtype, data.y_train_N.dtype) == (torch.float32, torch.int64)
+    restored_NCHW = pixels.reshape(-1, 3, 32, 32) / 255
+    for channel in range(3):  # standardising is one affine map per channel
+        slope, _ = np.polyfit(
+            restored_NCHW[:, channel].ravel(), data.x_train_NCHW[:, channel].numpy().ravel(), 1
+        )
+        assert 3.5 < slope < 4.2
+    brightest = restored_NCHW[:, 0].argmax()
+    assert data.x_train_NCHW[:, 0].argmax() == brightest
+
+
+def test_missing_cifar_names_the_folder_and_the_cure(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"data folder = '.*nowhere': .*`download = true`"):
+        load_cifar(tmp_path / "nowhere", 10)
+
+
+def test_cifar_with_a_wrong_checksum_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_cifar(tmp_path, 10, monkeypatch)
+    (tmp_path / "cifar-10-batches-py" / "data_batch_3").write_bytes(b"torn")
+    with pytest.raises(InputError, match="data folder"):
+        load_cifar(tmp_path, 10)
+
+
+def test_only_ten_or_a_hundred_classes_of_cifar(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="must be 10 or 100"):
+        load_cifar(tmp_path, 20)
+
+
+def test_batches_cover_every_sample_once_per_epoch_in_a_fresh_order() -> None:
+    order = batches(10, 4, 3, seeded())
+    assert [len(batch) for batch in order] == [4, 4, 2] * 3
+    epochs = torch.cat(order).reshape(3, 10)
+    assert torch.equal(epochs.sort(1).values, torch.arange(10).expand(3, 10))
+    assert not torch.equal(epochs[0], epochs[1])
+    assert torch.equal(torch.cat(batches(10, 4, 3, seeded())), torch.cat(order))
+    with pytest.raises(InputError, match="batch size = 0"):
+        batches(10, 0, 1, seeded())
+
+
+def test_augmentation_is_a_shift_and_a_mirror_of_each_image() -> None:
+    x_NCHW = torch.randn(200, 3, 12, 12, generator=seeded())
+    state = torch.get_rng_state()
+    out_NCHW = augment(x_NCHW, seeded(2))
+    assert out_NCHW.shape == x_NCHW.shape
+    assert torch.equal(out_NCHW, augment(x_NCHW, seeded(2)))
+    assert not torch.equal(out_NCHW, augment(x_NCHW, seeded(3)))
+    assert torch.equal(torch.get_rng_state(), state)
+    seen = {find_move(x, out) for x, out in zip(x_NCHW, out_NCHW, strict=True)}
+    assert {flip for _, _, flip in seen} == {False, True}
+    assert {top for top, _, _ in seen} == {left for _, left, _ in seen} == set(range(9))
+
+
+def find_move(x_CHW: torch.Tensor, out_CHW: torch.Tensor) -> tuple[int, int, bool]:
+    """Find (top, left, flipped) by trying all crops of the padded image."""
+    padded = torch.nn.functional.pad(x_CHW, (4, 4, 4, 4))
+    height, width = x_CHW.shape[1:]
+    for top in range(9):
+        for left in range(9):
+            crop = padded[:, top : top + height, left : left + width]
+            for flip in (False, True):
+                if torch.equal(crop.flip(2) if flip else crop, out_CHW):
+                    return top, left, flip
+    raise AssertionError("not a crop of the image")
+
+
+@pytest.mark.parametrize(("scheme", "alpha"), [("iid", 0.0), ("dirichlet", 0.3)])
+def test_partition_gives_every_sample_to_one_agent(
+    scheme: str, alpha: float, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shards = partition(digit_labels(), 7, scheme=scheme, alpha=alpha, seed=3)
+    assert len(shards) == 7
+    assert np.array_equal(np.sort(np.concatenate(shards)), np.arange(TRAIN_SIZE))
+    assert all(shard.dtype == np.int64 and np.all(np.diff(shard) > 0) and len(shard) for shard in shards)
+    assert capfd.readouterr() == ("", "")  # no progress bars
+
+
+@pytest.mark.parametrize("scheme", ["iid", "dirichlet"])
+def test_partition_depends_on_its_seed_alone(scheme: str) -> None:
+    def shards(seed: int, global_seed: int) -> bytes:
+        np.random.seed(global_seed)  # noqa: NPY002
+        return pickle.dumps(partition(digit_labels(), 5, scheme=scheme, alpha=0.5, seed=seed))
+
+    assert shards(3, 1) == shards(3, 2)
+    assert shards(3, 1) != shards(4, 1)
+
+
+def test_iid_shares_are_equal_and_mixed() -> None:
+    labels = np.sort(digit_labels())
+    shards = partition(labels, 10, scheme="iid", alpha=0.0, seed=1)
+    assert {len(shard) for shard in shards} == {143, 144}
+    assert all(len(np.unique(labels[shard])) == 10 for shard in shards)
+
+
+def test_a_small_alpha_skews_more() -> None:
+    labels = digit_labels()
+
+    def skew(alpha: float) -> float:
+        """Mean over the agents of the share of their most frequent label."""
+        shards = partition(labels, 5, scheme="dirichlet", alpha=alpha, seed=1)
+        return float(np.mean([np.bincount(labels[shard]).max() / len(shard) for shard in shards]))
+
+    assert skew(0.1) > skew(1.0) > skew(100.0)
+    assert skew(100.0) < 0.15
+
+
+def test_dirichlet_partition_is_the_one_of_flwr_datasets() -> None:
+    from datasets import Dataset
+    from flwr_datasets.partitioner import DirichletPartitioner
+
+    labels = digit_labels()
+    reference = DirichletPartitioner(5, "label", 0.5, min_partition_size=1, seed=8)
+    reference.dataset = Dataset.from_dict({"row": np.arange(len(labels)), "label": labels})
+    for agent, shard in enumerate(partition(labels, 5, scheme="dirichlet", alpha=0.5, seed=8)):
+        assert sorted(reference.load_partition(agent)["row"]) == shard.tolist()
+
+
+@pytest.mark.parametrize(
+    ("num_agents", "scheme", "alpha", "message"),
+    [
+        (0, "iid", 0.5, "number of agents = 0"),
+        (41, "iid", 0.5, "must be from 1 to the 40 training samples"),
+        (4, "sorted", 0.5, "partition = 'sorted': must be iid or dirichlet"),
+        (4, "dirichlet", 0.0, "must be a finite number > 0"),
+        (4, "dirichlet", float("nan"), "must be a finite number > 0"),
+        (20, "dirichlet", 0.01, "leaves one of 20 agents without samples"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_an_impossible_partition_is_refused(num_agents: int, scheme: str, alpha: float, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        partition(np.arange(40) % 10, num_agents, scheme=scheme, alpha=alpha, seed=1)
