@@ -37,12 +37,12 @@ class RunConfig(BaseModel):
         0.5, gt=0, description="concentration of the Dirichlet partition; smaller is more skewed"
     )
     num_rounds: int = Field(10, ge=1, description="rounds of training and averaging")
-    local_epochs: int = Field(1, ge=1, description="passes over an agent's own samples in a round")
+    local_epochs: int = Field(2, ge=1, description="passes over an agent's own samples in a round")
     batch_size: int = Field(32, ge=1, description="samples per batch")
     optimizer: Literal["sgd", "adam"] = Field(
-        "sgd", description="`sgd` or `adam`, begun afresh in every round"
+        "adam", description="`sgd` or `adam`, begun afresh in every round"
     )
-    learning_rate: float = Field(0.05, gt=0, description="step size")
+    learning_rate: float = Field(0.005, gt=0, description="step size")
     momentum: float = Field(0.9, ge=0, lt=1, description="of `sgd`; `adam` keeps its own 0.9 and 0.999")
     weight_decay: float = Field(0.0, ge=0, description="L2 penalty")
     participation: float = Field(

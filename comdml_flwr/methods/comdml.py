@@ -115,7 +115,7 @@ def train_slow_side(agent: Agent, chunk: range) -> Outbox:
             "num_samples": agent.num_samples,
             "batches_left": len(batches) - 1 - number,
         }
-        arrays: dict[str, Array] = {"activations": z.numpy(), "labels": y_N.numpy()}
+        arrays: dict[str, Array] = {"activations": z.contiguous().numpy(), "labels": y_N.numpy()}
         outbox.append(agent.send(agent.number("helper"), "activations", about, arrays))
     agent.remember("own", learner.state(finished=chunk.stop == len(batches)))
     return tuple(outbox)

@@ -31,7 +31,7 @@ _SETUPS: dict[str, Setup] = {}
 def config_of(context: Context) -> RunConfig:
     """Return the run's configuration; `num-blocks` is this app's own."""
     keys = {key: value for key, value in context.run_config.items() if key != "num-blocks"}
-    return parse_config({"local-epochs": 2, "batch-size": 16, **keys})
+    return parse_config(keys)
 
 
 def setup_of(context: Context) -> Setup:
