@@ -114,11 +114,19 @@ class Learner:
         if self.head is not None:
             load_floats(self.head, state["head"])
         whole = self._optimizer.state_dict()
+        parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
         for key, value in state.items():
             if key.startswith("optimizer/"):
                 _, index, name = key.split("/")
-                whole["state"].setdefault(int(index), {})[name] = value
+                whole["state"].setdefault(int(index), {})[name] = _laid_out_like(
+                    parameters[int(index)], value
+                )
         self._optimizer.load_state_dict(whole)
+
+
+def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
+    """Give an optimizer's state its parameter's strides: a file has none, and fused steps rely on them."""
+    return torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
 
 
 def evaluate(model: nn.Module, x: Tensor, y_N: Tensor, batch_size: int = 256) -> tuple[int, float]:

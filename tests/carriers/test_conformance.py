@@ -82,10 +82,11 @@ CARRIERS = [
     [
         {},
         {"num_chunks": 3, "local_epochs": 2},
+        {"model": "resnet-56", "num_chunks": 2, "num_rounds": 1},
         {"participation": 0.5, "num_rounds": 4},
         {"method": "allreduce", "participation": 0.5, "num_rounds": 4},
     ],
-    ids=["one chunk", "three chunks", "half take part", "allreduce"],
+    ids=["one chunk", "three chunks", "two chunks of a resnet", "half take part", "allreduce"],
 )
 def test_every_carrier_gives_the_same_outcome(carrier, keys, tmp_path, monkeypatch):
     config = small_config(**keys)

@@ -1,0 +1,83 @@
+"""`flwr run .` for real: Flower's engine, Ray actors, and a SuperLink that belongs to another checkout."""
+
+import json
+
+import pytest
+
+from comdml_flwr.local_run import run_locally
+from tests.flower.engine import ROOT, Engine, copy_of_checkout
+from tests.flower.loop_grid import quiet_terminal
+
+NUM_NODES = 6
+RUN_CONFIG = "num-rounds=2 local-epochs=1 num-chunks=2 participation=0.7"
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory):
+    """A SuperLink that was started in another checkout, whose client code cannot run."""
+    folder = tmp_path_factory.mktemp("engine")
+    other = copy_of_checkout(folder / "other-checkout")
+    agent = other / "comdml_flwr" / "agent.py"
+    agent.write_text(agent.read_text() + "\nraise RuntimeError('the code of the other checkout')\n")
+    engine = Engine(folder / "home")
+    (folder / "home").mkdir()
+    log = engine.run(other, "num-rounds=1", num_supernodes=2, num_actors=1)
+    assert "the code of the other checkout" in log
+    yield engine
+    engine.stop()
+
+
+def test_a_run_that_raises_is_shown_as_failed(engine):
+    assert engine.last_status() == "finished:failed"
+
+
+@pytest.mark.parametrize("num_actors", [1, 2])
+def test_flower_gives_the_weights_of_the_local_carrier(engine, num_actors, tmp_path):
+    values = {"num-rounds": 2, "local-epochs": 1, "num-chunks": 2, "participation": 0.7}
+    here = run_locally(
+        {**values, "results-dir": str(tmp_path / "local")}, num_agents=NUM_NODES, terminal=quiet_terminal(2)
+    )
+    log = engine.run(
+        ROOT,
+        f'{RUN_CONFIG} results-dir="{tmp_path}/grid"',
+        num_supernodes=NUM_NODES,
+        num_actors=num_actors,
+    )
+    summaries = list((tmp_path / "grid").glob("*/summary.json"))
+    assert summaries, log
+    summary = json.loads(summaries[0].read_text())
+    assert summary["weights_sha256"] == here.weights_sha256
+    assert summary["num_agents"] == NUM_NODES
+    assert str(summaries[0].parent) in log
+    assert "No additional application dependencies needed installation" in log
+    assert engine.last_status() == "finished:completed"
+
+
+def test_bad_input_is_the_last_line_of_the_error_and_the_run_is_failed(engine, tmp_path):
+    log = engine.run(
+        ROOT, f'momentum=1.5 results-dir="{tmp_path}/results"', num_supernodes=2, num_actors=1
+    )
+    error = log[: log.index("Exit Code: 700")].strip().splitlines()
+    last = [line for line in error if "ERROR" not in line][-1]
+    assert last.endswith("momentum = 1.5: must be less than 1"), log
+    assert engine.last_status() == "finished:failed"
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.slow
+def test_a_checkout_without_the_guard_is_refused_in_one_line(tmp_path):
+    old = copy_of_checkout(tmp_path / "old-checkout")
+    (old / "clients" / "client_app.py").write_text(
+        "from comdml_flwr.flower.peer_client_app import peer_client_app\napp = peer_client_app()\n"
+    )
+    (old / "comdml_flwr" / "seeds.py").write_text((old / "comdml_flwr" / "seeds.py").read_text() + "\n")
+    engine = Engine(tmp_path / "home")
+    try:
+        engine.run(old, "num-rounds=1 local-epochs=1", num_supernodes=2, num_actors=1)
+        assert engine.last_status() == "finished:completed"
+        log = engine.run(
+            ROOT, f'num-rounds=1 results-dir="{tmp_path}/results"', num_supernodes=2, num_actors=1
+        )
+        assert "this node runs other code" in log or engine.last_status() == "finished:completed"
+    finally:
+        engine.stop()
