@@ -22,6 +22,7 @@ from comdml_flwr.flower.code_version import code_digest, code_folder
 from comdml_flwr.flower.mail import FLEET, is_shared, load_state, own_folder, save_state, seal, unseal
 from comdml_flwr.flower.records import (
     NO_STATE,
+    OTHER_CHECKOUT,
     blobs,
     facts_of,
     failure,
@@ -78,10 +79,7 @@ def _count(facts: ConfigRecord, context: Context) -> ConfigRecord:
 def _hello(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> ConfigRecord:
     """Say who this is; build what the run needs, so that what is missing shows before any training."""
     if text(facts, "code") != code_digest():
-        return failure(
-            f"this node runs other code, from {code_folder()}: end the local SuperLink"
-            " that was started there (`pkill -f flower-superlink`) and try again"
-        )
+        return failure(f"this node runs other code, from {code_folder()}; {OTHER_CHECKOUT}")
     folder, token = Path(text(facts, "folder")), text(facts, "token")
     shared = is_shared(folder, token)
     if not shared:

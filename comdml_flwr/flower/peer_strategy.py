@@ -20,7 +20,7 @@ from comdml_flwr.errors import InputError, RunError
 from comdml_flwr.flower.code_version import code_digest
 from comdml_flwr.flower.grid_carrier import GridCarrier, exchange_messages
 from comdml_flwr.flower.mail import new_shared_folder
-from comdml_flwr.flower.records import facts_of, integer
+from comdml_flwr.flower.records import OTHER_CHECKOUT, facts_of, flower_reason, integer
 from comdml_flwr.messages import phase_name
 from comdml_flwr.planning.fleet import load_fleet
 from comdml_flwr.results import record_run
@@ -140,6 +140,9 @@ class PeerStrategy(Strategy):
             on_reply=self._terminal.reply,
             on_wait=self._terminal.sign_of_life,
         )
+        for reply in replies.values():
+            if reply.has_error():
+                raise RunError(f"a node cannot run this app: {flower_reason(reply)}; {OTHER_CHECKOUT}")
         return {node: facts_of(reply) for node, reply in replies.items()}
 
     def _wait_for_nodes(self, grid: Grid, count: int, timeout: float) -> list[int]:

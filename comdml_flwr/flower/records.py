@@ -9,6 +9,9 @@ from comdml_flwr.errors import RunError
 from comdml_flwr.messages import Report
 
 NO_STATE = -1
+OTHER_CHECKOUT = (
+    "if another checkout started the local SuperLink, end it (`pkill -f flower-superlink`) and try again"
+)
 
 
 def reply_with(message: Message, facts: ConfigRecord) -> Message:
@@ -30,12 +33,17 @@ def facts_of(message: Message) -> ConfigRecord:
         The node failed, or Flower failed for it: one line with the reason.
     """
     if message.has_error():
-        reason = str(message.error.reason or "no reason given").strip().splitlines() or ["no reason given"]
-        raise RunError(f"Flower error {message.error.code}: {reason[-1]}")
+        raise RunError(flower_reason(message))
     facts = message.content.config_records["facts"]
     if "failure" in facts:
         raise RunError(text(facts, "failure"))
     return facts
+
+
+def flower_reason(message: Message) -> str:
+    """Return why Flower replied with an error: the last line of its reason."""
+    lines = str(message.error.reason or "").strip().splitlines() or ["no reason given"]
+    return f"Flower error {message.error.code}: {lines[-1]}"
 
 
 def text(facts: ConfigRecord, name: str) -> str:

@@ -41,7 +41,13 @@ class Engine:
         }
         program = shutil.which("flwr", path=str(Path(sys.executable).parent)) or "flwr"
         return subprocess.run(
-            [program, *words], cwd=cwd, env=environment, capture_output=True, text=True, timeout=240, check=False
+            [program, *words],
+            cwd=cwd,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
         )
 
     def run(self, app: Path, run_config: str, *, num_supernodes: int, num_actors: int) -> str:

@@ -54,12 +54,8 @@ def test_flower_gives_the_weights_of_the_local_carrier(engine, num_actors, tmp_p
 
 
 def test_bad_input_is_the_last_line_of_the_error_and_the_run_is_failed(engine, tmp_path):
-    log = engine.run(
-        ROOT, f'momentum=1.5 results-dir="{tmp_path}/results"', num_supernodes=2, num_actors=1
-    )
-    error = log[: log.index("Exit Code: 700")].strip().splitlines()
-    last = [line for line in error if "ERROR" not in line][-1]
-    assert last.endswith("momentum = 1.5: must be less than 1"), log
+    log = engine.run(ROOT, f'momentum=1.5 results-dir="{tmp_path}/results"', num_supernodes=2, num_actors=1)
+    assert last_line_of_the_error(log).endswith("momentum = 1.5: must be less than 1"), log
     assert engine.last_status() == "finished:failed"
     assert not (tmp_path / "results").exists()
 
@@ -70,14 +66,19 @@ def test_a_checkout_without_the_guard_is_refused_in_one_line(tmp_path):
     (old / "clients" / "client_app.py").write_text(
         "from comdml_flwr.flower.peer_client_app import peer_client_app\napp = peer_client_app()\n"
     )
-    (old / "comdml_flwr" / "seeds.py").write_text((old / "comdml_flwr" / "seeds.py").read_text() + "\n")
     engine = Engine(tmp_path / "home")
     try:
-        engine.run(old, "num-rounds=1 local-epochs=1", num_supernodes=2, num_actors=1)
-        assert engine.last_status() == "finished:completed"
+        engine.run(old, "num-rounds=0", num_supernodes=2, num_actors=1)
         log = engine.run(
             ROOT, f'num-rounds=1 results-dir="{tmp_path}/results"', num_supernodes=2, num_actors=1
         )
-        assert "this node runs other code" in log or engine.last_status() == "finished:completed"
+        assert "RunError: a node cannot run this app" in last_line_of_the_error(log)
+        assert "pkill -f flower-superlink" in last_line_of_the_error(log)
+        assert engine.last_status() == "finished:failed"
     finally:
         engine.stop()
+
+
+def last_line_of_the_error(log):
+    error = log[: log.index("Exit Code: 700")].strip().splitlines()
+    return [line for line in error if "ERROR" not in line][-1]
