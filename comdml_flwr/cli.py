@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from comdml_flwr.planning.fleet import Fleet
     from comdml_flwr.planning.types import CutTable, Plan, Profile
 
+INTERRUPTED = 130
+
 app = typer.Typer(
     name="comdml",
     help="ComDML for Flower: slow devices offload the upper part of their network to faster peers.",
@@ -104,7 +106,9 @@ def main() -> NoReturn:
     except ComdmlError as error:
         _end(error, 1)
     except (KeyboardInterrupt, click.Abort):
-        _end("interrupted", 130)
+        status = INTERRUPTED
+    if status == INTERRUPTED:  # typer makes a status of Ctrl-C
+        _end("interrupted", INTERRUPTED)
     sys.exit(status or 0)
 
 

@@ -76,7 +76,7 @@ def record_run(
     try:
         record = run_rounds(carrier, phase_names, ids, config, _PrintAndWrite(terminal, results))
     except BaseException as error:
-        results.fail(str(error) or type(error).__name__)
+        results.fail("interrupted" if isinstance(error, KeyboardInterrupt) else str(error) or repr(error))
         raise
     summary = summarize(record, config, len(ids))
     results.finish(summary)

@@ -1,6 +1,8 @@
 """The plan of the house: floors, set-up, and what importing loads."""
 
 import ast
+import json
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import comdml_flwr
+from comdml_flwr.config import RunConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -128,3 +131,22 @@ def test_torch_and_flower_are_not_loaded_before_they_are_needed(code):
 def test_the_wheel_holds_the_library_alone():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == ["comdml_flwr"]
+
+
+def config_table():
+    """Return the README's configuration table, made of the keys' own descriptions."""
+    defaults = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["flwr"]["app"]["config"]
+    rows = ["| key | default | meaning |", "| --- | --- | --- |"]
+    for name, field in RunConfig.model_fields.items():
+        key = name.replace("_", "-")
+        rows.append(f"| `{key}` | `{json.dumps(defaults[key])}` | {field.description} |")
+    return "\n".join(rows)
+
+
+def test_the_readme_documents_every_key_once():
+    assert config_table() in (ROOT / "README.md").read_text()
+
+
+def test_ci_runs_the_readmes_test_line():
+    readme = (ROOT / "README.md").read_text()
+    assert len(re.findall(r'^pip install -e "\.\[dev\]" && pytest', readme, flags=re.MULTILINE)) == 1

@@ -1,0 +1,1 @@
+"""Experiments that stand on the library: fleets, figures."""

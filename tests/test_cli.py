@@ -1,0 +1,332 @@
+"""`comdml ...` as a user meets it: what it prints, what it loads, and one line where something is wrong."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from comdml_flwr import cli
+from comdml_flwr.errors import RunError
+from comdml_flwr.planning.pairing import SOLVERS
+from tests.small import fleet_text
+
+# The slow agent alone needs 10 s, the fast one 2.5 s; with half a batch each both end at 5 s.
+CUTS = """
+[[cuts]]
+slow_share = 0.5
+fast_share = 0.5
+bytes_per_batch = 1e3
+[links]
+bandwidth_mbps = 8
+[[agents]]
+id = 0
+batches_per_s = 1
+num_batches = 10
+[[agents]]
+id = 1
+batches_per_s = 4
+num_batches = 10
+[[agents]]
+id = 2
+batches_per_s = 10
+num_batches = 1
+"""
+MODEL = """
+[model]
+name = "resnet-56"
+input = [1, 8, 8]
+batch_size = 32
+[links]
+bandwidth_mbps = 100
+[[agents]]
+id = 3
+flops_per_s = 0.2e9
+num_samples = 144
+[[agents]]
+id = 4
+flops_per_s = 4e9
+num_samples = 144
+"""
+CONTRACT = {
+    "solver", "time_model", "makespan_s", "solo_makespan_s", "lower_bound_s", "pairs", "solo", "solve_s",
+}  # fmt: skip
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty working directory, with fleet files next to it."""
+    for name, text in (("cuts", CUTS), ("model", MODEL), ("run", fleet_text(2)), ("bad", "[[agents]\n")):
+        (tmp_path / f"{name}.toml").write_text(text)
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def comdml(monkeypatch, capsys, here):
+    """Run `comdml` with these words in this process; return exit status, standard output and error."""
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["comdml", *words])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        printed = capsys.readouterr()
+        return ended.value.code, printed.out, printed.err
+
+    return run
+
+
+def in_a_process(*words, cwd):
+    """Run `comdml` with these words as a user does; return exit status, standard output and error."""
+    code = "from comdml_flwr.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], cwd=cwd, capture_output=True, text=True, timeout=120, check=False
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def loaded_after(code):
+    """Return which modules a new process has loaded after it ran this code; their first names."""
+    show = "import sys; print('\\n' + ' '.join({name.partition('.')[0] for name in sys.modules}))"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\n{show}"], capture_output=True, text=True, timeout=60, check=True
+    )
+    return set(done.stdout.splitlines()[-1].split())
+
+
+HEAVY = {"torch", "torchvision", "flwr", "flwr_datasets", "datasets", "ray", "sklearn"}
+
+
+def test_importing_the_package_loads_nothing():
+    loaded = loaded_after("import comdml_flwr")
+    assert "comdml_flwr" in loaded
+    assert not loaded & {*HEAVY, "numpy", "scipy", "pydantic", "rich", "typer"}
+
+
+@pytest.mark.parametrize("words", [["--help"], ["plan", "--help"], ["run", "--help"]], ids=" ".join)
+def test_help_loads_nothing_that_takes_long(words):
+    code = f"import sys; sys.argv = ['comdml', *{words}]\nfrom comdml_flwr.cli import main\n"
+    loaded = loaded_after(code + "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code")
+    assert "typer" in loaded
+    assert not loaded & {*HEAVY, "numpy", "scipy", "pydantic"}
+
+
+def test_a_plan_from_a_table_of_cuts_needs_neither_torch_nor_flower(tmp_path):
+    (tmp_path / "cuts.toml").write_text(CUTS)
+    code = f"import sys; sys.argv = ['comdml', 'plan', {str(tmp_path / 'cuts.toml')!r}]\n"
+    code += "from comdml_flwr.cli import main\ntry:\n    main()\nexcept SystemExit as end:\n    assert not end.code"
+    assert not loaded_after(code) & HEAVY
+
+
+def test_help_names_the_commands_and_the_options():
+    for words, named in (
+        ([], ["plan", "run"]),
+        (["plan"], ["FLEET", "--solver", "--time-model", "--json", *SOLVERS]),
+        (["run"], ["--set", "KEY=VALUE", "--num-agents", "--num-workers"]),
+    ):
+        result = CliRunner().invoke(cli.app, [*words, "--help"], env={"COLUMNS": "200"})
+        assert result.exit_code == 0
+        assert all(name in result.output for name in named)
+
+
+def test_a_plan_as_json_is_one_object_with_the_keys_of_the_contract(here):
+    """In a process of its own: nothing else may be on standard output, and nothing on standard error."""
+    status, out, err = in_a_process("plan", "../cuts.toml", "--json", "--time-model", "overlap", cwd=here)
+    assert (status, err) == (0, "")
+    plan = json.loads(out)
+    assert plan.keys() == CONTRACT
+    assert plan.pop("solve_s") >= 0
+    pair = {"slow": 0, "fast": 1, "cut": 1, "finish_s": 5.0, "bytes": 10_000.0}
+    alone = pair | {"fast": 2}
+    assert plan.pop("pairs") in ([pair], [alone])
+    assert plan.pop("solo") in ([1], [2])
+    assert plan == {
+        "solver": "exact",
+        "time_model": "overlap",
+        "makespan_s": 5.0,
+        "solo_makespan_s": 10.0,
+        "lower_bound_s": 5.0,
+    }
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("time_model", ["overlap", "pipeline"])
+@pytest.mark.parametrize("fleet", ["../cuts.toml", "../model.toml"])
+def test_every_plan_keeps_the_contract(comdml, fleet, solver, time_model):
+    status, out, err = comdml("plan", fleet, "--json", "--solver", solver, "--time-model", time_model)
+    assert (status, err) == (0, "")
+    plan = json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert plan.keys() == CONTRACT
+    assert (plan["solver"], plan["time_model"]) == (solver, time_model)
+    assert all(pair.keys() == {"slow", "fast", "cut", "finish_s", "bytes"} for pair in plan["pairs"])
+    roles = [*plan["solo"], *(pair[role] for pair in plan["pairs"] for role in ("slow", "fast"))]
+    assert sorted(roles) == ([0, 1, 2] if "cuts" in fleet else [3, 4])
+    assert plan["pairs"]
+    assert plan["lower_bound_s"] <= plan["makespan_s"] < plan["solo_makespan_s"]
+    assert all(pair["finish_s"] <= plan["makespan_s"] for pair in plan["pairs"])
+
+
+def test_a_plan_for_people_says_who_helps_whom_and_what_it_gains(comdml):
+    status, out, err = comdml("plan", "../model.toml")
+    assert (status, err) == (0, "")
+    plan = json.loads(comdml("plan", "../model.toml", "--json")[1])
+    assert "3 offloads to 4" in out
+    assert f"{plan['makespan_s']:.1f} s" in out
+    assert f"{plan['solo_makespan_s']:.1f} s" in out
+    assert f"{plan['solo_makespan_s'] / plan['makespan_s']:.2f} times as fast" in out
+    assert "straggler: pair 3 -> 4" in out
+    assert "modelled" in out
+
+
+def assert_one_line(outcome, here, *named):
+    """Bad input: exit status 2, one line that names these things, and nothing left behind."""
+    status, out, err = outcome
+    assert status == 2
+    assert out == ""
+    assert err.endswith("\n")
+    assert len(err.splitlines()) == 1, err
+    assert all(name in err for name in ("comdml: ", *named)), err
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["../none.toml"], ["fleet = '../none.toml'", "No such file"]),
+        (["."], ["fleet = '.'", "directory"]),
+        (["../bad.toml"], ["fleet = '../bad.toml'", "is not TOML"]),
+        (["../run.toml"], ["../run.toml", "model"]),
+        (["../cuts.toml", "--solver", "magic"], ["solver = 'magic'", "must be one of exact, greedy"]),
+        (["../model.toml", "--solver", "magic"], ["solver = 'magic'", "must be one of exact, greedy"]),
+        (["../cuts.toml", "--time-model", "sundial"], ["'sundial'", "must be one of overlap, pipeline"]),
+        (["../cuts.toml", "--jsno"], ["--jsno"]),
+        (["../cuts.toml", "../model.toml"], ["../model.toml"]),
+        ([], ["FLEET"]),
+    ],
+    ids=lambda value: " ".join(value) or "nothing",
+)
+def test_bad_input_for_a_plan_is_one_line_and_status_2(comdml, here, words, named):
+    assert_one_line(comdml("plan", *words), here, *named)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (("batches_per_s = 1\n", "batches_per_s = 1\nspeeed = 3\n"), ["agents[0].speeed = 3", "is not known"]),
+        (("batches_per_s = 1\n", "batches_pers = 1\n"), ["did you mean batches_per_s?"]),
+        (("batches_per_s = 1\n", "batches_per_s = 0\n"), ["agents[0].batches_per_s = 0", "> 0"]),
+        (("id = 1", "id = 0"), ["agents[1].id = 0", "different"]),
+        (("[[cuts]]", "[cuts]"), ["cuts"]),
+    ],
+    ids=lambda value: value[1].replace("\n", " ").strip() if isinstance(value, tuple) else "",
+)
+def test_a_mistake_in_a_fleet_file_is_one_line_and_status_2(comdml, here, change, named):
+    fleet = here.parent / "wrong.toml"
+    fleet.write_text(CUTS.replace(*change, 1))
+    assert fleet.read_text() != CUTS
+    assert_one_line(comdml("plan", str(fleet)), here, str(fleet), *named)
+
+
+def test_a_model_that_is_not_there_is_one_line_and_status_2(comdml, here):
+    fleet = here.parent / "wrong.toml"
+    fleet.write_text(MODEL.replace("resnet-56", "resnet-57"))
+    assert_one_line(comdml("plan", str(fleet)), here, "model.name = 'resnet-57'", "resnet-110, resnet-56")
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["--set", "num-rounds"], ["--set = 'num-rounds'", "must be KEY=VALUE"]),
+        (["--set", "num-round=3"], ["num-round = 3", "did you mean 'num-rounds'?"]),
+        (["--set", "=3"], ["= 3", "is no key of the run configuration"]),
+        (["--set", "num-rounds=0"], ["num-rounds = 0", "greater than or equal to 1"]),
+        (["--set", "num-rounds=many"], ["num-rounds = 'many'", "must be"]),
+        (["--set", "num-rounds=1.5"], ["num-rounds = 1.5", "must be"]),
+        (["--set", "num-rounds=true"], ["num-rounds = True", "must not be true or false"]),
+        (["--set", "download=1"], ["download = 1", "must be true or false"]),
+        (["--set", "learning-rate=nan"], ["learning-rate = nan", "finite"]),
+        (["--set", "learning-rate=1e999"], ["learning-rate = inf", "finite"]),
+        (["--set", "seed=" + "9" * 5000], ["seed = "]),
+        (["--set", "participation=2"], ["participation = 2", "less than or equal to 1"]),
+        (["--set", "optimizer="], ["optimizer = ''", "'sgd' or 'adam'"]),
+        (["--set", "method=magic"], ["method = 'magic'", "allreduce, comdml"]),
+        (["--set", "model=resnet-57"], ["model = 'resnet-57'", "resnet-110, resnet-56"]),
+        (["--set", "dataset=mnist"], ["dataset = 'mnist'", "cifar-10, cifar-100, digits"]),
+        (["--set", "carrier=grid"], ["carrier = 'grid'", "must be 'local'"]),
+        (["--set", "fleet=../none.toml"], ["fleet = ", "none.toml", "No such file"]),
+        (["--set", "fleet=../bad.toml"], ["fleet = ", "bad.toml", "is not TOML"]),
+        (["--num-agents", "3", "--set", "fleet=../run.toml"], ["run.toml", "has 2 agents", "3"]),
+        (["--set", "dataset=cifar-10", "--set", "data-dir=../none"], ["'../none'", "cifar-10-batches-py"]),
+        (["--num-agents", "0"], ["--num-agents", "0"]),
+        (["--num-agents", "few"], ["--num-agents", "few"]),
+        (["--num-workers", "-1"], ["--num-workers", "-1"]),
+        (["num-rounds=3"], ["num-rounds=3"]),
+        (["--sett", "num-rounds=3"], ["--sett"]),
+    ],
+    ids=lambda value: " ".join(value)[:50],
+)
+def test_bad_input_for_a_run_is_one_line_and_status_2(comdml, here, words, named):
+    assert_one_line(comdml("run", *words), here, *named)
+
+
+@pytest.mark.parametrize("folder", ["../cuts.toml/results", "~nobody-of-this-name/results"])
+def test_a_results_folder_that_cannot_be_is_one_line_and_status_2(comdml, here, folder):
+    words = ["--set", f"results-dir={folder}", "--set", "fleet=../run.toml", "--num-agents", "1"]
+    assert_one_line(comdml("run", *words), here, "results-dir = ")
+
+
+def test_an_unknown_command_is_one_line_and_status_2(comdml, here):
+    assert_one_line(comdml("plann"), here, "plann")
+
+
+def test_bad_input_is_one_line_in_a_process_of_its_own_too(here):
+    """No library that a run loads has anything to say in between."""
+    outcome = in_a_process("run", "--set", "method=magic", cwd=here)
+    assert_one_line(outcome, here, "method = 'magic'")
+
+
+def test_a_run_that_fails_ends_with_one_line_and_status_1(comdml, monkeypatch):
+    def fail(*_, **__):
+        raise RunError("agent 3 failed: disk full")
+
+    monkeypatch.setattr("comdml_flwr.local_run.run_locally", fail)
+    assert comdml("run") == (1, "", "comdml: agent 3 failed: disk full\n")
+
+
+def test_an_interrupted_command_ends_with_status_130(comdml, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("comdml_flwr.local_run.run_locally", interrupt)
+    status, out, err = comdml("run")
+    assert (status, out, err.split()) == (130, "", ["comdml:", "interrupted"])
+
+
+def test_settings_reach_the_run_as_what_they_look_like(comdml, monkeypatch):
+    seen = []
+    monkeypatch.setattr("comdml_flwr.local_run.run_locally", lambda values, **keys: seen.append((values, keys)))
+    settings = ["num-rounds=3", "learning-rate=1e-3", "download=false", "fleet = a=b.toml", "model='3'"]
+    words = [word for setting in settings for word in ("--set", setting)]
+    assert comdml("run", *words, "--num-agents", "4", "--num-workers", "2") == (0, "", "")
+    values = {"num-rounds": 3, "learning-rate": 0.001, "download": False, "fleet": "a=b.toml", "model": "3"}
+    assert seen == [(values, {"num_agents": 4, "num_workers": 2})]
+    assert [type(value) for value in seen[0][0].values()] == [type(value) for value in values.values()]
+
+
+def test_a_run_trains_prints_and_leaves_its_files(here):
+    settings = ["num-rounds=1", "local-epochs=1", "batch-size=128", "fleet=../run.toml", "seed=3"]
+    words = [word for setting in settings for word in ("--set", setting)]
+    status, out, err = in_a_process("run", *words, "--num-agents", "2", cwd=here)
+    assert (status, err) == (0, "")
+    (folder,) = (here / "results").iterdir()
+    assert out.startswith(f"2 agents are there; results go to {folder}\n")
+    assert sorted(file.name for file in folder.iterdir()) == ["config.json", "rounds.jsonl", "summary.json"]
+    summary = json.loads((folder / "summary.json").read_text())
+    expected = {"method": "comdml", "num_agents": 2, "num_rounds": 1, "seed": 3, "carrier": "local"}
+    assert {key: summary[key] for key in expected} == expected
+    (line,) = (folder / "rounds.jsonl").read_text().splitlines()
+    assert json.loads(line)["plan"]["pairs"], "4e9 and 2e9 FLOP/s: the slower one offloads"
+    assert f"{summary['accuracy']:.4f} after 1 rounds" in out
