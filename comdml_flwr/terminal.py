@@ -41,8 +41,9 @@ class Terminal:
         self._last_line = time.monotonic()
 
     def exchange_begins(self, round_: int, phase: str, num_agents: int) -> None:
-        """Remember what is going on."""
-        self._phase, self._num_agents, self._num_replies = f"round {round_}: {phase}", num_agents, 0
+        """Remember what is going on; round 0 is what comes before the first."""
+        self._phase = f"round {round_}: {phase}" if round_ else phase
+        self._num_agents, self._num_replies = num_agents, 0
 
     def reply(self) -> None:
         """Count a reply; print a sign of life if there was none for a while."""
@@ -52,7 +53,7 @@ class Terminal:
     def sign_of_life(self) -> None:
         """Print where the run is, unless a line was printed a short while ago."""
         if time.monotonic() - self._last_line > QUIET_S:
-            self.say(f"  ... {self._phase}, {self._num_replies} of {self._num_agents} agents done")
+            self.say(f"  ... {self._phase}: {self._num_replies} of {self._num_agents} agents")
 
     def round_ends(self, record: RoundRecord) -> None:
         """Print a round's line."""

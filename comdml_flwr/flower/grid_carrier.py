@@ -132,4 +132,11 @@ class GridCarrier:
         return f"round {steps[-1].round}, {self._phase_names[steps[-1].phase]}"
 
     def close(self) -> None:
-        """Nothing is held between exchanges."""
+        """Let nodes that keep the run's files in a folder of their own remove them."""
+        if not self._common["files"]:
+            content = RecordDict({"facts": self._common})
+            contents = dict.fromkeys(self._nodes.values(), content)
+            wait = self._on_wait
+            exchange_messages(
+                self._grid, "query.goodbye", contents, group="goodbye", on_reply=wait, on_wait=wait
+            )

@@ -1,9 +1,9 @@
 """The peer ClientApp: runs an agent's phases on the mail that comes with a message, and always replies.
 
-Three messages exist: `query.count` (how many nodes has the federation), `query.hello` (who are you, do you
-see the run's folder, is everything there that the run needs) and `train.steps` (run these steps on this
-mail). Whatever goes wrong comes back as a reply with one line, never as an exception: Flower would wrap
-that in a stack trace, or hang.
+Four messages exist: `query.count` (how many nodes has the federation), `query.hello` (who are you, do you see
+the run's folder, is everything there that the run needs), `train.steps` (run these steps on this mail) and
+`query.goodbye` (the run is over). Whatever goes wrong comes back as a reply with one line, never as an
+exception: Flower would wrap that in a stack trace, or hang.
 """
 
 import shutil
@@ -57,6 +57,7 @@ def peer_client_app(
         (app.query("count"), _count),
         (app.query("hello"), partial(_hello, catalogue)),
         (app.train("steps"), partial(_steps, catalogue)),
+        (app.query("goodbye"), _goodbye),
     ):
         register(partial(_always_reply, handler))
     return app
@@ -80,10 +81,8 @@ def _hello(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> Confi
     """Say who this is; build what the run needs, so that what is missing shows before any training."""
     if text(facts, "code") != code_digest():
         return failure(f"this node runs other code, from {code_folder()}; {OTHER_CHECKOUT}")
-    folder, token = Path(text(facts, "folder")), text(facts, "token")
-    shared = is_shared(folder, token)
+    folder, shared = _folder(facts, context)
     if not shared:
-        folder = own_folder(context.run_id)
         shutil.rmtree(folder, ignore_errors=True)
         write_file(folder / FLEET, text(facts, "fleet").encode())
     setup = _setup_of(catalogue, context, folder)
@@ -93,9 +92,7 @@ def _hello(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> Confi
 
 def _steps(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> ConfigRecord:
     """Run an agent's steps on its mail and return what it sends."""
-    folder, shared = Path(text(facts, "folder")), bool(facts["files"])
-    if not shared:
-        folder = own_folder(context.run_id)
+    folder, _ = _folder(facts, context)
     setup = _setup_of(catalogue, context, folder)
     agent = Agent(setup.ids[_node_number(context, "partition-id")], setup)
     exchange, previous = integer(facts, "exchange"), integer(facts, "previous")
@@ -108,10 +105,25 @@ def _steps(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> Confi
     return ConfigRecord(
         {
             "receivers": [envelope.receiver for envelope in outbox],
-            "letters": seal(outbox, folder, shared=shared, exchange=exchange),
+            "letters": seal(outbox, folder, shared=bool(facts["files"]), exchange=exchange),
             "report": pack_report(report),
         }
     )
+
+
+def _goodbye(facts: ConfigRecord, context: Context) -> ConfigRecord:
+    """Remove what this node kept for the run in a folder of its own."""
+    folder, shared = _folder(facts, context)
+    if not shared:
+        shutil.rmtree(folder, ignore_errors=True)
+    return ConfigRecord()
+
+
+def _folder(facts: ConfigRecord, context: Context) -> tuple[Path, bool]:
+    """Return where this node keeps what it needs of the run, and whether all who see that folder share it."""
+    folder = Path(text(facts, "folder"))
+    shared = is_shared(folder, text(facts, "token"))
+    return (folder if shared else own_folder(context.run_id)), shared
 
 
 _SETUPS: dict[tuple[object, ...], Setup] = {}

@@ -9,6 +9,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid, ServerApp
@@ -100,13 +101,14 @@ class PeerStrategy(Strategy):
                 grid,
                 nodes,
                 self._phase_names,
-                ConfigRecord({"folder": str(folder), "files": shared}),
+                ConfigRecord({**common, "files": shared}),
                 on_reply=self._terminal.reply,
                 on_wait=self._terminal.sign_of_life,
                 reverse_replies=self._reverse_replies,
             )
             ids = tuple(sorted(nodes))
-            return _as_result(record_run(carrier, self._phase_names, ids, self._config, self._terminal))
+            with closing(carrier):
+                return _as_result(record_run(carrier, self._phase_names, ids, self._config, self._terminal))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -117,6 +119,7 @@ class PeerStrategy(Strategy):
         first = self._wait_for_nodes(grid, 1, timeout)[0]
         count = integer(self._ask(grid, "query.count", [first], ConfigRecord())[first], "num-partitions")
         node_ids = self._wait_for_nodes(grid, count, timeout)
+        self._terminal.exchange_begins(0, "nodes load data and model", count)
         nodes: dict[int, int] = {}
         shared = True
         for node, facts in self._ask(grid, "query.hello", node_ids, greeting).items():
@@ -146,7 +149,7 @@ class PeerStrategy(Strategy):
         return {node: facts_of(reply) for node, reply in replies.items()}
 
     def _wait_for_nodes(self, grid: Grid, count: int, timeout: float) -> list[int]:
-        self._terminal.exchange_begins(0, f"waiting for {count} nodes", count)
+        self._terminal.exchange_begins(0, "waiting for nodes", count)
         give_up = time.monotonic() + timeout
         while len(nodes := sorted(grid.get_node_ids())) < count:
             if time.monotonic() > give_up:

@@ -42,7 +42,7 @@ def test_letters_of_random_bytes_arrive_as_they_were_sent():
 
     grid = LoopGrid(app, 3, {})
     nodes = dict(enumerate(grid.get_node_ids()))
-    carrier = GridCarrier(grid, nodes, ["only"], ConfigRecord())
+    carrier = GridCarrier(grid, nodes, ["only"], ConfigRecord({"files": True}))
     for round_ in (1, 2):
         carrier.exchange({agent: (Step(round_, 0),) for agent in nodes})
     assert received[1, 1] == []
@@ -205,3 +205,25 @@ def test_the_runs_folder_is_gone_afterwards(tmp_path, monkeypatch):
     (tmp_path / "tmp").mkdir()
     run_on_grid(grid_config(small_config(num_rounds=1), tmp_path / "results"), fleet_text(3), 3)
     assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_a_node_that_does_not_see_the_runs_folder_keeps_its_own_and_removes_it(tmp_path, monkeypatch):
+    """Nodes 0 and 2 see the folder, node 1 does not: letters then hold what they carry."""
+    monkeypatch.setattr(mail.tempfile, "tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    seen_by, real = [], peer_client_app.is_shared
+    app = real_app()
+
+    def watching(message, context):
+        seen_by.append(context.node_config["partition-id"])
+        return app(message, context)
+
+    def not_by_the_second(folder, token):
+        return seen_by[-1] != 1 and real(folder, token)
+
+    monkeypatch.setattr(peer_client_app, "is_shared", not_by_the_second)
+    config = grid_config(small_config(num_rounds=2), tmp_path / "results")
+    grid = LoopGrid(watching, 3, config.with_defaults_named())
+    PeerStrategy(config, fleet_text(3), quiet_terminal(2)).start(grid)
+    assert len(list((tmp_path / "results").glob("*/summary.json"))) == 1
+    assert list((tmp_path / "tmp").rglob("*.*")) == []
