@@ -17,7 +17,7 @@ differ by the carrier alone.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeAlias, TypeVar
+from typing import Generic, Protocol, TypeAlias, TypeGuard, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,16 +73,19 @@ class Envelope:
     def number(self, name: str) -> float:
         """Return a number from `about`; RunError where it is none."""
         value = self.about.get(name)
-        if not isinstance(value, int | float):
+        if not _is_number(value):
             raise self._bad(name, "number")
         return value
 
     def numbers(self, name: str) -> tuple[float, ...]:
         """Return numbers from `about`; RunError where they are none."""
         values = self.about.get(name)
-        if not isinstance(values, list | tuple) or not all(isinstance(v, int | float) for v in values):
+        if not isinstance(values, list | tuple):
             raise self._bad(name, "list of numbers")
-        return tuple(values)
+        numbers = tuple(value for value in values if _is_number(value))
+        if len(numbers) != len(values):
+            raise self._bad(name, "list of numbers")
+        return numbers
 
     def floats(self, name: str) -> NDArray[np.float32]:
         """Return a float32 array; RunError where there is none of that name and kind."""
@@ -93,6 +96,10 @@ class Envelope:
 
     def _bad(self, name: str, kind: str) -> RunError:
         return RunError(f"{self.kind} from agent {self.sender}, round {self.round}: {name} is no {kind}")
+
+
+def _is_number(value: Json) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 Inbox: TypeAlias = tuple[Envelope, ...]

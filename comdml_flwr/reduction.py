@@ -93,11 +93,10 @@ def gather(agent: Agent, inbox: Inbox) -> Outbox:
 def adopt(agent: Agent, inbox: Inbox) -> Outbox:
     """Make the averaged shards this agent's model."""
     shards = sorted(agent.receive(inbox, "average"), key=lambda envelope: envelope.integer("start"))
-    num_floats = sum(len(shard.floats("weights")) for shard in shards)
-    if num_floats != len(agent.weights_P):
-        raise RunError(
-            f"agent {agent.id}, round {agent.round}: {num_floats} of {len(agent.weights_P)} weights came back"
-        )
+    pieces = [(shard.integer("start"), len(shard.floats("weights"))) for shard in shards]
+    if not _cover(pieces, 0, len(agent.weights_P)):
+        came_back = f"{sum(length for _, length in pieces)} of {len(agent.weights_P)} weights came back"
+        raise RunError(f"agent {agent.id}, round {agent.round}: {came_back}")
     agent.tensors["weights"] = torch.from_numpy(np.concatenate([s.floats("weights") for s in shards]))
     return ()
 
@@ -115,12 +114,21 @@ def assemble_shard(pieces: Iterable[Contribution], start: int, stop: int) -> tup
         by_agent.setdefault(piece.agent, []).append(piece)
     whole = []
     for agent, own in by_agent.items():
-        weights = own[0].weights if len(own) == 1 else np.concatenate([piece.weights for piece in own])
-        if own[0].start == start and len(weights) == stop - start:
+        if _cover([(piece.start, len(piece.weights)) for piece in own], start, stop):
+            weights = own[0].weights if len(own) == 1 else np.concatenate([piece.weights for piece in own])
             whole.append(
                 Contribution(agent=agent, num_samples=own[0].num_samples, start=start, weights=weights)
             )
     return tuple(whole)
+
+
+def _cover(pieces: Sequence[tuple[int, int]], start: int, stop: int) -> bool:
+    """Tell whether pieces (start, length), in this order, are [start, stop): nothing twice, no gap."""
+    for begins, length in pieces:
+        if begins != start:
+            return False
+        start += length
+    return start == stop
 
 
 def _pack(agent: Agent, owner: int, part: Contribution) -> Envelope:

@@ -5,6 +5,7 @@ A run that failed has no `summary.json`; it has `failed.txt` with the reason.
 
 import json
 import os
+import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,13 +33,15 @@ class RunFolder:
     """
 
     def __init__(self, config: RunConfig) -> None:
-        root = Path(config.results_dir).expanduser().absolute()
-        name = f"{time.strftime('%Y%m%d-%H%M%S')}-{config.method}-{config.dataset}-seed{config.seed}"
+        dataset = re.sub(r"[^\w.-]", "-", config.dataset)
+        name = f"{time.strftime('%Y%m%d-%H%M%S')}-{config.method}-{dataset}-seed{config.seed}"
         try:
+            root = Path(config.results_dir).expanduser().absolute()
             self.path = _new_folder(root, name)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # RuntimeError: `~somebody` who is not known here
+            reason = getattr(error, "strerror", None) or error
             raise InputError(
-                "results-dir", str(root), f"must be a folder to write in ({error.strerror})"
+                "results-dir", config.results_dir, f"must be a folder to write in ({reason})"
             ) from None
         self._write("config.json", config.with_defaults_named())
 

@@ -129,9 +129,9 @@ def run_rounds(
         present = draw_participants(ids, config.participation, config.seed, round_)
         for phase in range(last):
             steps: dict[int, tuple[Step, ...]] = {agent: (Step(round_, phase),) for agent in present}
-            observer.exchange_begins(round_, phase_names[phase], len(present))
             if phase == 0:
                 steps = {a: riding.get(a, ()) + steps.get(a, ()) for a in sorted({*riding, *steps})}
+            observer.exchange_begins(round_, phase_names[phase], len(steps))
             reports = carrier.exchange(steps)
             if phase == 0 and riding:
                 finish({agent: reports[agent] for agent in riding})

@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.panel import Panel
 from rich.table import Table
+from rich.text import Text
 
 from comdml_flwr.messages import Json
 from comdml_flwr.rounds import RoundRecord
@@ -36,8 +37,8 @@ class Terminal:
         self._last_line = time.monotonic()
 
     def say(self, line: str) -> None:
-        """Print one line."""
-        self.console.print(line)
+        """Print one line as it is, however long."""
+        self.console.print(line, markup=False, emoji=False, soft_wrap=True)
         self._last_line = time.monotonic()
 
     def exchange_begins(self, round_: int, phase: str, num_agents: int) -> None:
@@ -81,12 +82,13 @@ class Terminal:
     def summary(self, summary: Mapping[str, Json], folder: Path) -> None:
         """Print what the run came to."""
         table = Table.grid(padding=(0, 2))
-        for name, value in _summary_lines(summary, folder):
+        for name, value in _summary_lines(summary):
             table.add_row(name, value)
         title = (
             f"{summary['method']}: {summary['model']} on {summary['dataset']}, {summary['num_agents']} agents"
         )
-        self.console.print(Panel(table, title=title, title_align="left", width=WIDTH))
+        self.console.print(Panel(table, title=Text(title), title_align="left", width=WIDTH))
+        self.say(f"files: {folder}")
 
 
 def _row(*cells: str) -> str:
@@ -104,7 +106,7 @@ def _pairs(record: RoundRecord) -> str:
     return " ".join(named) or "none"
 
 
-def _summary_lines(summary: Mapping[str, Json], folder: Path) -> list[tuple[str, str]]:
+def _summary_lines(summary: Mapping[str, Json]) -> list[tuple[str, str]]:
     number = {name: value for name, value in summary.items() if isinstance(value, int | float)}
     virtual, alone = number["virtual_time_s"], number["no_offload_virtual_time_s"]
     training, training_alone = number["virtual_training_s"], number["no_offload_virtual_training_s"]
@@ -118,5 +120,4 @@ def _summary_lines(summary: Mapping[str, Json], folder: Path) -> list[tuple[str,
         ("time, measured", f"{number['elapsed_s']:.1f} s on this machine"),
         ("traffic", f"{number['bytes_sent'] / 1e6:.1f} MB between all agents"),
         ("weights", f"sha256 {str(summary['weights_sha256'])[:16]}..."),
-        ("files", str(folder)),
     ]

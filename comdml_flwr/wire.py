@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from types import UnionType
 
 import numpy as np
 
@@ -25,6 +26,14 @@ _DTYPES = {
     "BOOL": np.bool_,
 }
 _NAMES: dict[np.dtype[np.generic], str] = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
+_ADDRESS: dict[str, type | UnionType] = {
+    "sender": int,
+    "receiver": int,
+    "round": int,
+    "kind": str,
+    "arrives_s": int | float,
+    "about": dict,
+}
 _MAX_HEADER_BYTES = 100_000_000  # the safetensors format's own limit
 
 
@@ -54,8 +63,9 @@ def decode(blob: bytes | bytearray | memoryview) -> tuple[dict[str, Array], dict
     """
     try:
         return _decode(memoryview(blob))
-    except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise RunError(f"corrupt envelope of {len(blob)} bytes: {error}") from error
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise RunError(f"corrupt envelope of {len(blob)} bytes: {reason}") from error
 
 
 def _decode(view: memoryview) -> tuple[dict[str, Array], dict[str, Json]]:
@@ -63,16 +73,29 @@ def _decode(view: memoryview) -> tuple[dict[str, Array], dict[str, Json]]:
     if len(view) < 8 or length > min(len(view) - 8, _MAX_HEADER_BYTES):
         raise ValueError(f"a header of {length} bytes does not fit")
     header = json.loads(bytes(view[8 : 8 + length]))
+    if not isinstance(header, dict):
+        raise TypeError("the header is no table")
     about = json.loads(header.pop("__metadata__")["about"])
     body = view[8 + length :]
-    arrays: dict[str, Array] = {}
-    for name, entry in header.items():
-        start, end = entry["data_offsets"]
-        if not 0 <= start <= end <= len(body):
-            raise ValueError(f"{name} lies outside the data")
-        array: Array = np.frombuffer(body[start:end], dtype=_DTYPES[entry["dtype"]])
-        arrays[name] = array.reshape(entry["shape"])
-    return arrays, about
+    return {name: _array(name, entry, body) for name, entry in header.items()}, about
+
+
+def _array(name: str, entry: Mapping[str, Json], body: memoryview) -> Array:
+    start, end = _whole_numbers(entry["data_offsets"])
+    shape = _whole_numbers(entry["shape"])
+    if not start <= end <= len(body):
+        raise ValueError(f"{name} lies outside the data")
+    array: Array = np.frombuffer(body[start:end], dtype=_DTYPES[str(entry["dtype"])])
+    return array.reshape(shape)
+
+
+def _whole_numbers(values: Json) -> list[int]:
+    if not isinstance(values, list):
+        raise TypeError(f"{values!r} is no list")
+    numbers = [value for value in values if isinstance(value, int) and value >= 0]
+    if len(numbers) != len(values):
+        raise ValueError(f"{values!r} is no list of whole numbers >= 0")
+    return numbers
 
 
 def encode_envelope(envelope: Envelope) -> bytes:
@@ -97,10 +120,12 @@ def decode_envelope(blob: bytes | bytearray | memoryview) -> Envelope:
         The bytes are not those of an envelope.
     """
     arrays, address = decode(blob)
-    try:
-        return Envelope(arrays=arrays, **address)  # type: ignore[arg-type]
-    except TypeError as error:
-        raise RunError(f"not an envelope: {error}") from error
+    if not isinstance(address, dict) or address.keys() != _ADDRESS.keys():
+        raise RunError(f"not an envelope: its address must hold {', '.join(_ADDRESS)}")
+    for name, kinds in _ADDRESS.items():
+        if not isinstance(address[name], kinds) or isinstance(address[name], bool):
+            raise RunError(f"not an envelope: {name} = {address[name]!r}")
+    return Envelope(arrays=arrays, **address)  # type: ignore[arg-type]  # the loop has looked
 
 
 def read_file(path: Path) -> bytearray:
@@ -115,5 +140,9 @@ def write_file(path: Path, blob: bytes) -> None:
     """Write a file so that it is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(blob)
-    partial.replace(path)
+    try:
+        partial.write_bytes(blob)
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise

@@ -58,7 +58,7 @@ def imports_of(path):
 
 def test_every_file_has_a_room():
     rooms = {room_of(".".join(path.relative_to(ROOT).with_suffix("").parts)) for path in source_files()}
-    assert rooms - {"__init__"} == set(FLOOR_OF) - {"experiments"}
+    assert rooms - {"__init__"} == set(FLOOR_OF)
 
 
 @pytest.mark.parametrize("path", source_files(), ids=lambda path: str(path.relative_to(ROOT)))

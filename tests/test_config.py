@@ -1,0 +1,189 @@
+"""The run configuration: what is wrong with it is told in one line, before anything begins."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from comdml_flwr.config import RunConfig, parse_config
+from comdml_flwr.errors import InputError
+
+PYPROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
+KEYS = [name.replace("_", "-") for name in RunConfig.model_fields]
+NAN, INF = float("nan"), float("inf")
+
+
+def refusal(**values):
+    """Return the line that a configuration with this one value is refused with; underscores for dashes."""
+    return line_of({key.replace("_", "-"): value for key, value in values.items()})
+
+
+def line_of(values):
+    with pytest.raises(InputError) as caught:
+        parse_config(values)
+    line = str(caught.value)
+    assert "\n" not in line
+    return line
+
+
+def test_pyproject_names_every_key_and_parses():
+    written = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["tool"]["flwr"]["app"]["config"]
+    assert sorted(written) == sorted(KEYS)
+    assert parse_config(written).with_defaults_named() == written
+
+
+def test_every_key_is_kebab_case_and_has_a_description():
+    for key, field in zip(KEYS, RunConfig.model_fields.values(), strict=True):
+        assert field.alias in (None, key)
+        assert "_" not in key
+        assert field.description, key
+        assert "\n" not in field.description, key
+
+
+def test_every_default_is_a_value_that_may_be_given():
+    config = RunConfig()
+    assert parse_config(config.with_defaults_named()) == config == parse_config({})
+
+
+def test_what_is_parsed_comes_out_under_the_key_it_went_in():
+    given_values = {"num-rounds": 3, "learning-rate": 1, "download": True, "partition": "dirichlet"}
+    config = parse_config(given_values)
+    assert (config.num_rounds, config.learning_rate, config.download) == (3, 1.0, True)
+    assert {key: config.with_defaults_named()[key] for key in given_values} == given_values
+    assert list(config.with_defaults_named()) == KEYS
+
+
+def test_a_configuration_cannot_be_changed():
+    with pytest.raises(ValidationError):
+        RunConfig().seed = 2
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [("num-round", "num-rounds"), ("num_rounds", "num-rounds"), ("momentun", "momentum"), ("Seed", "seed")],
+)
+def test_an_unknown_key_is_refused_with_the_key_that_was_meant(key, meant):
+    line = line_of({key: 3})
+    assert line == f"{key} = 3: is no key of the run configuration; did you mean '{meant}'?"
+
+
+def test_an_unknown_key_like_no_other_is_refused_with_all_keys():
+    line = line_of({"xyzzy": "a\nb"})
+    assert line.startswith(r"xyzzy = 'a\nb': is no key of the run configuration; the keys are ")
+    assert all(key in line for key in KEYS)
+
+
+@pytest.mark.parametrize("key", [key for key in KEYS if key != "download"])
+@pytest.mark.parametrize("value", [True, False])
+def test_true_and_false_are_refused_where_they_are_not_meant(key, value):
+    assert line_of({key: value}) == f"{key} = {value}: must not be true or false"
+
+
+@pytest.mark.parametrize("value", [0, 1, 1.0, "true", "", None])
+def test_true_or_false_is_all_that_a_switch_takes(value):
+    assert refusal(download=value) == f"download = {value!r}: must be true or false"
+
+
+TEXTS = [
+    "method", "model", "dataset", "data_dir", "partition", "optimizer", "fleet", "solver", "time_model",
+    "carrier", "results_dir",
+]  # fmt: skip
+WHOLE = ["num_rounds", "local_epochs", "batch_size", "num_chunks", "threads_per_agent", "seed"]
+NUMBERS = ["alpha", "learning_rate", "momentum", "weight_decay", "participation"]
+
+
+def test_the_three_lists_hold_every_key_but_the_switch():
+    assert sorted([*TEXTS, *WHOLE, *NUMBERS, "download"]) == sorted(RunConfig.model_fields)
+
+
+@pytest.mark.parametrize("key", TEXTS)
+@pytest.mark.parametrize("value", [3, 2.5, None, ["a"]])
+def test_a_key_that_takes_text_refuses_anything_else(key, value):
+    line = refusal(**{key: value})
+    assert line.startswith(f"{key.replace('_', '-')} = {value!r}: must be ")
+
+
+@pytest.mark.parametrize("key", WHOLE)
+@pytest.mark.parametrize("value", [2.5, NAN, INF, "many", "", None, [3]])
+def test_a_key_that_takes_a_whole_number_refuses_anything_else(key, value):
+    line = refusal(**{key: value})
+    assert line.startswith(f"{key.replace('_', '-')} = {value!r}: must be ")
+
+
+@pytest.mark.parametrize("key", NUMBERS)
+@pytest.mark.parametrize("value", [NAN, INF, -INF, "much", "", "nan", "inf", None, [0.5]])
+def test_a_key_that_takes_a_number_refuses_anything_else(key, value):
+    line = refusal(**{key: value})
+    assert line.startswith(f"{key.replace('_', '-')} = {value!r}: must be ")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "rule"),
+    [
+        ("alpha", 0, "must be greater than 0"),
+        ("alpha", -0.5, "must be greater than 0"),
+        ("num_rounds", 0, "must be greater than or equal to 1"),
+        ("local_epochs", 0, "must be greater than or equal to 1"),
+        ("batch_size", -1, "must be greater than or equal to 1"),
+        ("learning_rate", 0.0, "must be greater than 0"),
+        ("momentum", -0.1, "must be greater than or equal to 0"),
+        ("momentum", 1, "must be less than 1"),
+        ("weight_decay", -1e-9, "must be greater than or equal to 0"),
+        ("participation", 0, "must be greater than 0"),
+        ("participation", 1.01, "must be less than or equal to 1"),
+        ("num_chunks", 0, "must be greater than or equal to 1"),
+        ("threads_per_agent", 0, "must be greater than or equal to 1"),
+        ("seed", -1, "must be greater than or equal to 0"),
+        ("seed", 2**63, "must be less than 9223372036854775808"),
+        ("partition", "Iid", "must be 'iid' or 'dirichlet'"),
+        ("optimizer", "rmsprop", "must be 'sgd' or 'adam'"),
+        ("solver", "integer-program", "must be 'exact' or 'greedy'"),
+        ("time_model", "", "must be 'pipeline' or 'overlap'"),
+        ("carrier", "pigeon", "must be 'grid' or 'local'"),
+    ],
+)
+def test_an_impossible_value_is_refused_with_the_key_the_value_and_the_rule(key, value, rule):
+    assert refusal(**{key: value}) == f"{key.replace('_', '-')} = {value!r}: {rule}"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("alpha", 1e-9),
+        ("num_rounds", 1),
+        ("momentum", 0),
+        ("momentum", 0.999),
+        ("participation", 1),
+        ("participation", 0.001),
+        ("seed", 0),
+        ("seed", 2**63 - 1),
+    ],
+)
+def test_the_values_at_the_edge_are_taken(key, value):
+    assert getattr(parse_config({key.replace("_", "-"): value}), key) == value
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(
+    st.dictionaries(
+        st.sampled_from(KEYS) | st.text(max_size=8),
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.integers()),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_whatever_is_given_is_taken_or_refused_in_one_line(values):
+    config, refused = None, None
+    try:
+        config = parse_config(values)
+    except InputError as error:
+        refused = error
+    if config is None:
+        assert "\n" not in str(refused)
+        assert refused.what in values
+    else:
+        assert set(values) <= set(KEYS)
+        assert parse_config(config.with_defaults_named()) == config

@@ -1,0 +1,190 @@
+"""Mail: an inbox does not depend on who was quicker, letters stay closed, an envelope says what is wrong."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from comdml_flwr.errors import RunError
+from comdml_flwr.messages import Envelope, Mailboxes, Step, phase_name, together
+
+LAW = settings(max_examples=200, deadline=None, derandomize=True)
+AGENTS = range(4)
+
+
+class Letter:
+    """Mail that shows its address and complains if anything else is looked at, compared or opened."""
+
+    __slots__ = ("name", "receiver", "sender")
+    __hash__ = None
+
+    def __init__(self, sender, receiver, name):
+        self.sender, self.receiver, self.name = sender, receiver, name
+
+    def __getattribute__(self, name):
+        assert name in ("sender", "receiver"), f"the post office looked at {name}"
+        return object.__getattribute__(self, name)
+
+    def __eq__(self, other):
+        raise AssertionError("the post office compared letters")
+
+
+def names(letters):
+    return [object.__getattribute__(letter, "name") for letter in letters]
+
+
+@st.composite
+def mail_in_two_orders(draw):
+    """One exchange's mail as it may come in twice: each sender's own in order, the senders mixed anyhow."""
+    addresses = draw(st.lists(st.tuples(st.sampled_from(AGENTS), st.sampled_from(AGENTS)), max_size=12))
+    letters = [Letter(sender, receiver, number) for number, (sender, receiver) in enumerate(addresses)]
+    turns = [draw(st.permutations([sender for sender, _ in addresses])) for _ in range(2)]
+    return [_deliver(letters, senders) for senders in turns]
+
+
+def _deliver(letters, senders):
+    queues = {sender: [letter for letter in letters if letter.sender == sender] for sender in AGENTS}
+    return [queues[sender].pop(0) for sender in senders]
+
+
+@LAW
+@given(mail_in_two_orders())
+def test_an_inbox_does_not_depend_on_the_order_in_which_the_senders_mail_comes_in(orders):
+    inboxes = []
+    for mail in orders:
+        boxes = Mailboxes()
+        boxes.put(mail)
+        inboxes.append([names(boxes.take(receiver)) for receiver in AGENTS])
+    assert inboxes[0] == inboxes[1]
+
+
+@LAW
+@given(mail_in_two_orders())
+def test_nothing_is_lost_and_a_senders_own_order_is_kept(orders):
+    mail = orders[0]
+    boxes = Mailboxes()
+    boxes.put(iter(mail))
+    for receiver in AGENTS:
+        inbox = boxes.take(receiver)
+        assert [letter.sender for letter in inbox] == sorted(letter.sender for letter in inbox)
+        for sender in AGENTS:
+            sent = names(x for x in mail if x.sender == sender and x.receiver == receiver)
+            assert names(x for x in inbox if x.sender == sender) == sent
+
+
+def test_take_empties_the_box_of_the_receiver_and_no_other():
+    boxes = Mailboxes()
+    boxes.put([Letter(0, 1, "to 1"), Letter(0, 2, "to 2")])
+    assert names(boxes.take(1)) == ["to 1"]
+    assert boxes.take(1) == ()
+    assert names(boxes.take(2)) == ["to 2"]
+    assert boxes.take(7) == ()
+
+
+def test_mail_that_waits_comes_before_the_mail_of_a_later_exchange():
+    boxes = Mailboxes()
+    boxes.put([Letter(3, 0, "first exchange")])
+    boxes.put([Letter(1, 0, "second exchange"), Letter(0, 0, "second exchange, to myself")])
+    assert names(boxes.take(0)) == ["first exchange", "second exchange, to myself", "second exchange"]
+
+
+def test_together_runs_its_phases_in_order_on_the_same_inbox():
+    seen = []
+
+    def tell_time(agent, inbox):
+        seen.append((agent, inbox))
+        return ("clock",)
+
+    def ask(agent, inbox):
+        seen.append((agent, inbox))
+        return ("who", "where")
+
+    inbox = (envelope(),)
+    phase = together(tell_time, ask)
+    assert phase("agent", inbox) == ("clock", "who", "where")
+    assert seen == [("agent", inbox), ("agent", inbox)]
+    assert seen[0][1] is seen[1][1] is inbox
+    assert phase_name(phase) == "tell time+ask"
+
+
+def test_a_phase_without_a_name_still_has_one_to_show():
+    assert phase_name(partial(together(), None)) == "phase"
+
+
+def test_steps_sort_by_round_then_phase():
+    assert sorted([Step(2, 0), Step(1, 2), Step(1, 0)]) == [Step(1, 0), Step(1, 2), Step(2, 0)]
+
+
+def envelope(about=None, arrays=None):
+    return Envelope(sender=3, receiver=4, round=7, kind="aux head", about=about or {}, arrays=arrays or {})
+
+
+@pytest.mark.parametrize(
+    ("getter", "value", "expected"),
+    [
+        ("integer", 3, 3),
+        ("integer", -1, -1),
+        ("number", 3, 3),
+        ("number", 2.5, 2.5),
+        ("numbers", [], ()),
+        ("numbers", [1, 2.5], (1, 2.5)),
+        ("numbers", (4,), (4,)),
+    ],
+)
+def test_a_getter_returns_a_fact_of_its_kind(getter, value, expected):
+    found = getattr(envelope({"size": value}), getter)("size")
+    assert found == expected
+    assert type(found) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("getter", "value"),
+    [
+        *(("integer", value) for value in (True, 3.0, float("nan"), "3", None, [3], {})),
+        *(("number", value) for value in (True, "3", None, [3.0], {})),
+        *(
+            ("numbers", value)
+            for value in ("", "12", 3, None, [1, "2"], [1, None], [[1]], [True], {}, {1: 2})
+        ),
+    ],
+)
+def test_a_getter_refuses_a_fact_of_another_kind_in_one_line(getter, value):
+    with pytest.raises(RunError) as caught:
+        getattr(envelope({"size": value}), getter)("size")
+    _tells_where(str(caught.value), "size")
+
+
+@pytest.mark.parametrize("getter", ["integer", "number", "numbers", "floats"])
+def test_a_getter_refuses_what_is_not_there_in_one_line(getter):
+    with pytest.raises(RunError) as caught:
+        getattr(envelope({"other": 1}, {"other": np.zeros(1, np.float32)}), getter)("size")
+    _tells_where(str(caught.value), "size")
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16", "int32", "bool", ">f4"])
+def test_floats_refuses_an_array_of_another_kind_in_one_line(dtype):
+    with pytest.raises(RunError) as caught:
+        envelope(arrays={"weights": np.zeros(3, dtype)}).floats("weights")
+    _tells_where(str(caught.value), "weights")
+
+
+def _tells_where(line, name):
+    assert line.startswith("aux head from agent 3, round 7: ")
+    assert name in line
+    assert "\n" not in line
+
+
+def test_floats_returns_the_array_itself_and_not_a_copy():
+    weights = np.arange(6, dtype=np.float32).reshape(2, 3)
+    found = envelope(arrays={"weights": weights}).floats("weights")
+    assert np.array_equal(found, weights)
+    assert np.shares_memory(found, weights)
+
+
+def test_num_bytes_counts_the_arrays_and_not_the_facts():
+    arrays = {"activations": np.zeros((5, 2), np.float32), "labels": np.zeros(5, np.int64)}
+    assert envelope({"digest": "x" * 1000}, arrays).num_bytes == 5 * 2 * 4 + 5 * 8
+    assert envelope({"digest": "x" * 1000}).num_bytes == 0
+    assert envelope(arrays={"empty": np.zeros((0, 3))}).num_bytes == 0
