@@ -124,9 +124,9 @@ def train_slow_side(agent: Agent, chunk: range) -> Outbox:
 def train_fast_side(agent: Agent, mail: Inbox) -> None:
     """Train the partner's fast side on the activations that have come; refuse what the plan does not hold."""
     welcome = [envelope for envelope in mail if _is_welcome(agent, envelope)]
-    refused = sorted({envelope.sender for envelope in mail} - {envelope.sender for envelope in welcome})
+    refused = {envelope.sender for envelope in mail} - {envelope.sender for envelope in welcome}
     if refused:
-        agent.notes["refused"] = refused
+        agent.notes["refused"] = sorted(refused.union(agent.note_ids("refused")))
     if not welcome:
         return
     cut = agent.number("cut")
