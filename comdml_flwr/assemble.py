@@ -95,7 +95,9 @@ def agent_ids(fleet: Fleet, num_agents: int) -> tuple[int, ...]:
     """Return the ids of the agents of a run: the first `num_agents` of the fleet, ascending."""
     ids = sorted(agent.id for agent in fleet.agents)
     if num_agents > len(ids):
-        raise InputError("fleet", fleet.source, f"has {len(ids)} agents, too few for {num_agents} SuperNodes")
+        raise InputError(
+            "fleet", fleet.source, f"has {len(ids)} agents, too few for {num_agents} (one for each SuperNode)"
+        )
     return tuple(ids[:num_agents])
 
 

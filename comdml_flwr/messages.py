@@ -22,7 +22,7 @@ from typing import Generic, Protocol, TypeAlias, TypeGuard, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from comdml_flwr.errors import RunError
+from comdml_flwr.errors import ComdmlError, RunError
 
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 Array: TypeAlias = NDArray[np.generic]
@@ -157,6 +157,12 @@ def together(*phases: Phase[AgentT]) -> Phase[AgentT]:
 def phase_name(phase: Phase[AgentT]) -> str:
     """Return the name of a phase as people see it in progress lines and errors."""
     return getattr(phase, "__name__", "phase").replace("_", " ")
+
+
+def agent_failed(agent: int, where: str, error: Exception) -> RunError:
+    """Return the one line in which every carrier says that an agent's phase went wrong."""
+    reason = str(error) if isinstance(error, ComdmlError) else f"{type(error).__name__}: {error}"
+    return RunError(f"agent {agent} failed in {where}: {' '.join(reason.split())}")
 
 
 class Addressed(Protocol):

@@ -8,7 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from comdml_flwr.agent import Agent, run_steps
-from comdml_flwr.messages import Envelope, Mailboxes, Outbox, Program, Report, Step
+from comdml_flwr.messages import (
+    Envelope,
+    Mailboxes,
+    Outbox,
+    Program,
+    Report,
+    Step,
+    agent_failed,
+    phase_name,
+)
 
 
 class LocalCarrier:
@@ -52,7 +61,12 @@ class LocalCarrier:
         return {agent: report for agent, (_, report) in zip(order, replies, strict=True)}
 
     def _run(self, agent: int, steps: tuple[Step, ...]) -> tuple[Outbox, Report]:
-        reply = run_steps(self._agents[agent], self._program, steps, self._mail.take(agent))
+        try:
+            reply = run_steps(self._agents[agent], self._program, steps, self._mail.take(agent))
+        except Exception as error:
+            last = steps[-1]
+            where = f"round {last.round}, {phase_name(self._program[last.phase])}"
+            raise agent_failed(agent, where, error) from error
         self._on_reply()
         return reply
 

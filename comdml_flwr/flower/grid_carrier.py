@@ -13,7 +13,7 @@ from flwr.serverapp import Grid
 from comdml_flwr.errors import RunError
 from comdml_flwr.flower.mail import SealedLetter
 from comdml_flwr.flower.records import NO_STATE, blobs, facts_of, integers, task, text, unpack_report
-from comdml_flwr.messages import Mailboxes, Report, Step
+from comdml_flwr.messages import Mailboxes, Report, Step, agent_failed
 
 POLL_S = 0.02  # Flower's simulation hands mail over every 0.1 s
 
@@ -108,7 +108,7 @@ class GridCarrier:
             try:
                 facts = facts_of(replies[self._nodes[agent]])
             except RunError as error:
-                raise RunError(f"agent {agent} failed in {self._name(steps[agent])}: {error}") from None
+                raise agent_failed(agent, self._name(steps[agent]), error) from None
             reports[agent] = unpack_report(text(facts, "report"))
             letters += [
                 SealedLetter(sender=agent, receiver=receiver, sealed=sealed)

@@ -32,7 +32,7 @@ def weighted_mean(vectors: Sequence[NDArray[np.float32]], num_samples: Sequence[
     Raises
     ------
     InputError
-        Nothing to average, or no samples.
+        Nothing to average, no samples, a negative number of them, or vectors of unequal shapes.
 
     Examples
     --------
@@ -40,8 +40,11 @@ def weighted_mean(vectors: Sequence[NDArray[np.float32]], num_samples: Sequence[
     array([3., 1.], dtype=float32)
     """
     total = sum(num_samples)
-    if not vectors or len(vectors) != len(num_samples) or total <= 0:
-        raise InputError("num_samples", list(num_samples), "must be one number a vector, with a sum > 0")
+    if not vectors or len(vectors) != len(num_samples) or total <= 0 or min(num_samples) < 0:
+        raise InputError("num_samples", list(num_samples), "must be one number >= 0 a vector, with a sum > 0")
+    shapes = {vector.shape for vector in vectors}
+    if len(shapes) > 1:
+        raise InputError("vectors", sorted(shapes), "must have one shape")
     mean = vectors[0] * np.float32(num_samples[0] / total)
     for vector, count in zip(vectors[1:], num_samples[1:], strict=True):
         mean += vector * np.float32(count / total)

@@ -247,13 +247,13 @@ def _read_cifar(folder: Path, num_classes: int, train: bool, download: bool) -> 
     reader = CIFAR10 if num_classes == 10 else CIFAR100
     if not download and not (folder / reader.base_folder).is_dir():
         rule = f"has no folder {reader.base_folder}; to fetch CIFAR-{num_classes}, set `download = true`"
-        raise InputError("data folder", str(folder), rule)
+        raise InputError("data-dir", str(folder.absolute()), rule)
     try:
         files = reader(str(folder), train=train, download=download)
     except (OSError, RuntimeError) as error:
         cure = "" if download else "; to fetch it, set `download = true`"
         rule = f"has no whole CIFAR-{num_classes} ({error}){cure}"
-        raise InputError("data folder", str(folder), rule) from error
+        raise InputError("data-dir", str(folder.absolute()), rule) from error
     x_NCHW = torch.from_numpy(files.data).permute(0, 3, 1, 2).contiguous().float().div_(255)
     means_C, stds_C = torch.tensor(CIFAR_MEANS[num_classes]), torch.tensor(CIFAR_STDS[num_classes])
     x_NCHW.sub_(means_C[:, None, None]).div_(stds_C[:, None, None])

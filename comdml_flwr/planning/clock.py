@@ -117,10 +117,12 @@ def no_offload_round_s(
         clocks[profile.agent].work(profile.num_batches)
     _all_to_all(clocks, agents, lambda _, owner: size[owner])
     _all_to_all(clocks, agents, lambda owner, _: size[owner])
-    for agent, receivers in deal_out(agents, newcomers).items():
-        for receiver in receivers:
-            clocks[agent].wait(clocks[agent].send(receiver, sum(shard_bytes)))
-    return max(clock.now_s for clock in clocks.values())
+    handed_over = [
+        clocks[agent].send(receiver, sum(shard_bytes))
+        for agent, receivers in deal_out(agents, newcomers).items()
+        for receiver in receivers
+    ]
+    return max([clock.now_s for clock in clocks.values()] + handed_over)
 
 
 def _all_to_all(

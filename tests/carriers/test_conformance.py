@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from comdml_flwr.errors import RunError
 from comdml_flwr.flower import mail
 from tests.flower.loop_grid import grid_config, run_on_grid
 from tests.small import fleet_text, run_local, small_config, small_fleet
@@ -91,3 +92,18 @@ CARRIERS = [
 def test_every_carrier_gives_the_same_outcome(carrier, keys, tmp_path, monkeypatch):
     config = small_config(**keys)
     assert carrier(config, tmp_path, monkeypatch) == local(config, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("carrier", [local, grid], ids=lambda carrier: carrier.__name__)
+def test_an_agent_that_fails_ends_the_run_in_one_line(carrier, tmp_path, monkeypatch):
+    """Every carrier names the agent, the round, the phase and the reason."""
+
+    def digest(agent):
+        if agent.round == 2:
+            raise ValueError("disk\nfull")
+        return "the same"
+
+    monkeypatch.setattr("comdml_flwr.agent.Agent.weights_sha256", digest)
+    reason = r"^agent 0 failed in round 2, adopt\+hand over\+evaluate: ValueError: disk full$"
+    with pytest.raises(RunError, match=reason):
+        carrier(small_config(), tmp_path, monkeypatch)

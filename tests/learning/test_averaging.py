@@ -124,4 +124,6 @@ def test_the_vectors_are_read_only():
 def test_nothing_to_average_is_refused_in_one_line(num_vectors, num_samples):
     with pytest.raises(InputError) as caught:
         weighted_mean([np.ones(2, np.float32)] * num_vectors, num_samples)
-    assert str(caught.value) == f"num_samples = {num_samples}: must be one number a vector, with a sum > 0"
+    assert (
+        str(caught.value) == f"num_samples = {num_samples}: must be one number >= 0 a vector, with a sum > 0"
+    )

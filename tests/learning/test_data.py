@@ -105,14 +105,14 @@ def test_cifar_is_read_from_its_published_files(
 
 
 def test_missing_cifar_names_the_folder_and_the_cure(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"data folder = '.*nowhere': .*`download = true`"):
+    with pytest.raises(InputError, match=r"data-dir = '.*nowhere': .*`download = true`"):
         load_cifar(tmp_path / "nowhere", 10)
 
 
 def test_cifar_with_a_wrong_checksum_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_cifar(tmp_path, 10, monkeypatch)
     (tmp_path / "cifar-10-batches-py" / "data_batch_3").write_bytes(b"torn")
-    with pytest.raises(InputError, match="data folder"):
+    with pytest.raises(InputError, match="data-dir"):
         load_cifar(tmp_path, 10)
 
 
