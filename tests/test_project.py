@@ -27,6 +27,7 @@ FLOORS = [
     {"methods", "carriers"},
     {"assemble"},
     {"local_run", "flower"},
+    {"commands"},
     {"cli"},
     {"clients", "strategies", "experiments"},
 ]

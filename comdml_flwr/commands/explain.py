@@ -1,0 +1,134 @@
+"""`comdml explain`: why an agent has its helper and its cut, and what the alternatives would cost."""
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from comdml_flwr.commands.options import AsJson, FleetFile, Solver, TimeModel, planner_input
+from comdml_flwr.commands.show import (
+    Json,
+    bottleneck,
+    human_s,
+    make_console,
+    make_table,
+    plan_as_json,
+)
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from comdml_flwr.planning.alternatives import Option
+    from comdml_flwr.planning.questions import Explanation
+
+_WHY = {
+    "taken": "taken",
+    "faster": "faster: the solver did not find it",
+    "slower": "slower than no offload",
+    "late": "this pair ends too late",
+    "needed": "{} needs this helper",
+    "not-needed": "in time without offload",
+    "busy": "helps {}; to change that gains nothing",
+    "more-work": "as fast; offloads more than needed",
+    "more-traffic": "as fast; sends more",
+    "tie": "no faster",
+}
+
+
+def explain(
+    fleet: FleetFile,
+    agent: Annotated[int, typer.Option(help="Id of the agent to explain.")],
+    solver: Solver = "exact",
+    time_model: TimeModel = "pipeline",
+    top: Annotated[int, typer.Option(min=1, help="How many alternatives of a kind to look at.")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Say why an agent has its helper and its cut: the alternatives, their times, and why not these.
+
+    An alternative is a pair that is forced while everybody else is planned anew.
+
+    Example: comdml explain experiments/fleets/ten.toml --agent 9
+    """
+    from comdml_flwr.planning.fleet import load_fleet
+    from comdml_flwr.planning.questions import explain as explain_agent
+
+    profiles, cuts = planner_input(load_fleet(fleet))
+    found = explain_agent(profiles, cuts, agent, solver=solver, time_model=time_model, top=top)
+    if as_json:
+        typer.echo(json.dumps(_as_json(found)))
+    else:
+        _print(found, top)
+
+
+def _as_json(found: "Explanation") -> dict[str, Json]:
+    return {
+        "agent": found.agent,
+        "role": found.role,
+        "solo_s": found.solo_s,
+        "taken": [_option_as_json(option) for option in found.taken],
+        "others": [_option_as_json(option) for option in found.others],
+        "other_cuts": [_option_as_json(option) for option in found.other_cuts],
+        "alone_makespan_s": found.alone_makespan_s,
+        "impossible": list(found.impossible),
+        "num_left_out": found.num_left_out,
+        "plan": plan_as_json(found.plan),
+    }
+
+
+def _option_as_json(option: "Option") -> dict[str, Json]:
+    return {**asdict(option), "bottleneck": option.bottleneck}
+
+
+def _print(found: "Explanation", top: int) -> None:
+    console, plan = make_console(), found.plan
+    console.print(f"[bold]{_headline(found)}[/bold]")
+    for option in found.taken:
+        console.print(f"cut {option.cut}: the bottleneck is {bottleneck(option)}")
+    console.print(
+        f"everybody's training takes {human_s(plan.makespan_s)} (modelled);"
+        f" {human_s(found.alone_makespan_s)} if {found.agent} neither offloaded nor helped"
+    )
+    if found.others:
+        console.print(f"\n{_title(found)}, each at the cut that ends first:")
+        console.print(_table((*found.taken, *found.others)))
+    if found.num_left_out:
+        console.print(f"... and {found.num_left_out} that end later; see them with --top")
+    if found.impossible:
+        console.print(f"no link or no room: {', '.join(map(str, found.impossible))}")
+    if found.other_cuts:
+        cuts = sorted(found.other_cuts, key=lambda option: option.finish_s)[:top]
+        console.print("\nother cuts of the same pair:")
+        console.print(_table(sorted((*found.taken, *cuts), key=lambda option: option.cut)))
+    console.print(f"\nsolver: {plan.solver}, time model: {plan.time_model}")
+
+
+def _headline(found: "Explanation") -> str:
+    solo = human_s(found.solo_s)
+    if found.role == "alone":
+        return f"agent {found.agent} trains alone, in {solo}"
+    ends = human_s(max(option.finish_s for option in found.taken))
+    if found.role == "slow":
+        helpers = ", ".join(str(option.fast) for option in found.taken)
+        return f"agent {found.agent} offloads to {helpers}: {ends} instead of {solo} alone"
+    partners = ", ".join(str(option.slow) for option in found.taken)
+    return f"agent {found.agent} helps {partners} until {ends}; its own training takes {solo}"
+
+
+def _title(found: "Explanation") -> str:
+    if found.role == "fast":
+        return "whom it could help instead"
+    return "other helpers" if found.role == "slow" else "helpers that it could have"
+
+
+def _table(options: "list[Option] | tuple[Option, ...]") -> "Table":
+    columns = ("pair", "cut", "slow side", "transfer", "helper", "waiting", "pair ends", "all end")
+    table = make_table(*columns)
+    table.add_column("why not", no_wrap=True)
+    for option in options:
+        stages = (option.slow_s, option.transfer_s, option.helper_s, option.wait_s)
+        times = (human_s(seconds) for seconds in (*stages, option.finish_s, option.makespan_s))
+        style = "bold" if option.reason == "taken" else None
+        why = _WHY[option.reason].format(option.needed_by)
+        table.add_row(f"{option.slow} -> {option.fast}", str(option.cut), *times, why, style=style)
+    return table

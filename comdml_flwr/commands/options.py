@@ -1,0 +1,30 @@
+"""What the commands that plan have in common: their arguments and options, and what the planner needs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import typer
+
+if TYPE_CHECKING:
+    from comdml_flwr.planning.fleet import Fleet
+    from comdml_flwr.planning.types import CutTable, Profile
+
+FleetFile: TypeAlias = Annotated[
+    Path, typer.Argument(help="Fleet file (TOML): devices, links, and a model or its cuts.")
+]
+Solver: TypeAlias = Annotated[
+    str, typer.Option(help="`exact` (optimal) or `greedy` (as published: slowest first).")
+]
+TimeModel: TypeAlias = Annotated[
+    str, typer.Option(help="`pipeline` (fill, drain, latency) or `overlap` (the published formula).")
+]
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+
+
+def planner_input(fleet: "Fleet") -> "tuple[tuple[Profile, ...], CutTable]":
+    """Return profiles and cuts of a fleet; torch is loaded only to count a [model]'s FLOPs."""
+    if fleet.cuts is not None:
+        return fleet.profiles(), fleet.cuts
+    from comdml_flwr.assemble import planner_input as count
+
+    return count(fleet)

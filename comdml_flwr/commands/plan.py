@@ -1,0 +1,105 @@
+"""`comdml plan`: who should help whom, and how long a round's training then takes."""
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from comdml_flwr.commands.options import AsJson, FleetFile, Solver, TimeModel, planner_input
+from comdml_flwr.commands.show import (
+    above_bound,
+    bottleneck,
+    human_bytes,
+    human_s,
+    make_console,
+    make_table,
+    plan_as_json,
+    plan_traffic_bytes,
+)
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from comdml_flwr.planning.alternatives import Option
+    from comdml_flwr.planning.types import CutTable, Plan, Profile
+
+
+def plan(
+    fleet: FleetFile,
+    solver: Solver = "exact",
+    time_model: TimeModel = "pipeline",
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw the fleet with its pairs into this file, .svg or .png.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say who should help whom at which cut, and how long a round's training then takes.
+
+    Nothing is trained. All times are modelled from the speeds and links in the fleet file.
+
+    Example: comdml plan experiments/fleets/ten.toml --picture fleet.svg
+    """
+    from comdml_flwr.commands.picture import check_picture, draw_picture
+    from comdml_flwr.planning.fleet import load_fleet  # each command imports what it needs, see the package
+    from comdml_flwr.planning.pairing import pair_agents
+
+    if picture is not None:
+        check_picture(picture)
+    profiles, cuts = planner_input(load_fleet(fleet))
+    began = time.perf_counter()
+    found = pair_agents(profiles, cuts, solver=solver, time_model=time_model)
+    solve_s = time.perf_counter() - began
+    if picture is not None:
+        draw_picture(found, profiles, picture)
+    if as_json:
+        typer.echo(json.dumps({**plan_as_json(found), "solve_s": solve_s}))
+    else:
+        _print_plan(found, profiles, cuts, solve_s)
+
+
+def _print_plan(plan: "Plan", profiles: "tuple[Profile, ...]", cuts: "CutTable", solve_s: float) -> None:
+    from comdml_flwr.planning.questions import describe_pairs
+
+    options = describe_pairs(plan, profiles, cuts)
+    console = make_console()
+    solo_s = {profile.agent: profile.solo_s for profile in profiles}
+    console.print(_agents_table(plan, options, solo_s))
+    console.print(
+        f"\ntraining takes [bold]{human_s(plan.makespan_s)}[/bold] (modelled) instead of"
+        f" {human_s(plan.solo_makespan_s)}: {plan.solo_makespan_s / plan.makespan_s:.2f} times as fast"
+    )
+    console.print(f"straggler: {_straggler(plan, options, solo_s)}")
+    console.print(above_bound(plan))
+    console.print(f"traffic of the pairs: {human_bytes(plan_traffic_bytes(plan))} a round")
+    console.print(f"solver: {plan.solver}, time model: {plan.time_model}, found in {human_s(solve_s)}")
+
+
+def _agents_table(plan: "Plan", options: "tuple[Option, ...]", solo_s: dict[int, float]) -> "Table":
+    table = make_table("agent", "cut", "alone", "by this plan", "sends", "bottleneck")
+    rows: dict[int, tuple[str, ...]] = {
+        agent: (f"{agent} trains alone", "", human_s(solo_s[agent]), human_s(solo_s[agent]), "", "")
+        for agent in plan.solo
+    }
+    for pair, option in zip(plan.pairs, options, strict=True):
+        slow_s, fast_s, end_s = (human_s(t) for t in (solo_s[pair.slow], solo_s[pair.fast], pair.finish_s))
+        sends = human_bytes(pair.traffic_bytes)
+        what = f"{pair.slow} offloads to {pair.fast}"
+        rows[pair.slow] = (what, str(pair.cut), slow_s, end_s, sends, option.bottleneck)
+        if pair.fast not in rows:
+            helped = [other for other in plan.pairs if other.fast == pair.fast]
+            end_s = human_s(max(other.finish_s for other in helped))
+            names = ", ".join(str(other.slow) for other in helped)
+            rows[pair.fast] = (f"{pair.fast} helps {names}", "", fast_s, end_s, "", "")
+    for _, row in sorted(rows.items()):
+        table.add_row(*row)
+    return table
+
+
+def _straggler(plan: "Plan", options: "tuple[Option, ...]", solo_s: dict[int, float]) -> str:
+    last = max(options, key=lambda option: option.finish_s, default=None)
+    if last is not None and last.finish_s == plan.makespan_s:
+        return f"pair {last.slow} -> {last.fast}; its bottleneck is {bottleneck(last)}"
+    agent = max(plan.solo, key=lambda agent: solo_s[agent])
+    return f"agent {agent}, which trains alone"

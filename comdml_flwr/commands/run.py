@@ -1,0 +1,50 @@
+"""`comdml run`: a method in this process."""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import typer
+
+from comdml_flwr.errors import InputError
+
+
+def run(
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="A key of the run configuration, as often as you like."
+        ),
+    ] = None,
+    num_agents: Annotated[int, typer.Option(min=1, help="How many agents of the fleet take part.")] = 10,
+    num_workers: Annotated[
+        int, typer.Option(min=1, help="Agents that train side by side; the result does not depend on it.")
+    ] = 1,
+) -> None:
+    """Run a method in this process, without Flower's engine; the same result as `flwr run .`, to the bit.
+
+    Example: comdml run --set num-rounds=3 --set method=allreduce
+    """
+    from comdml_flwr.local_run import run_locally  # imports torch
+
+    run_locally(_parse_settings(settings or []), num_agents=num_agents, num_workers=num_workers)
+
+
+def _parse_settings(settings: list[str]) -> Mapping[str, object]:
+    values: dict[str, object] = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise InputError("--set", setting, "must be KEY=VALUE")
+        values[key.strip()] = _value(text.strip())
+    return values
+
+
+def _value(text: str) -> bool | int | float | str:
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text.strip("\"'")

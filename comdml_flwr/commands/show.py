@@ -1,0 +1,113 @@
+"""How plans are shown: units for people, SI units with names as in design.md 5 for scripts."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from comdml_flwr.planning.alternatives import Option
+    from comdml_flwr.planning.types import Plan
+
+WIDTH = 120
+
+Json: TypeAlias = Mapping[str, "Json"] | Sequence["Json"] | str | int | float | bool | None
+
+
+def human_s(seconds: float) -> str:
+    """Return a time for people.
+
+    Examples
+    --------
+    >>> [human_s(t) for t in (0.0042, 4.71, 700.0, 9000.0)]
+    ['4.2 ms', '4.7 s', '11.7 min', '2.5 h']
+    """
+    if seconds and seconds < 0.0995:
+        return f"{seconds * 1e3:.1f} ms"
+    if seconds < 600:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def human_bytes(num_bytes: float) -> str:
+    """Return a size for people; prefixes are powers of 1,000.
+
+    Examples
+    --------
+    >>> [human_bytes(n) for n in (12, 2.4e6, 3.05e9)]
+    ['12 B', '2.4 MB', '3.0 GB']
+    """
+    for size, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if num_bytes >= size:
+            return f"{num_bytes / size:.1f} {prefix}B"
+    return f"{num_bytes:.0f} B"
+
+
+def human_bandwidth(bytes_per_s: float) -> str:
+    """Return a bandwidth for people.
+
+    Examples
+    --------
+    >>> human_bandwidth(2.5e6)
+    '20 Mbps'
+    """
+    mbps = bytes_per_s / 125_000
+    return f"{mbps / 1000:.3g} Gbps" if mbps >= 1000 else f"{mbps:.3g} Mbps"
+
+
+def make_console() -> Console:
+    """Return where tables are printed: in a file or a pipe they are as wide as they need."""
+    console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = max(console.width, WIDTH)
+    return console
+
+
+def make_table(*columns: str) -> Table:
+    """Return an empty table in the style of the house; columns but the first are right-aligned numbers."""
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right", no_wrap=True)
+    return table
+
+
+def plan_as_json(plan: "Plan") -> dict[str, Json]:
+    """Return a plan as scripts read it; see design.md 5."""
+    return {
+        "solver": plan.solver,
+        "time_model": plan.time_model,
+        "makespan_s": plan.makespan_s,
+        "solo_makespan_s": plan.solo_makespan_s,
+        "lower_bound_s": plan.lower_bound_s,
+        "pairs": [pair.as_json() for pair in plan.pairs],
+        "solo": list(plan.solo),
+    }
+
+
+def plan_traffic_bytes(plan: "Plan") -> float:
+    """Return what all pairs of a plan send."""
+    return sum(pair.traffic_bytes for pair in plan.pairs)
+
+
+def above_bound(plan: "Plan") -> str:
+    """Say how far a plan may be from the best one."""
+    gap = plan.makespan_s / plan.lower_bound_s - 1
+    bound = human_s(plan.lower_bound_s)
+    if gap <= 0:
+        return f"no one-to-one plan is faster: {bound} is a lower bound"
+    return f"{100 * gap:.1f} % above {bound}, a lower bound of every one-to-one plan"
+
+
+def bottleneck(option: "Option") -> str:
+    """Say which stage of a pair takes longest, and how long the others take."""
+    stages = {
+        "slow side": option.slow_s,
+        "transfer": option.transfer_s,
+        "helper": option.helper_s,
+        "waiting": option.wait_s,
+    }
+    others = ", ".join(
+        f"{stage} {human_s(seconds)}" for stage, seconds in stages.items() if stage != option.bottleneck
+    )
+    return f"the {option.bottleneck}, {human_s(stages[option.bottleneck])} ({others})"
