@@ -11,6 +11,7 @@ from comdml_flwr.commands.show import (
     Json,
     bottleneck,
     human_s,
+    json_s,
     make_console,
     make_table,
     plan_as_json,
@@ -65,11 +66,11 @@ def _as_json(found: "Explanation") -> dict[str, Json]:
     return {
         "agent": found.agent,
         "role": found.role,
-        "solo_s": found.solo_s,
+        "solo_s": json_s(found.solo_s),
         "taken": [_option_as_json(option) for option in found.taken],
         "others": [_option_as_json(option) for option in found.others],
         "other_cuts": [_option_as_json(option) for option in found.other_cuts],
-        "alone_makespan_s": found.alone_makespan_s,
+        "alone_makespan_s": json_s(found.alone_makespan_s),
         "impossible": list(found.impossible),
         "num_left_out": found.num_left_out,
         "plan": plan_as_json(found.plan),
@@ -77,7 +78,8 @@ def _as_json(found: "Explanation") -> dict[str, Json]:
 
 
 def _option_as_json(option: "Option") -> dict[str, Json]:
-    return {**asdict(option), "bottleneck": option.bottleneck}
+    makespan_s = json_s(option.makespan_s)
+    return {**asdict(option), "makespan_s": makespan_s, "bottleneck": option.bottleneck}
 
 
 def _print(found: "Explanation", top: int) -> None:
@@ -85,10 +87,7 @@ def _print(found: "Explanation", top: int) -> None:
     console.print(f"[bold]{_headline(found)}[/bold]")
     for option in found.taken:
         console.print(f"cut {option.cut}: the bottleneck is {bottleneck(option)}")
-    console.print(
-        f"everybody's training takes {human_s(plan.makespan_s)} (modelled);"
-        f" {human_s(found.alone_makespan_s)} if {found.agent} neither offloaded nor helped"
-    )
+    console.print(f"everybody's training takes {human_s(plan.makespan_s)} (modelled){_if_alone(found)}")
     if found.others:
         console.print(f"\n{_title(found)}, each at the cut that ends first:")
         console.print(_table((*found.taken, *found.others)))
@@ -101,6 +100,12 @@ def _print(found: "Explanation", top: int) -> None:
         console.print("\nother cuts of the same pair:")
         console.print(_table(sorted((*found.taken, *cuts), key=lambda option: option.cut)))
     console.print(f"\nsolver: {plan.solver}, time model: {plan.time_model}")
+
+
+def _if_alone(found: "Explanation") -> str:
+    if found.role == "alone":
+        return ""
+    return f"; {human_s(found.alone_makespan_s)} if {found.agent} neither offloaded nor helped"
 
 
 def _headline(found: "Explanation") -> str:

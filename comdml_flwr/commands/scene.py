@@ -102,7 +102,7 @@ class Scene:
     def link_colour(self, rate: float) -> Colour:
         """Return the colour of a link of this bandwidth; the more links, the less opaque."""
         share = _share(rate, self.rate_range)
-        opacity = min(0.9, 6.5 / sqrt(len(self.links))) * (0.35 + 0.65 * share)
+        opacity = min(0.9, 6 / sqrt(len(self.links))) * (0.4 + 0.6 * share)
         return (*_map_colour("Greys", 0.3 + 0.4 * share)[:3], opacity)
 
     def link_width(self, rate: float) -> float:

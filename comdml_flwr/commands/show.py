@@ -1,6 +1,7 @@
 """How plans are shown: units for people, SI units with names as in design.md 5 for scripts."""
 
 from collections.abc import Mapping, Sequence
+from math import inf
 from typing import TYPE_CHECKING, TypeAlias
 
 from rich.console import Console
@@ -23,11 +24,18 @@ def human_s(seconds: float) -> str:
     >>> [human_s(t) for t in (0.0042, 4.71, 700.0, 9000.0)]
     ['4.2 ms', '4.7 s', '11.7 min', '2.5 h']
     """
+    if seconds == inf:
+        return "never"
     if seconds and seconds < 0.0995:
         return f"{seconds * 1e3:.1f} ms"
     if seconds < 600:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def json_s(seconds: float) -> float | None:
+    """Return a time for scripts: JSON knows no infinity, so `never` is null."""
+    return None if seconds == inf else seconds
 
 
 def human_bytes(num_bytes: float) -> str:

@@ -16,11 +16,12 @@ where a solver lets pairs share a helper, the time that the others cost. The bot
 four.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import isfinite
+from math import inf, isfinite
 from typing import Literal, TypeAlias
 
+from comdml_flwr.errors import InputError
 from comdml_flwr.planning.costs import pair_finish_s
 from comdml_flwr.planning.pairing import pair_agents
 from comdml_flwr.planning.types import CutTable, Link, Pair, Plan, Profile
@@ -56,7 +57,8 @@ class Option:
     slow_s, transfer_s, helper_s, wait_s : float
         The longest of the first three, and the last, add up to `finish_s`; see the module docstring.
     makespan_s : float
-        End of everybody's training if this pair is forced and the others are planned anew.
+        End of everybody's training if this pair is forced and the others are planned anew; inf if they then
+        have no plan.
     reason : Reason
         Why the plan does not have it, or "taken".
     needed_by : int or None
@@ -158,15 +160,25 @@ class Case:
         return replace(option, reason=reason, needed_by=helped if reason in ("needed", "busy") else None)
 
     def makespan_without_s(self, *agents: int) -> float:
-        """Plan all but these agents; 0 if nobody is left."""
-        rest = [profile for agent, profile in self.profiles.items() if agent not in agents]
-        if not rest:
+        """Plan all but these agents; 0 if nobody is left, inf if the others have no plan."""
+        return self._makespan_s([profile for agent, profile in self.profiles.items() if agent not in agents])
+
+    def solo_s(self, agent: int) -> float:
+        """Return an agent's time without offload; inf if it cannot train alone."""
+        return self._makespan_s([self.profiles[agent]])
+
+    def _makespan_s(self, profiles: Sequence[Profile]) -> float:
+        if not profiles:
             return 0.0
         plan = self.plan
-        return pair_agents(rest, self.cuts, solver=plan.solver, time_model=plan.time_model).makespan_s
+        try:
+            found = pair_agents(profiles, self.cuts, solver=plan.solver, time_model=plan.time_model)
+        except InputError:  # the whole fleet has a plan, so these have too little memory
+            return inf
+        return found.makespan_s
 
     def _reason(self, option: Option, pair: Pair | None, helped: int | None) -> Reason:
-        solo_s, makespan_s = self.profiles[option.slow].solo_s, self.plan.makespan_s
+        solo_s, makespan_s = self.solo_s(option.slow), self.plan.makespan_s
         if option.makespan_s < makespan_s:
             return "faster"
         if option.finish_s >= solo_s:

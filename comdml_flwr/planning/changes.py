@@ -13,6 +13,7 @@ from comdml_flwr.planning.types import Link
 _BYTES_PER_S_PER_MBPS = 125_000.0
 _LARGEST = 1e18  # as in a fleet file
 
+_DEVICE_FIELDS = ("flops_per_s", "batches_per_s", "num_samples", "num_batches", "memory_bytes")
 LINK_FIELDS = ("bandwidth_mbps", "latency_ms")
 _WITH_MODEL = {"batches_per_s": "flops_per_s", "num_batches": "num_samples"}
 _WITH_CUTS = {other: own for own, other in _WITH_MODEL.items()}
@@ -61,7 +62,7 @@ def change_fleet(
 
 def device_fields() -> tuple[str, ...]:
     """Return the names of what can change of a device."""
-    return tuple(field.name for field in fields(FleetAgent) if field.name != "id")
+    return tuple(field.name for field in fields(FleetAgent) if field.name in _DEVICE_FIELDS)
 
 
 def _checked(fleet: Fleet, name: str, value: float) -> float:

@@ -22,7 +22,7 @@ class Explanation:
     role : Role
         "slow" (it offloads), "fast" (it helps) or "alone".
     solo_s : float
-        Its time without offload.
+        Its time without offload; inf if it cannot train alone.
     taken : tuple[Option, ...]
         Its pairs in the plan; none for an agent that trains alone.
     others : tuple[Option, ...]
@@ -31,7 +31,7 @@ class Explanation:
     other_cuts : tuple[Option, ...]
         The other cuts with the partner that it has, ascending.
     alone_makespan_s : float
-        The makespan if this agent had to train alone and nobody could use it as a helper.
+        The makespan if this agent had to train alone and nobody could use it as a helper; inf if it cannot.
     impossible : tuple[int, ...]
         Agents that cannot be its partner, because there is no link (or, where bounds on memory are known,
         no room).
@@ -138,11 +138,11 @@ def explain(
         plan=plan,
         agent=agent,
         role=role,
-        solo_s=case.profiles[agent].solo_s,
+        solo_s=case.solo_s(agent),
         taken=tuple(case.taken(pair) for pair in pairs),
         others=tuple(case.judged(option, None) for option in possible[:top]),
         other_cuts=tuple(option for pair in pairs for option in case.other_cuts(pair)),
-        alone_makespan_s=max(case.profiles[agent].solo_s, case.makespan_without_s(agent)),
+        alone_makespan_s=max(case.solo_s(agent), case.makespan_without_s(agent)),
         impossible=impossible,
         num_left_out=len(possible) - len(possible[:top]),
     )
