@@ -1,46 +1,16 @@
-"""Who helps whom: the greedy pairing of the paper, and an exact one.
-
-`greedy` follows the pairing of S. M. Sajjadi Mohammadabadi, L. Yang, F. Yan, J. Zhang,
-"Communication-Efficient Training Workload Balancing for Decentralized Multi-Agent Learning", IEEE ICDCS 2024,
-pp. 680-691, as its authors coded it: slowest agent first, each takes the helper and cut that end first.
-
-`exact` is own work: the pairing is a bottleneck matching, so its smallest makespan is found in polynomial
-time. For the letters see costs.py; W_ij = min over m of tau_ij^m.
-
-    Given tau, call U = {v: T_v > tau} the agents that must not train alone.
-    Claim: a plan with makespan <= tau exists if and only if each agent of U can be given a helper of its own
-    outside U, i -> j only where W_ij <= tau.
-    If: these pairs end by tau, and all others, being outside U, train alone by tau.
-    Only if: a helper trains its own model too, so tau >= W_ij >= T_j for each pair of the plan. Hence no
-    helper is in U, each agent of U is the slow one of a pair, and the pairs of U are such a choice.
-
-The right side is a bipartite matching that saturates U (Hopcroft-Karp). It stays possible when tau grows, and
-the optimum is one of finitely many values T_i and W_ij: binary search.
-
-A second phase picks one of the plans that reach the optimum tau: only U offloads, each pair at the first cut
-that ends by tau, and the matching has, in this order, the least offloaded work (sum of N_i b_m), the least
-traffic (sum of N_i d_m), the helpers that are free earliest (sum of T_j + N_i b_m / p_j), and the lowest ids
-(read by ascending slow agent). Each sum is one linear assignment mu. To keep exactly its optimal matchings
-for the next sum we use duality: there are prices v with c_ij + v_j >= c_i,mu(i) + v_mu(i) for all i and j,
-and a matching is optimal if and only if all its arcs reach equality. Costs are rounded to whole numbers (12
-digits), on which floating point is exact: the plan depends on neither the machine nor the version of scipy.
-"""
+"""Who helps whom: the front door of the solvers, and the rules that every plan obeys."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
 from comdml_flwr.errors import InputError
-from comdml_flwr.planning.costs import TIME_MODELS, FloatArray, lower_bound_s, pair_finish_s
-from comdml_flwr.planning.types import CutTable, Pair, Plan, Profile
+from comdml_flwr.planning.costs import TIME_MODELS, pair_finish_s
+from comdml_flwr.planning.matching import exact, greedy
+from comdml_flwr.planning.problem import as_plan, by_id
+from comdml_flwr.planning.types import CutTable, Plan, Profile
 
 SOLVERS = ("exact", "greedy")
-
-_Mask = NDArray[np.bool_]
-_Ints = NDArray[np.intp]
-_Arc = tuple[int, int, int]  # positions of slow and fast, index of the cut (cut - 1)
 
 
 def pair_agents(
@@ -83,12 +53,12 @@ def pair_agents(
     """
     if solver not in SOLVERS:
         raise InputError("solver", solver, f"must be one of {', '.join(SOLVERS)}")
-    agents = _by_id(profiles)
+    agents = by_id(profiles)
     if not cuts:
         raise InputError("cuts", cuts, "must hold at least one cut")
     finish_s = pair_finish_s(agents, cuts, time_model)
-    arcs = _greedy(agents, finish_s) if solver == "greedy" else _exact(agents, cuts, finish_s)
-    return _as_plan(agents, cuts, finish_s, arcs, solver, time_model)
+    arcs = greedy(agents, finish_s) if solver == "greedy" else exact(agents, cuts, finish_s)
+    return as_plan(agents, cuts, finish_s, arcs, solver, time_model)
 
 
 def is_valid_plan(plan: Plan, profiles: Sequence[Profile], cuts: CutTable) -> bool:
@@ -107,7 +77,7 @@ def is_valid_plan(plan: Plan, profiles: Sequence[Profile], cuts: CutTable) -> bo
         True if each agent has exactly one role, each pair is linked and has a cut in 1..M, and all numbers
         are those of the cost model. It need not be a good plan.
     """
-    agents = _by_id(profiles)
+    agents = by_id(profiles)
     position = {profile.agent: index for index, profile in enumerate(agents)}
     roles = [*plan.solo, *(pair.slow for pair in plan.pairs), *(pair.fast for pair in plan.pairs)]
     if sorted(roles) != list(position) or plan.time_model not in TIME_MODELS:
@@ -117,201 +87,4 @@ def is_valid_plan(plan: Plan, profiles: Sequence[Profile], cuts: CutTable) -> bo
     finish_s = pair_finish_s(agents, cuts, plan.time_model)
     arcs = [(position[pair.slow], position[pair.fast], pair.cut - 1) for pair in plan.pairs]
     linked = all(np.isfinite(finish_s[arc]) for arc in arcs)
-    return linked and plan == _as_plan(agents, cuts, finish_s, arcs, plan.solver, plan.time_model)
-
-
-def _by_id(profiles: Sequence[Profile]) -> tuple[Profile, ...]:
-    if not profiles:
-        raise InputError("profiles", profiles, "must hold at least one agent")
-    agents = tuple(sorted(profiles, key=lambda profile: profile.agent))
-    for one, other in pairwise(agents):
-        if one.agent == other.agent:
-            raise InputError("profile.agent", one.agent, "must appear once")
-    for profile in agents:
-        if not np.isfinite(profile.solo_s):
-            raise InputError(f"solo time of agent {profile.agent}", profile.solo_s, "must be finite")
-    return agents
-
-
-def _solo_s(agents: Sequence[Profile]) -> FloatArray:
-    return np.array([profile.solo_s for profile in agents], dtype=np.float64)
-
-
-def _as_plan(
-    agents: Sequence[Profile],
-    cuts: CutTable,
-    finish_s: FloatArray,
-    arcs: Sequence[_Arc],
-    solver: str,
-    time_model: str,
-) -> Plan:
-    pairs = tuple(
-        Pair(
-            slow=agents[slow].agent,
-            fast=agents[fast].agent,
-            cut=index + 1,
-            finish_s=float(finish_s[slow, fast, index]),
-            traffic_bytes=agents[slow].num_batches * cuts[index].bytes_per_batch,
-        )
-        for slow, fast, index in sorted(arcs)
-    )
-    paired = {agent for pair in pairs for agent in (pair.slow, pair.fast)}
-    alone = [profile for profile in agents if profile.agent not in paired]
-    return Plan(
-        solver=solver,
-        time_model=time_model,
-        pairs=pairs,
-        solo=tuple(profile.agent for profile in alone),
-        makespan_s=max([*(pair.finish_s for pair in pairs), *(profile.solo_s for profile in alone)]),
-        solo_makespan_s=max(profile.solo_s for profile in agents),
-        lower_bound_s=lower_bound_s(agents, finish_s),
-    )
-
-
-def _greedy(agents: Sequence[Profile], finish_s: FloatArray) -> list[_Arc]:
-    """Pair slowest first; an agent that finds no faster way trains alone and stays available as a helper.
-
-    Ties go to cut 0 (no offload), then to the lowest id, then to the lowest cut.
-    """
-    solo_s = _solo_s(agents)
-    best_s = finish_s.min(axis=2)
-    taken = np.zeros(len(agents), dtype=np.bool_)
-    arcs: list[_Arc] = []
-    for slow in np.argsort(-solo_s, kind="stable").tolist():
-        if taken[slow]:
-            continue
-        fast = int(np.where(taken, np.inf, best_s[slow]).argmin())
-        if not taken[fast] and best_s[slow, fast] < solo_s[slow]:
-            arcs.append((slow, fast, int(finish_s[slow, fast].argmin())))
-            taken[[slow, fast]] = True
-    return arcs
-
-
-def _exact(agents: Sequence[Profile], cuts: CutTable, finish_s: FloatArray) -> list[_Arc]:
-    makespan_s = _smallest_makespan_s(_solo_s(agents), finish_s.min(axis=2))
-    arcs = _least_offload(agents, cuts, finish_s, makespan_s)
-    assert all(finish_s[arc] <= makespan_s for arc in arcs), "a pair ends after the makespan"
-    return arcs
-
-
-def _smallest_makespan_s(solo_s: FloatArray, best_s: FloatArray) -> float:
-    bound_s = np.minimum(solo_s, best_s.min(axis=1)).max()
-    values = np.unique(np.concatenate([solo_s, best_s[best_s < solo_s[:, None]]]))
-    values = values[values >= bound_s]
-    low, high = 0, len(values) - 1  # values[high], the largest T_i, is always possible
-    while low < high:
-        middle = (low + high) // 2
-        if _can_end_by(values[middle], solo_s, best_s):
-            high = middle
-        else:
-            low = middle + 1
-    return float(values[low])
-
-
-def _can_end_by(makespan_s: float, solo_s: FloatArray, best_s: FloatArray) -> bool:
-    late = solo_s > makespan_s
-    return bool((_match(best_s[late][:, ~late] <= makespan_s) >= 0).all())
-
-
-def _match(allowed: _Mask) -> _Ints:
-    """Match as many rows as possible; -1 for a row without a column."""
-    from scipy.sparse import csr_array
-    from scipy.sparse.csgraph import maximum_bipartite_matching
-
-    if 0 in allowed.shape:
-        return np.full(len(allowed), -1, dtype=np.intp)
-    return np.asarray(maximum_bipartite_matching(csr_array(allowed), perm_type="column"), dtype=np.intp)
-
-
-def _least_offload(
-    agents: Sequence[Profile], cuts: CutTable, finish_s: FloatArray, makespan_s: float
-) -> list[_Arc]:
-    """Choose among the plans that reach the makespan; see the module docstring.
-
-    Rows of the tables are the late agents U, columns the others. Further rows, which cost nothing and stand
-    for "helps nobody", fill them up to squares, so that all matchings are perfect.
-    """
-    late = _solo_s(agents) > makespan_s
-    slow, fast = np.flatnonzero(late), np.flatnonzero(~late)
-    in_time = finish_s[np.ix_(slow, fast)] <= makespan_s  # [U, V, M]
-    index = in_time.argmax(axis=2)
-    allowed = np.ones((len(fast), len(fast)), dtype=np.bool_)
-    allowed[: len(slow)] = in_time.any(axis=2)
-
-    num_batches = np.array([[agents[row].num_batches] for row in slow.tolist()]).reshape(-1, 1)
-    work = num_batches * np.array([cut.fast_share for cut in cuts])[index]
-    traffic = num_batches * np.array([cut.bytes_per_batch for cut in cuts])[index]
-    speed = np.array([profile.batches_per_s for profile in agents])[fast]
-    helper_s = _solo_s(agents)[fast] + work / speed
-    for cost in (work, traffic, helper_s):
-        allowed = _cheapest(allowed, cost)
-    chosen = _lowest_columns(allowed, len(slow))
-    return [
-        (int(slow[row]), int(fast[chosen[row]]), int(index[row, chosen[row]])) for row in range(len(slow))
-    ]
-
-
-def _cheapest(allowed: _Mask, cost: FloatArray) -> _Mask:
-    """Keep the arcs of the cheapest perfect matchings; the perfect matchings of what is left are these."""
-    from scipy.optimize import linear_sum_assignment
-
-    table = np.where(allowed, 0.0, np.inf)
-    table[: len(cost)] += _whole_numbers(np.where(allowed[: len(cost)], cost, 0.0))
-    rows, columns = linear_sum_assignment(table)
-    slack = table - table[rows, columns][:, None]
-    price = _prices(slack, columns)
-    tight: _Mask = slack + price == price[columns][:, None]
-    assert not (tight & ~allowed).any(), "a forbidden arc was kept"
-    return tight
-
-
-def _prices(slack: FloatArray, columns: _Ints) -> FloatArray:
-    """Solve price[columns[i]] = min over j of slack[i, j] + price[j] by Bellman and Ford's iteration."""
-    price = np.zeros(len(columns))
-    while True:
-        lower = np.empty_like(price)
-        lower[columns] = (slack + price).min(axis=1)
-        if (lower == price).all():
-            return price
-        price = lower
-
-
-def _whole_numbers(cost: FloatArray) -> FloatArray:
-    """Round to whole numbers so small that sums over a path through all columns stay below 2^53."""
-    exponent = int(np.frexp(cost.max(initial=0.0))[1])
-    whole: FloatArray = np.rint(np.ldexp(cost, 50 - cost.shape[1].bit_length() - exponent))
-    return whole
-
-
-def _lowest_columns(allowed: _Mask, num_rows: int) -> _Ints:
-    """Find the perfect matching whose first rows have the lexicographically lowest columns."""
-    column = _match(allowed)
-    assert (column >= 0).all(), "no perfect matching"
-    owner = np.argsort(column)
-    for row in range(num_rows):
-        last = int(column[row])
-        if allowed[row].argmax() == last:
-            continue
-        onward = _ways_to(last, allowed, column, row + 1)
-        move, mover = int((allowed[row] & (onward >= 0)).argmax()), row
-        while mover >= 0:
-            evicted = -1 if move == last else int(owner[move])
-            column[mover], owner[move] = move, mover
-            move, mover = int(onward[move]), evicted
-    return column[:num_rows]
-
-
-def _ways_to(last: int, allowed: _Mask, column: _Ints, first_row: int) -> _Ints:
-    """Tell for each column where its owner can move on to, in a chain that ends in `last`; -1 if nowhere.
-
-    Only owners from first_row on may move.
-    """
-    onward = np.full(len(column), -1, dtype=np.intp)
-    onward[last] = last
-    waiting, reached = np.arange(first_row, len(column)), np.array([last])
-    while len(waiting) and len(reached):
-        ways = allowed[np.ix_(waiting, reached)]
-        can_move = ways.any(axis=1)
-        onward[column[waiting[can_move]]] = reached[ways[can_move].argmax(axis=1)]
-        reached, waiting = column[waiting[can_move]], waiting[~can_move]
-    return onward
+    return linked and plan == as_plan(agents, cuts, finish_s, arcs, plan.solver, plan.time_model)
