@@ -102,12 +102,15 @@ def agent_ids(fleet: Fleet, num_agents: int) -> tuple[int, ...]:
 
 
 def cut_table(profile: ModelProfile, batch_size: int) -> CutTable:
-    """Return what the planner needs of a model: shares of the FLOPs, and bytes with the labels."""
+    """Return what the planner needs of a model: shares of the FLOPs, bytes with the labels, memory."""
     return tuple(
         Cut(
             slow_share=cut.slow_flops / profile.whole_flops,
             fast_share=cut.fast_flops / profile.whole_flops,
             bytes_per_batch=batch_size * (cut.activation_bytes + LABEL_BYTES),
+            slow_bytes=cut.slow_peak_bytes,
+            fast_bytes=cut.fast_peak_bytes,
+            whole_bytes=profile.peak_bytes,
         )
         for cut in profile.cuts
     )
@@ -196,6 +199,8 @@ def _profiles(
             batches_per_s=speed,
             num_batches=size * config.local_epochs / config.batch_size,
             links={peer: fleet.link(agent, peer) for peer in ids if peer != agent},
+            memory_bytes=device.memory_bytes,
+            nic_bytes_per_s=device.nic_bytes_per_s,
         )
     return profiles
 

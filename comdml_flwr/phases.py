@@ -1,5 +1,7 @@
 """Phases that several methods share: introduce, catch up, train alone, hand over, evaluate."""
 
+from math import inf, isfinite
+
 from comdml_flwr.agent import Agent
 from comdml_flwr.learning.averaging import shard_bounds
 from comdml_flwr.learning.split import load_floats
@@ -21,6 +23,8 @@ def introduce(agent: Agent, inbox: Inbox) -> Outbox:
         "bytes_per_s": [link.bytes_per_s for _, link in links],
         "latency_s": [link.latency_s for _, link in links],
     }
+    bounds = {"memory_bytes": profile.memory_bytes, "nic_bytes_per_s": profile.nic_bytes_per_s}
+    about |= {name: value for name, value in bounds.items() if isfinite(value)}
     everybody = receivers_in_turn(agent.id, agent.setup.present(agent.round))
     return tuple(agent.send(receiver, "profile", about) for receiver in everybody)
 
@@ -43,6 +47,8 @@ def _read_profile(envelope: Envelope) -> Profile:
             int(peer): Link(bytes_per_s=speed, latency_s=latency)
             for peer, speed, latency in zip(peers, speeds, latencies, strict=True)
         },
+        memory_bytes=envelope.number("memory_bytes") if "memory_bytes" in envelope.about else inf,
+        nic_bytes_per_s=envelope.number("nic_bytes_per_s") if "nic_bytes_per_s" in envelope.about else inf,
     )
 
 

@@ -22,6 +22,7 @@ would not be a model). Privacy measures (patch shuffling, distance correlation, 
 
 import hashlib
 import json
+from math import isfinite
 
 import torch
 
@@ -198,6 +199,7 @@ def plan_digest(profiles: tuple[Profile, ...], plan: Plan) -> str:
         {
             "profiles": [
                 [p.agent, p.batches_per_s, p.num_batches]
+                + [bound for bound in (p.memory_bytes, p.nic_bytes_per_s) if isfinite(bound)]
                 + [[peer, link.bytes_per_s, link.latency_s] for peer, link in sorted(p.links.items())]
                 for p in profiles
             ],

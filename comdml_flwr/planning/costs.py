@@ -12,7 +12,8 @@ i, j, m    slow, fast, cut                        slow agent, fast agent, cut (0
 N_i        Profile.num_batches                    batches that agent i trains in the round
 p_i        Profile.batches_per_s                  its speed on the whole model
 T_i        Profile.solo_s                         N_i / p_i, its time alone
-c_ij       Link.bytes_per_s                       bandwidth between i and j; 0 means no link
+c_ij       Link.bytes_per_s                       bandwidth between i and j; 0 means no link; at most what
+                                                  the network cards of both can (Profile.nic_bytes_per_s)
 l_ij       Link.latency_s                         time that an empty message takes
 a_m, b_m   Cut.slow_share, Cut.fast_share         shares of the whole model's time per batch
 d_m        Cut.bytes_per_batch                    activations and labels of one batch
@@ -50,8 +51,22 @@ pipeline in u (s + c) + l, and N - u = max(N - 1, 0) batches follow it:
 This is exact for whole N and for N <= 1 (one small batch). For other N the last, small batch is counted in
 fill and drain as a full one: an upper bound, too high by less than one batch's time, that never falls with N.
 
-Not modelled: a bound on the helper's memory (its queue is unlimited), links that share a network card, noise,
-the exchange of models (the virtual clock of a run adds averaging), and in "overlap" also latency.
+Memory bounds who may do what, and changes no time. Let w be what training the whole model takes, x_m and y_m
+what its slow and fast side take at cut m (weights, gradients, optimizer state, activations of a batch):
+
+    i trains alone              w <= memory of i; otherwise T_i counts as infinite
+    i is slow at cut m          x_m <= memory of i
+    j helps at cuts m1, m2, ... w + the sum of (y_m + Q d_m) <= memory of j,  Q = QUEUE_BATCHES
+
+A bounded queue does not change the formulas if the helper takes its partner's batches first and its own when
+there are none. Either f <= max(s, c): each batch is gone when the next one comes. Or f > max(s, c): batches
+wait at the slow side, but then the helper has not been idle since the first one came, and ends when its work
+is done: T_j + N f, or s + c + l + N f if its own batches ran out before the first one came. (A batch under
+way is not interrupted: with this the end may shift by one batch of its own.)
+
+Not modelled: the copy of the weights that an agent keeps for averaging, noise, the exchange of models (the
+virtual clock of a run adds averaging), and in "overlap" also latency. For helpers that serve several slow
+agents see groups.py.
 
 Only + - * / and max are used, element by element, so that every machine finds the same table to the bit.
 """
@@ -68,6 +83,12 @@ from comdml_flwr.planning.types import Cut, CutTable, Link, Profile
 FloatArray = NDArray[np.float64]
 
 TIME_MODELS = ("overlap", "pipeline")
+
+QUEUE_BATCHES = 2
+"""Activation batches that a helper keeps per partner beside the one it trains on: one waits, one comes in.
+
+With one, the link would stand still while the helper trains; more than two never arrive sooner than needed.
+"""
 
 _NO_LINK = Link(bytes_per_s=0.0)
 
@@ -89,7 +110,7 @@ def pair_finish_s(profiles: Sequence[Profile], cuts: CutTable, time_model: str) 
     -------
     NDArray[float64], shape [K, K, M]
         Entry [i, j, m - 1]: seconds until slow agent i and helper j have both finished at cut m; inf where
-        they are not linked, and for i = j.
+        they are not linked or their memory does not suffice, and for i = j.
 
     Raises
     ------
@@ -98,17 +119,43 @@ def pair_finish_s(profiles: Sequence[Profile], cuts: CutTable, time_model: str) 
     """
     if time_model not in TIME_MODELS:
         raise InputError("time_model", time_model, f"must be one of {', '.join(TIME_MODELS)}")
-    agents = _agents(profiles)
+    agents = agent_arrays(profiles)
     formula = _overlap_s if time_model == "overlap" else _pipeline_s
     finish_s = np.full((len(profiles), len(profiles), len(cuts)), np.inf)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # 0 bytes/s: overwritten below
         for index, cut in enumerate(cuts):
             finish_s[:, :, index] = formula(agents, cut)
     finish_s[agents.bytes_per_s == 0] = np.inf
+    for index, cut in enumerate(cuts):
+        finish_s[cut.slow_bytes > agents.memory_bytes, :, index] = np.inf
+        finish_s[:, cut.whole_bytes + partner_bytes(cut) > agents.memory_bytes, index] = np.inf
     return finish_s
 
 
-def lower_bound_s(profiles: Sequence[Profile], finish_s: FloatArray) -> float:
+def solo_times_s(profiles: Sequence[Profile], cuts: CutTable) -> FloatArray:
+    """Tell how long each agent trains alone: T_i, or inf where its memory cannot hold the whole model.
+
+    Parameters
+    ----------
+    profiles, cuts
+        The agents; cuts 1..M.
+
+    Returns
+    -------
+    NDArray[float64], shape [K]
+        Seconds.
+    """
+    whole_bytes = max((cut.whole_bytes for cut in cuts), default=0.0)
+    times_s = [profile.solo_s if whole_bytes <= profile.memory_bytes else np.inf for profile in profiles]
+    return np.array(times_s, dtype=np.float64)
+
+
+def partner_bytes(cut: Cut) -> float:
+    """Tell what a helper holds for one partner: the fast side, and the batches that wait for it."""
+    return cut.fast_bytes + QUEUE_BATCHES * cut.bytes_per_batch
+
+
+def lower_bound_s(profiles: Sequence[Profile], finish_s: FloatArray, cuts: CutTable = ()) -> float:
     """Bound the makespan of every plan from below: max over i of min(T_i, min over j, m of tau_ij^m).
 
     Parameters
@@ -117,18 +164,21 @@ def lower_bound_s(profiles: Sequence[Profile], finish_s: FloatArray) -> float:
         The agents, at least one.
     finish_s : NDArray[float64], shape [K, K, M]
         What `pair_finish_s` gives for them.
+    cuts : CutTable
+        Tells what the whole model takes, for agents with a bound on their memory.
 
     Returns
     -------
     float
-        Seconds. Reached by some plan only if every agent can have its favourite helper.
+        Seconds. Reached by some plan only if every agent can have its favourite helper. It holds for shared
+        helpers too: no slow agent ends earlier because its helper has other partners.
     """
-    solo_s = np.array([profile.solo_s for profile in profiles])
+    solo_s = solo_times_s(profiles, cuts)
     return float(np.minimum(solo_s, finish_s.min(axis=(1, 2), initial=np.inf)).max())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Agents:
+class AgentArrays:
     """The profiles as arrays: columns [K, 1] for the slow agent, rows [1, K] for the fast one."""
 
     num_batches: FloatArray  # [K, 1]
@@ -137,33 +187,38 @@ class _Agents:
     fast_solo_s: FloatArray  # [1, K]
     bytes_per_s: FloatArray  # [K, K], 0 on the diagonal
     latency_s: FloatArray  # [K, K]
+    memory_bytes: FloatArray  # [K]
 
 
-def _agents(profiles: Sequence[Profile]) -> _Agents:
+def agent_arrays(profiles: Sequence[Profile]) -> AgentArrays:
+    """Lay out the profiles as arrays, in their order."""
     ids = [profile.agent for profile in profiles]
     links = [[profile.links.get(agent, _NO_LINK) for agent in ids] for profile in profiles]
     bytes_per_s = np.array([[link.bytes_per_s for link in row] for row in links], dtype=np.float64)
     latency_s = np.array([[link.latency_s for link in row] for row in links], dtype=np.float64)
     np.fill_diagonal(bytes_per_s, 0.0)
     speed = np.array([profile.batches_per_s for profile in profiles], dtype=np.float64)
-    return _Agents(
+    card = np.array([profile.nic_bytes_per_s for profile in profiles], dtype=np.float64)
+    cards = np.minimum(card[:, None], card[None, :])
+    return AgentArrays(
         num_batches=np.array([[profile.num_batches] for profile in profiles], dtype=np.float64),
         slow_speed=speed[:, None],
         fast_speed=speed[None, :],
         fast_solo_s=np.array([[profile.solo_s for profile in profiles]], dtype=np.float64),
-        bytes_per_s=np.minimum(bytes_per_s, bytes_per_s.T),
+        bytes_per_s=np.minimum(np.minimum(bytes_per_s, bytes_per_s.T), cards),
         latency_s=np.maximum(latency_s, latency_s.T),
+        memory_bytes=np.array([profile.memory_bytes for profile in profiles], dtype=np.float64),
     )
 
 
-def _overlap_s(agents: _Agents, cut: Cut) -> FloatArray:
+def _overlap_s(agents: AgentArrays, cut: Cut) -> FloatArray:
     slow_s = agents.num_batches * cut.slow_share / agents.slow_speed
     transfer_s = agents.num_batches * cut.bytes_per_batch / agents.bytes_per_s
     fast_s = agents.fast_solo_s + agents.num_batches * cut.fast_share / agents.fast_speed
     return np.maximum(np.maximum(slow_s, transfer_s), fast_s)
 
 
-def _pipeline_s(agents: _Agents, cut: Cut) -> FloatArray:
+def _pipeline_s(agents: AgentArrays, cut: Cut) -> FloatArray:
     slow_s = agents.num_batches * cut.slow_share / agents.slow_speed  # N s
     fast_s = agents.num_batches * cut.fast_share / agents.fast_speed  # N f
     batch_slow_s = cut.slow_share / agents.slow_speed  # s

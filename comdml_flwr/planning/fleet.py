@@ -11,6 +11,9 @@ A fleet file is TOML; 1 Mbps = 125,000 bytes/s:
     # slow_share = 0.73         # of the whole model's time per batch
     # fast_share = 0.13
     # bytes_per_batch = 1.25e6
+    # slow_bytes = 1e8          # what training takes on each side and uncut; needed if an agent has memory_bytes
+    # fast_bytes = 5e7
+    # whole_bytes = 1.2e8       # equal in all cuts
     [links]                     # for each pair of agents; without this table there are only the [[link]]s
     bandwidth_mbps = 50         # 0 = not connected
     latency_ms = 0              # default 0
@@ -19,6 +22,8 @@ A fleet file is TOML; 1 Mbps = 125,000 bytes/s:
     id = 0
     flops_per_s = 4.0e9         # with [[cuts]]: batches_per_s
     num_samples = 5000          # with [[cuts]]: num_batches
+    memory_bytes = 2e9          # default: no bound on what it may hold while it trains
+    nic_mbps = 100              # default: as fast as its fastest link; all its links share it
     [[link]]                    # one pair, both directions
     between = [0, 1]
     bandwidth_mbps = 100
@@ -32,6 +37,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from math import inf
 from pathlib import Path
 from typing import TypeGuard
 
@@ -55,13 +61,15 @@ class FleetModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetAgent:
-    """One device: its sustained training speed and its share of the data; None where the file is silent."""
+    """One device: speed, share of the data, memory, network card; None or inf where the file is silent."""
 
     id: int
     flops_per_s: float | None
     batches_per_s: float | None
     num_samples: int | None
     num_batches: float | None
+    memory_bytes: float = inf
+    nic_bytes_per_s: float = inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,8 +142,16 @@ class Fleet:
         links, profiles = self._links_by_agent(), []
         for index, agent in enumerate(self.agents):
             speed, batches = self._speed_and_batches(index, batch_flops)
-            own = links[agent.id]
-            profiles.append(Profile(agent=agent.id, batches_per_s=speed, num_batches=batches, links=own))
+            profiles.append(
+                Profile(
+                    agent=agent.id,
+                    batches_per_s=speed,
+                    num_batches=batches,
+                    links=links[agent.id],
+                    memory_bytes=agent.memory_bytes,
+                    nic_bytes_per_s=agent.nic_bytes_per_s,
+                )
+            )
         return tuple(profiles)
 
     def _speed_and_batches(self, index: int, batch_flops: float | None) -> tuple[float, float]:
@@ -299,18 +315,23 @@ def _read_model(top: _Table) -> FleetModel:
 
 
 def _read_cuts(top: _Table) -> CutTable:
-    return tuple(
-        Cut(
-            slow_share=table.number("slow_share", positive=False),
-            fast_share=table.number("fast_share", positive=False),
-            bytes_per_batch=table.number("bytes_per_batch", positive=False),
-        )
-        for table in top.tables("cuts", ("slow_share", "fast_share", "bytes_per_batch"))
+    keys, memory = (
+        ("slow_share", "fast_share", "bytes_per_batch"),
+        ("slow_bytes", "fast_bytes", "whole_bytes"),
     )
+    cuts = []
+    for table in top.tables("cuts", (*keys, *memory)):
+        values = {key: table.number(key, positive=False) for key in keys}
+        cuts.append(
+            Cut(**values, **{key: table.number(key, positive=True) for key in memory if key in table})
+        )
+        if cuts[-1].whole_bytes != cuts[0].whole_bytes:
+            raise table.error("whole_bytes", "must be equal in all cuts: it is that of the uncut model")
+    return tuple(cuts)
 
 
 def _read_agents(top: _Table) -> tuple[FleetAgent, ...]:
-    keys = ("id", "flops_per_s", "batches_per_s", "num_samples", "num_batches")
+    keys = ("id", "flops_per_s", "batches_per_s", "num_samples", "num_batches", "memory_bytes", "nic_mbps")
     agents: dict[int, FleetAgent] = {}
     for table in top.tables("agents", keys):
         agent = table.whole("id", lowest=0)
@@ -324,6 +345,8 @@ def _read_agents(top: _Table) -> tuple[FleetAgent, ...]:
             batches_per_s=table.number("batches_per_s", positive=True) if "batches_per_s" in table else None,
             num_samples=table.whole("num_samples", lowest=1) if "num_samples" in table else None,
             num_batches=table.number("num_batches", positive=True) if "num_batches" in table else None,
+            memory_bytes=table.number("memory_bytes", positive=True) if "memory_bytes" in table else inf,
+            nic_bytes_per_s=_nic_bytes_per_s(table) if "nic_mbps" in table else inf,
         )
     return tuple(agents.values())
 
@@ -340,6 +363,10 @@ def _read_links(top: _Table) -> tuple[Link, Link]:
 
 def _bytes_per_s(table: _Table) -> float:
     return table.number("bandwidth_mbps", positive=False) * _BYTES_PER_S_PER_MBPS
+
+
+def _nic_bytes_per_s(table: _Table) -> float:
+    return table.number("nic_mbps", positive=True) * _BYTES_PER_S_PER_MBPS
 
 
 def _latency_s(table: _Table) -> float:

@@ -14,6 +14,9 @@ time. For the letters see costs.py; W_ij = min over m of tau_ij^m.
     Only if: a helper trains its own model too, so tau >= W_ij >= T_j for each pair of the plan. Hence no
     helper is in U, each agent of U is the slow one of a pair, and the pairs of U are such a choice.
 
+An agent whose memory cannot hold the whole model has T_i = inf here, and a pair that memory forbids has
+W_ij = inf: the claim holds as it stands.
+
 The right side is a bipartite matching that saturates U (Hopcroft-Karp). It stays possible when tau grows, and
 the optimum is one of finitely many values T_i and W_ij: binary search.
 
@@ -26,27 +29,25 @@ and a matching is optimal if and only if all its arcs reach equality. Costs are 
 digits), on which floating point is exact: the plan depends on neither the machine nor the version of scipy.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
 from comdml_flwr.planning.costs import FloatArray
-from comdml_flwr.planning.problem import Arc, solo_times_s
-from comdml_flwr.planning.types import CutTable, Profile
+from comdml_flwr.planning.problem import Arc, Problem, no_memory
 
 _Mask = NDArray[np.bool_]
 _Ints = NDArray[np.intp]
 
 
-def greedy(agents: Sequence[Profile], finish_s: FloatArray) -> list[Arc]:
+def greedy(problem: Problem) -> list[Arc]:
     """Pair slowest first; an agent that finds no faster way trains alone and stays available as a helper.
 
-    Ties go to cut 0 (no offload), then to the lowest id, then to the lowest cut.
+    Ties go to cut 0 (no offload), then to the lowest id, then to the lowest cut. An agent that cannot hold
+    the whole model counts as slower than all that can.
     """
-    solo_s = solo_times_s(agents)
+    solo_s, finish_s = problem.solo_s, problem.finish_s
     best_s = finish_s.min(axis=2)
-    taken = np.zeros(len(agents), dtype=np.bool_)
+    taken = np.zeros(len(solo_s), dtype=np.bool_)
     arcs: list[Arc] = []
     for slow in np.argsort(-solo_s, kind="stable").tolist():
         if taken[slow]:
@@ -58,18 +59,36 @@ def greedy(agents: Sequence[Profile], finish_s: FloatArray) -> list[Arc]:
     return arcs
 
 
-def exact(agents: Sequence[Profile], cuts: CutTable, finish_s: FloatArray) -> list[Arc]:
-    makespan_s = _smallest_makespan_s(solo_times_s(agents), finish_s.min(axis=2))
-    arcs = _least_offload(agents, cuts, finish_s, makespan_s)
-    assert all(finish_s[arc] <= makespan_s for arc in arcs), "a pair ends after the makespan"
+def exact(problem: Problem) -> list[Arc]:
+    """Find pairs with the smallest makespan, and among these those that offload least.
+
+    Raises
+    ------
+    InputError
+        Some agents cannot hold the whole model, and there are not helpers for all of them.
+    """
+    best_s = problem.finish_s.min(axis=2)
+    _check_helpers(problem, best_s)
+    makespan_s = _smallest_makespan_s(problem.solo_s, best_s)
+    arcs = _least_offload(problem, makespan_s)
+    assert all(problem.finish_s[arc] <= makespan_s for arc in arcs), "a pair ends after the makespan"
     return arcs
+
+
+def _check_helpers(problem: Problem, best_s: FloatArray) -> None:
+    must = np.isinf(problem.solo_s)
+    if must.any():
+        column = _match(np.isfinite(best_s[must][:, ~must]))
+        if (column < 0).any():
+            stuck = np.flatnonzero(must)[column < 0].tolist()
+            raise no_memory(problem, stuck, "and there are too few helpers to have one each")
 
 
 def _smallest_makespan_s(solo_s: FloatArray, best_s: FloatArray) -> float:
     bound_s = np.minimum(solo_s, best_s.min(axis=1)).max()
     values = np.unique(np.concatenate([solo_s, best_s[best_s < solo_s[:, None]]]))
-    values = values[values >= bound_s]
-    low, high = 0, len(values) - 1  # values[high], the largest T_i, is always possible
+    values = values[(values >= bound_s) & (values < np.inf)]
+    low, high = 0, len(values) - 1  # values[high] is always possible
     while low < high:
         middle = (low + high) // 2
         if _can_end_by(values[middle], solo_s, best_s):
@@ -94,15 +113,14 @@ def _match(allowed: _Mask) -> _Ints:
     return np.asarray(maximum_bipartite_matching(csr_array(allowed), perm_type="column"), dtype=np.intp)
 
 
-def _least_offload(
-    agents: Sequence[Profile], cuts: CutTable, finish_s: FloatArray, makespan_s: float
-) -> list[Arc]:
+def _least_offload(problem: Problem, makespan_s: float) -> list[Arc]:
     """Choose among the plans that reach the makespan; see the module docstring.
 
     Rows of the tables are the late agents U, columns the others. Further rows, which cost nothing and stand
     for "helps nobody", fill them up to squares, so that all matchings are perfect.
     """
-    late = solo_times_s(agents) > makespan_s
+    agents, cuts, finish_s = problem.agents, problem.cuts, problem.finish_s
+    late = problem.solo_s > makespan_s
     slow, fast = np.flatnonzero(late), np.flatnonzero(~late)
     in_time = finish_s[np.ix_(slow, fast)] <= makespan_s  # [U, V, M]
     index = in_time.argmax(axis=2)
@@ -113,7 +131,7 @@ def _least_offload(
     work = num_batches * np.array([cut.fast_share for cut in cuts])[index]
     traffic = num_batches * np.array([cut.bytes_per_batch for cut in cuts])[index]
     speed = np.array([profile.batches_per_s for profile in agents])[fast]
-    helper_s = solo_times_s(agents)[fast] + work / speed
+    helper_s = problem.solo_s[fast] + work / speed
     for cost in (work, traffic, helper_s):
         allowed = _cheapest(allowed, cost)
     chosen = _lowest_columns(allowed, len(slow))

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from comdml_flwr.errors import InputError
-from comdml_flwr.planning.costs import TIME_MODELS, pair_finish_s
+from comdml_flwr.planning.costs import TIME_MODELS
 from comdml_flwr.planning.matching import exact, greedy
-from comdml_flwr.planning.problem import as_plan, by_id
+from comdml_flwr.planning.problem import arc_finish_s, as_plan, pose
 from comdml_flwr.planning.types import CutTable, Plan, Profile
 
 SOLVERS = ("exact", "greedy")
@@ -53,38 +53,39 @@ def pair_agents(
     """
     if solver not in SOLVERS:
         raise InputError("solver", solver, f"must be one of {', '.join(SOLVERS)}")
-    agents = by_id(profiles)
-    if not cuts:
-        raise InputError("cuts", cuts, "must hold at least one cut")
-    finish_s = pair_finish_s(agents, cuts, time_model)
-    arcs = greedy(agents, finish_s) if solver == "greedy" else exact(agents, cuts, finish_s)
-    return as_plan(agents, cuts, finish_s, arcs, solver, time_model)
+    problem = pose(profiles, cuts, time_model)
+    arcs = greedy(problem) if solver == "greedy" else exact(problem)
+    return as_plan(problem, arcs, solver)
 
 
-def is_valid_plan(plan: Plan, profiles: Sequence[Profile], cuts: CutTable) -> bool:
+def is_valid_plan(plan: Plan, profiles: Sequence[Profile], cuts: CutTable, *, shared: bool = False) -> bool:
     """Tell whether a plan obeys the rules for these agents and predicts what the cost model says.
 
     Parameters
     ----------
     plan : Plan
-        Any plan with one helper per slow agent.
+        Any plan.
     profiles, cuts
         What it is for.
+    shared : bool
+        Whether a helper may serve several slow agents.
 
     Returns
     -------
     bool
-        True if each agent has exactly one role, each pair is linked and has a cut in 1..M, and all numbers
-        are those of the cost model. It need not be a good plan.
+        True if each agent has exactly one role, each pair is linked and has a cut in 1..M, each agent can
+        hold what it trains, and all numbers are those of the cost model. It need not be a good plan.
     """
-    agents = by_id(profiles)
-    position = {profile.agent: index for index, profile in enumerate(agents)}
-    roles = [*plan.solo, *(pair.slow for pair in plan.pairs), *(pair.fast for pair in plan.pairs)]
-    if sorted(roles) != list(position) or plan.time_model not in TIME_MODELS:
+    if plan.time_model not in TIME_MODELS:
         return False
-    if any(not 1 <= pair.cut <= len(cuts) for pair in plan.pairs):
+    problem = pose(profiles, cuts, plan.time_model)
+    position = {profile.agent: index for index, profile in enumerate(problem.agents)}
+    helpers = [pair.fast for pair in plan.pairs]
+    roles = [*plan.solo, *(pair.slow for pair in plan.pairs), *(set(helpers) if shared else helpers)]
+    if sorted(roles) != list(position) or any(not 1 <= pair.cut <= len(cuts) for pair in plan.pairs):
         return False
-    finish_s = pair_finish_s(agents, cuts, plan.time_model)
+    if any(np.isinf(problem.solo_s[position[agent]]) for agent in plan.solo):
+        return False
     arcs = [(position[pair.slow], position[pair.fast], pair.cut - 1) for pair in plan.pairs]
-    linked = all(np.isfinite(finish_s[arc]) for arc in arcs)
-    return linked and plan == as_plan(agents, cuts, finish_s, arcs, plan.solver, plan.time_model)
+    possible = all(np.isfinite(end_s) for end_s in arc_finish_s(problem, arcs).values())
+    return possible and plan == as_plan(problem, arcs, plan.solver)

@@ -7,7 +7,7 @@ trains its upper layers; a *plan* is the pairs, who trains alone, and the makesp
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import isfinite
+from math import inf, isfinite, isnan
 
 from comdml_flwr.errors import InputError
 
@@ -46,18 +46,29 @@ class Profile:
         Batches that it trains in the round (N_i), > 0; fractional when the last batch of an epoch is small.
     links : Mapping[int, Link]
         Its links by the other agent's id; an absent id means not connected.
+    memory_bytes : float
+        What it may hold while it trains; inf means no bound.
+    nic_bytes_per_s : float
+        Speed of its network card, in each direction: all links together carry no more. inf means not told:
+        as fast as its fastest link.
     """
 
     agent: int
     batches_per_s: float
     num_batches: float
     links: Mapping[int, Link] = field(default_factory=dict)
+    memory_bytes: float = inf
+    nic_bytes_per_s: float = inf
 
     def __post_init__(self) -> None:
         _check("profile.agent", self.agent, self.agent >= 0, "must be >= 0")
         for name in ("batches_per_s", "num_batches"):
             value = getattr(self, name)
             _check(f"profile.{name}", value, value > 0, "must be a finite number > 0")
+        for name in ("memory_bytes", "nic_bytes_per_s"):
+            value = getattr(self, name)
+            if isnan(value) or value <= 0:
+                raise InputError(f"profile.{name}", value, "must be a number > 0, or inf")
 
     @property
     def solo_s(self) -> float:
@@ -77,14 +88,22 @@ class Cut:
         Share that the fast side takes (b_m). The two need not add up to 1.
     bytes_per_batch : float
         Activations and labels of one full batch (d_m).
+    slow_bytes, fast_bytes : float
+        What training one batch takes on each side: weights, gradients, optimizer state, activations. 0 means
+        not told, which no agent with a bound on its memory may meet.
+    whole_bytes : float
+        The same for the whole model; equal in all cuts of a table.
     """
 
     slow_share: float
     fast_share: float
     bytes_per_batch: float
+    slow_bytes: float = 0.0
+    fast_bytes: float = 0.0
+    whole_bytes: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("slow_share", "fast_share", "bytes_per_batch"):
+        for name in self.__slots__:
             value = getattr(self, name)
             _check(f"cut.{name}", value, value >= 0, "must be a finite number >= 0")
 
@@ -100,11 +119,12 @@ class Pair:
     Parameters
     ----------
     slow, fast : int
-        Agent ids.
+        Agent ids. Where one helper serves several slow agents, each of them has a pair with it.
     cut : int
         1..M; 1 offloads least.
     finish_s : float
-        When the later of the two has finished its training (predicted).
+        When the later of the two has finished its training (predicted): for a helper of several, the end of
+        its whole group.
     traffic_bytes : float
         Activations and labels that go from slow to fast in the round.
     """
@@ -141,7 +161,7 @@ class Plan:
     makespan_s : float
         Predicted end of training of the last agent.
     solo_makespan_s : float
-        The same if nobody helped anybody.
+        The same if nobody helped anybody and memory had no bound.
     lower_bound_s : float
         No plan with one helper per slow agent ends earlier.
     """
