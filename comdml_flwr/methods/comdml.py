@@ -37,6 +37,8 @@ from comdml_flwr.planning.pairing import pair_agents
 from comdml_flwr.planning.types import Plan, Profile
 from comdml_flwr.reduction import Contribution, adopt, gather, scatter, withdraw
 
+_BOUNDS = ("memory_bytes", "nic_bytes_per_s")
+
 
 def program(num_chunks: int) -> Program[Agent]:
     """Return one round of ComDML.
@@ -199,7 +201,7 @@ def plan_digest(profiles: tuple[Profile, ...], plan: Plan) -> str:
         {
             "profiles": [
                 [p.agent, p.batches_per_s, p.num_batches]
-                + [bound for bound in (p.memory_bytes, p.nic_bytes_per_s) if isfinite(bound)]
+                + [[name, getattr(p, name)] for name in _BOUNDS if isfinite(getattr(p, name))]
                 + [[peer, link.bytes_per_s, link.latency_s] for peer, link in sorted(p.links.items())]
                 for p in profiles
             ],

@@ -11,9 +11,9 @@ A fleet file is TOML; 1 Mbps = 125,000 bytes/s:
     # slow_share = 0.73         # of the whole model's time per batch
     # fast_share = 0.13
     # bytes_per_batch = 1.25e6
-    # slow_bytes = 1e8          # what training takes on each side and uncut; needed if an agent has memory_bytes
-    # fast_bytes = 5e7
-    # whole_bytes = 1.2e8       # equal in all cuts
+    # slow_bytes = 1e8          # memory to train each side, and the uncut model (equal in all cuts):
+    # fast_bytes = 5e7          # needed if an agent has memory_bytes
+    # whole_bytes = 1.2e8
     [links]                     # for each pair of agents; without this table there are only the [[link]]s
     bandwidth_mbps = 50         # 0 = not connected
     latency_ms = 0              # default 0
@@ -315,16 +315,13 @@ def _read_model(top: _Table) -> FleetModel:
 
 
 def _read_cuts(top: _Table) -> CutTable:
-    keys, memory = (
-        ("slow_share", "fast_share", "bytes_per_batch"),
-        ("slow_bytes", "fast_bytes", "whole_bytes"),
-    )
+    keys = ("slow_share", "fast_share", "bytes_per_batch")
+    memory = ("slow_bytes", "fast_bytes", "whole_bytes")
     cuts = []
     for table in top.tables("cuts", (*keys, *memory)):
         values = {key: table.number(key, positive=False) for key in keys}
-        cuts.append(
-            Cut(**values, **{key: table.number(key, positive=True) for key in memory if key in table})
-        )
+        values |= {key: table.number(key, positive=True) for key in memory if key in table}
+        cuts.append(Cut(**values))
         if cuts[-1].whole_bytes != cuts[0].whole_bytes:
             raise table.error("whole_bytes", "must be equal in all cuts: it is that of the uncut model")
     return tuple(cuts)

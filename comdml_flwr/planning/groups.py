@@ -1,8 +1,8 @@
 """How long a helper and all the slow agents that it serves take: a *group*.
 
 One helper j serves the slow agents i of a group G, each at a cut of its own. Symbols as in costs.py; the
-index i stands for "of slow agent i at its cut"; D is the speed of j's network card (Profile.nic_bytes_per_s, by
-default j's fastest link). In ComDML nothing goes back from the helper, so of its card only the downlink is
+index i stands for "of slow agent i at its cut"; D is the speed of j's network card (Profile.nic_bytes_per_s,
+by default j's fastest link). In ComDML nothing goes back from the helper, so of its card only the downlink is
 shared. A slow agent has one helper, so its uplink carries one stream; its card is a part of c_ij already.
 
 The downlink is divided among the streams in proportion to what they send, X = the sum of N_i d_i in all:
@@ -129,7 +129,7 @@ class GroupCosts:
         fits = (held_bytes <= self.agents.memory_bytes[fast]) & np.isfinite(pairs_s).all(axis=1)
         formula = self._pipeline_s if self.is_pipeline else self._overlap_s
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # 0 bytes/s: overwritten below
-            finish_s = formula(fast, slow, cut)
+            finish_s: FloatArray = formula(fast, slow, cut)
         finish_s[~fits] = np.inf
         return finish_s
 
@@ -142,7 +142,8 @@ class GroupCosts:
         fast_s = num_batches * self.fast_share[cut] / self.agents.fast_speed[0, fast][:, None]
         helper_s = self.agents.fast_solo_s[0, fast] + _sum(fast_s)
         stream_s: FloatArray = np.maximum(slow_s, transfer_s).max(axis=1)
-        return np.maximum(stream_s, np.maximum(card_s, helper_s))
+        end_s: FloatArray = np.maximum(stream_s, np.maximum(card_s, helper_s))
+        return end_s
 
     def _pipeline_s(self, fast: IntArray, slow: IntArray, cut: IntArray) -> FloatArray:
         num_batches = self.agents.num_batches[slow, 0]  # N, like all below [G, n]
@@ -163,7 +164,8 @@ class GroupCosts:
         left_s = np.where(r_s <= first_s, all_s, np.where(r_s <= last_s, np.minimum(rest_s, all_s), 0.0))
         helper_s = self.agents.fast_solo_s[0, fast] + _sum(fast_s)
         ends_s: FloatArray = (r_s[:, :, 0] + _sum(left_s)).max(axis=1)
-        return np.maximum(np.maximum(slow_s.max(axis=1), helper_s), ends_s)
+        end_s: FloatArray = np.maximum(np.maximum(slow_s.max(axis=1), helper_s), ends_s)
+        return end_s
 
     def _batch_transfer_s(
         self, fast: IntArray, slow: IntArray, cut: IntArray, num_batches: FloatArray
