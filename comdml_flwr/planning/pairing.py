@@ -8,9 +8,10 @@ from comdml_flwr.errors import InputError
 from comdml_flwr.planning.costs import TIME_MODELS
 from comdml_flwr.planning.matching import exact, greedy
 from comdml_flwr.planning.problem import arc_finish_s, as_plan, pose
+from comdml_flwr.planning.sharing import share
 from comdml_flwr.planning.types import CutTable, Plan, Profile
 
-SOLVERS = ("exact", "greedy")
+SOLVERS = ("exact", "greedy", "integer-program", "shared")
 
 
 def pair_agents(
@@ -18,8 +19,8 @@ def pair_agents(
 ) -> Plan:
     """Decide who offloads to whom at which cut, so that the last agent ends early.
 
-    Each agent has one role: it trains alone, offloads to one helper, or helps one agent. All who call this
-    with the same profiles, in any order, get the same plan.
+    Each agent has one role: it trains alone, offloads to one helper, or helps one agent (with "shared" one or
+    more). All who call this with the same profiles, in any order, get the same plan.
 
     Parameters
     ----------
@@ -28,7 +29,9 @@ def pair_agents(
     cuts : CutTable
         Cuts 1..M, at least one.
     solver : str
-        "exact" (smallest makespan) or "greedy" (as in the paper).
+        "exact" (smallest makespan with one helper each), "greedy" (as in the paper), "shared" (a helper may
+        serve several slow agents; never ends later than "exact") or "integer-program" (as "exact", by HiGHS
+        with a time limit; see `integer_program.solve` for its proof, its gap and extra constraints).
     time_model : str
         One of costs.TIME_MODELS.
 
@@ -40,7 +43,8 @@ def pair_agents(
     Raises
     ------
     InputError
-        For an unknown solver or time model, no agent, no cut, or an id that appears twice.
+        For an unknown solver or time model, no agent, no cut, an id that appears twice, or agents whose
+        memory cannot hold the whole model and that get no helper.
 
     Examples
     --------
@@ -53,9 +57,13 @@ def pair_agents(
     """
     if solver not in SOLVERS:
         raise InputError("solver", solver, f"must be one of {', '.join(SOLVERS)}")
+    if solver == "integer-program":
+        from comdml_flwr.planning.integer_program import solve
+
+        return solve(profiles, cuts, time_model=time_model).plan
     problem = pose(profiles, cuts, time_model)
-    arcs = greedy(problem) if solver == "greedy" else exact(problem)
-    return as_plan(problem, arcs, solver)
+    find = {"exact": exact, "greedy": greedy, "shared": share}[solver]
+    return as_plan(problem, find(problem), solver)
 
 
 def is_valid_plan(plan: Plan, profiles: Sequence[Profile], cuts: CutTable, *, shared: bool = False) -> bool:

@@ -138,6 +138,13 @@ def arc_finish_s(problem: Problem, arcs: Sequence[Arc]) -> dict[Arc, float]:
     return finish_s
 
 
+def makespan_s(problem: Problem, arcs: Sequence[Arc]) -> float:
+    """Predict the end of the last agent; inf for what memory or links do not allow."""
+    paired = {position for arc in arcs for position in arc[:2]}
+    alone = [end_s for position, end_s in enumerate(problem.solo_s.tolist()) if position not in paired]
+    return float(max([*arc_finish_s(problem, arcs).values(), *alone]))
+
+
 def group_costs(problem: Problem) -> GroupCosts:
     """Prepare the times of helpers that serve several slow agents."""
     return GroupCosts.of(problem.agents, problem.cuts, problem.time_model, problem.finish_s)

@@ -30,7 +30,7 @@ import numpy as np
 from comdml_flwr.planning.costs import FloatArray
 from comdml_flwr.planning.groups import GroupCosts, IntArray
 from comdml_flwr.planning.matching import exact
-from comdml_flwr.planning.problem import Arc, Problem, arc_finish_s, group_costs, no_memory
+from comdml_flwr.planning.problem import Arc, Problem, arc_finish_s, group_costs, makespan_s, no_memory
 
 Member = tuple[int, int]  # position of a slow agent, index of its cut
 
@@ -50,7 +50,7 @@ def share(problem: Problem) -> list[Arc]:
     search = _Search.of(problem)
     start = search.start()
     best = search.descend(search.bisect(start))
-    if search.makespan_s(best) < search.makespan_s(start):
+    if makespan_s(problem, best) < makespan_s(problem, start):
         return search.lighten(best)
     return start
 
@@ -73,12 +73,6 @@ class _Search:
             card_s = num_batches * costs.bytes_per_batch / costs.card_bytes_per_s[:, None]
         return cls(problem, costs, work_s, card_s)
 
-    def makespan_s(self, arcs: list[Arc]) -> float:
-        paired = {position for arc in arcs for position in arc[:2]}
-        alone = [end for position, end in enumerate(self.problem.solo_s.tolist()) if position not in paired]
-        end_s: float = max([*arc_finish_s(self.problem, arcs).values(), *alone])
-        return end_s
-
     def start(self) -> list[Arc]:
         """Return the exact plan; where it has too few helpers, any that the search finds."""
         must = np.flatnonzero(np.isinf(self.problem.solo_s)).tolist()
@@ -94,7 +88,7 @@ class _Search:
             return anything
 
     def bisect(self, best: list[Arc]) -> list[Arc]:
-        problem, high_s = self.problem, self.makespan_s(best)
+        problem, high_s = self.problem, makespan_s(self.problem, best)
         low_s = float(np.minimum(problem.solo_s, problem.finish_s.min(axis=(1, 2))).max())
         while high_s > low_s * (1 + _TOLERANCE):
             target_s = (low_s + high_s) / 2
@@ -102,12 +96,12 @@ class _Search:
             if arcs is None:
                 low_s = target_s
             else:
-                best, high_s = arcs, self.makespan_s(arcs)
+                best, high_s = arcs, makespan_s(problem, arcs)
         return best
 
     def descend(self, best: list[Arc]) -> list[Arc]:
         for _ in range(_MAX_DESCENTS):
-            arcs = self.pack(self.makespan_s(best) * (1 - _STEP), best)
+            arcs = self.pack(makespan_s(self.problem, best) * (1 - _STEP), best)
             if arcs is None:
                 break
             best = arcs
@@ -125,9 +119,9 @@ class _Search:
 
     def lighten(self, arcs: list[Arc]) -> list[Arc]:
         """Offload less and send less where that does not make the makespan longer."""
-        makespan_s = self.makespan_s(arcs)
-        late = self.problem.solo_s > makespan_s
-        groups = _Groups(self, makespan_s, np.flatnonzero(late), np.flatnonzero(~late))
+        end_s = makespan_s(self.problem, arcs)
+        late = self.problem.solo_s > end_s
+        groups = _Groups(self, end_s, np.flatnonzero(late), np.flatnonzero(~late))
         for slow, fast, cut in arcs:
             if late[slow]:
                 groups.add(slow, fast, cut)
