@@ -52,7 +52,8 @@ Triple = tuple[int, int, int]
 """Ids of slow and fast agent, and the cut (1..M)."""
 
 TIME_LIMIT_S = 60.0
-_EXACTLY = 1e-9  # relative; the tolerances of HiGHS are set to it
+_EXACTLY = 1e-7  # relative: what "proven" means
+_TOLERANCE = 1e-10  # of HiGHS: the smallest that it takes
 _MOST_WAYS = 5000  # cuts of a group that are tried one by one
 
 
@@ -65,7 +66,7 @@ class Solved:
     plan : Plan
         The best one found.
     proven : bool
-        Whether no plan has a smaller makespan (to 1e-9).
+        Whether no plan has a smaller makespan (to 1e-7).
     bound_s, gap : float
         No plan ends before bound_s; gap = (makespan - bound) / makespan.
     solver_name : str
@@ -115,6 +116,8 @@ def solve(
         raise InputError("time_limit_s", time_limit_s, "must be > 0")
     problem = pose(profiles, cuts, time_model)
     never, always = _positions(problem, forbidden), _positions(problem, forced)
+    if never & always:
+        raise InputError("forbidden", sorted(forbidden), "must not be both forbidden and forced")
     program = _Program(problem, shared, never, always, time.monotonic() + time_limit_s)
     return program.solved()
 
@@ -154,6 +157,7 @@ class _Program:
         self.x = {
             arc: pulp.LpVariable("x_{}_{}_{}".format(*arc), cat="Binary") for arc in self._arcs(never, always)
         }
+        self.has_forced = bool(always)
         for arc in always:
             self.lp += self.x[arc] == 1
         self._add_roles()
@@ -228,7 +232,7 @@ class _Program:
         if self.best is None:
             raise InputError("agents", [profile.agent for profile in self.problem.agents], self._why())
         proven = self.best_s <= self.bound_s * (1 + _EXACTLY)
-        if proven and self.x:
+        if proven:
             self._lighten()
         plan = as_plan(self.problem, self.best, "integer-program")
         bound_s = min(self.bound_s, plan.makespan_s)
@@ -250,6 +254,9 @@ class _Program:
         """Among the plans with the best makespan find the one with the least work, then traffic."""
         import pulp
 
+        if makespan_s(self.problem, []) <= self.best_s and not self.has_forced:
+            self.best = []
+            return
         self.tau.upBound = self._units(self.best_s * (1 + _EXACTLY))
         for amount in (self._work, self._traffic):
             most = max(map(amount, self.x)) or 1.0
@@ -294,9 +301,9 @@ class _Program:
                 "primal_feasibility_tolerance",
                 "dual_feasibility_tolerance",
             )
-            exactly = dict.fromkeys(names, _EXACTLY)
+            exactly = dict.fromkeys(names, _TOLERANCE)
             return pulp.HiGHS(
-                msg=False, threads=1, timeLimit=self._left_s(), gapRel=0.0, gapAbs=_EXACTLY / 10, **exactly
+                msg=False, threads=1, timeLimit=self._left_s(), gapRel=0.0, gapAbs=_TOLERANCE, **exactly
             )
         return pulp.PULP_CBC_CMD(msg=False, threads=1, timeLimit=self._left_s(), gapRel=0.0)
 
@@ -316,9 +323,8 @@ class _Program:
             fastest_s, fastest = self._fastest_cuts(group)
             self._offer([arc for arc in arcs if arc[1] != fast] + fastest)
             if fastest_s > self.lower_s:
-                members = pulp.lpSum(
-                    self.x[arc] for arc in self.x if (arc[0], fast) in {a[:2] for a in group}
-                )
+                pairs = {arc[:2] for arc in group}
+                members = pulp.lpSum(x for arc, x in self.x.items() if arc[:2] in pairs)
                 self.lp += self.tau >= low + self._over(fastest_s) * (1 - len(group) + members)
         return broken
 

@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from comdml_flwr.errors import InputError
 from comdml_flwr.planning import pairing
 from comdml_flwr.planning.costs import TIME_MODELS, pair_finish_s
-from comdml_flwr.planning.pairing import SOLVERS, is_valid_plan, pair_agents
+from comdml_flwr.planning.pairing import is_valid_plan, pair_agents
 from comdml_flwr.planning.types import Cut, CutTable, Link, Pair, Plan, Profile
 
 LAW = settings(max_examples=150, deadline=None, derandomize=True)
+ONE_TO_ONE = ("exact", "greedy")  # the others: test_integer_program.py, test_sharing.py
 Instance = tuple[list[Profile], CutTable]
 
 
@@ -189,7 +190,7 @@ SEVEN_CUTS = cuts_of(
 )
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("solver", ONE_TO_ONE)
 @pytest.mark.parametrize(
     ("cuts", "arcs", "ends_s"),
     [
@@ -209,14 +210,14 @@ def test_five_agents_of_the_reference_code(
     assert plan.solo_makespan_s == pytest.approx(50, rel=1e-12)
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("solver", ONE_TO_ONE)
 def test_equal_agents_do_not_pair(solver: str) -> None:  # TV4
     profiles = fleet_of([0.25] * 5, [125] * 5, [[10] * 5] * 5)
     plan = pair_agents(profiles, SEVEN_CUTS, solver=solver, time_model="overlap")
     assert (plan.pairs, plan.solo, plan.makespan_s) == ((), (0, 1, 2, 3, 4), 500.0)
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("solver", ONE_TO_ONE)
 def test_a_very_weak_agent_keeps_only_the_stem(solver: str) -> None:  # TV5
     profiles = fleet_of([27 / 4, 1.7 / 4], [250, 250], [[0, 100], [100, 0]])
     plan = pair_agents(profiles, SEVEN_CUTS, solver=solver, time_model="overlap")
@@ -306,7 +307,7 @@ def test_lowest_ids_through_a_chain_of_swaps() -> None:
 
 
 @LAW
-@given(INSTANCES, st.sampled_from(SOLVERS), st.sampled_from(TIME_MODELS))
+@given(INSTANCES, st.sampled_from(ONE_TO_ONE), st.sampled_from(TIME_MODELS))
 def test_every_plan_is_valid(instance: Instance, solver: str, time_model: str) -> None:
     assert is_valid_plan(pair_agents(*instance, solver=solver, time_model=time_model), *instance)
 
@@ -320,7 +321,9 @@ def test_bound_below_exact_below_greedy_below_no_offload(instance: Instance, tim
 
 
 @LAW
-@given(INSTANCES, st.sampled_from(SOLVERS), st.sampled_from(TIME_MODELS), st.randoms(use_true_random=False))
+@given(
+    INSTANCES, st.sampled_from(ONE_TO_ONE), st.sampled_from(TIME_MODELS), st.randoms(use_true_random=False)
+)
 def test_the_order_of_the_profiles_does_not_matter(
     instance: Instance, solver: str, time_model: str, random: Random
 ) -> None:
@@ -359,7 +362,7 @@ def test_relabelling_agents_relabels_the_pairing(
 @LAW
 @given(
     tied_instances() | distinct_instances(latency_s=0.0),
-    st.sampled_from(SOLVERS),
+    st.sampled_from(ONE_TO_ONE),
     st.sampled_from(TIME_MODELS),
     st.integers(-8, 8),
 )
@@ -493,7 +496,12 @@ ONE = Profile(agent=5, batches_per_s=1, num_batches=10)
         ([], THREE_CUTS, {}, "profiles = []: must hold at least one agent"),
         ([ONE, ONE], THREE_CUTS, {}, "profile.agent = 5: must appear once"),
         ([ONE], (), {}, "cuts = (): must hold at least one cut"),
-        ([ONE], THREE_CUTS, {"solver": "magic"}, "solver = 'magic': must be one of exact, greedy"),
+        (
+            [ONE],
+            THREE_CUTS,
+            {"solver": "magic"},
+            "solver = 'magic': must be one of exact, greedy, integer-program, shared",
+        ),
         ([ONE], THREE_CUTS, {"time_model": "x"}, "time_model = 'x': must be one of overlap, pipeline"),
         (
             [dataclasses.replace(ONE, batches_per_s=1e-300, num_batches=1e300)],
@@ -511,7 +519,7 @@ def test_bad_input_is_one_line(
     assert str(caught.value) == message
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("solver", ONE_TO_ONE)
 def test_one_agent_trains_alone(solver: str) -> None:
     plan = pair_agents([ONE], THREE_CUTS, solver=solver)
     assert (plan.pairs, plan.solo, plan.makespan_s, plan.lower_bound_s) == ((), (5,), 10.0, 10.0)
