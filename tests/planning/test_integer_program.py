@@ -15,7 +15,8 @@ from comdml_flwr.planning.types import Plan
 from tests.planning.fleets import Case, generated_case
 
 NUM_FLEETS = 500
-SOLVABLE = [n for n in range(24) if n not in (6, 8, 11, 18, 19, 20, 21, 22, 23)]
+
+Rows = list[tuple[Case, Plan | None, Solved | None]]
 
 
 def plan_of(case: Case, solver: str) -> Plan | None:
@@ -39,26 +40,24 @@ def offloaded(case: Case, plan: Plan) -> tuple[float, float]:
 
 
 @pytest.fixture(scope="module")
-def one_to_one() -> list[tuple[Case, Plan | None, Solved | None]]:
+def one_to_one() -> Rows:
     cases = [generated_case(number) for number in range(NUM_FLEETS)]
     return [(case, plan_of(case, "exact"), solved(case, shared=False)) for case in cases]
 
 
 @pytest.fixture(scope="module")
-def with_sharing() -> list[tuple[Case, Plan | None, Solved | None]]:
+def with_sharing() -> Rows:
     cases = [generated_case(number) for number in range(NUM_FLEETS)]
     return [(case, plan_of(case, "shared"), solved(case, shared=True)) for case in cases]
 
 
-def both(
-    rows: list[tuple[Case, Plan | None, Solved | None]],
-) -> Iterator[tuple[Case, Plan, Solved]]:
+def both(rows: Rows) -> Iterator[tuple[Case, Plan, Solved]]:
     for case, plan, proof in rows:
         if plan is not None and proof is not None:
             yield case, plan, proof
 
 
-def test_exact_equals_the_integer_program(one_to_one) -> None:  # type: ignore[no-untyped-def]
+def test_exact_equals_the_integer_program(one_to_one: Rows) -> None:
     assert sum(1 for _ in both(one_to_one)) > 400
     for case, plan, proof in both(one_to_one):
         assert proof.proven
@@ -66,18 +65,18 @@ def test_exact_equals_the_integer_program(one_to_one) -> None:  # type: ignore[n
         assert is_valid_plan(proof.plan, case.profiles, case.cuts)
 
 
-def test_both_find_that_memory_leaves_no_plan(one_to_one, with_sharing) -> None:  # type: ignore[no-untyped-def]
+def test_both_find_that_memory_leaves_no_plan(one_to_one: Rows, with_sharing: Rows) -> None:
     for rows in (one_to_one, with_sharing):
         assert any(plan is None for _, plan, _ in rows)
         assert all((plan is None) == (proof is None) for _, plan, proof in rows)
 
 
-def test_exact_offloads_and_sends_as_little_as_the_integer_program(one_to_one) -> None:  # type: ignore[no-untyped-def]
+def test_exact_offloads_and_sends_as_little_as_the_integer_program(one_to_one: Rows) -> None:
     for case, plan, proof in both(one_to_one):
         assert offloaded(case, plan) == pytest.approx(offloaded(case, proof.plan), rel=1e-6)
 
 
-def test_sharing_is_never_worse_than_exact(one_to_one, with_sharing) -> None:  # type: ignore[no-untyped-def]
+def test_sharing_is_never_worse_than_exact(one_to_one: Rows, with_sharing: Rows) -> None:
     better = 0
     for (_, exact, _), (case, shared, _) in zip(one_to_one, with_sharing, strict=True):
         if exact is not None:
@@ -88,7 +87,7 @@ def test_sharing_is_never_worse_than_exact(one_to_one, with_sharing) -> None:  #
     assert better > 80
 
 
-def test_sharing_is_near_the_proven_optimum(one_to_one, with_sharing) -> None:  # type: ignore[no-untyped-def]
+def test_sharing_is_near_the_proven_optimum(with_sharing: Rows) -> None:
     ratios = []
     for case, plan, proof in both(with_sharing):
         assert is_valid_plan(proof.plan, case.profiles, case.cuts, shared=True)
@@ -141,7 +140,7 @@ def test_a_triple_that_is_no_pair_is_one_line(triple: tuple[int, int, int]) -> N
 
 def test_the_time_limit_is_positive_and_kept() -> None:
     case = generated_case(0)
-    with pytest.raises(InputError, match="^time_limit_s = 0: must be > 0$"):
+    with pytest.raises(InputError, match=r"^time_limit_s = 0: must be > 0$"):
         solve(case.profiles, case.cuts, time_limit_s=0)
     hurried = solve(case.profiles, case.cuts, time_limit_s=1e-9)  # greedy's plan, and what is known of it
     assert is_valid_plan(hurried.plan, case.profiles, case.cuts)
