@@ -36,17 +36,15 @@ and num_batches may then be absent.
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from math import inf
 from pathlib import Path
-from typing import TypeGuard
 
 from comdml_flwr.errors import InputError
+from comdml_flwr.planning.toml_tables import Table, is_whole
 from comdml_flwr.planning.types import Cut, CutTable, Link, Profile
 
 _BYTES_PER_S_PER_MBPS = 125_000.0
 _RELAY_MBPS = 10.0
-_LARGEST = 1e18
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,7 +210,7 @@ def parse_fleet(text: str, source: str) -> Fleet:
         values = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: also a number of more than 4300 digits
         raise InputError("fleet", source, f"is not TOML: {error}") from error
-    top = _Table(f"{source}:", values, ("model", "cuts", "links", "agents", "link"))
+    top = Table(f"{source}:", values, ("model", "cuts", "links", "agents", "link"))
     if "model" in values and "cuts" in values:
         raise top.error("cuts", "give either [model] or [[cuts]]")
     agents = _read_agents(top)
@@ -228,83 +226,18 @@ def parse_fleet(text: str, source: str) -> Fleet:
     )
 
 
-class _Table:
-    """One table of the file: checks the values that are taken out of it, and knows its place for messages."""
-
-    def __init__(self, place: str, values: object, keys: tuple[str, ...]) -> None:
-        if not isinstance(values, dict):
-            raise InputError(place, _shown(values), "must be a table")
-        self.place = place
-        self.values: dict[str, object] = values
-        for key in values:
-            if key not in keys:
-                near = get_close_matches(key, keys, n=1)
-                hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(keys)}"
-                raise self.error(key, f"is not known here; {hint}")
-
-    def __contains__(self, key: str) -> bool:
-        return key in self.values
-
-    def where(self, key: str) -> str:
-        name = key if key.isprintable() else repr(key)
-        return f"{self.place} {name}" if self.place.endswith(":") else f"{self.place}.{name}"
-
-    def error(self, key: str, rule: str) -> InputError:
-        return InputError(self.where(key), _shown(self.values.get(key)), rule)
-
-    def number(self, key: str, *, positive: bool, default: float | None = None) -> float:
-        value = self.values.get(key, default)
-        if not _is_number(value, positive=positive):
-            raise self.error(key, f"must be a number {'>' if positive else '>='} 0, at most {_LARGEST:g}")
-        return float(value)
-
-    def whole(self, key: str, *, lowest: int, default: int | None = None) -> int:
-        value = self.values.get(key, default)
-        if not _is_whole(value, lowest):
-            raise self.error(key, f"must be a whole number >= {lowest}, at most {_LARGEST:g}")
-        return value
-
-    def table(self, key: str, keys: tuple[str, ...]) -> "_Table":
-        return _Table(self.where(key), self.values.get(key), keys)
-
-    def tables(self, key: str, keys: tuple[str, ...]) -> list["_Table"]:
-        entries = self.values.get(key)
-        if not isinstance(entries, list) or not entries:
-            raise self.error(key, f"must be one or more [[{key}]] tables")
-        return [_Table(f"{self.where(key)}[{index}]", entry, keys) for index, entry in enumerate(entries)]
-
-
-def _is_number(value: object, *, positive: bool) -> TypeGuard[int | float]:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return (value > 0 if positive else value >= 0) and value <= _LARGEST  # both are false for nan
-
-
-def _is_whole(value: object, lowest: int) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and lowest <= value <= _LARGEST
-
-
-def _shown(value: object) -> object:
-    """Keep messages short: the value itself unless it holds tables."""
-    if isinstance(value, dict):
-        return "a table"
-    if isinstance(value, list) and any(isinstance(entry, dict | list) for entry in value):
-        return "an array"
-    return value
-
-
 def _given(value: float | None, what: str, where: str) -> float:
     if value is None:
         raise InputError(what, value, f"is needed to plan with {where}")
     return value
 
 
-def _read_model(top: _Table) -> FleetModel:
+def _read_model(top: Table) -> FleetModel:
     table = top.table("model", ("name", "input", "batch_size", "num_classes"))
     name, shape = table.values.get("name"), table.values.get("input")
     if not isinstance(name, str) or not name:
         raise table.error("name", "must be the name of a model")
-    if not isinstance(shape, list) or not shape or not all(_is_whole(size, 1) for size in shape):
+    if not isinstance(shape, list) or not shape or not all(is_whole(size, 1) for size in shape):
         raise table.error("input", "must be the shape of a sample: whole numbers >= 1")
     return FleetModel(
         name=name,
@@ -314,7 +247,7 @@ def _read_model(top: _Table) -> FleetModel:
     )
 
 
-def _read_cuts(top: _Table) -> CutTable:
+def _read_cuts(top: Table) -> CutTable:
     keys = ("slow_share", "fast_share", "bytes_per_batch")
     memory = ("slow_bytes", "fast_bytes", "whole_bytes")
     cuts = []
@@ -327,7 +260,7 @@ def _read_cuts(top: _Table) -> CutTable:
     return tuple(cuts)
 
 
-def _read_agents(top: _Table) -> tuple[FleetAgent, ...]:
+def _read_agents(top: Table) -> tuple[FleetAgent, ...]:
     keys = ("id", "flops_per_s", "batches_per_s", "num_samples", "num_batches", "memory_bytes", "nic_mbps")
     agents: dict[int, FleetAgent] = {}
     for table in top.tables("agents", keys):
@@ -348,7 +281,7 @@ def _read_agents(top: _Table) -> tuple[FleetAgent, ...]:
     return tuple(agents.values())
 
 
-def _read_links(top: _Table) -> tuple[Link, Link]:
+def _read_links(top: Table) -> tuple[Link, Link]:
     if "links" not in top:
         return Link(bytes_per_s=0.0), Link(bytes_per_s=_RELAY_MBPS * _BYTES_PER_S_PER_MBPS)
     table = top.table("links", ("bandwidth_mbps", "latency_ms", "relay_bandwidth_mbps"))
@@ -358,19 +291,19 @@ def _read_links(top: _Table) -> tuple[Link, Link]:
     return default, Link(bytes_per_s=relay_mbps * _BYTES_PER_S_PER_MBPS, latency_s=latency_s)
 
 
-def _bytes_per_s(table: _Table) -> float:
+def _bytes_per_s(table: Table) -> float:
     return table.number("bandwidth_mbps", positive=False) * _BYTES_PER_S_PER_MBPS
 
 
-def _nic_bytes_per_s(table: _Table) -> float:
+def _nic_bytes_per_s(table: Table) -> float:
     return table.number("nic_mbps", positive=True) * _BYTES_PER_S_PER_MBPS
 
 
-def _latency_s(table: _Table) -> float:
+def _latency_s(table: Table) -> float:
     return table.number("latency_ms", positive=False, default=0.0) / 1000
 
 
-def _read_overrides(top: _Table, ids: set[int], default: Link) -> dict[tuple[int, int], Link]:
+def _read_overrides(top: Table, ids: set[int], default: Link) -> dict[tuple[int, int], Link]:
     links: dict[tuple[int, int], Link] = {}
     tables = top.tables("link", ("between", "bandwidth_mbps", "latency_ms")) if "link" in top else []
     for table in tables:
@@ -384,9 +317,9 @@ def _read_overrides(top: _Table, ids: set[int], default: Link) -> dict[tuple[int
     return links
 
 
-def _read_pair(table: _Table, ids: set[int]) -> tuple[int, int]:
+def _read_pair(table: Table, ids: set[int]) -> tuple[int, int]:
     between = table.values.get("between")
-    if not isinstance(between, list) or len(between) != 2 or not all(_is_whole(end, 0) for end in between):
+    if not isinstance(between, list) or len(between) != 2 or not all(is_whole(end, 0) for end in between):
         raise table.error("between", "must be two agent ids")
     if between[0] == between[1]:
         raise table.error("between", "must be two different agents")
