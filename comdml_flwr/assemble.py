@@ -7,6 +7,7 @@ Bring your own: `assemble(..., models={...}, datasets={...})`, or the same argum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import TypeAlias
 
@@ -200,7 +201,7 @@ def _profiles(
             num_batches=size * config.local_epochs / config.batch_size,
             links={peer: fleet.link(agent, peer) for peer in ids if peer != agent},
             memory_bytes=device.memory_bytes,
-            nic_bytes_per_s=device.nic_bytes_per_s,
+            nic_bytes_per_s=device.bytes_per_s or inf,
         )
     return profiles
 

@@ -23,28 +23,38 @@ A fleet file is TOML; 1 Mbps = 125,000 bytes/s:
     flops_per_s = 4.0e9         # with [[cuts]]: batches_per_s
     num_samples = 5000          # with [[cuts]]: num_batches
     memory_bytes = 2e9          # default: no bound on what it may hold while it trains
-    nic_mbps = 100              # default: as fast as its fastest link; all its links share it
+    bandwidth_mbps = 30         # its own network, in place of [links]: a pair has the slower of its two,
+                                # and all links of the agent share it
     [[link]]                    # one pair, both directions
     between = [0, 1]
     bandwidth_mbps = 100
     latency_ms = 0              # default: that of [links]
 
+What changes during a run stands in the tables [scenario] and [[availability]], see scenario.py.
 A run trains its own model and data and takes only speeds and links from here: [model], [[cuts]], num_samples
 and num_batches may then be absent.
 """
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 
 from comdml_flwr.errors import InputError
+from comdml_flwr.planning.scenario import (
+    Availability,
+    Scenario,
+    read_availability,
+    read_scenario,
+    text_with_rows,
+)
 from comdml_flwr.planning.toml_tables import Table, is_whole
 from comdml_flwr.planning.types import Cut, CutTable, Link, Profile
 
 _BYTES_PER_S_PER_MBPS = 125_000.0
 _RELAY_MBPS = 10.0
+_TABLES = ("model", "cuts", "links", "agents", "link", "scenario", "availability")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +69,10 @@ class FleetModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetAgent:
-    """One device: speed, share of the data, memory, network card; None or inf where the file is silent."""
+    """One device: its speed, its share of the data, its memory, and its own network's bandwidth.
+
+    None or inf where the file is silent; an agent without a bandwidth of its own has that of [links].
+    """
 
     id: int
     flops_per_s: float | None
@@ -67,7 +80,7 @@ class FleetAgent:
     num_samples: int | None
     num_batches: float | None
     memory_bytes: float = inf
-    nic_bytes_per_s: float = inf
+    bytes_per_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,11 +96,15 @@ class Fleet:
     agents : tuple[FleetAgent, ...]
         In the order of the file.
     default_link : Link
-        Of each pair without an override.
+        Of each pair without an override, unless an agent of the pair has a bandwidth of its own.
     overrides : Mapping[tuple[int, int], Link]
         By pair of ids, the smaller one first.
     relay : Link
         Between two agents without a direct link; only for the clock of averaging, never for offload.
+    scenario : Scenario or None
+        How devices change during a run.
+    availability : Availability or None
+        Who leaves and returns.
     """
 
     source: str
@@ -97,6 +114,8 @@ class Fleet:
     default_link: Link
     overrides: Mapping[tuple[int, int], Link]
     relay: Link
+    scenario: Scenario | None = None
+    availability: Availability | None = None
 
     def link(self, i: int, j: int) -> Link:
         """Look up the link between two agents of the fleet (0 bytes/s: not connected).
@@ -106,13 +125,13 @@ class Fleet:
         InputError
             If one is not in the fleet, or i = j.
         """
-        known = {agent.id for agent in self.agents}
+        own = self._own_links()
         for agent in (i, j):
-            if agent not in known:
+            if agent not in own:
                 raise InputError(f"{self.source}: agent", agent, "is not in the fleet")
         if i == j:
             raise InputError(f"{self.source}: agent", i, "has no link with itself")
-        return self.overrides.get((min(i, j), max(i, j)), self.default_link)
+        return self.overrides.get((min(i, j), max(i, j)), _slower(own[i], own[j]))
 
     def profiles(self, *, batch_flops: float | None = None) -> tuple[Profile, ...]:
         """Tell what the planner needs of each agent, in the order of the file.
@@ -137,7 +156,7 @@ class Fleet:
             raise InputError(f"{self.source}: model", None, "give [model] or [[cuts]] to plan")
         if self.cuts is None and not (batch_flops is not None and batch_flops > 0):
             raise InputError("batch_flops", batch_flops, "must be a number > 0 with [model]")
-        links, profiles = self._links_by_agent(), []
+        links, profiles = self.links_by_agent(), []
         for index, agent in enumerate(self.agents):
             speed, batches = self._speed_and_batches(index, batch_flops)
             profiles.append(
@@ -147,7 +166,7 @@ class Fleet:
                     num_batches=batches,
                     links=links[agent.id],
                     memory_bytes=agent.memory_bytes,
-                    nic_bytes_per_s=agent.nic_bytes_per_s,
+                    nic_bytes_per_s=agent.bytes_per_s or inf,
                 )
             )
         return tuple(profiles)
@@ -160,12 +179,22 @@ class Fleet:
         speed = _given(agent.flops_per_s, f"{place}.flops_per_s", "[model]") / batch_flops
         return speed, _given(agent.num_samples, f"{place}.num_samples", "[model]") / self.model.batch_size
 
-    def _links_by_agent(self) -> dict[int, dict[int, Link]]:
-        ids = [agent.id for agent in self.agents]
-        links = {agent: dict.fromkeys(ids, self.default_link) for agent in ids}
+    def _own_links(self) -> dict[int, Link]:
+        latency_s = self.default_link.latency_s
+        return {
+            agent.id: self.default_link
+            if agent.bytes_per_s is None
+            else Link(bytes_per_s=agent.bytes_per_s, latency_s=latency_s)
+            for agent in self.agents
+        }
+
+    def links_by_agent(self) -> dict[int, dict[int, Link]]:
+        """Return every agent's links, by its id and the other's."""
+        own = self._own_links()
+        links = {i: {j: _slower(mine, theirs) for j, theirs in own.items()} for i, mine in own.items()}
         for (i, j), link in self.overrides.items():
             links[i][j] = links[j][i] = link
-        for agent in ids:
+        for agent in own:
             del links[agent][agent]
         return links
 
@@ -178,13 +207,34 @@ def load_fleet(path: str | Path) -> Fleet:
     InputError
         If there is no such file, or as `parse_fleet` does.
     """
+    return parse_fleet(_read_text(path), str(path))
+
+
+def self_contained_text(path: str | Path) -> str:
+    """Return the text of a fleet file, with the rows of its CSV file in it: for nodes that see no files.
+
+    Raises
+    ------
+    InputError
+        As `load_fleet` does, or if the CSV file is named in a way that is hard to replace.
+    """
+    text, fleet = _read_text(path), load_fleet(path)
+    if fleet.availability is None or fleet.availability.file is None:
+        return text
+    text = text_with_rows(text, fleet.availability)
+    if parse_fleet(text, str(path)).availability != replace(fleet.availability, file=None):
+        rule = "must stand as two lines, [availability] and file = ..., to travel to other machines"
+        raise InputError(f"{path}: availability.file", fleet.availability.file, rule)
+    return text
+
+
+def _read_text(path: str | Path) -> str:
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise InputError("fleet", str(path), error.strerror or "cannot be read") from error
     except UnicodeDecodeError as error:
         raise InputError("fleet", str(path), "is not UTF-8 text") from error
-    return parse_fleet(text, str(path))
 
 
 def parse_fleet(text: str, source: str) -> Fleet:
@@ -210,10 +260,13 @@ def parse_fleet(text: str, source: str) -> Fleet:
         values = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: also a number of more than 4300 digits
         raise InputError("fleet", source, f"is not TOML: {error}") from error
-    top = Table(f"{source}:", values, ("model", "cuts", "links", "agents", "link"))
+    top = Table(
+        f"{source}:", values, ("model", "cuts", "links", "agents", "link", "scenario", "availability")
+    )
     if "model" in values and "cuts" in values:
         raise top.error("cuts", "give either [model] or [[cuts]]")
     agents = _read_agents(top)
+    ids = {agent.id for agent in agents}
     default_link, relay = _read_links(top)
     return Fleet(
         source=source,
@@ -221,9 +274,15 @@ def parse_fleet(text: str, source: str) -> Fleet:
         cuts=_read_cuts(top) if "cuts" in values else None,
         agents=agents,
         default_link=default_link,
-        overrides=_read_overrides(top, {agent.id for agent in agents}, default_link),
+        overrides=_read_overrides(top, ids, default_link),
         relay=relay,
+        scenario=read_scenario(top),
+        availability=read_availability(top, ids, Path(source).parent),
     )
+
+
+def _slower(one: Link, other: Link) -> Link:
+    return other if other.bytes_per_s < one.bytes_per_s else one
 
 
 def _given(value: float | None, what: str, where: str) -> float:
@@ -261,7 +320,15 @@ def _read_cuts(top: Table) -> CutTable:
 
 
 def _read_agents(top: Table) -> tuple[FleetAgent, ...]:
-    keys = ("id", "flops_per_s", "batches_per_s", "num_samples", "num_batches", "memory_bytes", "nic_mbps")
+    keys = (
+        "id",
+        "flops_per_s",
+        "batches_per_s",
+        "num_samples",
+        "num_batches",
+        "memory_bytes",
+        "bandwidth_mbps",
+    )
     agents: dict[int, FleetAgent] = {}
     for table in top.tables("agents", keys):
         agent = table.whole("id", lowest=0)
@@ -276,7 +343,7 @@ def _read_agents(top: Table) -> tuple[FleetAgent, ...]:
             num_samples=table.whole("num_samples", lowest=1) if "num_samples" in table else None,
             num_batches=table.number("num_batches", positive=True) if "num_batches" in table else None,
             memory_bytes=table.number("memory_bytes", positive=True) if "memory_bytes" in table else inf,
-            nic_bytes_per_s=_nic_bytes_per_s(table) if "nic_mbps" in table else inf,
+            bytes_per_s=_bytes_per_s(table) if "bandwidth_mbps" in table else None,
         )
     return tuple(agents.values())
 
@@ -293,10 +360,6 @@ def _read_links(top: Table) -> tuple[Link, Link]:
 
 def _bytes_per_s(table: Table) -> float:
     return table.number("bandwidth_mbps", positive=False) * _BYTES_PER_S_PER_MBPS
-
-
-def _nic_bytes_per_s(table: Table) -> float:
-    return table.number("nic_mbps", positive=True) * _BYTES_PER_S_PER_MBPS
 
 
 def _latency_s(table: Table) -> float:

@@ -97,3 +97,37 @@ def is_valid_plan(plan: Plan, profiles: Sequence[Profile], cuts: CutTable, *, sh
     arcs = [(position[pair.slow], position[pair.fast], pair.cut - 1) for pair in plan.pairs]
     possible = all(np.isfinite(end_s) for end_s in arc_finish_s(problem, arcs).values())
     return possible and plan == as_plan(problem, arcs, plan.solver)
+
+
+def price_pairs(
+    profiles: Sequence[Profile],
+    cuts: CutTable,
+    pairs: Sequence[tuple[int, int, int]],
+    *,
+    solver: str = "exact",
+    time_model: str = "pipeline",
+) -> Plan | None:
+    """Say what given pairs come to, where they can still pair and gain by it; the others train alone.
+
+    Parameters
+    ----------
+    profiles, cuts, solver, time_model
+        As for `pair_agents`; the solver is only named in the plan.
+    pairs : Sequence[tuple[int, int, int]]
+        (slow, fast, cut), each agent in at most one of them. A pair is left out if one of its agents is not
+        among the profiles, they are not linked, or it would not end before its slow agent alone.
+
+    Returns
+    -------
+    Plan or None
+        A valid plan; None if an agent would be left alone that cannot hold the whole model.
+    """
+    problem = pose(profiles, cuts, time_model)
+    place = {profile.agent: index for index, profile in enumerate(problem.agents)}
+    known = [(slow, fast, cut) for slow, fast, cut in pairs if slow in place and fast in place]
+    arcs = [(place[slow], place[fast], cut - 1) for slow, fast, cut in known if 1 <= cut <= len(cuts)]
+    arcs = [arc for arc in arcs if problem.finish_s[arc] < problem.solo_s[arc[0]]]
+    paired = {position for arc in arcs for position in arc[:2]}
+    if any(np.isinf(problem.solo_s[position]) for position in set(place.values()) - paired):
+        return None
+    return as_plan(problem, arcs, solver)

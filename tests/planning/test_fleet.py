@@ -70,6 +70,7 @@ id = 1
 flops_per_s = 2e9
 """
 
+TABLES = "model, cuts, links, agents, link, scenario, availability"
 AGENT = "[[agents]]\nid = 0\nflops_per_s = 1\n"
 TWO = AGENT + "[[agents]]\nid = 1\nflops_per_s = 1\n"
 
@@ -190,11 +191,11 @@ def test_a_folder_is_not_a_fleet(tmp_path: Path) -> None:
         (AGENT + "[[agent]]\nid = 1", "agent = 'an array': is not known here; did you mean agents?"),
         (
             AGENT + "[zebra]",
-            "zebra = 'a table': is not known here; known are model, cuts, links, agents, link",
+            f"zebra = 'a table': is not known here; known are {TABLES}",
         ),
         (TWO + "flop_per_s = 2", "agents[1].flop_per_s = 2: is not known here; did you mean flops_per_s?"),
         (AGENT + "[links]\nlatency = 2", "links.latency = 2: is not known here; did you mean latency_ms?"),
-        ('"a\\r\\nb" = 1', "'a\\r\\nb' = 1: is not known here; known are model, cuts, links, agents, link"),
+        ('"a\\r\\nb" = 1', f"'a\\r\\nb' = 1: is not known here; known are {TABLES}"),
         ("[[agents]]\nflops_per_s = 1", "agents[0].id = None: must be a whole number >= 0, at most 1e+18"),
         ("[[agents]]\nid = -1", "agents[0].id = -1: must be a whole number >= 0, at most 1e+18"),
         ("[[agents]]\nid = 1.0", "agents[0].id = 1.0: must be a whole number >= 0, at most 1e+18"),

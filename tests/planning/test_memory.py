@@ -146,7 +146,7 @@ id = 0
 flops_per_s = 2e8
 num_samples = 500
 memory_bytes = 5e8
-nic_mbps = 40
+bandwidth_mbps = 40
 [[agents]]
 id = 1
 flops_per_s = 4e9
@@ -167,9 +167,9 @@ def test_the_fleet_file_tells_memory_and_card_and_the_model_what_it_takes() -> N
     assert cuts[plan.pairs[0].cut - 1].slow_bytes <= 5e8
 
 
-@pytest.mark.parametrize("line", ["memory_bytes = 0", "memory_bytes = 'big'", "nic_mbps = -1"])
+@pytest.mark.parametrize("line", ["memory_bytes = 0", "memory_bytes = 'big'", "bandwidth_mbps = -1"])
 def test_bad_bounds_in_a_fleet_file_are_one_line(line: str) -> None:
     key = line.split(" ")[0]
     text = "\n".join(part for part in FLEET.splitlines() if not part.startswith(key))
-    with pytest.raises(InputError, match=rf"^f\.toml: agents\[1\]\.{key} = .* must be a number > 0"):
+    with pytest.raises(InputError, match=rf"^f\.toml: agents\[1\]\.{key} = .* must be a number >=? 0"):
         parse_fleet(text + f"\n{line}\n", "f.toml")
