@@ -6,7 +6,7 @@ next phase may run in another process.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -19,6 +19,9 @@ from comdml_flwr.learning.data import Dataset, augment, batches
 from comdml_flwr.learning.training import OptimizerSettings, Workbench
 from comdml_flwr.messages import Array, Envelope, Inbox, Json, Outbox, Program, Report, Step
 from comdml_flwr.planning.clock import Clock
+from comdml_flwr.planning.dynamics import draw_participants
+from comdml_flwr.planning.hysteresis import Pairing
+from comdml_flwr.planning.scenario import Availability
 from comdml_flwr.planning.types import CutTable, Link, Profile
 from comdml_flwr.seeds import derive_seed
 
@@ -33,8 +36,8 @@ class Setup:
         The run's configuration.
     ids : tuple[int, ...]
         All agents, ascending, absent ones included.
-    profiles : Mapping[int, Profile]
-        Speed, links and work of every agent; an agent uses its own and learns the others' by mail.
+    profiles_at : Callable[[int], Mapping[int, Profile]]
+        Speed, links and work of every agent in a round; an agent uses its own and learns the others' by mail.
     relay : Link
         Stands in where two agents have no direct link (on the virtual clock, outside the offload).
     dataset : Dataset
@@ -49,11 +52,13 @@ class Setup:
         float32 weights that all begin with.
     initial_aux_heads : Mapping[int, Tensor]
         float32 weights of the auxiliary heads that all begin with, by cut.
+    availability : Availability, optional
+        Who leaves and returns; without it, all are there in all rounds.
     """
 
     config: RunConfig
     ids: tuple[int, ...]
-    profiles: Mapping[int, Profile]
+    profiles_at: Callable[[int], Mapping[int, Profile]]
     relay: Link
     dataset: Dataset
     parts: Mapping[int, NDArray[np.int64]]
@@ -61,6 +66,7 @@ class Setup:
     workbench: Workbench
     initial_weights_P: Tensor
     initial_aux_heads: Mapping[int, Tensor]
+    availability: Availability | None = None
 
     @property
     def optimizer(self) -> OptimizerSettings:
@@ -74,7 +80,8 @@ class Setup:
 
     def present(self, round_: int) -> tuple[int, ...]:
         """Return who takes part in a round: a seeded sample that everybody can draw for himself."""
-        return draw_participants(self.ids, self.config.participation, self.config.seed, round_)
+        config = self.config
+        return draw_participants(self.ids, config.participation, config.seed, round_, self.availability)
 
     def newcomers(self, round_: int) -> tuple[int, ...]:
         """Return who is absent in a round and takes part in the next, and so lacks the model."""
@@ -84,16 +91,9 @@ class Setup:
         return tuple(agent for agent in self.present(round_ + 1) if agent not in now)
 
 
-def draw_participants(ids: tuple[int, ...], participation: float, seed: int, round_: int) -> tuple[int, ...]:
-    """Return the ids, ascending, of the agents that take part in a round: at least one, at most all."""
-    count = max(1, round(participation * len(ids)))
-    generator = np.random.default_rng(derive_seed(seed, round_, -1, "participants"))
-    return tuple(sorted(int(agent) for agent in generator.choice(ids, size=count, replace=False)))
-
-
 @dataclass(slots=True)
 class Agent:
-    """One agent: its weights, what it remembers between phases, and its virtual clock.
+    """One agent: its weights, what it remembers between phases and rounds, and its virtual clock.
 
     Parameters
     ----------
@@ -108,6 +108,7 @@ class Agent:
     round: int = 0
     tensors: dict[str, Tensor] = field(default_factory=dict)
     notes: dict[str, Json] = field(default_factory=dict)
+    pairing: Pairing = field(default_factory=Pairing)  # of the last round in which it took part
     bytes_sent: int = 0
     report: Report = field(default_factory=dict)
     clock: Clock = field(init=False)
@@ -123,8 +124,8 @@ class Agent:
 
     @property
     def profile(self) -> Profile:
-        """What it tells of itself."""
-        return self.setup.profiles[self.id]
+        """What it tells of itself in this round."""
+        return self.setup.profiles_at(max(1, self.round))[self.id]
 
     @property
     def weights_P(self) -> Tensor:
@@ -236,6 +237,8 @@ class Agent:
         facts: dict[str, Json] = {
             "round": self.round,
             "notes": dict(self.notes),
+            "pairing_round": self.pairing.round,
+            "pairing": [list(pair) for pair in self.pairing.pairs],
             "bytes_sent": self.bytes_sent,
             "now_s": self.clock.now_s,
             "uplink_free_s": self.clock.uplink_free_s,
@@ -250,6 +253,7 @@ class Agent:
         if not isinstance(notes, Mapping):
             raise TypeError("notes are no table")
         self.notes = dict(notes)
+        self.pairing = read_pairing(facts["pairing_round"], facts["pairing"])
         self.clock = self.new_clock()
         self.clock.now_s = _float(facts["now_s"])
         self.clock.uplink_free_s = _float(facts["uplink_free_s"])
@@ -270,6 +274,20 @@ def run_steps(
             agent.begin_round(step.round)
         outbox += program[step.phase](agent, inbox)
     return tuple(outbox), agent.report
+
+
+def read_pairing(round_: Json, pairs: Json) -> Pairing:
+    """Read a pairing from a state or from mail. Raises TypeError where it is none."""
+    if not isinstance(pairs, list | tuple):
+        raise TypeError(f"{pairs!r} is no pairing")
+    return Pairing(round=_int(round_), pairs=tuple(map(_read_pair, pairs)))
+
+
+def _read_pair(pair: Json) -> tuple[int, int, int]:
+    if not isinstance(pair, list | tuple) or len(pair) != 3:
+        raise TypeError(f"{pair!r} is no pair")
+    slow, fast, cut = map(_int, pair)
+    return slow, fast, cut
 
 
 def _int(value: Json) -> int:

@@ -6,7 +6,7 @@ Bring your own: `assemble(..., models={...}, datasets={...})`, or the same argum
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from math import inf
 from pathlib import Path
 from typing import TypeAlias
@@ -23,6 +23,7 @@ from comdml_flwr.learning.split import ModelProfile, profile_model, write_floats
 from comdml_flwr.learning.training import Workbench
 from comdml_flwr.messages import Program
 from comdml_flwr.methods import allreduce, comdml
+from comdml_flwr.planning.dynamics import draw_participants, fleet_at, unchanged_since
 from comdml_flwr.planning.fleet import Fleet
 from comdml_flwr.planning.types import Cut, CutTable, Profile
 from comdml_flwr.seeds import SHARED, derive_seed
@@ -168,7 +169,7 @@ def assemble(config: RunConfig, fleet: Fleet, num_agents: int, catalogue: Catalo
     return Setup(
         config=config,
         ids=ids,
-        profiles=_profiles(config, fleet, ids, [len(part) for part in parts], profile),
+        profiles_at=_profiles_by_round(config, fleet, ids, [len(part) for part in parts], profile),
         relay=fleet.relay,
         dataset=dataset,
         parts=dict(zip(ids, parts, strict=True)),
@@ -181,13 +182,28 @@ def assemble(config: RunConfig, fleet: Fleet, num_agents: int, catalogue: Catalo
         ),
         initial_weights_P=write_floats(model),
         initial_aux_heads={cut: write_floats(head) for cut, head in heads.items()},
+        availability=fleet.availability,
     )
+
+
+def _profiles_by_round(
+    config: RunConfig, fleet: Fleet, ids: tuple[int, ...], sizes: list[int], model: ModelProfile
+) -> Callable[[int], Mapping[int, Profile]]:
+    _profiles(config, fleet, ids, sizes, model)  # what the file lacks shows before any training
+    for round_ in range(1, config.num_rounds + 1):
+        draw_participants(ids, config.participation, config.seed, round_, fleet.availability)
+
+    @lru_cache(maxsize=2)
+    def since(round_: int) -> Mapping[int, Profile]:
+        return _profiles(config, fleet_at(fleet, config.seed, round_), ids, sizes, model)
+
+    return lambda round_: since(unchanged_since(fleet, round_))
 
 
 def _profiles(
     config: RunConfig, fleet: Fleet, ids: tuple[int, ...], sizes: list[int], model: ModelProfile
 ) -> dict[int, Profile]:
-    devices = {agent.id: agent for agent in fleet.agents}
+    devices, links = {agent.id: agent for agent in fleet.agents}, fleet.links_by_agent()
     profiles = {}
     for agent, size in zip(ids, sizes, strict=True):
         speed, device = devices[agent].batches_per_s, devices[agent]
@@ -199,7 +215,7 @@ def _profiles(
             agent=agent,
             batches_per_s=speed,
             num_batches=size * config.local_epochs / config.batch_size,
-            links={peer: fleet.link(agent, peer) for peer in ids if peer != agent},
+            links={peer: links[agent][peer] for peer in ids if peer != agent},
             memory_bytes=device.memory_bytes,
             nic_bytes_per_s=device.bytes_per_s or inf,
         )

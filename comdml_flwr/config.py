@@ -58,6 +58,12 @@ class RunConfig(BaseModel):
     time_model: Literal["pipeline", "overlap"] = Field(
         "pipeline", description="`overlap` is the published formula; `pipeline` adds fill, drain and latency"
     )
+    hysteresis: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of the makespan that another pairing must gain to replace the last one",
+    )
     num_chunks: int = Field(
         1, ge=1, description="messages in which a slow agent's activations travel under `flwr run`"
     )

@@ -51,5 +51,6 @@ def run_locally(
     terminal = terminal or Terminal(config.num_rounds)
     agents = [Agent(agent, setup) for agent in setup.ids]
     carrier = LocalCarrier(agents, program, num_workers=num_workers, on_reply=terminal.reply)
+    names = tuple(map(phase_name, program))
     with closing(carrier):
-        return record_run(carrier, tuple(map(phase_name, program)), setup.ids, config, terminal)
+        return record_run(carrier, names, setup.ids, config, terminal, setup.availability)

@@ -2,13 +2,15 @@
 
 from math import inf, isfinite
 
-from comdml_flwr.agent import Agent
+from comdml_flwr.agent import Agent, read_pairing
+from comdml_flwr.errors import RunError
 from comdml_flwr.learning.averaging import shard_bounds
 from comdml_flwr.learning.split import load_floats
 from comdml_flwr.learning.training import Learner
 from comdml_flwr.learning.training import evaluate as evaluate_model
 from comdml_flwr.messages import Envelope, Inbox, Json, Outbox
 from comdml_flwr.planning.clock import deal_out, receivers_in_turn
+from comdml_flwr.planning.hysteresis import Pairing, latest_pairing
 from comdml_flwr.planning.types import Link, Profile
 
 
@@ -25,6 +27,8 @@ def introduce(agent: Agent, inbox: Inbox) -> Outbox:
     }
     bounds = {"memory_bytes": profile.memory_bytes, "nic_bytes_per_s": profile.nic_bytes_per_s}
     about |= {name: value for name, value in bounds.items() if isfinite(value)}
+    if agent.setup.config.hysteresis:
+        about |= {"pairing_round": agent.pairing.round, "pairing": agent.pairing.pairs}
     everybody = receivers_in_turn(agent.id, agent.setup.present(agent.round))
     return tuple(agent.send(receiver, "profile", about) for receiver in everybody)
 
@@ -35,6 +39,18 @@ def meet(agent: Agent, inbox: Inbox) -> tuple[Profile, ...]:
         if envelope.kind == "model":  # its transfer ended the round before, so the clock does not wait for it
             agent.keep("weights", envelope.floats("weights"))
     return tuple(_read_profile(envelope) for envelope in agent.receive(inbox, "profile"))
+
+
+def latest_known_pairing(agent: Agent, inbox: Inbox) -> Pairing:
+    """Return the pairing of the latest round that one of those who take part was in; the same for all."""
+    return latest_pairing(_read_pairing(mail) for mail in inbox if mail.kind == "profile")
+
+
+def _read_pairing(mail: Envelope) -> Pairing:
+    try:
+        return read_pairing(mail.about.get("pairing_round"), mail.about.get("pairing"))
+    except TypeError as error:
+        raise RunError(f"profile from agent {mail.sender}, round {mail.round}: {error}") from None
 
 
 def _read_profile(envelope: Envelope) -> Profile:

@@ -13,6 +13,7 @@ from pathlib import Path
 from comdml_flwr.config import RunConfig
 from comdml_flwr.errors import InputError
 from comdml_flwr.messages import Carrier, Json
+from comdml_flwr.planning.scenario import Availability
 from comdml_flwr.rounds import RoundRecord, RunRecord, as_json, run_rounds, summarize
 from comdml_flwr.terminal import Terminal
 from comdml_flwr.wire import write_file
@@ -45,10 +46,10 @@ class RunFolder:
             ) from None
         self._write("config.json", config.with_defaults_named())
 
-    def add_round(self, record: RoundRecord) -> None:
+    def add_round(self, line: Mapping[str, Json]) -> None:
         """Append a line to `rounds.jsonl`; it is on disk when this returns."""
         with (self.path / "rounds.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(as_json(record)) + "\n")
+            file.write(json.dumps(line) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
@@ -65,7 +66,12 @@ class RunFolder:
 
 
 def record_run(
-    carrier: Carrier, phase_names: Sequence[str], ids: tuple[int, ...], config: RunConfig, terminal: Terminal
+    carrier: Carrier,
+    phase_names: Sequence[str],
+    ids: tuple[int, ...],
+    config: RunConfig,
+    terminal: Terminal,
+    availability: Availability | None = None,
 ) -> RunRecord:
     """Run all rounds over a carrier; print and write down what they come to.
 
@@ -77,7 +83,8 @@ def record_run(
     results = RunFolder(config)
     terminal.say(f"{len(ids)} agents are there; results go to {results.path}")
     try:
-        record = run_rounds(carrier, phase_names, ids, config, _PrintAndWrite(terminal, results))
+        observer = _PrintAndWrite(terminal, results)
+        record = run_rounds(carrier, phase_names, ids, config, observer, availability)
     except BaseException as error:
         results.fail("interrupted" if isinstance(error, KeyboardInterrupt) else str(error) or repr(error))
         raise
@@ -97,7 +104,7 @@ class _PrintAndWrite:
         self._terminal.exchange_begins(round_, phase, num_agents)
 
     def round_ends(self, record: RoundRecord) -> None:
-        self._results.add_round(record)
+        self._results.add_round(as_json(record))
         self._terminal.round_ends(record)
 
 

@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Protocol
 
-from comdml_flwr.agent import draw_participants
 from comdml_flwr.config import RunConfig
 from comdml_flwr.errors import RunError
 from comdml_flwr.messages import Carrier, Json, Report, Step
+from comdml_flwr.planning.dynamics import draw_participants
+from comdml_flwr.planning.scenario import Availability
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +90,12 @@ class RunRecord:
 
 
 def run_rounds(
-    carrier: Carrier, phase_names: Sequence[str], ids: tuple[int, ...], config: RunConfig, observer: Observer
+    carrier: Carrier,
+    phase_names: Sequence[str],
+    ids: tuple[int, ...],
+    config: RunConfig,
+    observer: Observer,
+    availability: Availability | None = None,
 ) -> RunRecord:
     """Run all rounds of a method over a carrier.
 
@@ -105,6 +111,8 @@ def run_rounds(
         Number of rounds, participation and seed.
     observer : Observer
         Hears of the progress.
+    availability : Availability, optional
+        Who leaves and returns, as all agents know it.
 
     Raises
     ------
@@ -126,7 +134,7 @@ def run_rounds(
         observer.round_ends(records[-1])
 
     for round_ in range(1, config.num_rounds + 1):
-        present = draw_participants(ids, config.participation, config.seed, round_)
+        present = draw_participants(ids, config.participation, config.seed, round_, availability)
         for phase in range(last):
             steps: dict[int, tuple[Step, ...]] = {agent: (Step(round_, phase),) for agent in present}
             if phase == 0:

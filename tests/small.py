@@ -100,6 +100,8 @@ def run_local(
     program = METHODS[config.method](config)
     carrier = LocalCarrier(agents, program, num_workers=num_workers, reverse_replies=reverse_replies)
     try:
-        return run_rounds(carrier, tuple(map(phase_name, program)), setup.ids, config, Silent()), agents
+        return run_rounds(
+            carrier, tuple(map(phase_name, program)), setup.ids, config, Silent(), setup.availability
+        ), agents
     finally:
         carrier.close()

@@ -23,7 +23,7 @@ from comdml_flwr.flower.grid_carrier import GridCarrier, exchange_messages
 from comdml_flwr.flower.mail import new_shared_folder
 from comdml_flwr.flower.records import OTHER_CHECKOUT, facts_of, flower_reason, integer
 from comdml_flwr.messages import phase_name
-from comdml_flwr.planning.fleet import load_fleet
+from comdml_flwr.planning.fleet import parse_fleet, self_contained_text
 from comdml_flwr.results import record_run
 from comdml_flwr.rounds import RunRecord
 from comdml_flwr.terminal import Terminal
@@ -51,6 +51,7 @@ class PeerStrategy(Strategy):
     ) -> None:
         self._config, self._fleet_text, self._terminal = config, fleet_text, terminal
         self._reverse_replies = reverse_replies
+        self._availability = parse_fleet(fleet_text, "fleet").availability
         self._phase_names = tuple(map(phase_name, METHODS[config.method](config)))
 
     def start(
@@ -108,7 +109,11 @@ class PeerStrategy(Strategy):
             )
             ids = tuple(sorted(nodes))
             with closing(carrier):
-                return _as_result(record_run(carrier, self._phase_names, ids, self._config, self._terminal))
+                return _as_result(
+                    record_run(
+                        carrier, self._phase_names, ids, self._config, self._terminal, self._availability
+                    )
+                )
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -216,8 +221,7 @@ def peer_server_app(
         if config.carrier != "grid":
             raise InputError("carrier", config.carrier, "must be 'grid' under `flwr run`")
         path = find_fleet(config.fleet)
-        load_fleet(path)
-        strategy = PeerStrategy(config, path.read_text(encoding="utf-8"), Terminal(config.num_rounds))
+        strategy = PeerStrategy(config, self_contained_text(path), Terminal(config.num_rounds))
         strategy.summary()
         strategy.start(grid)
 

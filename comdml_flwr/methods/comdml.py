@@ -31,8 +31,9 @@ from comdml_flwr.learning.averaging import shard_bounds, weighted_mean
 from comdml_flwr.learning.split import load_floats, num_floats, split
 from comdml_flwr.learning.training import Learner
 from comdml_flwr.messages import Array, Envelope, Inbox, Json, Outbox, Phase, Program, together
-from comdml_flwr.phases import evaluate, hand_over, introduce, meet, train_whole
+from comdml_flwr.phases import evaluate, hand_over, introduce, latest_known_pairing, meet, train_whole
 from comdml_flwr.planning.clock import no_offload_round_s
+from comdml_flwr.planning.hysteresis import keep_or_replace, pairing_of
 from comdml_flwr.planning.pairing import pair_agents
 from comdml_flwr.planning.types import Plan, Profile
 from comdml_flwr.reduction import Contribution, adopt, gather, scatter, withdraw
@@ -61,8 +62,12 @@ def program(num_chunks: int) -> Program[Agent]:
 
 def balance(agent: Agent, inbox: Inbox) -> Outbox:
     """Find the plan of the round; note this agent's role in it, and what it predicts."""
-    profiles, config = meet(agent, inbox), agent.setup.config
-    plan = pair_agents(profiles, agent.setup.cuts, solver=config.solver, time_model=config.time_model)
+    profiles, config, cuts = meet(agent, inbox), agent.setup.config, agent.setup.cuts
+    plan = pair_agents(profiles, cuts, solver=config.solver, time_model=config.time_model)
+    if config.hysteresis:
+        previous = latest_known_pairing(agent, inbox)
+        plan = keep_or_replace(previous, plan, profiles, cuts, threshold=config.hysteresis)
+    agent.pairing = pairing_of(plan, agent.round)
     agent.notes["digest"] = plan_digest(profiles, plan)
     for pair in plan.pairs:
         if pair.slow == agent.id:

@@ -7,6 +7,7 @@ import pytest
 
 from comdml_flwr.errors import RunError
 from comdml_flwr.flower import mail
+from comdml_flwr.planning.fleet import parse_fleet
 from tests.flower.loop_grid import grid_config, run_on_grid
 from tests.small import fleet_text, run_local, small_config, small_fleet
 
@@ -107,3 +108,33 @@ def test_an_agent_that_fails_ends_the_run_in_one_line(carrier, tmp_path, monkeyp
     reason = r"^agent 0 failed in round 2, adopt\+hand over\+evaluate: ValueError: disk full$"
     with pytest.raises(RunError, match=reason):
         carrier(small_config(), tmp_path, monkeypatch)
+
+
+DYNAMIC = """
+[scenario]
+share = 0.6
+every = 1
+speed_noise = 0.1
+[[availability]]
+round = 2
+agent = 4
+present = false
+[[availability]]
+round = 3
+agent = 4
+present = true
+"""
+
+
+def test_a_changing_fleet_gives_the_same_outcome_on_the_grid(tmp_path, monkeypatch):
+    """Agents that are rebuilt for each message know the devices, who is there, and the last pairing."""
+    config, text = small_config(num_rounds=4, hysteresis=0.3), fleet_text(NUM_AGENTS) + DYNAMIC
+    record, _ = run_local(config, parse_fleet(text, "fleet"))
+    run_on_grid(grid_config(config, tmp_path), text, NUM_AGENTS)
+    (folder,) = tmp_path.iterdir()
+    rounds = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
+    assert [r["num_agents"] for r in rounds] == [5, 4, 5, 5]
+    assert [r["plan"] for r in rounds] == [r.plan for r in record.rounds]
+    assert [r["virtual_time_s"] for r in rounds] == [r.virtual_time_s for r in record.rounds]
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["weights_sha256"] == record.weights_sha256

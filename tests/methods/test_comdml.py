@@ -1,5 +1,7 @@
 """The laws of a ComDML round."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,8 @@ from comdml_flwr.agent import Agent, run_steps
 from comdml_flwr.assemble import METHODS
 from comdml_flwr.learning.averaging import weighted_mean
 from comdml_flwr.messages import Envelope, Step
-from tests.small import run_local, small_config, small_fleet, small_setup
+from comdml_flwr.planning.fleet import parse_fleet
+from tests.small import fleet_text, run_local, small_config, small_fleet, small_setup
 
 
 @pytest.mark.parametrize(
@@ -95,7 +98,7 @@ def test_the_clock_ends_training_within_one_batch_of_the_prediction(bandwidth_mb
     fleet = small_fleet(10, bandwidth_mbps=bandwidth_mbps)
     record = run_local(config, fleet)[0].rounds[0]
     setup = small_setup(config, fleet)
-    one_batch_s = max(1 / profile.batches_per_s for profile in setup.profiles.values())
+    one_batch_s = max(1 / profile.batches_per_s for profile in setup.profiles_at(1).values())
     assert record.plan["pairs"]
     assert abs(record.makespan_s - record.predicted_s) <= one_batch_s
 
@@ -146,3 +149,57 @@ def _contribution_of(agent_id, agents):
         if helper.notes.get("partner") == agent_id and "partner/body" in helper.tensors:
             return torch.cat([body, helper.tensors["partner/body"]]).numpy()
     return body.numpy()
+
+
+SCENARIO = "[scenario]\nshare = 0.6\nevery = 2\nspeed_noise = 0.05\n"
+
+
+def changing_fleet(num_agents, tables=SCENARIO):
+    return parse_fleet(fleet_text(num_agents) + tables, "test fleet")
+
+
+def pairs_of(record):
+    return [[(p["slow"], p["fast"], p["cut"]) for p in line.plan["pairs"]] for line in record.rounds]
+
+
+def test_a_scenario_changes_the_plans_and_the_clock_and_nothing_else_of_allreduce():
+    config = small_config(method="allreduce", num_rounds=4)
+    changing, _ = run_local(config, changing_fleet(5))
+    constant, _ = run_local(config, small_fleet(5))
+    assert changing.weights_sha256 == constant.weights_sha256
+    assert all(a.makespan_s != b.makespan_s for a, b in zip(changing.rounds, constant.rounds, strict=True))
+
+
+def test_a_scenario_that_changes_nothing_leaves_every_bit():
+    idle = changing_fleet(5, "[scenario]\nshare = 1\nevery = 100\n")
+    (one, _), (other, _) = run_local(small_config(), idle), run_local(small_config(), small_fleet(5))
+    assert one.weights_sha256 == other.weights_sha256
+    assert [r.virtual_time_s for r in one.rounds] == [r.virtual_time_s for r in other.rounds]
+
+
+def test_hysteresis_keeps_pairs_and_participants_agree_on_them():
+    config = {"num_rounds": 6, "participation": 0.8}
+    eager, _ = run_local(small_config(**config), changing_fleet(5))
+    steady, agents = run_local(small_config(hysteresis=0.9, **config), changing_fleet(5))
+    assert all(record.refused == [] for record in steady.rounds)
+    assert sum(map(len, pairs_of(steady))) > 0
+    assert new_pairs(steady) < new_pairs(eager)
+    assert {agent.pairing.round for agent in agents} - {0} <= set(range(1, 7))
+
+
+def new_pairs(record):
+    pairs = pairs_of(record)
+    return sum(len(set(now) - set(before)) for before, now in pairwise(pairs))
+
+
+def test_who_is_away_by_the_trace_takes_no_part_and_has_the_model_when_it_returns():
+    trace = "".join(
+        f"[[availability]]\nround = {round_}\nagent = 0\npresent = {present}\n"
+        for round_, present in ((2, "false"), (4, "true"))
+    )
+    record, agents = run_local(small_config(num_rounds=4), changing_fleet(5, trace))
+    assert [line.num_agents for line in record.rounds] == [5, 4, 4, 5]
+    named = [{agent for pair in pairs for agent in pair[:2]} for pairs in pairs_of(record)]
+    assert 0 in named[0]
+    assert not any(0 in names for names in named[1:3])
+    assert len({agent.weights_sha256() for agent in agents}) == 1
