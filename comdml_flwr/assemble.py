@@ -19,7 +19,7 @@ from comdml_flwr.config import RunConfig
 from comdml_flwr.errors import InputError
 from comdml_flwr.learning.data import Dataset, load_cifar, load_digits, partition
 from comdml_flwr.learning.models import auxiliary_head, resnet
-from comdml_flwr.learning.split import ModelProfile, profile_model, write_floats
+from comdml_flwr.learning.split import ModelProfile, num_floats, profile_model, split, write_floats
 from comdml_flwr.learning.training import Workbench
 from comdml_flwr.messages import Program
 from comdml_flwr.methods import allreduce, comdml
@@ -83,16 +83,6 @@ class Catalogue:
         return {**DATASETS, **self.datasets}[name]
 
 
-def find_fleet(name: str) -> Path:
-    """Return the path of a configuration's fleet file.
-
-    An absolute path, a path inside the folder that holds this package (the checkout, or what Flower made of
-    it), or else a path from the working directory.
-    """
-    own = Path(__file__).resolve().parent.parent / name
-    return own if own.is_file() else Path(name).absolute()
-
-
 def agent_ids(fleet: Fleet, num_agents: int) -> tuple[int, ...]:
     """Return the ids of the agents of a run: the first `num_agents` of the fleet, ascending."""
     ids = sorted(agent.id for agent in fleet.agents)
@@ -118,13 +108,27 @@ def cut_table(profile: ModelProfile, batch_size: int) -> CutTable:
     )
 
 
-def planner_input(fleet: Fleet) -> tuple[tuple[Profile, ...], CutTable]:
-    """Return what `comdml plan` needs of a fleet file with a [model] table: its FLOPs are counted here.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCosts:
+    """What planning and the clock need of a model: FLOPs of a batch, cuts, and the floats that are averaged.
+
+    `fast_floats` and `head_floats` are those of the fast side and of the auxiliary head, by cut.
+    """
+
+    batch_flops: float
+    cuts: CutTable
+    num_floats: int
+    fast_floats: tuple[int, ...]
+    head_floats: tuple[int, ...]
+
+
+def model_costs(fleet: Fleet) -> ModelCosts:
+    """Count what the model of a fleet file costs.
 
     Raises
     ------
     InputError
-        There is no [model], or no such model, or the file lacks a speed or a number of samples.
+        There is no [model], or no such model.
     """
     if fleet.model is None:
         raise InputError(str(fleet.source), "no [model]", "must name a model to be planned for")
@@ -133,8 +137,26 @@ def planner_input(fleet: Fleet) -> tuple[tuple[Profile, ...], CutTable]:
         raise InputError(f"{fleet.source}: model.name", name, f"must be one of {', '.join(sorted(MODELS))}")
     model = MODELS[name](shape, classes, torch.Generator())
     profile = profile_model(model, shape, classes, fleet.model.batch_size)
-    batch_flops = profile.whole_flops * fleet.model.batch_size
-    return fleet.profiles(batch_flops=batch_flops), cut_table(profile, fleet.model.batch_size)
+    heads = [auxiliary_head(cut.activation_shape, classes, torch.Generator()) for cut in profile.cuts]
+    return ModelCosts(
+        batch_flops=profile.whole_flops * fleet.model.batch_size,
+        cuts=cut_table(profile, fleet.model.batch_size),
+        num_floats=num_floats(model),
+        fast_floats=tuple(num_floats(split(model, cut.cut)[1]) for cut in profile.cuts),
+        head_floats=tuple(map(num_floats, heads)),
+    )
+
+
+def planner_input(fleet: Fleet) -> tuple[tuple[Profile, ...], CutTable]:
+    """Return what `comdml plan` needs of a fleet file with a [model] table: its FLOPs are counted here.
+
+    Raises
+    ------
+    InputError
+        There is no [model], or no such model, or the file lacks a speed or a number of samples.
+    """
+    costs = model_costs(fleet)
+    return fleet.profiles(batch_flops=costs.batch_flops), costs.cuts
 
 
 def assemble(config: RunConfig, fleet: Fleet, num_agents: int, catalogue: Catalogue | None = None) -> Setup:

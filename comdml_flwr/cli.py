@@ -9,7 +9,7 @@ from typing import NoReturn
 import click
 import typer
 
-from comdml_flwr.commands import explain, plan, run, what_if
+from comdml_flwr.commands import explain, fleet, plan, run, what_if
 from comdml_flwr.errors import ComdmlError, InputError
 
 INTERRUPTED = 130
@@ -25,6 +25,7 @@ app.command("plan")(plan.plan)
 app.command("explain")(explain.explain)
 app.command("what-if")(what_if.what_if)
 app.command("run")(run.run)
+app.add_typer(fleet.fleet_app, name="fleet")
 
 
 def main() -> NoReturn:

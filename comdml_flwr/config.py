@@ -5,6 +5,7 @@ Every key is documented once, in its `Field` below; the README's table is made o
 
 import difflib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -124,6 +125,16 @@ def parse_config(values: Mapping[str, object]) -> RunConfig:
         first = error.errors()[0]
         key = str(first["loc"][0]) if first["loc"] else "run configuration"
         raise InputError(key, first["input"], _rule(first["msg"])) from None
+
+
+def find_fleet(name: str) -> Path:
+    """Return the path of a configuration's fleet file.
+
+    An absolute path, a path inside the folder that holds this package (the checkout, or what Flower made of
+    it), or else a path from the working directory.
+    """
+    own = Path(__file__).resolve().parent.parent / name
+    return own if own.is_file() else Path(name).absolute()
 
 
 def _rule(message: str) -> str:

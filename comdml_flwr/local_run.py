@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from contextlib import closing
 
 from comdml_flwr.agent import Agent
-from comdml_flwr.assemble import METHODS, Catalogue, assemble, find_fleet
+from comdml_flwr.assemble import METHODS, Catalogue, assemble
 from comdml_flwr.carriers.local import LocalCarrier
-from comdml_flwr.config import parse_config
+from comdml_flwr.config import find_fleet, parse_config
 from comdml_flwr.errors import InputError
 from comdml_flwr.messages import phase_name
 from comdml_flwr.planning.fleet import load_fleet

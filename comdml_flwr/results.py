@@ -26,6 +26,8 @@ class RunFolder:
     ----------
     config : RunConfig
         Its `results_dir` is where the folder is made; a relative one counts from the working directory.
+    about : str, optional
+        What stands in the folder's name in place of the data set.
 
     Raises
     ------
@@ -33,9 +35,9 @@ class RunFolder:
         The folder cannot be made.
     """
 
-    def __init__(self, config: RunConfig) -> None:
-        dataset = re.sub(r"[^\w.-]", "-", config.dataset)
-        name = f"{time.strftime('%Y%m%d-%H%M%S')}-{config.method}-{dataset}-seed{config.seed}"
+    def __init__(self, config: RunConfig, about: str | None = None) -> None:
+        about = re.sub(r"[^\w.-]", "-", about or config.dataset)
+        name = f"{time.strftime('%Y%m%d-%H%M%S')}-{config.method}-{about}-seed{config.seed}"
         try:
             root = Path(config.results_dir).expanduser().absolute()
             self.path = _new_folder(root, name)
@@ -46,12 +48,13 @@ class RunFolder:
             ) from None
         self._write("config.json", config.with_defaults_named())
 
-    def add_round(self, line: Mapping[str, Json]) -> None:
-        """Append a line to `rounds.jsonl`; it is on disk when this returns."""
+    def add_round(self, line: Mapping[str, Json], *, sync: bool = True) -> None:
+        """Append a line to `rounds.jsonl`; with `sync`, it is on disk when this returns."""
         with (self.path / "rounds.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
 
     def finish(self, summary: Mapping[str, Json]) -> None:
         """Write `summary.json`."""

@@ -26,7 +26,7 @@ FLOORS = [
     {"results"},
     {"methods", "carriers"},
     {"assemble"},
-    {"local_run", "flower"},
+    {"local_run", "dry_run", "flower"},
     {"commands"},
     {"cli"},
     {"clients", "strategies", "experiments"},

@@ -15,8 +15,8 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, 
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import Result, Strategy
 
-from comdml_flwr.assemble import METHODS, Catalogue, DatasetLoader, ModelBuilder, find_fleet
-from comdml_flwr.config import RunConfig, parse_config
+from comdml_flwr.assemble import METHODS, Catalogue, DatasetLoader, ModelBuilder
+from comdml_flwr.config import RunConfig, find_fleet, parse_config
 from comdml_flwr.errors import InputError, RunError
 from comdml_flwr.flower.code_version import code_digest
 from comdml_flwr.flower.grid_carrier import GridCarrier, exchange_messages

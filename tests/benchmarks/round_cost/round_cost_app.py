@@ -15,8 +15,8 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
 
 from comdml_flwr.agent import Agent, Setup
-from comdml_flwr.assemble import assemble, find_fleet
-from comdml_flwr.config import RunConfig, parse_config
+from comdml_flwr.assemble import assemble
+from comdml_flwr.config import RunConfig, find_fleet, parse_config
 from comdml_flwr.flower.peer_client_app import peer_client_app
 from comdml_flwr.flower.peer_strategy import PeerStrategy
 from comdml_flwr.learning.averaging import shard_bounds
