@@ -7,7 +7,7 @@ Bring your own: `assemble(..., models={...}, datasets={...})`, or the same argum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from math import inf
+from math import inf, prod
 from pathlib import Path
 from typing import TypeAlias
 
@@ -46,6 +46,7 @@ DATASETS: Mapping[str, DatasetLoader] = {
     "cifar-10": lambda config: load_cifar(Path(config.data_dir), 10, download=config.download),
     "cifar-100": lambda config: load_cifar(Path(config.data_dir), 100, download=config.download),
 }
+MAX_NUMBERS = 1e9  # in a batch: nothing so large is trained, and torch's own sizes overflow from 1e18 on
 LABEL_BYTES = 8  # labels travel as int64
 
 
@@ -135,6 +136,9 @@ def model_costs(fleet: Fleet) -> ModelCosts:
     name, shape, classes = fleet.model.name, fleet.model.input, fleet.model.num_classes
     if name not in MODELS:
         raise InputError(f"{fleet.source}: model.name", name, f"must be one of {', '.join(sorted(MODELS))}")
+    for what, size in (("input", prod(shape) * fleet.model.batch_size), ("num_classes", classes)):
+        if size > MAX_NUMBERS:
+            raise InputError(f"{fleet.source}: model.{what}", size, f"must be at most {MAX_NUMBERS:g}")
     model = MODELS[name](shape, classes, torch.Generator())
     profile = profile_model(model, shape, classes, fleet.model.batch_size)
     heads = [auxiliary_head(cut.activation_shape, classes, torch.Generator()) for cut in profile.cuts]

@@ -5,6 +5,8 @@
     * RunError: a run could not go on
 """
 
+LONGEST_VALUE = 200  # characters of a value that a message shows
+
 
 class ComdmlError(Exception):
     """Something that this package raises on purpose; the message is one line, meant for a person."""
@@ -29,11 +31,19 @@ class InputError(ComdmlError, ValueError):
     """
 
     def __init__(self, what: str, value: object, rule: str) -> None:
-        super().__init__(f"{what} = {value!r}: {rule}".replace("\n", " "))
+        super().__init__(f"{what} = {_short(value)}: {rule}".replace("\n", " "))
         self.what, self.value, self.rule = what, value, rule
 
     def __reduce__(self) -> tuple[type["InputError"], tuple[str, object, str]]:
         return type(self), (self.what, self.value, self.rule)
+
+
+def _short(value: object) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # Python refuses to write whole numbers of more than 4300 digits
+        return "a number of thousands of digits"
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
 
 
 class RunError(ComdmlError):

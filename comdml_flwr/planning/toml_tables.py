@@ -3,9 +3,10 @@
 from difflib import get_close_matches
 from typing import TypeGuard
 
-from comdml_flwr.errors import InputError
+from comdml_flwr.errors import LONGEST_VALUE, InputError
 
 _LARGEST = 1e18
+_SMALLEST = 1e-18  # within these bounds no product or quotient of the cost model over- or underflows
 
 
 class Table:
@@ -27,7 +28,7 @@ class Table:
 
     def where(self, key: str) -> str:
         """Return the place of a key, for messages."""
-        name = key if key.isprintable() else repr(key)
+        name = key if key.isprintable() and len(key) <= LONGEST_VALUE else repr(key[:LONGEST_VALUE])
         return f"{self.place} {name}" if self.place.endswith(":") else f"{self.place}.{name}"
 
     def error(self, key: str, rule: str) -> InputError:
@@ -39,6 +40,8 @@ class Table:
         value = self.values.get(key, default)
         if not is_number(value, positive=positive):
             raise self.error(key, f"must be a number {'>' if positive else '>='} 0, at most {_LARGEST:g}")
+        if 0 < value < _SMALLEST:
+            raise self.error(key, f"must be at least {_SMALLEST:g}{'' if positive else ', or 0'}")
         return float(value)
 
     def whole(self, key: str, *, lowest: int, default: int | None = None) -> int:

@@ -122,6 +122,20 @@ def broken(draw, text):
     return "\n".join(lines)
 
 
+EXTREMES = ("5e-324", "1e-18", "3e-18", "1e-9", "0.0", "0", "1", "3.5", "1e12", "1e18", "999999999999999999")
+
+
+@st.composite
+def extreme(draw, text):
+    """Replace some numbers by others that the rules of a single number allow, mostly."""
+    lines = text.strip().splitlines()
+    kept = ("id", "agent", "input", "links", "present", "between", "name")
+    places = [n for n, line in enumerate(lines) if "=" in line and not line.startswith(kept)]
+    for place in draw(st.lists(st.sampled_from(places), max_size=4)):
+        lines[place] = f"{lines[place].partition('=')[0]}= {draw(st.sampled_from(EXTREMES))}"
+    return "\n".join(lines)
+
+
 TRACES = st.one_of(
     st.binary(max_size=60),
     st.lists(
@@ -188,14 +202,20 @@ def test_a_broken_file_is_planned_or_one_line(tmp_path, text):
     check(*plan(tmp_path, text))
 
 
+@FUZZ
+@given(text=extreme(WITH_CUTS))
+def test_a_file_of_extreme_numbers_is_planned_or_one_line(tmp_path, text):
+    check(*plan(tmp_path, text))
+
+
 @settings(FUZZ, max_examples=40)
-@given(text=broken(WITH_MODEL))
+@given(text=st.one_of(broken(WITH_MODEL), extreme(WITH_MODEL)))
 def test_a_broken_model_is_planned_or_one_line(tmp_path, text):
     check(*plan(tmp_path, text))
 
 
 @settings(FUZZ, max_examples=60)
-@given(text=broken(WITH_CUTS), trace=TRACES)
+@given(text=st.one_of(broken(WITH_CUTS), extreme(WITH_CUTS)), trace=TRACES)
 def test_a_broken_file_runs_dry_or_is_one_line(tmp_path, text, trace):
     (tmp_path / "trace.csv").write_bytes(trace)
     path = tmp_path / "fleet.toml"
@@ -231,7 +251,10 @@ BAD = {
     "negative": WITH_CUTS.replace("batches_per_s = 1\n", "batches_per_s = -1\n"),
     "huge": WITH_CUTS.replace("num_batches = 10", "num_batches = 1e19"),
     "huge in hexadecimal": WITH_CUTS.replace("id = 7", "id = 0x" + "f" * 5000),
+    "so slow that numbers end": WITH_CUTS.replace("bandwidth_mbps = 50", "bandwidth_mbps = 5e-324"),
     "so slow that it never ends": WITH_CUTS.replace("batches_per_s = 0.5", "batches_per_s = 5e-324"),
+    "a key of a million letters": "a" * 1_000_000 + " = 1\n" + WITH_CUTS,
+    "a value of a million letters": f"links = '{'a' * 1_000_000}'\n[[agents]]\nid = 0\nflops_per_s = 1\n",
     "duplicated": WITH_CUTS.replace("id = 7", "id = 1", 1),
     "duplicated table": WITH_CUTS + "[links]\n",
     "duplicated row": WITH_CUTS.replace("round = 3", "round = 2"),
