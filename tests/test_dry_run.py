@@ -3,13 +3,17 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from comdml_flwr import cli
+from comdml_flwr.assemble import model_costs
+from comdml_flwr.config import parse_config
 from comdml_flwr.dry_run import DryRun
 from comdml_flwr.planning.fleet import parse_fleet
+from comdml_flwr.planning.presets import preset_text
 from tests.small import run_local, small_config
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,6 +58,18 @@ def test_a_dry_run_takes_the_virtual_time_of_a_run_to_the_bit(keys, tables):
             "no_offload_makespan_s", "bytes_sent", "num_agents",
         ):  # fmt: skip
             assert getattr(real, name) == getattr(dry, name), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("table", ["", "speed_noise = 0.05\n"], ids=["paper", "new speeds in each round"])
+def test_two_hundred_rounds_of_a_hundred_agents_take_ten_seconds_of_one_core(table):
+    text = preset_text("comdml-100").replace("every = 100\n", f"every = 100\n{table}")
+    model_costs(fleet_of(1, 1, LINKS))  # loads torch
+    began = time.process_time()
+    dry = DryRun(parse_fleet(text, "comdml-100"), parse_config({"num-rounds": 200}), 100)
+    rounds = dry.rounds([0.0, 0.1])
+    assert time.process_time() - began <= 10
+    assert [len(lines) for lines in rounds.values()] == [200, 200]
 
 
 @pytest.fixture

@@ -52,13 +52,14 @@ def new(
 ) -> None:
     """Write the fleet of a published setting.
 
-    comdml-N: CPUs {4, 2, 1, 0.5, 0.2}, a fifth of the agents each (1 CPU = 1e9 FLOP/s), links drawn from
+    comdml-10, comdml-20, comdml-50, comdml-100:
+    CPUs {4, 2, 1, 0.5, 0.2}, a fifth of the agents each (1 CPU is 1e9 FLOP/s), links drawn from
     {0, 10, 20, 50, 100} Mbps, ResNet-56, 50,000 samples in equal parts, a fifth of the devices drawn anew
     every 100 rounds.
 
     What 0 Mbps belongs to decides the result. `per-link`: two agents are not connected, but both have other
-    partners; exact pairing then gains a factor of about 5. `per-agent`: an agent is cut off and can never
-    offload; in a large fleet one of the slowest always is, and the gain shrinks to 1.0 to 1.1.
+    partners; exact pairing then makes training 5 times as fast. `per-agent`: an agent is cut off and can
+    never offload; among 100 agents one of the slowest always is, and nothing is gained (with 10: 2.3 times).
 
     dtfl-case-1, dtfl-case-2: ten agents with {2, 1, 0.2} CPUs at 30 Mbps, or {4, 1, 0.1} CPUs at
     {100, 30, 10} Mbps; 30 % of the devices drawn anew every 50 rounds.

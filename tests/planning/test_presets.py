@@ -71,7 +71,7 @@ def test_same_seed_same_text_another_seed_another():
 
 
 def test_what_zero_mbps_belongs_to_decides_the_result():
-    """As reference figures have it: 5.0 per link, 1.0 to 1.1 per agent, at 50 agents."""
+    """In presets.py: 5.0 per link and 1.2 per agent, at 50 agents."""
 
     def gains(zero_mbps):
         for seed in range(5):
