@@ -51,7 +51,6 @@ class PeerStrategy(Strategy):
     ) -> None:
         self._config, self._fleet_text, self._terminal = config, fleet_text, terminal
         self._reverse_replies = reverse_replies
-        self._availability = parse_fleet(fleet_text, "fleet").availability
         self._phase_names = tuple(map(phase_name, METHODS[config.method](config)))
 
     def start(
@@ -91,6 +90,7 @@ class PeerStrategy(Strategy):
             raise InputError(
                 "PeerStrategy.start", "an argument", "must be left out: the run configuration says it"
             )
+        availability = parse_fleet(self._fleet_text, "fleet").availability
         token = secrets.token_hex(16)
         folder = new_shared_folder(token, self._fleet_text)
         try:
@@ -110,9 +110,7 @@ class PeerStrategy(Strategy):
             ids = tuple(sorted(nodes))
             with closing(carrier):
                 return _as_result(
-                    record_run(
-                        carrier, self._phase_names, ids, self._config, self._terminal, self._availability
-                    )
+                    record_run(carrier, self._phase_names, ids, self._config, self._terminal, availability)
                 )
         finally:
             shutil.rmtree(folder, ignore_errors=True)
