@@ -13,7 +13,11 @@ FleetFile: TypeAlias = Annotated[
     Path, typer.Argument(help="Fleet file (TOML): devices, links, and a model or its cuts.")
 ]
 Solver: TypeAlias = Annotated[
-    str, typer.Option(help="`exact` (optimal) or `greedy` (as published: slowest first).")
+    str,
+    typer.Option(
+        help="`exact` (optimal), `greedy` (as published: slowest first), `shared` (a helper may serve"
+        " several) or `integer-program` (as exact, by HiGHS)."
+    ),
 ]
 TimeModel: TypeAlias = Annotated[
     str, typer.Option(help="`pipeline` (fill, drain, latency) or `overlap` (the published formula).")

@@ -42,8 +42,7 @@ since then c_i = d_i / c_ij. Fractional N_i: as there, u_i = min(1, N_i) takes t
 
 A group is never faster with one member more: c_i, first_i, last_i and with them every R_i(r) can only grow.
 
-Chains: a slow agent could be cut twice, its middle part trained by one helper and its upper part by another.
-Not built; the figures are in sharing.py.
+Not modelled: chains (a slow agent cut for two helpers); sharing.py says why, with figures.
 """
 
 from collections.abc import Sequence

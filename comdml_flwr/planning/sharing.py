@@ -21,6 +21,17 @@ must offload, all others may help, and none of U can: a group ends after its hel
 At last each agent in turn takes the helper and cut with the least offloaded work, then traffic, then the
 earliest end of its group, as long as all end by the makespan found. There is no randomness; ties go to the
 lowest position, then cut; the number of steps is bounded, not the time, so all machines find the same plan.
+
+Why no chains (a slow agent cut twice, its middle part trained by one helper, its upper part by another):
+computed for 20 draws of comdml-100 (experiments/solver_comparison.py) with "overlap". With all helpers to
+itself, an agent with 1, 0.5 or 0.2 CPUs would end 19-25 % earlier by the best chain than by the best pair,
+for it divides its work between two 4-CPU helpers; agents with 2 or 4 CPUs gain at most 1 % on average. But
+helpers are not idle in a fleet: a chain moves the same work to them, more bytes (a second activation of 6-25
+MiB per batch), and a second auxiliary head. `shared` ends 4 % (1 CPU = 1e9 FLOP/s) or 14 % (2.6 s per batch)
+after the fractional bound of that experiment, in which agents divide their batches among helpers at will:
+that is what finer parts could win at most, apart from reaching a helper around a slow link. So a chain is
+worth it only for few slow agents among many idle fast ones; a third part of the model, its head, its memory
+and its place in the average are too much for that.
 """
 
 from dataclasses import dataclass
@@ -151,32 +162,33 @@ class _Groups:
     def add(self, slow: int, fast: int, cut: int) -> None:
         self.members[fast] = sorted([*self.members[fast], (slow, cut)])
         self.helper[slow] = fast
-        self._predict(fast)
+        self._predict(fast, self.end_s[self.late, fast])  # no end comes earlier by one member more
 
-    def remove(self, slow: int) -> int:
+    def remove(self, slow: int) -> None:
         fast = self.helper.pop(slow)
-        cut = next(cut for member, cut in self.members[fast] if member == slow)
-        self.members[fast].remove((slow, cut))
-        self._predict(fast)
-        return cut
+        self.members[fast] = [member for member in self.members[fast] if member[0] != slow]
+        self._predict(fast, self.search.problem.finish_s[self.late, fast])
 
-    def _predict(self, fast: int) -> None:
+    def _predict(self, fast: int, at_least_s: FloatArray) -> None:
+        """Predict the ends of a group with each late agent and cut more; only those that can be in time."""
         if self.members[fast]:
-            self.end_s[self.late, fast] = self._ends_s(self.members[fast], fast, self.late)
+            self.end_s[self.late, fast] = self._ends_s(self.members[fast], fast, self.late, at_least_s)
         else:
-            self.end_s[self.late, fast] = self.search.problem.finish_s[self.late, fast]
+            self.end_s[self.late, fast] = at_least_s
 
-    def _ends_s(self, group: list[Member], fast: int, slow: list[int]) -> FloatArray:
-        """Predict the end of the group with one member more: for each slow agent and cut, [len(slow), M]."""
-        num_cuts = self.end_s.shape[2]
-        others = np.array(group, dtype=np.intp).reshape(-1, 2)
-        count = len(slow) * num_cuts
-        members = np.empty((count, len(group) + 1), dtype=np.intp)
-        cuts = np.empty_like(members)
-        members[:, 0], members[:, 1:] = np.repeat(slow, num_cuts), others[:, 0]
-        cuts[:, 0], cuts[:, 1:] = np.tile(np.arange(num_cuts), len(slow)), others[:, 1]
-        ends_s = self.search.costs.finish_s(np.full(count, fast, dtype=np.intp), members, cuts)
-        return ends_s.reshape(len(slow), num_cuts)
+    def _ends_s(self, group: list[Member], fast: int, slow: list[int], at_least_s: FloatArray) -> FloatArray:
+        """Predict the end of the group with one member more; inf where at_least_s [len(slow), M] is late."""
+        rows, cut = np.nonzero(at_least_s <= self.target_s)
+        ends_s = np.full_like(at_least_s, np.inf)
+        if len(rows):
+            others = np.array(group, dtype=np.intp).reshape(-1, 2)
+            members = np.empty((len(rows), len(group) + 1), dtype=np.intp)
+            cuts = np.empty_like(members)
+            members[:, 0], members[:, 1:] = np.array(slow)[rows], others[:, 0]
+            cuts[:, 0], cuts[:, 1:] = cut, others[:, 1]
+            helper = np.full(len(rows), fast, dtype=np.intp)
+            ends_s[rows, cut] = self.search.costs.finish_s(helper, members, cuts)
+        return ends_s
 
     def insert_all(self) -> bool:
         """Give each late agent a helper; False if that fails."""
@@ -199,7 +211,7 @@ class _Groups:
         """Put a slow agent in the place of another one, and that one elsewhere: the cheapest such change."""
         best: tuple[float, int, int, int, int, int] | None = None
         for fast in self.open:
-            if np.isinf(self.search.problem.finish_s[slow, fast]).all():
+            if (self.search.problem.finish_s[slow, fast] > self.target_s).all():
                 continue
             for other, old in self.members[fast]:
                 for change in self._changes(slow, fast, other, old):
@@ -217,7 +229,8 @@ class _Groups:
     ) -> list[tuple[float, int, int, int, int, int]]:
         """List (price, helper, cut, other, other's helper, other's cut): the best one with another helper."""
         rest = [member for member in self.members[fast] if member != (other, old)]
-        fits = self._ends_s(rest, fast, [slow])[0] <= self.target_s
+        finish_s = self.search.problem.finish_s
+        fits = self._ends_s(rest, fast, [slow], finish_s[[slow], fast])[0] <= self.target_s
         found = []
         if fits.any():
             own = np.where(fits, self.price[slow, fast], np.inf)
@@ -228,7 +241,7 @@ class _Groups:
                 total = float(own.min() + price[to, cut] - self.price[other, fast, old])
                 found.append((total, fast, int(own.argmin()), other, to, cut))
             for mine in np.flatnonzero(fits).tolist():
-                ends_s = self._ends_s([*rest, (slow, mine)], fast, [other])[0]
+                ends_s = self._ends_s([*rest, (slow, mine)], fast, [other], finish_s[[other], fast])[0]
                 for cut in np.flatnonzero(ends_s <= self.target_s).tolist():
                     total = float(self.price[slow, fast, mine] + self.price[other, fast, cut])
                     total -= float(self.price[other, fast, old])
