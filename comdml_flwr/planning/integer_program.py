@@ -1,30 +1,9 @@
 """The pairing as an integer program, solved by HiGHS (or CBC) through PuLP: the oracle of the others.
 
-One to one, as S. M. Sajjadi Mohammadabadi et al., IEEE ICDCS 2024, put it (symbols of costs.py):
-
-    x_ijm in {0, 1}       slow agent i is helped by j at cut m, for each possible pair;  tau >= 0
-    y_v = 1 - sum of x_vjm - sum of x_ivm >= 0                   v trains alone, and has one role
-    tau >= T_v y_v + sum of C_vjm x_vjm + sum of C_ivm x_ivm     no big-M: one term is active per agent
-    y_v = 0 where v cannot hold the whole model
-    minimise tau; then, with tau kept, the offloaded work; then, with both kept, the traffic
-
-Shared helpers (groups.py): z_v = sum of x_vjm <= 1 says that v offloads, and x_ijm + z_j <= 1.
-
-    tau >= T_v (1 - z_v) + sum of C_vjm x_vjm                    the pair by itself
-    tau >= T_v (1 - z_v) + sum of N_i b_m / p_v x_ivm            work of helper v
-    tau >= X + e_ivm x_ivm,  X = sum of N_i d_m / D_v x_ivm      its card; e = u s + l + u f ("overlap": 0)
-    whole + sum of (y_m + Q d_m) x_ivm <= memory of v
-
-For "overlap" that is all. For "pipeline" the end of a group, F(G), is no sum: these rows bound it from below
-(last_i >= u s_i + l_i + N_i c_i, and N_i c_i >= X), and rows are added where a solution breaks it, until none
-does. F only grows with the group, so for the partners S of helper j, and their pairs A in x,
-
-    tau >= L + (F(A) - L) (1 - sum over A of (1 - x_ijm))                    with these cuts
-    tau >= L + (min F - L) (1 - sum over S of (1 - sum over m of x_ijm))     with any cuts
-
-where L is the lower bound of the makespan. Without extra constraints the program holds only pairs that end by
-the makespan of `greedy`, and only agents with T_i > L offload (taking away help never makes a group longer);
-it knows nothing of `exact` and `shared`, which it is there to judge.
+The program and its rows are derived in integer_rows.py. It is solved three times: for the makespan, then,
+with that kept, for the least offloaded work, then, with both kept, for the least traffic. Of the other
+solvers it knows `greedy` alone, for a first bound, and nothing of `exact` and `shared`, which it is there to
+judge.
 """
 
 import os
@@ -33,16 +12,13 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import product
-from math import inf, prod
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from comdml_flwr.errors import InputError
-from comdml_flwr.planning.costs import lower_bound_s
-from comdml_flwr.planning.matching import greedy
-from comdml_flwr.planning.problem import Arc, Problem, arc_finish_s, as_plan, group_costs, makespan_s, pose
+from comdml_flwr.planning.integer_rows import EXACTLY, Rows
+from comdml_flwr.planning.problem import Arc, Problem, as_plan, makespan_s, pose
 from comdml_flwr.planning.types import CutTable, Plan, Profile
 
 if TYPE_CHECKING:
@@ -52,9 +28,7 @@ Triple = tuple[int, int, int]
 """Ids of slow and fast agent, and the cut (1..M)."""
 
 TIME_LIMIT_S = 60.0
-_EXACTLY = 1e-7  # relative: what "proven" means
 _TOLERANCE = 1e-9  # of HiGHS; with 1e-10 the presolve of 1.16 cut off the optimum in 1 of 500 fleets
-_MOST_WAYS = 5000  # cuts of a group that are tried one by one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +92,7 @@ def solve(
     never, always = _positions(problem, forbidden), _positions(problem, forced)
     if never & always:
         raise InputError("forbidden", sorted(forbidden), "must not be both forbidden and forced")
-    program = _Program(problem, shared, never, always, time.monotonic() + time_limit_s)
+    program = _Search(problem, shared, never, always, time.monotonic() + time_limit_s)
     return program.solved()
 
 
@@ -134,103 +108,22 @@ def _positions(problem: Problem, triples: Iterable[Triple]) -> set[Arc]:
     return arcs
 
 
-class _Program:
-    """The program, the best arcs found, and the bound that is proven. Times are in units of the solo time."""
+class _Search(Rows):
+    """The search for the best plan, and the bound that is proven."""
 
     def __init__(
         self, problem: Problem, shared: bool, never: set[Arc], always: set[Arc], deadline: float
     ) -> None:
-        import pulp
-
-        self.problem, self.shared, self.deadline = problem, shared, deadline
-        self.unit_s = max(profile.solo_s for profile in problem.agents)
-        self.lower_s = lower_bound_s(problem.agents, problem.finish_s, problem.cuts)
-        self.bound_s = self.lower_s
+        super().__init__(problem, shared, never, always)
+        self.bound_s, self.deadline = self.lower_s, deadline
         self.solver_name = "HiGHS" if _has_highs() else "CBC"
-        self.costs = group_costs(problem)
-        self.best: list[Arc] | None = None
-        self.best_s = inf
-        if not (never or always):
-            self._offer(greedy(problem))
-        self.lp = pulp.LpProblem("pairing", pulp.LpMinimize)
-        add = getattr(self.lp, "add_variable", pulp.LpVariable)  # PuLP 3.3 and later, or before
-        self.tau = add("tau", lowBound=self.bound_s / self.unit_s)
-        self.x = {arc: add("x_{}_{}_{}".format(*arc), cat="Binary") for arc in self._arcs(never, always)}
-        self.has_forced = bool(always)
-        for arc in always:
-            self.lp += self.x[arc] == 1
-        self._add_roles()
-        if shared:
-            self._add_groups()
-
-    def _arcs(self, never: set[Arc], always: set[Arc]) -> list[Arc]:
-        worth = self.problem.finish_s <= self.best_s
-        worth &= np.isfinite(self.problem.finish_s)
-        if not (never or always):
-            worth[self.problem.solo_s <= self.bound_s] = False
-        arcs = ((int(slow), int(fast), int(cut)) for slow, fast, cut in np.argwhere(worth))
-        return [arc for arc in arcs if arc not in never]
-
-    def _add_roles(self) -> None:
-        import pulp
-
-        for agent, solo_s in enumerate(self.problem.solo_s.tolist()):
-            away = [arc for arc in self.x if arc[0] == agent]
-            here = [] if self.shared else [arc for arc in self.x if arc[1] == agent]
-            paired = pulp.lpSum(self.x[arc] for arc in away + here)
-            if np.isinf(solo_s):
-                self.lp += paired == 1
-                solo_s = 0.0
-            else:
-                self.lp += paired <= 1
-            ends = pulp.lpSum(self._units(self.problem.finish_s[arc]) * self.x[arc] for arc in away + here)
-            self.lp += self.tau >= self._units(solo_s) * (1 - paired) + ends
-
-    def _add_groups(self) -> None:
-        import pulp
-
-        for fast, profile in enumerate(self.problem.agents):
-            here = [arc for arc in self.x if arc[1] == fast]
-            away = pulp.lpSum(self.x[arc] for arc in self.x if arc[0] == fast)
-            if not here:
-                continue
-            work = pulp.lpSum(self._units(self._work_s(arc)) * self.x[arc] for arc in here)
-            self.lp += self.tau >= self._units(profile.solo_s) * (1 - away) + work
-            card = pulp.lpSum(self._units(self._card_s(arc)) * self.x[arc] for arc in here)
-            room = self.costs.agents.memory_bytes[fast] - self.costs.whole_bytes
-            if np.isfinite(room):
-                held = (self.costs.partner_bytes[arc[2]] / room * self.x[arc] for arc in here)
-                self.lp += pulp.lpSum(held) <= 1
-            for slow in sorted({arc[0] for arc in here}):
-                mine = [arc for arc in here if arc[0] == slow]
-                self.lp += pulp.lpSum(self.x[arc] for arc in mine) + away <= 1
-                extra = pulp.lpSum(self._units(self._extra_s(arc)) * self.x[arc] for arc in mine)
-                self.lp += self.tau >= card + extra
-
-    def _units(self, seconds: float) -> float:
-        return float(seconds) / self.unit_s
-
-    def _work_s(self, arc: Arc) -> float:
-        return self._work(arc) / self.problem.agents[arc[1]].batches_per_s
-
-    def _card_s(self, arc: Arc) -> float:
-        return self._traffic(arc) / float(self.costs.card_bytes_per_s[arc[1]])
-
-    def _extra_s(self, arc: Arc) -> float:
-        if not self.costs.is_pipeline:
-            return 0.0
-        slow, fast, cut = arc
-        once = min(1.0, self.problem.agents[slow].num_batches)
-        slow_s = self.problem.cuts[cut].slow_share / self.problem.agents[slow].batches_per_s
-        fast_s = self.problem.cuts[cut].fast_share / self.problem.agents[fast].batches_per_s
-        return once * slow_s + float(self.costs.agents.latency_s[slow, fast]) + once * fast_s
 
     def solved(self) -> Solved:
         """Minimise the makespan, then the offloaded work, then the traffic."""
         self._minimise_makespan()
         if self.best is None:
             raise InputError("agents", [profile.agent for profile in self.problem.agents], self._why())
-        proven = self.best_s <= self.bound_s * (1 + _EXACTLY)
+        proven = self.best_s <= self.bound_s * (1 + EXACTLY)
         if proven:
             self._lighten()
         plan = as_plan(self.problem, self.best, "integer-program")
@@ -239,14 +132,14 @@ class _Program:
         return Solved(plan=plan, proven=proven, bound_s=bound_s, gap=gap, solver_name=self.solver_name)
 
     def _minimise_makespan(self) -> None:
-        while self.best_s > self.bound_s * (1 + _EXACTLY) and self._left_s() > 0:
+        while self.best_s > self.bound_s * (1 + EXACTLY) and self._left_s() > 0:
             found = self._optimum(self.tau)
             if found is None:
                 return
             arcs, bound = found
             self.bound_s = max(self.bound_s, min(bound * self.unit_s, self.best_s))
-            self._offer(arcs)
-            if not self._add_cuts(arcs, bound * self.unit_s):
+            self.offer(arcs)
+            if not self.add_cuts(arcs, bound * self.unit_s):
                 return
 
     def _lighten(self) -> None:
@@ -256,8 +149,8 @@ class _Program:
         if makespan_s(self.problem, []) <= self.best_s and not self.has_forced:
             self.best = []
             return
-        self.tau.upBound = self._units(self.best_s * (1 + _EXACTLY))
-        for amount in (self._work, self._traffic):
+        self.tau.upBound = self.units(self.best_s * (1 + EXACTLY))
+        for amount in (self.work, self.traffic):
             most = max(map(amount, self.x)) or 1.0
             total = pulp.lpSum(amount(arc) / most * self.x[arc] for arc in self.x)
             while self._left_s() > 0:
@@ -265,11 +158,11 @@ class _Program:
                 if found is None:
                     return
                 arcs, least = found
-                if makespan_s(self.problem, arcs) <= self.best_s * (1 + 2 * _EXACTLY):
+                if makespan_s(self.problem, arcs) <= self.best_s * (1 + 2 * EXACTLY):
                     self.best = arcs
-                    self.lp += total <= least + _EXACTLY * max(least, 1.0)
+                    self.lp += total <= least + EXACTLY * max(least, 1.0)
                     break
-                if not self._add_cuts(arcs, self.best_s):
+                if not self.add_cuts(arcs, self.best_s):
                     return
 
     def _optimum(
@@ -286,6 +179,8 @@ class _Program:
         if any(value is None for value in values.values()):
             return None
         arcs = [arc for arc, value in values.items() if value > 0.5]
+        if self.lp.sol_status != pulp.LpSolutionOptimal and not self.lp.valid(1e-6):
+            return None  # out of time without any solution
         bound = pulp.value(objective) if self.lp.sol_status == pulp.LpSolutionOptimal else 0.0
         if self.solver_name == "HiGHS":
             bound = min(float(pulp.value(objective)), self.lp.solverModel.getInfo().mip_dual_bound)
@@ -305,54 +200,6 @@ class _Program:
                 msg=False, threads=1, timeLimit=self._left_s(), gapRel=0.0, gapAbs=_TOLERANCE, **exactly
             )
         return pulp.PULP_CBC_CMD(msg=False, threads=1, timeLimit=self._left_s(), gapRel=0.0)
-
-    def _add_cuts(self, arcs: list[Arc], reached_s: float) -> bool:
-        """Add rows that the groups of a solution break; False if it breaks none."""
-        import pulp
-
-        low, broken = self._units(self.lower_s), False
-        for fast in sorted({arc[1] for arc in arcs}):
-            group = [arc for arc in arcs if arc[1] == fast]
-            end_s = max(arc_finish_s(self.problem, group).values())
-            if end_s <= reached_s * (1 + _EXACTLY):
-                continue
-            broken = True
-            missing = len(group) - pulp.lpSum(self.x[arc] for arc in group)
-            self.lp += self.tau >= low + self._over(end_s) * (1 - missing)
-            fastest_s, fastest = self._fastest_cuts(group)
-            self._offer([arc for arc in arcs if arc[1] != fast] + fastest)
-            if fastest_s > self.lower_s:
-                pairs = {arc[:2] for arc in group}
-                members = pulp.lpSum(x for arc, x in self.x.items() if arc[:2] in pairs)
-                self.lp += self.tau >= low + self._over(fastest_s) * (1 - len(group) + members)
-        return broken
-
-    def _over(self, end_s: float) -> float:
-        """How far an end is above the lower bound; 2 solo times stand for what memory forbids."""
-        return self._units(min(end_s, 2 * self.unit_s + self.lower_s) - self.lower_s)
-
-    def _fastest_cuts(self, group: list[Arc]) -> tuple[float, list[Arc]]:
-        """Try all cuts of the pairs of a group; (0, the group) if there are too many ways."""
-        ways = [[arc for arc in self.x if arc[:2] == pair[:2]] for pair in group]
-        if prod(map(len, ways)) > _MOST_WAYS:
-            return 0.0, group
-        slow, fast, cut = np.moveaxis(np.array(list(product(*ways)), dtype=np.intp), 2, 0)
-        ends_s = self.costs.finish_s(fast[:, 0], slow, cut)
-        best = int(ends_s.argmin())
-        return float(ends_s[best]), list(
-            zip(slow[best].tolist(), fast[best].tolist(), cut[best].tolist(), strict=True)
-        )
-
-    def _offer(self, arcs: list[Arc]) -> None:
-        end_s = makespan_s(self.problem, arcs)
-        if end_s < self.best_s:
-            self.best, self.best_s = sorted(arcs), end_s
-
-    def _work(self, arc: Arc) -> float:
-        return self.problem.agents[arc[0]].num_batches * self.problem.cuts[arc[2]].fast_share
-
-    def _traffic(self, arc: Arc) -> float:
-        return self.problem.agents[arc[0]].num_batches * self.problem.cuts[arc[2]].bytes_per_batch
 
     def _left_s(self) -> float:
         return self.deadline - time.monotonic()
