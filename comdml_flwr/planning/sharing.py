@@ -38,6 +38,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from comdml_flwr.errors import InputError
 from comdml_flwr.planning.costs import FloatArray
 from comdml_flwr.planning.groups import GroupCosts, IntArray
 from comdml_flwr.planning.matching import exact
@@ -93,7 +94,7 @@ class _Search:
         anything = self.pack(float(finite_s + self.costs.agents.fast_solo_s.max()), [])
         try:
             return exact(self.problem)
-        except ValueError:
+        except InputError:
             if anything is None:
                 raise no_memory(self.problem, must, "and helpers have too little memory for them") from None
             return anything

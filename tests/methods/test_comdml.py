@@ -1,5 +1,6 @@
 """The laws of a ComDML round."""
 
+import dataclasses
 from itertools import pairwise
 
 import numpy as np
@@ -30,6 +31,17 @@ def test_unequal_agents_offload_and_the_weights_differ_from_allreduce():
     allreduce, _ = run_local(small_config(method="allreduce"), small_fleet(5))
     assert all(record.plan["pairs"] for record in comdml.rounds)
     assert comdml.weights_sha256 != allreduce.weights_sha256
+
+
+def test_a_run_respects_the_memory_that_the_fleet_tells():
+    free = small_fleet(5)
+    helpers = [pair["fast"] for pair in run_local(small_config(), free)[0].rounds[0].plan["pairs"]]
+    whole_bytes = small_setup(small_config(), free).cuts[0].whole_bytes
+    bounds = dict.fromkeys(helpers, whole_bytes)  # room for their own model, none for a partner's fast side
+    agents = tuple(dataclasses.replace(a, memory_bytes=bounds.get(a.id, 1e15)) for a in free.agents)
+    record, _ = run_local(small_config(), dataclasses.replace(free, agents=agents))
+    for round_ in record.rounds:
+        assert not set(helpers) & {pair["fast"] for pair in round_.plan["pairs"]}
 
 
 @pytest.mark.parametrize("participation", [1.0, 0.4])
