@@ -92,7 +92,7 @@ TEXTS = [
     "carrier", "results_dir",
 ]  # fmt: skip
 WHOLE = ["num_rounds", "local_epochs", "batch_size", "num_chunks", "threads_per_agent", "seed"]
-NUMBERS = ["alpha", "learning_rate", "momentum", "weight_decay", "participation"]
+NUMBERS = ["alpha", "hysteresis", "learning_rate", "momentum", "weight_decay", "participation"]
 
 
 def test_the_three_lists_hold_every_key_but_the_switch():
