@@ -48,8 +48,12 @@ class RunFolder:
             ) from None
         self._write("config.json", config.with_defaults_named())
 
-    def add_round(self, line: Mapping[str, Json], *, sync: bool = True) -> None:
-        """Append a line to `rounds.jsonl`; with `sync`, it is on disk when this returns."""
+    def add_round(self, record: RoundRecord) -> None:
+        """Append a line to `rounds.jsonl`; it is on disk when this returns."""
+        self.add_line(as_json(record))
+
+    def add_line(self, line: Mapping[str, Json], *, sync: bool = True) -> None:
+        """Append a line that is no record of a run; without `sync`, it is on disk when the system sees fit."""
         with (self.path / "rounds.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
             if sync:
@@ -107,7 +111,7 @@ class _PrintAndWrite:
         self._terminal.exchange_begins(round_, phase, num_agents)
 
     def round_ends(self, record: RoundRecord) -> None:
-        self._results.add_round(as_json(record))
+        self._results.add_round(record)
         self._terminal.round_ends(record)
 
 

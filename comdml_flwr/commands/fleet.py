@@ -147,7 +147,7 @@ def run_dry(values: Mapping[str, object], num_agents: int, *, dry_run: bool, as_
     elapsed_s = time.monotonic() - began
     folder = RunFolder(config, "dry-run")
     for line in rounds[config.hysteresis]:
-        folder.add_round(line.as_json(), sync=False)
+        folder.add_line(line.as_json(), sync=False)
     ways = [summarize_dry(lines, threshold) for threshold, lines in rounds.items()]
     summary = _summary(config, num_agents, ways, elapsed_s)
     folder.finish(summary)
