@@ -53,7 +53,7 @@ class RunFolder:
         self.add_line(as_json(record))
 
     def add_line(self, line: Mapping[str, Json], *, sync: bool = True) -> None:
-        """Append a line that is no record of a run; without `sync`, it is on disk when the system sees fit."""
+        """Append a line that is no record of a run; with `sync`, it is on disk when this returns."""
         with (self.path / "rounds.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
             if sync:
