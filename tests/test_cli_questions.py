@@ -323,3 +323,12 @@ def test_units_for_people():
     ]  # fmt: skip
     assert [human_bytes(size) for size in (0, 12, 2.4e6, 3.05e9)] == ["0 B", "12 B", "2.4 MB", "3.0 GB"]
     assert [human_bandwidth(rate) for rate in (2.5e6, 1.25e8, 1e3)] == ["20 Mbps", "1 Gbps", "0.008 Mbps"]
+
+
+def test_a_plan_by_integer_program_says_whether_it_is_proven(comdml):
+    words = ("plan", "../four.toml", "--solver", "integer-program")
+    status, out, _ = comdml(*words, "--json")
+    found = json.loads(out)
+    assert (status, found["proven"], found["gap"]) == (0, True, 0.0)
+    assert found["solved_by"] in ("HiGHS", "CBC")
+    assert ": proven optimal" in comdml(*words)[1]

@@ -33,6 +33,9 @@ def plan(
     picture: Annotated[
         Path | None, typer.Option(help="Draw the fleet with its pairs into this file, .svg or .png.")
     ] = None,
+    time_limit: Annotated[
+        float, typer.Option(min=0, help="Seconds that `integer-program` may take; it then tells the gap.")
+    ] = 60.0,
     as_json: AsJson = False,
 ) -> None:
     """Say who should help whom at which cut, and how long a round's training then takes.
@@ -43,20 +46,30 @@ def plan(
     """
     from comdml_flwr.commands.picture import check_picture, draw_picture
     from comdml_flwr.planning.fleet import load_fleet  # each command imports what it needs, see the package
+    from comdml_flwr.planning.integer_program import solve
     from comdml_flwr.planning.pairing import pair_agents
 
     if picture is not None:
         check_picture(picture)
     profiles, cuts = planner_input(load_fleet(fleet))
     began = time.perf_counter()
-    found = pair_agents(profiles, cuts, solver=solver, time_model=time_model)
+    proof: dict[str, bool | float | str] = {}
+    if solver == "integer-program":
+        solved = solve(profiles, cuts, time_model=time_model, time_limit_s=time_limit)
+        found = solved.plan
+        proof = {"proven": solved.proven, "gap": solved.gap, "solved_by": solved.solver_name}
+    else:
+        found = pair_agents(profiles, cuts, solver=solver, time_model=time_model)
     solve_s = time.perf_counter() - began
     if picture is not None:
         draw_picture(found, profiles, picture)
     if as_json:
-        typer.echo(json.dumps({**plan_as_json(found), "solve_s": solve_s}))
-    else:
-        _print_plan(found, profiles, cuts, solve_s)
+        typer.echo(json.dumps({**plan_as_json(found), "solve_s": solve_s, **proof}))
+        return
+    _print_plan(found, profiles, cuts, solve_s)
+    if proof:
+        quality = "proven optimal" if proof["proven"] else f"gap {proof['gap']:.2%} at the time limit"
+        typer.echo(f"{proof['solved_by']}: {quality}")
 
 
 def _print_plan(plan: "Plan", profiles: "tuple[Profile, ...]", cuts: "CutTable", solve_s: float) -> None:

@@ -122,7 +122,8 @@ class Case:
         costs = self.cuts[cut - 1]
         ways = (i.links.get(j.agent, _NO_LINK), j.links.get(i.agent, _NO_LINK))
         slow_s = i.num_batches * costs.slow_share / i.batches_per_s
-        transfer_s = i.num_batches * costs.bytes_per_batch / min(link.bytes_per_s for link in ways)
+        bytes_per_s = min(i.nic_bytes_per_s, j.nic_bytes_per_s, *(link.bytes_per_s for link in ways))
+        transfer_s = i.num_batches * costs.bytes_per_batch / bytes_per_s
         helper_s = j.solo_s + i.num_batches * costs.fast_share / j.batches_per_s
         return Option(
             slow=i.agent,

@@ -5,6 +5,7 @@ Messages, records and contexts are Flower's own and are copied on their way, as 
 
 import copy
 import io
+import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,8 +23,6 @@ from comdml_flwr.flower.peer_strategy import PeerStrategy
 from comdml_flwr.terminal import Terminal
 from tests.small import CATALOGUE
 
-RUN_ID = 4242
-
 
 class LoopGrid(Grid):
     """Calls a ClientApp for every message; `inside_client` says whether it is being called."""
@@ -31,13 +30,14 @@ class LoopGrid(Grid):
     def __init__(
         self, app: ClientApp, num_nodes: int, run_config: dict[str, bool | int | float | str]
     ) -> None:
-        TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, RUN_ID, 1
+        run_id = secrets.randbits(60)  # no two runs on this machine share a node's own folder
+        TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, run_id, 1
         self.inside_client = False
         self.num_nodes_there = num_nodes
         self._app, self._replies, self._count = app, {}, 0
         self._contexts = {
             1000 - place: Context(
-                run_id=RUN_ID,
+                run_id=run_id,
                 node_id=1000 - place,
                 node_config={"partition-id": place, "num-partitions": num_nodes},
                 state=RecordDict(),
