@@ -9,7 +9,7 @@ from comdml_flwr.carriers.local import LocalCarrier
 from comdml_flwr.config import find_fleet, parse_config
 from comdml_flwr.errors import InputError
 from comdml_flwr.messages import phase_name
-from comdml_flwr.planning.fleet import load_fleet
+from comdml_flwr.planning.fleet_file import load_fleet
 from comdml_flwr.results import record_run
 from comdml_flwr.rounds import RunRecord
 from comdml_flwr.terminal import Terminal

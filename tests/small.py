@@ -11,7 +11,8 @@ from comdml_flwr.carriers.local import LocalCarrier
 from comdml_flwr.config import RunConfig, parse_config
 from comdml_flwr.learning.data import Dataset, load_digits
 from comdml_flwr.messages import phase_name
-from comdml_flwr.planning.fleet import Fleet, parse_fleet
+from comdml_flwr.planning.fleet import Fleet
+from comdml_flwr.planning.fleet_file import parse_fleet
 from comdml_flwr.rounds import RoundRecord, RunRecord, run_rounds
 
 SPEEDS = (4e9, 2e9, 1e9, 0.5e9, 0.2e9)

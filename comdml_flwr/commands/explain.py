@@ -51,7 +51,7 @@ def explain(
 
     Example: comdml explain experiments/fleets/ten.toml --agent 9
     """
-    from comdml_flwr.planning.fleet import load_fleet
+    from comdml_flwr.planning.fleet_file import load_fleet
     from comdml_flwr.planning.questions import explain as explain_agent
 
     profiles, cuts = planner_input(load_fleet(fleet))

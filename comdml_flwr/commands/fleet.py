@@ -95,7 +95,7 @@ def _write_new(path: Path, text: str) -> None:
 
 
 def _facts(preset: str, seed: int, zero_mbps: str, path: Path) -> dict[str, object]:
-    from comdml_flwr.planning.fleet import load_fleet
+    from comdml_flwr.planning.fleet_file import load_fleet
 
     fleet = load_fleet(path)
     links = fleet.links_by_agent()
@@ -132,7 +132,7 @@ def run_dry(values: Mapping[str, object], num_agents: int, *, dry_run: bool, as_
     """
     from comdml_flwr.config import find_fleet, parse_config
     from comdml_flwr.dry_run import DryRun, summarize_dry
-    from comdml_flwr.planning.fleet import load_fleet
+    from comdml_flwr.planning.fleet_file import load_fleet
     from comdml_flwr.results import RunFolder
 
     if not dry_run:

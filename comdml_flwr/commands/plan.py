@@ -45,7 +45,9 @@ def plan(
     Example: comdml plan experiments/fleets/ten.toml --picture fleet.svg
     """
     from comdml_flwr.commands.picture import check_picture, draw_picture
-    from comdml_flwr.planning.fleet import load_fleet  # each command imports what it needs, see the package
+    from comdml_flwr.planning.fleet_file import (
+        load_fleet,  # each command imports what it needs, see the package
+    )
     from comdml_flwr.planning.integer_program import solve
     from comdml_flwr.planning.pairing import pair_agents
 

@@ -46,7 +46,7 @@ def what_if(
     Example: comdml what-if experiments/fleets/ten.toml --agent 9 bandwidth_mbps=100 --without 3
     """
     from comdml_flwr.planning.changes import change_fleet
-    from comdml_flwr.planning.fleet import load_fleet
+    from comdml_flwr.planning.fleet_file import load_fleet
     from comdml_flwr.planning.questions import what_if as compare
 
     agents, missing, values = agent or [], without or [], _parse(changes or [])

@@ -33,7 +33,7 @@ from comdml_flwr.flower.records import (
     text,
 )
 from comdml_flwr.messages import Step
-from comdml_flwr.planning.fleet import load_fleet
+from comdml_flwr.planning.fleet_file import load_fleet
 from comdml_flwr.wire import write_file
 
 Handler = Callable[[ConfigRecord, Context], ConfigRecord]

@@ -23,7 +23,7 @@ from comdml_flwr.flower.grid_carrier import GridCarrier, exchange_messages
 from comdml_flwr.flower.mail import new_shared_folder
 from comdml_flwr.flower.records import OTHER_CHECKOUT, facts_of, flower_reason, integer
 from comdml_flwr.messages import phase_name
-from comdml_flwr.planning.fleet import parse_fleet, self_contained_text
+from comdml_flwr.planning.fleet_file import parse_fleet, self_contained_text
 from comdml_flwr.results import record_run
 from comdml_flwr.rounds import RunRecord
 from comdml_flwr.terminal import Terminal

@@ -7,7 +7,7 @@ import pytest
 
 from comdml_flwr.errors import RunError
 from comdml_flwr.flower import mail
-from comdml_flwr.planning.fleet import parse_fleet
+from comdml_flwr.planning.fleet_file import parse_fleet
 from tests.flower.loop_grid import grid_config, run_on_grid
 from tests.small import fleet_text, run_local, small_config, small_fleet
 

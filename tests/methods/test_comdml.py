@@ -11,7 +11,7 @@ from comdml_flwr.agent import Agent, run_steps
 from comdml_flwr.assemble import METHODS
 from comdml_flwr.learning.averaging import weighted_mean
 from comdml_flwr.messages import Envelope, Step
-from comdml_flwr.planning.fleet import parse_fleet
+from comdml_flwr.planning.fleet_file import parse_fleet
 from tests.small import fleet_text, run_local, small_config, small_fleet, small_setup
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from comdml_flwr.errors import InputError
 from comdml_flwr.planning.dynamics import SpeedEstimate, draw_participants, fleet_at, unchanged_since
-from comdml_flwr.planning.fleet import load_fleet, parse_fleet, self_contained_text
+from comdml_flwr.planning.fleet_file import load_fleet, parse_fleet, self_contained_text
 from comdml_flwr.planning.hysteresis import (
     Pairing,
     keep_or_replace,

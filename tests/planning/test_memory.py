@@ -9,7 +9,7 @@ import pytest
 from comdml_flwr.assemble import planner_input
 from comdml_flwr.errors import InputError
 from comdml_flwr.planning.costs import QUEUE_BATCHES, pair_finish_s
-from comdml_flwr.planning.fleet import parse_fleet
+from comdml_flwr.planning.fleet_file import parse_fleet
 from comdml_flwr.planning.groups import GroupCosts
 from comdml_flwr.planning.pairing import SOLVERS, is_valid_plan, pair_agents
 from comdml_flwr.planning.types import Cut, CutTable, Link, Profile

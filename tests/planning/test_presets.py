@@ -9,7 +9,7 @@ import pytest
 
 from comdml_flwr import cli
 from comdml_flwr.errors import InputError
-from comdml_flwr.planning.fleet import parse_fleet
+from comdml_flwr.planning.fleet_file import parse_fleet
 from comdml_flwr.planning.pairing import is_valid_plan, pair_agents
 from comdml_flwr.planning.presets import LINK_MBPS, PRESETS, preset_text
 from comdml_flwr.planning.topology import topology_of_links
