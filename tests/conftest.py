@@ -1,10 +1,31 @@
 """What holds for every test."""
 
+import sys
+
 import pytest
 import torch
+
+from comdml_flwr import cli
 
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     """Run every test with the number of threads that agents use by default."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def comdml(monkeypatch, capsys, here):
+    """Run `comdml` with these words in this process, in the folder `here` of the test's module.
+
+    Returns exit status, standard output and standard error.
+    """
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["comdml", *words])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        printed = capsys.readouterr()
+        return ended.value.code, printed.out, printed.err
+
+    return run

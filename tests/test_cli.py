@@ -67,20 +67,6 @@ def here(tmp_path, monkeypatch):
     return folder
 
 
-@pytest.fixture
-def comdml(monkeypatch, capsys, here):
-    """Run `comdml` with these words in this process; return exit status, standard output and error."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["comdml", *words])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        printed = capsys.readouterr()
-        return ended.value.code, printed.out, printed.err
-
-    return run
-
-
 def in_a_process(*words, cwd):
     """Run `comdml` with these words as a user does; return exit status, standard output and error."""
     code = "from comdml_flwr.cli import main; main()"

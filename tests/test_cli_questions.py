@@ -7,7 +7,6 @@ import sys
 
 import pytest
 
-from comdml_flwr import cli
 from comdml_flwr.commands.layout import places, spacing
 from comdml_flwr.commands.show import human_bandwidth, human_bytes, human_s
 from comdml_flwr.planning.pairing import pair_agents
@@ -46,20 +45,6 @@ def here(tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.chdir(folder)
     return folder
-
-
-@pytest.fixture
-def comdml(monkeypatch, capsys, here):
-    """Run `comdml` with these words in this process; return exit status, standard output and error."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["comdml", *words])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        printed = capsys.readouterr()
-        return ended.value.code, printed.out, printed.err
-
-    return run
 
 
 @pytest.fixture

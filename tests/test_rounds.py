@@ -286,7 +286,7 @@ def test_a_summary_by_hand():
 
 
 def test_a_summary_has_the_keys_of_the_contract():
-    """design.md, section 5."""
+    """Scripts rely on these names."""
     contract = (
         "method, model, dataset, num_agents, num_rounds, seed, carrier, accuracy, virtual_time_s,"
         " no_offload_virtual_time_s, elapsed_s, bytes_sent, weights_sha256"

@@ -45,9 +45,7 @@ def plan(
     Example: comdml plan experiments/fleets/ten.toml --picture fleet.svg
     """
     from comdml_flwr.commands.picture import check_picture, draw_picture
-    from comdml_flwr.planning.fleet_file import (
-        load_fleet,  # each command imports what it needs, see the package
-    )
+    from comdml_flwr.planning.fleet_file import load_fleet  # here, as the package's docstring says
     from comdml_flwr.planning.integer_program import solve
     from comdml_flwr.planning.pairing import pair_agents
 

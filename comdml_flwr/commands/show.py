@@ -1,4 +1,4 @@
-"""How plans are shown: units for people, SI units with names as in design.md 5 for scripts."""
+"""How plans are shown: units for people, SI units for scripts."""
 
 from collections.abc import Mapping, Sequence
 from math import inf
@@ -81,7 +81,7 @@ def make_table(*columns: str) -> Table:
 
 
 def plan_as_json(plan: "Plan") -> dict[str, Json]:
-    """Return a plan as scripts read it; see design.md 5."""
+    """Return a plan as scripts read it."""
     return {
         "solver": plan.solver,
         "time_model": plan.time_model,

@@ -6,6 +6,7 @@ import numpy as np
 
 from comdml_flwr.errors import InputError
 from comdml_flwr.planning.costs import TIME_MODELS
+from comdml_flwr.planning.integer_program import solve
 from comdml_flwr.planning.matching import exact, greedy
 from comdml_flwr.planning.problem import arc_finish_s, as_plan, pose
 from comdml_flwr.planning.sharing import share
@@ -58,8 +59,6 @@ def pair_agents(
     if solver not in SOLVERS:
         raise InputError("solver", solver, f"must be one of {', '.join(SOLVERS)}")
     if solver == "integer-program":
-        from comdml_flwr.planning.integer_program import solve
-
         return solve(profiles, cuts, time_model=time_model).plan
     problem = pose(profiles, cuts, time_model)
     find = {"exact": exact, "greedy": greedy, "shared": share}[solver]

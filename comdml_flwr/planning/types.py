@@ -1,6 +1,6 @@
 """What the planner takes and gives: links, profiles, cuts, pairs, plans.
 
-Terms (style.md 11-16): an *agent* learns; a *cut* is the index m of the cut layer in the authors' order
+Terms: an *agent* learns; a *cut* is the index m of the cut layer in the authors' order
 (0 = no offload, 1 offloads least, M keeps only the stem); a *pair* is a slow agent and the fast agent that
 trains its upper layers; a *plan* is the pairs, who trains alone, and the makespan that this predicts.
 """
