@@ -19,7 +19,7 @@ from comdml_flwr.learning.data import Dataset, augment, batches
 from comdml_flwr.learning.training import OptimizerSettings, Workbench
 from comdml_flwr.messages import Array, Envelope, Inbox, Json, Outbox, Program, Report, Step
 from comdml_flwr.planning.clock import Clock
-from comdml_flwr.planning.dynamics import draw_participants
+from comdml_flwr.planning.dynamics import draw_participants, newcomers_after
 from comdml_flwr.planning.hysteresis import Pairing
 from comdml_flwr.planning.scenario import Availability
 from comdml_flwr.planning.types import CutTable, Link, Profile
@@ -85,10 +85,7 @@ class Setup:
 
     def newcomers(self, round_: int) -> tuple[int, ...]:
         """Return who is absent in a round and takes part in the next, and so lacks the model."""
-        if round_ == self.config.num_rounds:
-            return ()
-        now = self.present(round_)
-        return tuple(agent for agent in self.present(round_ + 1) if agent not in now)
+        return newcomers_after(round_, self.config.num_rounds, self.present)
 
 
 @dataclass(slots=True)

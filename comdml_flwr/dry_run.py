@@ -14,7 +14,7 @@ from functools import lru_cache
 from comdml_flwr.config import RunConfig
 from comdml_flwr.errors import InputError
 from comdml_flwr.messages import Json
-from comdml_flwr.planning.dynamics import draw_participants, fleet_at, unchanged_since
+from comdml_flwr.planning.dynamics import draw_participants, fleet_at, newcomers_after, unchanged_since
 from comdml_flwr.planning.fleet import Fleet
 from comdml_flwr.planning.hysteresis import (
     Pairing,
@@ -106,7 +106,7 @@ class DryRun:
             if asked is None or asked[0] != profiles:
                 asked = profiles, self._best(profiles), FleetClocks.of(profiles, self._fleet.relay)
             _, best, clocks = asked
-            newcomers = self._newcomers(round_, present)
+            newcomers = newcomers_after(round_, self._config.num_rounds, self.present)
             alone = simulate_round(clocks, None, self.workload, newcomers)
             for threshold in thresholds:
                 plan = self._plan(threshold, known[threshold], profiles, best)
@@ -131,11 +131,6 @@ class DryRun:
     ) -> Plan:
         previous = latest_pairing(known.get(profile.agent, Pairing()) for profile in profiles)
         return keep_or_replace(previous, best, profiles, self.workload.cuts, threshold=threshold)
-
-    def _newcomers(self, round_: int, present: tuple[int, ...]) -> tuple[int, ...]:
-        if round_ == self._config.num_rounds:
-            return ()
-        return tuple(agent for agent in self.present(round_ + 1) if agent not in present)
 
     def _profiles(self, round_: int) -> Mapping[int, Profile]:
         fleet = fleet_at(self._fleet, self._config.seed, round_)

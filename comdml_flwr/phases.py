@@ -4,12 +4,11 @@ from math import inf, isfinite
 
 from comdml_flwr.agent import Agent, read_pairing
 from comdml_flwr.errors import RunError
-from comdml_flwr.learning.averaging import shard_bounds
 from comdml_flwr.learning.split import load_floats
 from comdml_flwr.learning.training import Learner
 from comdml_flwr.learning.training import evaluate as evaluate_model
 from comdml_flwr.messages import Envelope, Inbox, Json, Outbox
-from comdml_flwr.planning.clock import deal_out, receivers_in_turn
+from comdml_flwr.planning.clock import deal_out, receivers_in_turn, shard_bounds
 from comdml_flwr.planning.hysteresis import Pairing, latest_pairing
 from comdml_flwr.planning.types import Link, Profile
 

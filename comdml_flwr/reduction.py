@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from comdml_flwr.agent import Agent
 from comdml_flwr.errors import RunError
-from comdml_flwr.learning.averaging import shard_bounds, weighted_mean
+from comdml_flwr.learning.averaging import weighted_mean
 from comdml_flwr.messages import Envelope, Inbox, Outbox
-from comdml_flwr.planning.clock import receivers_in_turn
+from comdml_flwr.planning.clock import receivers_in_turn, shard_bounds
 
 Floats = NDArray[np.float32]
 

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from comdml_flwr.agent import Agent
 from comdml_flwr.errors import RunError
-from comdml_flwr.learning.averaging import shard_bounds, weighted_mean
+from comdml_flwr.learning.averaging import weighted_mean
 from comdml_flwr.messages import Envelope
+from comdml_flwr.planning.clock import shard_bounds
 from comdml_flwr.reduction import Contribution, adopt, assemble_shard, gather, scatter, withdraw
 from tests.small import small_config, small_fleet, small_setup
 

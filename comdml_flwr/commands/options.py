@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
+from comdml_flwr.errors import InputError
+
 if TYPE_CHECKING:
     from comdml_flwr.planning.fleet import Fleet
     from comdml_flwr.planning.types import CutTable, Profile
@@ -23,6 +25,14 @@ TimeModel: TypeAlias = Annotated[
     str, typer.Option(help="`pipeline` (fill, drain, latency) or `overlap` (the published formula).")
 ]
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+
+
+def key_and_value(text: str, what: str) -> tuple[str, str]:
+    """Split KEY=VALUE; InputError naming `what` where it is none."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise InputError(what, text, "must be KEY=VALUE")
+    return key, value
 
 
 def planner_input(fleet: "Fleet") -> "tuple[tuple[Profile, ...], CutTable]":

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from comdml_flwr.commands.fleet import run_dry
-from comdml_flwr.errors import InputError
+from comdml_flwr.commands.options import key_and_value
 
 
 def run(
@@ -44,9 +44,7 @@ def run(
 def _parse_settings(settings: list[str]) -> Mapping[str, object]:
     values: dict[str, object] = {}
     for setting in settings:
-        key, equals, text = setting.partition("=")
-        if not equals:
-            raise InputError("--set", setting, "must be KEY=VALUE")
+        key, text = key_and_value(setting, "--set")
         values[key.strip()] = _value(text.strip())
     return values
 

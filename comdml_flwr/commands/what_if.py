@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from comdml_flwr.commands.options import AsJson, FleetFile, Solver, TimeModel, planner_input
+from comdml_flwr.commands.options import AsJson, FleetFile, Solver, TimeModel, key_and_value, planner_input
 from comdml_flwr.commands.show import (
     Json,
     human_bytes,
@@ -68,9 +68,7 @@ def what_if(
 def _parse(changes: list[str]) -> dict[str, float]:
     values: dict[str, float] = {}
     for change in changes:
-        name, equals, text = change.partition("=")
-        if not equals:
-            raise InputError("change", change, "must be KEY=VALUE")
+        name, text = key_and_value(change, "change")
         if name in values:
             raise InputError(name, text, "must be given once")
         try:

@@ -6,7 +6,6 @@ to the bit; and as every number is summed by itself, cutting the vector into sha
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,15 +48,3 @@ def weighted_mean(vectors: Sequence[NDArray[np.float32]], num_samples: Sequence[
     for vector, count in zip(vectors[1:], num_samples[1:], strict=True):
         mean += vector * np.float32(count / total)
     return mean
-
-
-def shard_bounds(num_floats: int, num_shards: int) -> tuple[tuple[int, int], ...]:
-    """Return where each of `num_shards` contiguous shards of a vector starts and stops.
-
-    Examples
-    --------
-    >>> shard_bounds(10, 3)
-    ((0, 3), (3, 6), (6, 10))
-    """
-    marks = [num_floats * shard // num_shards for shard in range(num_shards + 1)]
-    return tuple(pairwise(marks))

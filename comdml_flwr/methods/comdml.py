@@ -27,12 +27,12 @@ from math import isfinite
 import torch
 
 from comdml_flwr.agent import Agent
-from comdml_flwr.learning.averaging import shard_bounds, weighted_mean
+from comdml_flwr.learning.averaging import weighted_mean
 from comdml_flwr.learning.split import load_floats, num_floats, split
 from comdml_flwr.learning.training import Learner
 from comdml_flwr.messages import Array, Envelope, Inbox, Json, Outbox, Phase, Program, together
 from comdml_flwr.phases import evaluate, hand_over, introduce, latest_known_pairing, meet, train_whole
-from comdml_flwr.planning.clock import no_offload_round_s
+from comdml_flwr.planning.clock import no_offload_round_s, shard_bounds
 from comdml_flwr.planning.hysteresis import keep_or_replace, pairing_of
 from comdml_flwr.planning.pairing import pair_agents
 from comdml_flwr.planning.types import Plan, Profile

@@ -8,9 +8,8 @@ from typing import Any
 
 from comdml_flwr.errors import InputError
 from comdml_flwr.planning.fleet import Fleet, FleetAgent
-from comdml_flwr.planning.types import Link
+from comdml_flwr.planning.types import BYTES_PER_S_PER_MBPS, Link
 
-_BYTES_PER_S_PER_MBPS = 125_000.0
 _LARGEST = 1e18  # as in a fleet file
 
 _DEVICE_FIELDS = ("flops_per_s", "batches_per_s", "num_samples", "num_batches", "memory_bytes")
@@ -101,7 +100,7 @@ def _with_links(fleet: Fleet, agent: int, name: str, value: float) -> Fleet:
 def _with_speed(link: Link, name: str, value: float) -> Link:
     if name == "latency_ms":
         return replace(link, latency_s=value / 1000)
-    return replace(link, bytes_per_s=value * _BYTES_PER_S_PER_MBPS)
+    return replace(link, bytes_per_s=value * BYTES_PER_S_PER_MBPS)
 
 
 def _without(fleet: Fleet, agents: set[int]) -> Fleet:

@@ -21,6 +21,7 @@ at once, envelope headers, averaging arithmetic, evaluation, and the planner's o
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from comdml_flwr.planning.types import Link, Profile
 
@@ -62,17 +63,33 @@ class Clock:
         """Put mail on the uplink, behind what is on it already, and return when it arrives."""
         if receiver == self.agent:
             return self.now_s
-        link = self.links.get(receiver, self.relay)
-        if link.bytes_per_s == 0:
-            link = self.relay
+        link = link_or_relay(self.links, receiver, self.relay)
         self.uplink_free_s = max(self.now_s, self.uplink_free_s) + num_bytes / link.bytes_per_s
         return self.uplink_free_s + link.latency_s
+
+
+def link_or_relay(links: Mapping[int, Link], receiver: int, relay: Link) -> Link:
+    """Return the direct link to an agent; where there is none, or one of 0 bytes/s, the relay."""
+    link = links.get(receiver, relay)
+    return link if link.bytes_per_s else relay
 
 
 def receivers_in_turn(agent: int, agents: Sequence[int]) -> tuple[int, ...]:
     """Return all agents beginning with the one after `agent`: no two agents begin with the same receiver."""
     start = agents.index(agent) + 1
     return (*agents[start:], *agents[:start])
+
+
+def shard_bounds(num_floats: int, num_shards: int) -> tuple[tuple[int, int], ...]:
+    """Return where each of `num_shards` contiguous shards of a vector starts and stops.
+
+    Examples
+    --------
+    >>> shard_bounds(10, 3)
+    ((0, 3), (3, 6), (6, 10))
+    """
+    marks = [num_floats * shard // num_shards for shard in range(num_shards + 1)]
+    return tuple(pairwise(marks))
 
 
 def deal_out(holders: Sequence[int], newcomers: Sequence[int]) -> dict[int, tuple[int, ...]]:

@@ -8,6 +8,7 @@ kept on average; it may be its own), its work staying what it was. With `links`,
 becomes the link of a pair of the file, drawn alike. The order of the agents in the file does not matter.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -64,6 +65,16 @@ def unchanged_since(fleet: Fleet, round_: int) -> int:
     if fleet.scenario.speed_noise:
         return round_
     return (round_ - 1) // fleet.scenario.every * fleet.scenario.every + 1
+
+
+def newcomers_after(
+    round_: int, num_rounds: int, present: Callable[[int], tuple[int, ...]]
+) -> tuple[int, ...]:
+    """Return who is absent in a round and takes part in the next; nobody after the last round."""
+    if round_ == num_rounds:
+        return ()
+    now = present(round_)
+    return tuple(agent for agent in present(round_ + 1) if agent not in now)
 
 
 def draw_participants(

@@ -48,9 +48,8 @@ from comdml_flwr.planning.scenario import (
     text_with_rows,
 )
 from comdml_flwr.planning.toml_tables import Table, is_whole
-from comdml_flwr.planning.types import Cut, CutTable, Link
+from comdml_flwr.planning.types import BYTES_PER_S_PER_MBPS, Cut, CutTable, Link
 
-_BYTES_PER_S_PER_MBPS = 125_000.0
 _RELAY_MBPS = 10.0
 _TABLES = ("model", "cuts", "links", "agents", "link", "scenario", "availability")
 
@@ -116,9 +115,7 @@ def parse_fleet(text: str, source: str) -> Fleet:
         values = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: also a number of more than 4300 digits
         raise InputError("fleet", source, f"is not TOML: {error}") from error
-    top = Table(
-        f"{source}:", values, ("model", "cuts", "links", "agents", "link", "scenario", "availability")
-    )
+    top = Table(f"{source}:", values, _TABLES)
     if "model" in values and "cuts" in values:
         raise top.error("cuts", "give either [model] or [[cuts]]")
     agents = _read_agents(top)
@@ -196,16 +193,16 @@ def _read_agents(top: Table) -> tuple[FleetAgent, ...]:
 
 def _read_links(top: Table) -> tuple[Link, Link]:
     if "links" not in top:
-        return Link(bytes_per_s=0.0), Link(bytes_per_s=_RELAY_MBPS * _BYTES_PER_S_PER_MBPS)
+        return Link(bytes_per_s=0.0), Link(bytes_per_s=_RELAY_MBPS * BYTES_PER_S_PER_MBPS)
     table = top.table("links", ("bandwidth_mbps", "latency_ms", "relay_bandwidth_mbps"))
     latency_s = _latency_s(table)
     relay_mbps = table.number("relay_bandwidth_mbps", positive=True, default=_RELAY_MBPS)
     default = Link(bytes_per_s=_bytes_per_s(table), latency_s=latency_s)
-    return default, Link(bytes_per_s=relay_mbps * _BYTES_PER_S_PER_MBPS, latency_s=latency_s)
+    return default, Link(bytes_per_s=relay_mbps * BYTES_PER_S_PER_MBPS, latency_s=latency_s)
 
 
 def _bytes_per_s(table: Table) -> float:
-    return table.number("bandwidth_mbps", positive=False) * _BYTES_PER_S_PER_MBPS
+    return table.number("bandwidth_mbps", positive=False) * BYTES_PER_S_PER_MBPS
 
 
 def _latency_s(table: Table) -> float:

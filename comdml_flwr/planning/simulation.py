@@ -20,12 +20,11 @@ np.add.accumulate adds from left to right, as a clock does.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from comdml_flwr.planning.clock import Clock, deal_out
+from comdml_flwr.planning.clock import Clock, deal_out, link_or_relay, shard_bounds
 from comdml_flwr.planning.types import CutTable, Link, Plan, Profile
 
 FloatArray = NDArray[np.float64]
@@ -126,7 +125,9 @@ class FleetClocks:
     @classmethod
     def of(cls, profiles: Sequence[Profile], relay: Link) -> "FleetClocks":
         """Look up the links of these agents."""
-        links = [[_link(profile, other.agent, relay) for other in profiles] for profile in profiles]
+        links = [
+            [link_or_relay(profile.links, other.agent, relay) for other in profiles] for profile in profiles
+        ]
         count = len(profiles)
         return cls(
             profiles=profiles,
@@ -265,16 +266,10 @@ def _piece_bytes(num_agents: int, pairs: _Pairs, workload: Workload) -> NDArray[
     return num_bytes
 
 
-def _link(profile: Profile, peer: int, relay: Link) -> Link:
-    link = profile.links.get(peer, relay)
-    return link if link.bytes_per_s else relay
-
-
 def _accumulate(start: FloatArray, durations: FloatArray) -> FloatArray:
     return np.add.accumulate(np.concatenate([start[:, None], durations], axis=1), axis=1)
 
 
 def _shards(num_floats: int, num_shards: int) -> NDArray[np.int64]:
-    """Return shape [num_shards, 2]: where each starts and stops; as learning.averaging.shard_bounds."""
-    marks = [num_floats * shard // num_shards for shard in range(num_shards + 1)]
-    return np.array(list(pairwise(marks)), dtype=np.int64)
+    """Return shape [num_shards, 2]: where each shard starts and stops."""
+    return np.array(shard_bounds(num_floats, num_shards), dtype=np.int64)

@@ -11,6 +11,8 @@ from math import inf, isfinite, isnan
 
 from comdml_flwr.errors import InputError
 
+BYTES_PER_S_PER_MBPS = 125_000.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:

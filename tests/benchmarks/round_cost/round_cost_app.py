@@ -19,8 +19,8 @@ from comdml_flwr.assemble import assemble
 from comdml_flwr.config import RunConfig, find_fleet, parse_config
 from comdml_flwr.flower.peer_client_app import peer_client_app
 from comdml_flwr.flower.peer_strategy import PeerStrategy
-from comdml_flwr.learning.averaging import shard_bounds
 from comdml_flwr.learning.training import Learner, evaluate
+from comdml_flwr.planning.clock import shard_bounds
 from comdml_flwr.planning.fleet_file import load_fleet
 from comdml_flwr.terminal import Terminal
 
