@@ -27,6 +27,7 @@ FLOORS = [
     {"methods", "carriers"},
     {"assemble"},
     {"local_run", "dry_run", "flower"},
+    {"comparison"},
     {"commands"},
     {"cli"},
     {"clients", "strategies", "experiments"},

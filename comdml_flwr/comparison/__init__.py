@@ -1,0 +1,1 @@
+"""Methods compared on the same data, seeds, devices and clock; and the report of it."""

@@ -1,0 +1,111 @@
+"""What a comparison left on disk, read back: everything that the report shows comes from these files.
+
+    FOLDER/
+      comparison.json          what was compared, and the numbers of each case and method (nothing measured)
+      elapsed.json             stopwatch seconds of each run (measured; differs from run to run)
+      report.html, *.csv, plots/*.png
+      runs/<case>/<label>/seed-<seed>/
+        config.json rounds.jsonl agents.json summary.json    as every run writes them (results.py)
+
+Nothing else is remembered: a report can be made again from such a folder alone.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from comdml_flwr.errors import InputError
+from comdml_flwr.messages import Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFiles:
+    """One finished run.
+
+    Parameters
+    ----------
+    case, label : str
+        What it belongs to: a case (a fleet and what else is particular) and a method under its label.
+    seed : int
+        Of the run.
+    config, summary : Mapping
+        `config.json` and `summary.json`.
+    rounds : tuple[Mapping, ...]
+        The lines of `rounds.jsonl`.
+    agents : tuple[Mapping, ...]
+        From `agents.json`: id, samples by label, speed, and the first round's timeline of each agent.
+    """
+
+    case: str
+    label: str
+    seed: int
+    config: Mapping[str, Json]
+    rounds: tuple[Mapping[str, Json], ...]
+    agents: tuple[Mapping[str, Json], ...]
+    summary: Mapping[str, Json]
+
+
+def run_folder(folder: Path, case: str, label: str, seed: int) -> Path:
+    """Return where a run's files lie in a comparison's folder."""
+    return folder / "runs" / _as_name(case) / _as_name(label) / f"seed-{seed}"
+
+
+def read_run(folder: Path, case: str, label: str, seed: int) -> RunFiles | None:
+    """Read a run; None if it is not finished (it has no `summary.json`).
+
+    Raises
+    ------
+    InputError
+        A file of a finished run is missing or is not what a run writes.
+    """
+    path = run_folder(folder, case, label, seed)
+    if not (path / "summary.json").is_file():
+        return None
+    return RunFiles(
+        case=case,
+        label=label,
+        seed=seed,
+        config=read_json(path / "config.json"),
+        rounds=tuple(_lines(path / "rounds.jsonl")),
+        agents=_agents(path / "agents.json"),
+        summary=read_json(path / "summary.json"),
+    )
+
+
+def read_json(path: Path) -> Mapping[str, Json]:
+    """Read a JSON file that holds one object; InputError where it is none."""
+    try:
+        return _table(path, json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise InputError("file", str(path), error.strerror or "cannot be read") from None
+    except ValueError as error:
+        raise InputError("file", str(path), f"is not JSON: {error}") from None
+
+
+def _lines(path: Path) -> Iterator[Mapping[str, Json]]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        yield from (_table(path, json.loads(line)) for line in lines)
+    except OSError as error:
+        raise InputError("file", str(path), error.strerror or "cannot be read") from None
+    except ValueError as error:
+        raise InputError("file", str(path), f"has a line that is not JSON: {error}") from None
+
+
+def _agents(path: Path) -> tuple[Mapping[str, Json], ...]:
+    agents = read_json(path).get("agents")
+    if not isinstance(agents, list):
+        raise InputError("file", str(path), "has no list of agents")
+    return tuple(_table(path, agent) for agent in agents)
+
+
+def _table(path: Path, value: Json) -> Mapping[str, Json]:
+    if not isinstance(value, Mapping):
+        raise InputError("file", str(path), "holds something that is no JSON object")
+    return value
+
+
+def _as_name(text: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", text).strip("-").lower()
