@@ -15,15 +15,38 @@ leaves the slow agent at n s, is over the link at s + c + (n - 1) max(s, c), and
 own batches first (any order that never idles ends at the same time), is done with the last one at max(T_j +
 N f, s + c + N f, s + c + (N - 1) max(s, c) + f).
 
+A server's links carry mail side by side, each like an uplink of its own; so its clock has a lane for each
+agent.
+
 A round starts at 0 for all who take part. Not modelled: the receiver's downlink when several send to it
 at once, envelope headers, averaging arithmetic, evaluation, and the planner's own time.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-from comdml_flwr.planning.types import Link, Profile
+from comdml_flwr.planning.types import SERVER, Link, Profile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """What an agent did for a while.
+
+    Parameters
+    ----------
+    what : str
+        "compute", "send" (which keeps the uplink busy, not the processor) or "wait".
+    start_s, end_s : float
+        Virtual seconds since the round began.
+    peer : int or None
+        Whom it sent to.
+    """
+
+    what: str
+    start_s: float
+    end_s: float
+    peer: int | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -42,6 +65,8 @@ class Clock:
         What stands in where there is no direct link.
     now_s, uplink_free_s : float
         Virtual seconds since the round began.
+    spans : list[Span] or None
+        What it did so far, by the order in which it began; None: nobody keeps it.
     """
 
     agent: int
@@ -50,22 +75,99 @@ class Clock:
     relay: Link
     now_s: float = 0.0
     uplink_free_s: float = 0.0
+    spans: list[Span] | None = None
 
     def work(self, num_batches: float) -> None:
         """Spend the time of so many batches of the whole model; a share of a batch is a fraction."""
-        self.now_s += num_batches / self.batches_per_s
+        start_s, self.now_s = self.now_s, self.now_s + num_batches / self.batches_per_s
+        self._note("compute", start_s, self.now_s)
 
     def wait(self, arrives_s: float) -> None:
         """Do nothing before this mail is here."""
-        self.now_s = max(self.now_s, arrives_s)
+        start_s, self.now_s = self.now_s, max(self.now_s, arrives_s)
+        self._note("wait", start_s, self.now_s)
 
     def send(self, receiver: int, num_bytes: float) -> float:
         """Put mail on the uplink, behind what is on it already, and return when it arrives."""
         if receiver == self.agent:
             return self.now_s
         link = link_or_relay(self.links, receiver, self.relay)
-        self.uplink_free_s = max(self.now_s, self.uplink_free_s) + num_bytes / link.bytes_per_s
+        start_s = max(self.now_s, self.uplink_free_s)
+        self.uplink_free_s = start_s + num_bytes / link.bytes_per_s
+        self._note("send", start_s, self.uplink_free_s, receiver)
         return self.uplink_free_s + link.latency_s
+
+    def timeline(self) -> tuple[Span, ...]:
+        """Return what it did, in order; empty if nobody keeps it."""
+        return in_order(self.spans or ())
+
+    def _note(self, what: str, start_s: float, end_s: float, peer: int | None = None) -> None:
+        if self.spans is None or start_s == end_s:
+            return
+        kind = what, peer
+        last = next((n for n in range(len(self.spans) - 1, -1, -1) if self._kind(n) == kind), None)
+        if last is not None and self.spans[last].end_s == start_s:
+            self.spans[last] = replace(self.spans[last], end_s=end_s)
+        else:
+            self.spans.append(Span(what=what, start_s=start_s, end_s=end_s, peer=peer))
+
+    def _kind(self, place: int) -> tuple[str, int | None]:
+        assert self.spans is not None
+        return self.spans[place].what, self.spans[place].peer
+
+
+@dataclass(slots=True, kw_only=True)
+class ServerClock(Clock):
+    """Virtual time of a server: one clock for what it does for all, and a lane for each agent.
+
+    Parameters
+    ----------
+    lanes : dict[int, Clock]
+        By agent: what the server does for this agent alone, side by side with the others, and its uplink.
+    """
+
+    lanes: dict[int, Clock] = field(default_factory=dict)
+
+    def lane(self, agent: int) -> Clock:
+        """Return the lane of an agent."""
+        if agent not in self.lanes:
+            self.lanes[agent] = Clock(
+                agent=self.agent,
+                batches_per_s=self.batches_per_s,
+                links=self.links,
+                relay=self.relay,
+                spans=None if self.spans is None else [],
+            )
+        return self.lanes[agent]
+
+    def send(self, receiver: int, num_bytes: float) -> float:
+        """Put mail on the agent's own link: other agents' mail is not in its way."""
+        if receiver == self.agent:
+            return self.now_s
+        lane = self.lane(receiver)
+        lane.now_s = max(lane.now_s, self.now_s)
+        return lane.send(receiver, num_bytes)
+
+    def timeline(self) -> tuple[Span, ...]:
+        """Return what it did in all lanes, in order."""
+        return in_order([*(self.spans or ()), *(s for lane in self.lanes.values() for s in lane.spans or ())])
+
+
+def in_order(spans: Iterable[Span]) -> tuple[Span, ...]:
+    """Sort spans by start; at one start by what it is and by the receiver."""
+    return tuple(sorted(spans, key=lambda span: (span.start_s, span.what, span.peer or 0)))
+
+
+def new_clock(profile: Profile, relay: Link, *, keeps_spans: bool = False) -> Clock:
+    """Return the clock of an agent, or of the server, at 0."""
+    kind = ServerClock if profile.agent == SERVER else Clock
+    return kind(
+        agent=profile.agent,
+        batches_per_s=profile.batches_per_s,
+        links=profile.links,
+        relay=relay,
+        spans=[] if keeps_spans else None,
+    )
 
 
 def link_or_relay(links: Mapping[int, Link], receiver: int, relay: Link) -> Link:
@@ -95,60 +197,3 @@ def shard_bounds(num_floats: int, num_shards: int) -> tuple[tuple[int, int], ...
 def deal_out(holders: Sequence[int], newcomers: Sequence[int]) -> dict[int, tuple[int, ...]]:
     """Return which newcomers each holder of the current model sends it to: they are dealt out in turn."""
     return {holder: tuple(newcomers[place :: len(holders)]) for place, holder in enumerate(holders)}
-
-
-def no_offload_round_s(
-    profiles: Sequence[Profile],
-    shard_bytes: Sequence[float],
-    relay: Link,
-    newcomers: Sequence[int] = (),
-) -> float:
-    """Return the virtual time of a round without offload: introduce, train alone, scatter, gather, hand over.
-
-    Parameters
-    ----------
-    profiles : Sequence[Profile]
-        Of the agents that take part, in ascending id.
-    shard_bytes : Sequence[float]
-        Size of the shard that each of them averages, in the same order.
-    relay : Link
-        What stands in where there is no direct link.
-    newcomers : Sequence[int]
-        Agents that were absent, take part in the next round, and get the model at the end of this one.
-
-    Returns
-    -------
-    float
-        The end of the last agent's round, in virtual seconds; equal to what a run of AllReduce shows.
-    """
-    agents = tuple(profile.agent for profile in profiles)
-    size = dict(zip(agents, shard_bytes, strict=True))
-    clocks = {
-        profile.agent: Clock(
-            agent=profile.agent, batches_per_s=profile.batches_per_s, links=profile.links, relay=relay
-        )
-        for profile in profiles
-    }
-    _all_to_all(clocks, agents, lambda _, __: 0.0)
-    for profile in profiles:
-        clocks[profile.agent].work(profile.num_batches)
-    _all_to_all(clocks, agents, lambda _, owner: size[owner])
-    _all_to_all(clocks, agents, lambda owner, _: size[owner])
-    handed_over = [
-        clocks[agent].send(receiver, sum(shard_bytes))
-        for agent, receivers in deal_out(agents, newcomers).items()
-        for receiver in receivers
-    ]
-    return max([clock.now_s for clock in clocks.values()] + handed_over)
-
-
-def _all_to_all(
-    clocks: Mapping[int, Clock], agents: tuple[int, ...], num_bytes: Callable[[int, int], float]
-) -> None:
-    arrivals = dict.fromkeys(agents, 0.0)
-    for agent in agents:
-        for receiver in receivers_in_turn(agent, agents):
-            arrives_s = clocks[agent].send(receiver, num_bytes(agent, receiver))
-            arrivals[receiver] = max(arrivals[receiver], arrives_s)
-    for agent in agents:
-        clocks[agent].wait(arrivals[agent])

@@ -39,6 +39,19 @@ class FleetAgent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FleetServer:
+    """The server of the methods that have one: its speed, and its link with each agent.
+
+    An agent with a network of its own has the slower of the two. A server's links carry mail side by side.
+    A speed of None is that of the fastest agent.
+    """
+
+    flops_per_s: float | None
+    batches_per_s: float | None
+    link: Link
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fleet:
     """What a fleet file says.
 
@@ -56,6 +69,8 @@ class Fleet:
         By pair of ids, the smaller one first.
     relay : Link
         Between two agents without a direct link; only for the clock of averaging, never for offload.
+    server : FleetServer or None
+        Of the methods that have one; None: as fast as the fastest agent, at the end of the relay's link.
     scenario : Scenario or None
         How devices change during a run.
     availability : Availability or None
@@ -71,6 +86,14 @@ class Fleet:
     relay: Link
     scenario: Scenario | None = None
     availability: Availability | None = None
+    server: FleetServer | None = None
+
+    def server_link(self, agent: FleetAgent) -> Link:
+        """Return the link between an agent and the server."""
+        link = self.relay if self.server is None else self.server.link
+        if agent.bytes_per_s is None or agent.bytes_per_s >= link.bytes_per_s:
+            return link
+        return Link(bytes_per_s=agent.bytes_per_s, latency_s=link.latency_s)
 
     def link(self, i: int, j: int) -> Link:
         """Look up the link between two agents of the fleet (0 bytes/s: not connected).

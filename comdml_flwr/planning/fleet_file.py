@@ -18,6 +18,10 @@ A fleet file is TOML; 1 Mbps = 125,000 bytes/s:
     bandwidth_mbps = 50         # 0 = not connected
     latency_ms = 0              # default 0
     relay_bandwidth_mbps = 10   # default 10: averaging between agents without a link goes through a relay
+    [server]                    # of the methods that have one; default: as fast as the fastest agent, and
+    flops_per_s = 4.0e9         # linked as the relay is
+    bandwidth_mbps = 100        # of its link with each agent, > 0
+    latency_ms = 0              # default: that of [links]
     [[agents]]
     id = 0
     flops_per_s = 4.0e9         # with [[cuts]]: batches_per_s
@@ -41,7 +45,7 @@ from math import inf
 from pathlib import Path
 
 from comdml_flwr.errors import InputError
-from comdml_flwr.planning.fleet import Fleet, FleetAgent, FleetModel
+from comdml_flwr.planning.fleet import Fleet, FleetAgent, FleetModel, FleetServer
 from comdml_flwr.planning.scenario import (
     read_availability,
     read_scenario,
@@ -51,7 +55,7 @@ from comdml_flwr.planning.toml_tables import Table, is_whole
 from comdml_flwr.planning.types import BYTES_PER_S_PER_MBPS, Cut, CutTable, Link
 
 _RELAY_MBPS = 10.0
-_TABLES = ("model", "cuts", "links", "agents", "link", "scenario", "availability")
+_TABLES = ("model", "cuts", "links", "server", "agents", "link", "scenario", "availability")
 
 
 def load_fleet(path: str | Path) -> Fleet:
@@ -131,6 +135,7 @@ def parse_fleet(text: str, source: str) -> Fleet:
         relay=relay,
         scenario=read_scenario(top),
         availability=read_availability(top, ids, Path(source).parent),
+        server=_read_server(top, relay) if "server" in top else None,
     )
 
 
@@ -199,6 +204,21 @@ def _read_links(top: Table) -> tuple[Link, Link]:
     relay_mbps = table.number("relay_bandwidth_mbps", positive=True, default=_RELAY_MBPS)
     default = Link(bytes_per_s=_bytes_per_s(table), latency_s=latency_s)
     return default, Link(bytes_per_s=relay_mbps * BYTES_PER_S_PER_MBPS, latency_s=latency_s)
+
+
+def _read_server(top: Table, relay: Link) -> FleetServer:
+    table = top.table("server", ("flops_per_s", "batches_per_s", "bandwidth_mbps", "latency_ms"))
+    link = relay
+    if "bandwidth_mbps" in table:
+        mbps = table.number("bandwidth_mbps", positive=True)
+        link = Link(bytes_per_s=mbps * BYTES_PER_S_PER_MBPS, latency_s=relay.latency_s)
+    if "latency_ms" in table:
+        link = replace(link, latency_s=_latency_s(table))
+    return FleetServer(
+        flops_per_s=table.number("flops_per_s", positive=True) if "flops_per_s" in table else None,
+        batches_per_s=table.number("batches_per_s", positive=True) if "batches_per_s" in table else None,
+        link=link,
+    )
 
 
 def _bytes_per_s(table: Table) -> float:

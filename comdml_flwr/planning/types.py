@@ -13,6 +13,9 @@ from comdml_flwr.errors import InputError
 
 BYTES_PER_S_PER_MBPS = 125_000.0
 
+SERVER = -1
+"""Stands for the server among agent ids, in the methods that have one; it trains on no data of its own."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
@@ -41,11 +44,12 @@ class Profile:
     Parameters
     ----------
     agent : int
-        Its id, >= 0.
+        Its id, >= 0; or SERVER.
     batches_per_s : float
         Training speed on the whole model (p_i in the paper), > 0.
     num_batches : float
-        Batches that it trains in the round (N_i), > 0; fractional when the last batch of an epoch is small.
+        Batches that it trains in the round (N_i), > 0 (of the server: 0); fractional when the last batch of
+        an epoch is small.
     links : Mapping[int, Link]
         Its links by the other agent's id; an absent id means not connected.
     memory_bytes : float
@@ -63,10 +67,11 @@ class Profile:
     nic_bytes_per_s: float = inf
 
     def __post_init__(self) -> None:
-        _check("profile.agent", self.agent, self.agent >= 0, "must be >= 0")
+        _check("profile.agent", self.agent, self.agent >= SERVER, "must be >= 0")
         for name in ("batches_per_s", "num_batches"):
             value = getattr(self, name)
-            _check(f"profile.{name}", value, value > 0, "must be a finite number > 0")
+            holds = value > 0 or (self.agent == SERVER and name == "num_batches" and value == 0)
+            _check(f"profile.{name}", value, holds, "must be a finite number > 0")
         for name in ("memory_bytes", "nic_bytes_per_s"):
             value = getattr(self, name)
             if isnan(value) or value <= 0:

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comdml_flwr.planning.clock import Clock, deal_out, no_offload_round_s, receivers_in_turn
+from comdml_flwr.planning.clock import Clock, deal_out, receivers_in_turn
 from comdml_flwr.planning.costs import pair_finish_s
+from comdml_flwr.planning.no_offload import no_offload_round_s
 from comdml_flwr.planning.types import Cut, Link, Profile
 
 LAW = settings(max_examples=200, deadline=None, derandomize=True)

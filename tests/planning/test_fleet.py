@@ -71,7 +71,7 @@ id = 1
 flops_per_s = 2e9
 """
 
-TABLES = "model, cuts, links, agents, link, scenario, availability"
+TABLES = "model, cuts, links, server, agents, link, scenario, availability"
 AGENT = "[[agents]]\nid = 0\nflops_per_s = 1\n"
 TWO = AGENT + "[[agents]]\nid = 1\nflops_per_s = 1\n"
 
