@@ -44,7 +44,30 @@ def weighted_mean(vectors: Sequence[NDArray[np.float32]], num_samples: Sequence[
     shapes = {vector.shape for vector in vectors}
     if len(shapes) > 1:
         raise InputError("vectors", sorted(shapes), "must have one shape")
-    mean = vectors[0] * np.float32(num_samples[0] / total)
-    for vector, count in zip(vectors[1:], num_samples[1:], strict=True):
-        mean += vector * np.float32(count / total)
-    return mean
+    return weighted_sum(vectors, [count / total for count in num_samples])
+
+
+def weighted_sum(vectors: Sequence[NDArray[np.float32]], factors: Sequence[float]) -> NDArray[np.float32]:
+    """Return the sum of vectors, each times its factor: a mean where the factors sum to 1.
+
+    Parameters
+    ----------
+    vectors : Sequence[ndarray]
+        float32, one shape, at least one; their order decides the bits.
+    factors : Sequence[float]
+        One a vector.
+
+    Returns
+    -------
+    ndarray
+        float32, the shape of one vector.
+
+    Examples
+    --------
+    >>> weighted_sum([np.float32([0, 4]), np.float32([4, 0])], [0.25, 0.75])
+    array([3., 1.], dtype=float32)
+    """
+    total = vectors[0] * np.float32(factors[0])
+    for vector, factor in zip(vectors[1:], factors[1:], strict=True):
+        total += vector * np.float32(factor)
+    return total

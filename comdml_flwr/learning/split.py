@@ -122,6 +122,50 @@ def float_state(module: nn.Module) -> list[tuple[str, Tensor]]:
     return [(name, x) for name, x in tensors if x.is_floating_point()]
 
 
+class FlatFloats:
+    """A module's float state next to one flat tensor, ready to be copied from one to the other.
+
+    What both copies need is looked up once: for a module of a hundred layers that takes longer than the copy.
+    It holds as long as the module keeps its tensors (training, loading and `train()` do).
+
+    Parameters
+    ----------
+    module : nn.Module
+        Whose floats.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._tensors = [tensor for _, tensor in float_state(module)]
+        sizes = [tensor.numel() for tensor in self._tensors]
+        self._flat_P = torch.empty(sum(sizes))
+        pieces = zip(torch.split(self._flat_P, sizes), self._tensors, strict=True) if sizes else ()
+        self._views = [piece.view_as(tensor) for piece, tensor in pieces]
+
+    def __len__(self) -> int:
+        return len(self._flat_P)
+
+    def load(self, flat_P: Tensor) -> None:
+        """Copy a flat tensor, shape (P,), into the module's float state, in place.
+
+        Raises
+        ------
+        InputError
+            If it does not hold exactly P numbers.
+        """
+        if flat_P.shape != self._flat_P.shape:
+            rule = f"must be {tuple(self._flat_P.shape)} here"
+            raise InputError("shape of the flat tensor", tuple(flat_P.shape), rule)
+        self._flat_P.copy_(flat_P)
+        if self._tensors:
+            torch._foreach_copy_(self._tensors, self._views)
+
+    def write(self) -> Tensor:
+        """Copy the module's float state into a new flat tensor, shape (P,), float32."""
+        if self._tensors:
+            torch._foreach_copy_(self._views, self._tensors)
+        return self._flat_P.clone()
+
+
 def num_floats(module: nn.Module) -> int:
     """Return P, how many floats `write_floats` writes."""
     return sum(tensor.numel() for _, tensor in float_state(module))
@@ -129,25 +173,12 @@ def num_floats(module: nn.Module) -> int:
 
 def write_floats(module: nn.Module) -> Tensor:
     """Copy a module's float state into one new flat tensor, shape (P,), float32."""
-    pieces = [tensor.reshape(-1) for _, tensor in float_state(module)]
-    return torch.cat(pieces).float() if pieces else torch.empty(0)
+    return FlatFloats(module).write()
 
 
 def load_floats(module: nn.Module, flat_P: Tensor) -> None:
-    """Copy a flat tensor, shape (P,), into a module's float state, in place.
-
-    Raises
-    ------
-    InputError
-        If it does not hold exactly P numbers.
-    """
-    tensors = [tensor for _, tensor in float_state(module)]
-    sizes = [tensor.numel() for tensor in tensors]
-    if flat_P.shape != (sum(sizes),):
-        raise InputError("shape of the flat tensor", tuple(flat_P.shape), f"must be ({sum(sizes)},) here")
-    pieces = zip(torch.split(flat_P, sizes), tensors, strict=True)
-    if tensors:
-        torch._foreach_copy_(tensors, [piece.view_as(tensor) for piece, tensor in pieces])
+    """Copy a flat tensor, shape (P,), into a module's float state, in place; as `FlatFloats.load`."""
+    FlatFloats(module).load(flat_P)
 
 
 def profile_model(

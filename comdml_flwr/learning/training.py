@@ -5,7 +5,9 @@ Locally Generated Losses", ICML-FL 2021): the slow side learns from the loss of 
 its activations, detached, with the labels; the fast side learns from them with the model's own loss. No
 gradient returns, so neither side ever waits for the other's backward pass.
 
-All three are the same step on a `body` and, where the loss is local, a `head` over it. Shapes: N samples.
+All three are the same step on a `body` and, where the loss is local, a `head` over it. SplitFed, a method
+that we compare with, cuts the same step in two: the upper part returns the gradient of its input, the lower
+part trains by it. Shapes: N samples.
 """
 
 import threading
@@ -17,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from comdml_flwr.errors import InputError
-from comdml_flwr.learning.split import load_floats, write_floats
+from comdml_flwr.learning.split import FlatFloats, split
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,9 +75,36 @@ class Learner:
     ) -> None:
         self.body, self.head = body.train(), head.train() if head is not None else None
         modules = [body] if head is None else [body, head]
-        self._optimizer = settings.start([p for module in modules for p in module.parameters()])
+        self._parameters = [p for module in modules for p in module.parameters()]
+        self._body_floats = FlatFloats(body)
+        self._head_floats = None if head is None else FlatFloats(head)
+        self._optimizer = settings.start(self._parameters)
         if state is not None:
             self._take_up(state)
+
+    @property
+    def num_floats(self) -> int:
+        """How many floats the body has."""
+        return len(self._body_floats)
+
+    def begin(self, body_P: Tensor, head_P: Tensor | None = None) -> "Learner":
+        """Begin a training with these weights and a fresh optimizer; return this learner."""
+        self._train_mode()
+        self._load(body_P, head_P)
+        self._optimizer.state.clear()
+        return self
+
+    def resume(self, state: Mapping[str, Tensor]) -> "Learner":
+        """Take up a training that was put down with `state(finished=False)`; return this learner."""
+        self._train_mode()
+        self._optimizer.state.clear()
+        self._take_up(state)
+        return self
+
+    def load(self, body_P: Tensor) -> nn.Module:
+        """Load weights into the body and return it: to look at it, or to evaluate it."""
+        self._body_floats.load(body_P)
+        return self.body
 
     def train_batch(self, x: Tensor, y_N: Tensor) -> tuple[Tensor, Tensor]:
         """Take one optimizer step.
@@ -99,27 +128,46 @@ class Learner:
         self._optimizer.step()
         return z.detach(), loss.detach()
 
+    def train_for_gradient(self, z: Tensor, y_N: Tensor) -> Tensor:
+        """Take one optimizer step on activations and return the gradient of the loss with respect to them."""
+        z = z.detach().requires_grad_()
+        self.train_batch(z, y_N)
+        assert z.grad is not None
+        return z.grad
+
+    def train_by_gradient(self, x: Tensor, gradient: Tensor) -> None:
+        """Take one optimizer step, given the gradient of a loss with respect to the body's output."""
+        self._optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(self.body(x), gradient)
+        self._optimizer.step()
+
     def state(self, *, finished: bool) -> dict[str, Tensor]:
         """Return the weights, and unless training is finished also the optimizer's state, by name."""
-        state = {"body": write_floats(self.body)}
-        if self.head is not None:
-            state["head"] = write_floats(self.head)
+        state = {"body": self._body_floats.write()}
+        if self._head_floats is not None:
+            state["head"] = self._head_floats.write()
         if not finished:
             for index, values in self._optimizer.state_dict()["state"].items():
                 state |= {f"optimizer/{index}/{name}": value for name, value in values.items()}
         return state
 
+    def _train_mode(self) -> None:
+        if not self.body.training:  # an evaluation was in between
+            self.body.train()
+
+    def _load(self, body_P: Tensor, head_P: Tensor | None) -> None:
+        self._body_floats.load(body_P)
+        if self._head_floats is not None and head_P is not None:
+            self._head_floats.load(head_P)
+
     def _take_up(self, state: Mapping[str, Tensor]) -> None:
-        load_floats(self.body, state["body"])
-        if self.head is not None:
-            load_floats(self.head, state["head"])
+        self._load(state["body"], state.get("head"))
         whole = self._optimizer.state_dict()
-        parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
         for key, value in state.items():
             if key.startswith("optimizer/"):
                 _, index, name = key.split("/")
                 whole["state"].setdefault(int(index), {})[name] = _laid_out_like(
-                    parameters[int(index)], value
+                    self._parameters[int(index)], value
                 )
         self._optimizer.load_state_dict(whole)
 
@@ -142,7 +190,9 @@ def evaluate(model: nn.Module, x: Tensor, y_N: Tensor, batch_size: int = 256) ->
 
 
 class Workbench(threading.local):
-    """The modules that one thread trains with: built once, then loaded with the weights of whoever is next.
+    """The learners of one thread: built once, then loaded with the weights of whoever is next.
+
+    All of them train in the same modules, so only the one that was loaded last may be used.
 
     Parameters
     ----------
@@ -150,17 +200,41 @@ class Workbench(threading.local):
         Builds the model; its weights do not matter.
     build_aux_head : Callable[[int], nn.Sequential]
         Builds the auxiliary head of a cut; its weights do not matter.
+    settings : OptimizerSettings
+        The optimizer that every training begins with.
     """
 
     def __init__(
-        self, build_model: Callable[[], nn.Sequential], build_aux_head: Callable[[int], nn.Sequential]
+        self,
+        build_model: Callable[[], nn.Sequential],
+        build_aux_head: Callable[[int], nn.Sequential],
+        settings: OptimizerSettings,
     ) -> None:
         self.model = build_model()
-        self._build_aux_head = build_aux_head
-        self._aux_heads: dict[int, nn.Sequential] = {}
+        self._build_aux_head, self._settings = build_aux_head, settings
+        self._learners: dict[tuple[str, int], Learner] = {}
 
-    def aux_head(self, cut: int) -> nn.Sequential:
-        """Return the auxiliary head of a cut."""
-        if cut not in self._aux_heads:
-            self._aux_heads[cut] = self._build_aux_head(cut)
-        return self._aux_heads[cut]
+    def whole(self) -> Learner:
+        """Return the learner of the whole model."""
+        return self._learner(("whole", 0), lambda: (self.model, None))
+
+    def slow_side(self, cut: int) -> Learner:
+        """Return the learner of a slow side with its auxiliary head."""
+        return self._learner(
+            ("slow side", cut), lambda: (split(self.model, cut)[0], self._build_aux_head(cut))
+        )
+
+    def lower_part(self, cut: int) -> Learner:
+        """Return the learner of a slow side without a head of its own, as SplitFed trains it."""
+        return self._learner(("lower part", cut), lambda: (split(self.model, cut)[0], None))
+
+    def fast_side(self, cut: int) -> Learner:
+        """Return the learner of a fast side."""
+        return self._learner(("fast side", cut), lambda: (split(self.model, cut)[1], None))
+
+    def _learner(
+        self, key: tuple[str, int], parts: Callable[[], tuple[nn.Module, nn.Module | None]]
+    ) -> Learner:
+        if key not in self._learners:
+            self._learners[key] = Learner(*parts(), self._settings)
+        return self._learners[key]

@@ -275,18 +275,42 @@ def test_a_workbench_builds_once_and_gives_each_thread_its_own():
 
     def build(*cut):
         built.append((threading.get_ident(), *cut))
-        return nn.Sequential(nn.Linear(1, 1))
+        return nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1), nn.Linear(1, 1))
 
-    bench, barrier = Workbench(build, build), threading.Barrier(3)
+    bench, barrier = Workbench(build, build, SETTINGS["sgd"]), threading.Barrier(3)
+
+    def look():
+        return bench.whole(), bench.slow_side(1), bench.slow_side(2), bench.fast_side(1), bench.lower_part(1)
 
     def work(_):
         barrier.wait(timeout=10)  # three threads, not one after the other in the same
-        return bench.model, bench.aux_head(1), bench.aux_head(2), bench.model, bench.aux_head(1)
+        first = look()
+        assert look() == first
+        return first
 
     with ThreadPoolExecutor(3) as pool:
-        found = [*pool.map(work, range(3)), (bench.model, bench.aux_head(1), bench.aux_head(2))]
-    for model, head, other_head, *again in found:
-        assert again in ([], [model, head])
-        assert head is not other_head
-    assert len({id(module) for modules in found for module in modules}) == 4 * 3
-    assert len(built) == len(set(built)) == 4 * 3
+        found = [*pool.map(work, range(3)), look()]
+    assert len({id(learner) for learners in found for learner in learners}) == 4 * 5
+    assert len(built) == len(set(built)) == 4 * 3, "a model and two heads in each thread"
+    for whole, slow_side, _, fast_side, lower_part in found:
+        assert [*slow_side.body, *fast_side.body] == [*whole.body] == [*lower_part.body, *fast_side.body]
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS.keys())
+def test_a_learner_that_begins_anew_is_a_new_one_to_the_bit(settings):
+    """No trace of the training before: weights, head, optimizer, mode."""
+
+    def trained(learner):
+        for x, y in batches():
+            learner.train_batch(x, y)
+        return learner.state(finished=True)
+
+    slow_side = split(small_resnet(), CUT)[0]
+    head = head_of(slow_side(batches()[0][0]))
+    body_P, head_P = write_floats(slow_side), write_floats(head)
+    learner = Learner(slow_side, head, settings)
+    first = trained(learner.begin(body_P, head_P))
+    learner.load(torch.zeros_like(body_P)).eval()
+    again = trained(learner.begin(body_P, head_P))
+    assert first.keys() == again.keys()
+    assert all(torch.equal(first[name], again[name]) for name in first)
