@@ -1,0 +1,44 @@
+"""FedAvg: every agent trains its whole model, a server averages.
+
+H. B. McMahan, E. Moore, D. Ramage, S. Hampson, B. Agüera y Arcas, "Communication-Efficient Learning of Deep
+Networks from Decentralized Data", AISTATS 2017, arXiv 1602.05629, Algorithm 1.
+
+    1 train       an agent trains from the current model and sends the result up
+    2 average     the server averages, weighed by samples, and sends the mean down
+    3 adopt       the agents have it; each evaluates its share of the test set
+
+Under `flwr run` this method is Flower's own FedAvg (strategies/fedavg.py), with the same float weights to the
+bit. Deviations: all begin from the seed, so the first round sends no model down; the model goes down at the
+end of a round (to those who took part, who evaluate it, and to those who are drawn next and were absent)
+instead of at the beginning of the next one, which is the same traffic wherever all take part.
+"""
+
+from comdml_flwr.agent import Agent
+from comdml_flwr.messages import Inbox, Outbox, Program, together
+from comdml_flwr.phases import catch_up, evaluate, train_alone
+from comdml_flwr.server import at_agents, at_server, average_uploads, report_of_server, send_down, upload
+
+
+def program() -> Program[Agent]:
+    """Return one round of FedAvg."""
+    return (at_agents(train), at_server(average), together(at_agents(adopt), at_server(report_of_server)))
+
+
+def train(agent: Agent, inbox: Inbox) -> Outbox:
+    """Train the whole model and send it up."""
+    catch_up(agent, inbox)
+    train_alone(agent)
+    return (upload(agent, agent.tensors["own/body"].numpy()),)
+
+
+def average(agent: Agent, inbox: Inbox) -> Outbox:
+    """Average what came up and send it down."""
+    agent.keep("weights", average_uploads(agent, inbox))
+    return send_down(agent, {"weights": agent.weights_P.numpy()})
+
+
+def adopt(agent: Agent, inbox: Inbox) -> Outbox:
+    """Take the mean as this agent's model and evaluate it."""
+    agent.receive(inbox, "model")
+    catch_up(agent, inbox)
+    return evaluate(agent, inbox)
