@@ -1,0 +1,213 @@
+"""SplitFed: every agent keeps the lower layers, a server trains the upper ones and sends gradients back.
+
+C. Thapa, P. C. M. Arachchige, S. Camtepe, L. Sun, "SplitFed: When Federated Learning Meets Split Learning",
+AAAI 2022, arXiv 2004.12088, Algorithms 1 and 2. `splitfed-version` says which:
+
+    V1    the server keeps a copy of the server side for each agent, trains them side by side, and averages
+          them at the end of the round, as the client sides are averaged
+    V2    there is one server side; it learns from the agents' batches one after another, in an order that is
+          drawn for each batch
+
+    forward n    an agent runs its client side on batch n and sends activations and labels       (for each
+    server n     the server runs, trains, and sends the activations' gradient back                batch n)
+    backward n   the agent trains its client side by that gradient
+    average      all client sides go up; the server averages and sends the client side down
+    evaluate     the server, which alone has the whole model, evaluates it on the test set
+
+The cut is `cut`, the same for all (DTFL compares with the cut after its second module, cut 6 of a ResNet). On
+the clock, a third of a batch's work on the client side is forward and two thirds are backward (a
+convolution's backward pass is two of its forward passes); V1's copies train at the server's full speed each,
+as the paper has a server with resources for all, V2's batches follow each other. The gradient costs as many
+bytes as the activations. No auxiliary head; no noise (the paper's differential privacy is left out). One
+server plays the paper's main server and its fed server.
+
+An agent runs a batch forward twice: the graph of the first pass does not outlive the phase.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from comdml_flwr.agent import Agent
+from comdml_flwr.learning.averaging import weighted_mean
+from comdml_flwr.learning.training import Learner
+from comdml_flwr.messages import Array, Envelope, Inbox, Json, Outbox, Phase, Program, together
+from comdml_flwr.phases import report_round, report_traffic
+from comdml_flwr.planning.clock import Clock, ServerClock
+from comdml_flwr.planning.types import SERVER
+from comdml_flwr.seeds import derive_seed
+from comdml_flwr.server import at_agents, at_server, average_uploads, send_down, upload
+
+FORWARD_SHARE = 1 / 3
+
+
+def program(version: int, num_batches: int) -> Program[Agent]:
+    """Return one round.
+
+    Parameters
+    ----------
+    version : int
+        1 or 2.
+    num_batches : int
+        Of the agent that has most of them.
+    """
+    serve = serve_copies if version == 1 else serve_in_turn
+    batches: list[Phase[Agent]] = []
+    for number in range(num_batches):
+        batches += [at_agents(forward_after_backward(number)), at_server(serve)]
+    return (
+        *batches,
+        at_agents(together(forward_after_backward(num_batches), send_up)),
+        at_server(average),
+        together(at_agents(adopt), at_server(report_whole)),
+    )
+
+
+def forward_after_backward(number: int) -> Phase[Agent]:
+    """Return the phase that trains by the gradient of the batch before and sends batch `number`, if any."""
+
+    def run(agent: Agent, inbox: Inbox) -> Outbox:
+        take_client_side(agent, inbox)
+        gradients = agent.receive(inbox, "gradient")
+        batches = agent.batches()
+        if not gradients and number >= len(batches):
+            return ()
+        learner = _client_side(agent)
+        _take_up(agent, learner, "own", agent.weights_P[: learner.num_floats])
+        for mail in gradients:
+            x_NCHW, y_N = agent.samples(batches[number - 1], number - 1)
+            learner.train_by_gradient(x_NCHW, torch.from_numpy(mail.floats("gradient")))
+            _work(agent, agent.clock, "slow", len(y_N), 1 - FORWARD_SHARE)
+            agent.remember("own", learner.state(finished=number == len(batches)))
+        return (_activations(agent, learner, number),) if number < len(batches) else ()
+
+    run.__name__ = f"batch_{number + 1}"
+    return run
+
+
+def _activations(agent: Agent, learner: Learner, number: int) -> Envelope:
+    batches = agent.batches()
+    x_NCHW, y_N = agent.samples(batches[number], number)
+    with torch.no_grad():
+        z = learner.body(x_NCHW)
+    _work(agent, agent.clock, "slow", len(y_N), FORWARD_SHARE)
+    about: dict[str, Json] = {
+        "num_samples": agent.num_samples,
+        "batches_left": len(batches) - 1 - number,
+    }
+    arrays: dict[str, Array] = {"activations": z.contiguous().numpy(), "labels": y_N.numpy()}
+    return agent.send(SERVER, "activations", about, arrays)
+
+
+def serve_copies(agent: Agent, inbox: Inbox) -> Outbox:
+    """V1: train each agent's copy of the server side; side by side on the clock."""
+    assert isinstance(agent.clock, ServerClock)
+    outbox = []
+    for mail in _activation_mail(inbox):
+        lane, part = agent.clock.lane(mail.sender), f"server side of {mail.sender}"
+        lane.wait(mail.arrives_s)
+        outbox.append(_serve(agent, mail, part, lane, finished=mail.integer("batches_left") == 0))
+    return tuple(outbox)
+
+
+def serve_in_turn(agent: Agent, inbox: Inbox) -> Outbox:
+    """V2: train the one server side on the agents' batches, in an order drawn for each batch."""
+    mail = _activation_mail(inbox)
+    step = agent.notes.get("served", 0)
+    assert isinstance(step, int)
+    agent.notes["served"] = step + 1
+    seed = derive_seed(agent.setup.config.seed, agent.round, SERVER, f"order of batch {step}")
+    outbox = []
+    for place in np.random.default_rng(seed).permutation(len(mail)).tolist():
+        agent.clock.wait(mail[place].arrives_s)
+        outbox.append(_serve(agent, mail[place], "server side", agent.clock, finished=False))
+    return tuple(outbox)
+
+
+def _activation_mail(inbox: Inbox) -> list[Envelope]:
+    return [mail for mail in inbox if mail.kind == "activations"]
+
+
+def _serve(agent: Agent, mail: Envelope, part: str, clock: Clock, *, finished: bool) -> Envelope:
+    learner = agent.setup.workbench.fast_side(agent.setup.config.cut)
+    _take_up(agent, learner, part, agent.weights_P[-learner.num_floats :])
+    y_N = torch.from_numpy(mail.arrays["labels"])
+    gradient = learner.train_for_gradient(torch.from_numpy(mail.floats("activations")), y_N)
+    _work(agent, clock, "fast", len(y_N), 1.0)
+    agent.notes["training_end_s"] = max(clock.now_s, _float(agent.notes.get("training_end_s", 0.0)))
+    agent.remember(part, learner.state(finished=finished))
+    agent.notes[f"samples of {mail.sender}"] = mail.integer("num_samples")
+    return agent.send(mail.sender, "gradient", {}, {"gradient": gradient.numpy()})
+
+
+def send_up(agent: Agent, inbox: Inbox) -> Outbox:
+    """Send the trained client side up."""
+    agent.notes["training_end_s"] = agent.clock.now_s
+    return (upload(agent, agent.tensors["own/body"].numpy()),)
+
+
+def average(agent: Agent, inbox: Inbox) -> Outbox:
+    """Put the whole model together and send the client side down."""
+    server_side = _trained_server_side(agent)
+    client_side = torch.from_numpy(average_uploads(agent, inbox))
+    agent.tensors["weights"] = torch.cat([client_side, server_side])
+    for name in [name for name in agent.tensors if name.startswith("server side")]:
+        del agent.tensors[name]
+    return send_down(agent, {"weights": client_side.numpy()})
+
+
+def report_whole(agent: Agent, inbox: Inbox) -> Outbox:
+    """Evaluate the whole model on the whole test set: only the server has it."""
+    agent.notes = {name: agent.notes[name] for name in ("training_end_s", "end_s")}
+    report_round(agent, 0, len(agent.setup.dataset.y_test_N))
+    return ()
+
+
+def _trained_server_side(agent: Agent) -> Tensor:
+    if agent.setup.config.splitfed_version == 2:
+        return agent.tensors["server side/body"]
+    clients = sorted(
+        int(name.split("/")[0].removeprefix("server side of "))
+        for name in agent.tensors
+        if name.startswith("server side of ") and name.endswith("/body")
+    )
+    copies = [agent.tensors[f"server side of {client}/body"].numpy() for client in clients]
+    counts = [agent.number(f"samples of {client}") for client in clients]
+    return torch.from_numpy(weighted_mean(copies, counts))
+
+
+def adopt(agent: Agent, inbox: Inbox) -> Outbox:
+    """Take the mean client side; report what this agent sent."""
+    agent.receive(inbox, "model")
+    take_client_side(agent, inbox)
+    report_traffic(agent)
+    return ()
+
+
+def take_client_side(agent: Agent, inbox: Inbox) -> None:
+    """Take the client side that the server sent down; the rest of this agent's model is not in use."""
+    for mail in inbox:
+        if mail.kind == "model":
+            client_side = torch.from_numpy(np.array(mail.floats("weights")))
+            agent.tensors["weights"] = torch.cat([client_side, agent.weights_P[len(client_side) :]])
+
+
+def _client_side(agent: Agent) -> Learner:
+    return agent.setup.workbench.lower_part(agent.setup.config.cut)
+
+
+def _take_up(agent: Agent, learner: Learner, part: str, weights_P: Tensor) -> None:
+    """Take up a training, or begin one with these weights."""
+    state = agent.recall(part)
+    learner.resume(state) if state else learner.begin(weights_P)
+
+
+def _work(agent: Agent, clock: Clock, side: str, num_samples: int, share: float) -> None:
+    cut = agent.setup.cuts[agent.setup.config.cut - 1]
+    side_share = cut.slow_share if side == "slow" else cut.fast_share
+    clock.work(share * side_share * num_samples / agent.setup.config.batch_size)
+
+
+def _float(value: Json) -> float:
+    assert isinstance(value, int | float)
+    return float(value)
