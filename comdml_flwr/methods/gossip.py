@@ -1,0 +1,75 @@
+"""Gossip learning: every agent trains, pushes its model to one random neighbour, and merges by age.
+
+R. Ormándi, I. Hegedűs, M. Jelasity, "Gossip learning with linear models on fully distributed data",
+Concurrency and Computation 25(4), 2013; in the form of I. Hegedűs, G. Danner, M. Jelasity, "Decentralized
+learning works: An empirical comparison of gossip learning and federated learning", Journal of Parallel and
+Distributed Computing 148, 2021, Algorithm 1. A model w has an age t, the number of samples that it was
+trained on. Merging what came (w', t') into one's own:
+
+    a = t' / (t + t'),    w <- (1 - a) w + a w',    t <- max(t, t')
+
+    1 train, push    train the whole model, t <- t + samples; send (w, t) to a random neighbour
+    2 merge          merge what came, in ascending id of the senders; evaluate the own model
+
+Deviations: rounds, so that methods can be compared (the paper's agents send by their own timers); several
+models that come in one round are merged before the next training (the paper trains after each merge); models
+travel whole (the paper also subsamples them). The models differ: accuracy is the mean over the agents.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from comdml_flwr.agent import Agent
+from comdml_flwr.learning.averaging import weighted_sum
+from comdml_flwr.messages import Inbox, Outbox, Program, together
+from comdml_flwr.phases import evaluate, train_alone
+
+Floats = NDArray[np.float32]
+
+
+def program() -> Program[Agent]:
+    """Return one round of gossip learning."""
+    return (together(train, push), together(merge, evaluate))
+
+
+def train(agent: Agent, inbox: Inbox) -> Outbox:
+    """Train the whole model; it is older by the samples of all local epochs."""
+    train_alone(agent)
+    agent.tensors["weights"] = agent.tensors["own/body"]
+    agent.lasting["age"] = age_of(agent) + agent.num_samples * agent.setup.config.local_epochs
+    return ()
+
+
+def push(agent: Agent, inbox: Inbox) -> Outbox:
+    """Send the model and its age to one neighbour who takes part; to nobody if there is none."""
+    present, links = agent.setup.present(agent.round), agent.profile.links
+    neighbours = [peer for peer in present if peer in links and links[peer].bytes_per_s > 0]
+    if not neighbours:
+        return ()
+    chosen = int(torch.randint(len(neighbours), (1,), generator=agent.generator("neighbour")))
+    about = {"age": age_of(agent)}
+    return (agent.send(neighbours[chosen], "model with age", about, {"weights": agent.weights_P.numpy()}),)
+
+
+def merge(agent: Agent, inbox: Inbox) -> Outbox:
+    """Merge what came into this agent's model, by age."""
+    for mail in agent.receive(inbox, "model with age"):
+        own = (agent.weights_P.numpy(), age_of(agent))
+        weights, agent.lasting["age"] = merge_by_age(own, (mail.floats("weights"), mail.integer("age")))
+        agent.tensors["weights"] = torch.from_numpy(weights)
+    return ()
+
+
+def merge_by_age(own: tuple[Floats, int], other: tuple[Floats, int]) -> tuple[Floats, int]:
+    """Return the merged model and its age; two models of age 0 are worth the same."""
+    (w, t), (other_w, other_t) = own, other
+    share = other_t / (t + other_t) if t + other_t else 0.5
+    return weighted_sum([w, other_w], [1 - share, share]), max(t, other_t)
+
+
+def age_of(agent: Agent) -> int:
+    """Return how many samples this agent's model was trained on."""
+    age = agent.lasting.get("age", 0)
+    assert isinstance(age, int)
+    return age
