@@ -1,0 +1,115 @@
+"""BrainTorrent: a random agent asks all others for newer models, merges them, trains; then the next one.
+
+A. G. Roy, S. Siddiqui, S. Pölsterl, N. Navab, C. Wachinger, "BrainTorrent: A Peer-to-Peer Environment for
+Decentralized Federated Learning", arXiv 1905.06731. Every agent keeps a version vector: its own version, and
+for each other agent the version that it merged last.
+
+    start    once, in round 1: every agent trains, its version is 1
+    turn     1 ask      the agent whose turn it is asks all others for their versions
+             2 answer   whoever has a newer version than it knows sends model and number of samples a_j
+             3 learn    it merges, w_i <- (a_i w_i + sum of a_j w_j) / (a_i + sum of a_j), and trains; its
+                        version grows
+
+A round is as many turns as agents take part, each of an agent drawn from the seed (one may be drawn twice and
+another not at all), so that a round trains about as often as one of the other methods. Turns follow each
+other on the clock, because an agent answers when it is done with its own turn. Deviations: that count of a
+round; who is absent in a round neither asks nor answers. The models differ: accuracy is the mean over the
+agents.
+"""
+
+import numpy as np
+import torch
+
+from comdml_flwr.agent import Agent
+from comdml_flwr.learning.averaging import weighted_mean
+from comdml_flwr.messages import Array, Inbox, Json, Outbox, Phase, Program, together
+from comdml_flwr.phases import evaluate, train_alone
+from comdml_flwr.planning.clock import receivers_in_turn
+from comdml_flwr.seeds import SHARED, derive_seed
+
+
+def program(num_turns: int) -> Program[Agent]:
+    """Return one round of so many turns."""
+    turns = [_turn(number, last=number == num_turns) for number in range(1, num_turns + 1)]
+    return (together(start, ask(1)), *(phase for turn in turns for phase in turn))
+
+
+def _turn(number: int, *, last: bool) -> tuple[Phase[Agent], Phase[Agent]]:
+    return answer, together(learn(number), evaluate if last else ask(number + 1))
+
+
+def start(agent: Agent, inbox: Inbox) -> Outbox:
+    """Train once before the first turn; afterwards an agent's turn is when it trains."""
+    agent.notes["training_end_s"] = 0.0
+    if not agent.lasting:
+        _train(agent, "shuffle")
+    return ()
+
+
+def ask(turn: int) -> Phase[Agent]:
+    """Return the phase in which the agent whose turn it is asks all others."""
+
+    def ask_all(agent: Agent, inbox: Inbox) -> Outbox:
+        present = agent.setup.present(agent.round)
+        if whose_turn(agent, turn) != agent.id:
+            return ()
+        others = [peer for peer in receivers_in_turn(agent.id, present) if peer != agent.id]
+        known = versions_of(agent)
+        return tuple(agent.send(peer, "ask", {"known": known.get(peer, 0)}) for peer in others)
+
+    ask_all.__name__ = f"ask_{turn}"
+    return ask_all
+
+
+def answer(agent: Agent, inbox: Inbox) -> Outbox:
+    """Answer with the model if the other knows an older one; else that there is nothing new."""
+    outbox = []
+    for mail in agent.receive(inbox, "ask"):
+        version = versions_of(agent)[agent.id]
+        about: dict[str, Json] = {"version": version, "num_samples": agent.num_samples}
+        is_newer = version > mail.integer("known")
+        arrays: dict[str, Array] = {"weights": agent.weights_P.numpy()} if is_newer else {}
+        outbox.append(agent.send(mail.sender, "answer", about, arrays))
+    return tuple(outbox)
+
+
+def learn(turn: int) -> Phase[Agent]:
+    """Return the phase in which the agent whose turn it is merges what came, and trains."""
+
+    def merge_and_train(agent: Agent, inbox: Inbox) -> Outbox:
+        if whose_turn(agent, turn) == agent.id:
+            news = [mail for mail in agent.receive(inbox, "answer") if mail.arrays]
+            models = {mail.sender: (mail.floats("weights"), mail.integer("num_samples")) for mail in news}
+            models[agent.id] = agent.weights_P.numpy(), agent.num_samples
+            vectors, counts = zip(*(model for _, model in sorted(models.items())), strict=True)
+            agent.tensors["weights"] = torch.from_numpy(weighted_mean(vectors, counts))
+            _know(agent, {mail.sender: mail.integer("version") for mail in news})
+            _train(agent, f"shuffle of turn {turn}")
+        return ()
+
+    merge_and_train.__name__ = f"learn_{turn}"
+    return merge_and_train
+
+
+def whose_turn(agent: Agent, turn: int) -> int:
+    """Return the agent whose turn it is: drawn from the seed, so everybody knows it."""
+    present = agent.setup.present(agent.round)
+    seed = derive_seed(agent.setup.config.seed, agent.round, SHARED, f"turn {turn}")
+    return present[int(np.random.default_rng(seed).integers(len(present)))]
+
+
+def versions_of(agent: Agent) -> dict[int, int]:
+    """Return this agent's version vector: its own version, and those of others that it merged last."""
+    versions = {int(name): version for name, version in agent.lasting.items() if isinstance(version, int)}
+    return {agent.id: 0, **versions}
+
+
+def _train(agent: Agent, shuffle: str) -> None:
+    train_alone(agent, shuffle=shuffle)
+    agent.tensors["weights"] = agent.tensors["own/body"]
+    agent.forget("own")
+    _know(agent, {agent.id: versions_of(agent)[agent.id] + 1})
+
+
+def _know(agent: Agent, versions: dict[int, int]) -> None:
+    agent.lasting |= {str(peer): version for peer, version in versions.items()}
