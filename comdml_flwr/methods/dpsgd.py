@@ -1,0 +1,28 @@
+"""D-PSGD: every agent trains its whole model and mixes it with its neighbours', without a server.
+
+X. Lian, C. Zhang, H. Zhang, C.-J. Hsieh, W. Zhang, J. Liu, "Can Decentralized Algorithms Outperform
+Centralized Algorithms? A Case Study for Decentralized Parallel Stochastic Gradient Descent", NeurIPS 2017,
+arXiv 1705.09056, Algorithm 1: x_i <- sum over j of W[i, j] x_j - step * gradient_i(x_i).
+
+Deviations: an agent takes all steps of its local epochs before it mixes (the paper mixes after each step,
+which would cost a model per neighbour and batch), so that all methods train alike between two exchanges of
+models; and the trained model is mixed, not the one before training (adapt, then combine). Samples do not
+weigh: W is symmetric, so that the mean over the agents is kept.
+"""
+
+from comdml_flwr.agent import Agent
+from comdml_flwr.messages import Inbox, Outbox, Program, together
+from comdml_flwr.mixing import mix, note_neighbours, spread
+from comdml_flwr.phases import evaluate, hand_over, introduce, meet, train_alone
+
+
+def program() -> Program[Agent]:
+    """Return one round of D-PSGD."""
+    return (introduce, together(train, spread), together(mix, hand_over, evaluate))
+
+
+def train(agent: Agent, inbox: Inbox) -> Outbox:
+    """Meet the neighbours and train the whole model."""
+    note_neighbours(agent, meet(agent, inbox))
+    train_alone(agent)
+    return ()
