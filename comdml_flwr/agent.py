@@ -1,8 +1,9 @@
 """An agent and what outlives a phase.
 
-`Setup` is what all agents of a run share and never changes; `Agent` is one of them. Whatever a phase wants to
-find again in a later phase it puts into `tensors` or `notes`: nothing else remembers, because on the grid the
-next phase may run in another process.
+`Setup` is what all agents of a run share and never changes; `Agent` is one of them, or the server of a method
+that has one. Whatever a phase wants to find again in a later phase it puts into `tensors` or `notes` (or, to
+find it in a later round, into `lasting`): nothing else remembers, because on the grid the next phase may run
+in another process.
 """
 
 import hashlib
@@ -16,14 +17,28 @@ from torch import Tensor
 
 from comdml_flwr.config import RunConfig
 from comdml_flwr.learning.data import Dataset, augment, batches
-from comdml_flwr.learning.training import OptimizerSettings, Workbench
+from comdml_flwr.learning.training import Workbench
 from comdml_flwr.messages import Array, Envelope, Inbox, Json, Outbox, Program, Report, Step
-from comdml_flwr.planning.clock import Clock
+from comdml_flwr.planning.clock import Clock, Span, new_clock
 from comdml_flwr.planning.dynamics import draw_participants, newcomers_after
 from comdml_flwr.planning.hysteresis import Pairing
 from comdml_flwr.planning.scenario import Availability
-from comdml_flwr.planning.types import CutTable, Link, Profile
+from comdml_flwr.planning.types import SERVER, CutTable, Link, Plan, Profile
 from comdml_flwr.seeds import derive_seed
+
+
+class Answers:
+    """The last answer of a pure function, for agents of one process that ask it the same question."""
+
+    def __init__(self) -> None:
+        self._last: tuple[object, tuple[Plan, str]] | None = None
+
+    def answer(self, question: object, solve: Callable[[], tuple[Plan, str]]) -> tuple[Plan, str]:
+        """Return the answer to a question; `solve` finds it unless it is the last one's."""
+        last = self._last
+        if last is None or last[0] != question:
+            last = self._last = question, solve()
+        return last[1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,9 +50,10 @@ class Setup:
     config : RunConfig
         The run's configuration.
     ids : tuple[int, ...]
-        All agents, ascending, absent ones included.
+        All agents, ascending, absent ones included, without the server.
     profiles_at : Callable[[int], Mapping[int, Profile]]
-        Speed, links and work of every agent in a round; an agent uses its own and learns the others' by mail.
+        Speed, links and work of every agent in a round, and of the server; an agent uses its own and learns
+        the others' by mail.
     relay : Link
         Stands in where two agents have no direct link (on the virtual clock, outside the offload).
     dataset : Dataset
@@ -54,6 +70,8 @@ class Setup:
         float32 weights of the auxiliary heads that all begin with, by cut.
     availability : Availability, optional
         Who leaves and returns; without it, all are there in all rounds.
+    plans : Answers
+        The last plan that an agent of this process found.
     """
 
     config: RunConfig
@@ -67,16 +85,13 @@ class Setup:
     initial_weights_P: Tensor
     initial_aux_heads: Mapping[int, Tensor]
     availability: Availability | None = None
+    plans: Answers = field(default_factory=Answers)
 
     @property
-    def optimizer(self) -> OptimizerSettings:
-        """The optimizer that every agent begins a round with."""
-        return OptimizerSettings(
-            name=self.config.optimizer,
-            learning_rate=self.config.learning_rate,
-            momentum=self.config.momentum,
-            weight_decay=self.config.weight_decay,
-        )
+    def most_batches(self) -> int:
+        """How many batches the agent with the most samples trains in a round."""
+        most_samples = max(map(len, self.parts.values()))
+        return -(-most_samples // self.config.batch_size) * self.config.local_epochs
 
     def present(self, round_: int) -> tuple[int, ...]:
         """Return who takes part in a round: a seeded sample that everybody can draw for himself."""
@@ -95,7 +110,7 @@ class Agent:
     Parameters
     ----------
     id : int
-        Its id in the fleet.
+        Its id in the fleet, or SERVER.
     setup : Setup
         What all agents share.
     """
@@ -105,6 +120,7 @@ class Agent:
     round: int = 0
     tensors: dict[str, Tensor] = field(default_factory=dict)
     notes: dict[str, Json] = field(default_factory=dict)
+    lasting: dict[str, Json] = field(default_factory=dict)
     pairing: Pairing = field(default_factory=Pairing)  # of the last round in which it took part
     bytes_sent: int = 0
     report: Report = field(default_factory=dict)
@@ -115,9 +131,8 @@ class Agent:
         self.clock = self.new_clock()
 
     def new_clock(self) -> Clock:
-        """Return a clock of this agent at 0."""
-        own = self.profile
-        return Clock(agent=self.id, batches_per_s=own.batches_per_s, links=own.links, relay=self.setup.relay)
+        """Return a clock of this agent at 0; in the first round it keeps a timeline."""
+        return new_clock(self.profile, self.setup.relay, keeps_spans=self.round == 1)
 
     @property
     def profile(self) -> Profile:
@@ -130,9 +145,20 @@ class Agent:
         return self.tensors["weights"]
 
     @property
+    def is_server(self) -> bool:
+        """Whether it is the server of a method that has one."""
+        return self.id == SERVER
+
+    @property
     def num_samples(self) -> int:
         """How many training samples it has."""
         return len(self.setup.parts[self.id])
+
+    def label_counts(self) -> list[int]:
+        """Return how many training samples of each label it has."""
+        data = self.setup.dataset
+        counts = torch.bincount(data.y_train_N[self.setup.parts[self.id]], minlength=data.num_classes)
+        return [int(count) for count in counts]
 
     def aux_head_weights(self, cut: int) -> Tensor:
         """Return the float weights of its auxiliary head for a cut."""
@@ -182,11 +208,11 @@ class Agent:
         seed = derive_seed(self.setup.config.seed, self.round, self.id, purpose)
         return torch.Generator().manual_seed(seed)
 
-    def batches(self) -> list[Tensor]:
+    def batches(self, purpose: str = "shuffle") -> list[Tensor]:
         """Return the indices of this round's batches, all local epochs, in training order."""
         config = self.setup.config
         part = torch.from_numpy(self.setup.parts[self.id])
-        order = batches(len(part), config.batch_size, config.local_epochs, self.generator("shuffle"))
+        order = batches(len(part), config.batch_size, config.local_epochs, self.generator(purpose))
         return [part[places] for places in order]
 
     def samples(self, indices_N: Tensor, number: int) -> tuple[Tensor, Tensor]:
@@ -234,11 +260,13 @@ class Agent:
         facts: dict[str, Json] = {
             "round": self.round,
             "notes": dict(self.notes),
+            "lasting": dict(self.lasting),
             "pairing_round": self.pairing.round,
             "pairing": [list(pair) for pair in self.pairing.pairs],
             "bytes_sent": self.bytes_sent,
             "now_s": self.clock.now_s,
             "uplink_free_s": self.clock.uplink_free_s,
+            "spans": [[s.what, s.start_s, s.end_s, s.peer] for s in self.clock.spans or ()],
         }
         return {name: tensor.numpy() for name, tensor in self.tensors.items()}, facts
 
@@ -246,14 +274,13 @@ class Agent:
         """Take up what `state_dict` gave. Raises TypeError or KeyError where it is of another kind."""
         self.tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
         self.round, self.bytes_sent = _int(facts["round"]), _int(facts["bytes_sent"])
-        notes = facts["notes"]
-        if not isinstance(notes, Mapping):
-            raise TypeError("notes are no table")
-        self.notes = dict(notes)
+        self.notes, self.lasting = _table(facts["notes"]), _table(facts["lasting"])
         self.pairing = read_pairing(facts["pairing_round"], facts["pairing"])
         self.clock = self.new_clock()
         self.clock.now_s = _float(facts["now_s"])
         self.clock.uplink_free_s = _float(facts["uplink_free_s"])
+        if self.clock.spans is not None:
+            self.clock.spans = _spans(facts["spans"])
 
 
 def run_steps(
@@ -285,6 +312,31 @@ def _read_pair(pair: Json) -> tuple[int, int, int]:
         raise TypeError(f"{pair!r} is no pair")
     slow, fast, cut = map(_int, pair)
     return slow, fast, cut
+
+
+def _spans(rows: Json) -> list[Span]:
+    if not isinstance(rows, list | tuple):
+        raise TypeError("spans are no list")
+    spans = []
+    for row in rows:
+        if not isinstance(row, list | tuple) or len(row) != 4:
+            raise TypeError(f"{row!r} is no span")
+        what, start_s, end_s, peer = row
+        spans.append(
+            Span(
+                what=str(what),
+                start_s=_float(start_s),
+                end_s=_float(end_s),
+                peer=None if peer is None else _int(peer),
+            )
+        )
+    return spans
+
+
+def _table(value: Json) -> dict[str, Json]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{value!r} is no table")
+    return dict(value)
 
 
 def _int(value: Json) -> int:

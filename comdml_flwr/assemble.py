@@ -6,8 +6,7 @@ Bring your own: `assemble(..., models={...}, datasets={...})`, or the same argum
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
-from math import inf, prod
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -19,13 +18,13 @@ from comdml_flwr.config import RunConfig
 from comdml_flwr.errors import InputError
 from comdml_flwr.learning.data import Dataset, load_cifar, load_digits, partition
 from comdml_flwr.learning.models import auxiliary_head, resnet
-from comdml_flwr.learning.split import ModelProfile, num_floats, profile_model, split, write_floats
-from comdml_flwr.learning.training import Workbench
+from comdml_flwr.learning.split import ModelProfile, profile_model, write_floats
+from comdml_flwr.learning.training import OptimizerSettings, Workbench
 from comdml_flwr.messages import Program
-from comdml_flwr.methods import allreduce, comdml
-from comdml_flwr.planning.dynamics import draw_participants, fleet_at, unchanged_since
+from comdml_flwr.methods import allreduce, braintorrent, comdml, dpsgd, fedavg, gossip, splitfed
 from comdml_flwr.planning.fleet import Fleet
-from comdml_flwr.planning.types import Cut, CutTable, Profile
+from comdml_flwr.planning.types import SERVER, Cut, CutTable
+from comdml_flwr.profiles import profiles_by_round
 from comdml_flwr.seeds import SHARED, derive_seed
 
 ModelBuilder: TypeAlias = Callable[[tuple[int, ...], int, torch.Generator], nn.Sequential]
@@ -33,9 +32,73 @@ ModelBuilder: TypeAlias = Callable[[tuple[int, ...], int, torch.Generator], nn.S
 
 DatasetLoader: TypeAlias = Callable[[RunConfig], Dataset]
 
-METHODS: Mapping[str, Callable[[RunConfig], Program[Agent]]] = {
-    "comdml": lambda config: comdml.program(config.num_chunks),
-    "allreduce": lambda config: allreduce.program(),
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """What the number of a program's phases may depend on, beside the configuration.
+
+    Parameters
+    ----------
+    num_agents : int
+        Of the run.
+    num_batches : int
+        In a round, of the agent that has most; not known to a ServerApp, which has no data.
+    """
+
+    num_agents: int
+    num_batches: int
+
+
+def _yes(config: RunConfig) -> bool:
+    return True
+
+
+def _no(config: RunConfig) -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """A method: one round as a program, and what kind of method it is.
+
+    Parameters
+    ----------
+    program : Callable[[RunConfig, Scale], Program]
+        The phases of a round.
+    has_server : bool
+        Whether a server takes part; otherwise the method is serverless.
+    needs_links : Callable[[RunConfig], bool]
+        Whether models spread over direct links alone, so that these must connect all agents.
+    models_agree : Callable[[RunConfig], bool]
+        Whether all who took part in a round hold the same weights after it.
+    """
+
+    program: Callable[[RunConfig, Scale], Program[Agent]]
+    has_server: bool = False
+    needs_links: Callable[[RunConfig], bool] = _no
+    models_agree: Callable[[RunConfig], bool] = _yes
+
+
+METHODS: Mapping[str, Method] = {
+    "comdml": Method(
+        program=lambda config, scale: comdml.program(config.num_chunks, config.averaging),
+        needs_links=lambda config: config.averaging == "mixing",
+        models_agree=lambda config: config.averaging == "allreduce",
+    ),
+    "allreduce": Method(program=lambda config, scale: allreduce.program()),
+    "fedavg": Method(program=lambda config, scale: fedavg.program(), has_server=True),
+    "splitfed": Method(
+        program=lambda config, scale: splitfed.program(config.splitfed_version, scale.num_batches),
+        has_server=True,
+    ),
+    "gossip": Method(program=lambda config, scale: gossip.program(), needs_links=_yes, models_agree=_no),
+    "braintorrent": Method(
+        program=lambda config, scale: braintorrent.program(
+            max(1, round(config.participation * scale.num_agents))
+        ),
+        models_agree=_no,
+    ),
+    "dpsgd": Method(program=lambda config, scale: dpsgd.program(), needs_links=_yes, models_agree=_no),
 }
 MODELS: Mapping[str, ModelBuilder] = {
     "resnet-56": partial(resnet, blocks_per_group=3),
@@ -46,7 +109,6 @@ DATASETS: Mapping[str, DatasetLoader] = {
     "cifar-10": lambda config: load_cifar(Path(config.data_dir), 10, download=config.download),
     "cifar-100": lambda config: load_cifar(Path(config.data_dir), 100, download=config.download),
 }
-MAX_NUMBERS = 1e9  # in a batch: nothing so large is trained, and torch's own sizes overflow from 1e18 on
 LABEL_BYTES = 8  # labels travel as int64
 
 
@@ -109,58 +171,16 @@ def cut_table(profile: ModelProfile, batch_size: int) -> CutTable:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelCosts:
-    """What planning and the clock need of a model: FLOPs of a batch, cuts, and the floats that are averaged.
-
-    `fast_floats` and `head_floats` are those of the fast side and of the auxiliary head, by cut.
-    """
-
-    batch_flops: float
-    cuts: CutTable
-    num_floats: int
-    fast_floats: tuple[int, ...]
-    head_floats: tuple[int, ...]
+def program_of(setup: Setup) -> Program[Agent]:
+    """Return one round of the method of a run."""
+    scale = Scale(num_agents=len(setup.ids), num_batches=setup.most_batches)
+    return METHODS[setup.config.method].program(setup.config, scale)
 
 
-def model_costs(fleet: Fleet) -> ModelCosts:
-    """Count what the model of a fleet file costs.
-
-    Raises
-    ------
-    InputError
-        There is no [model], or no such model.
-    """
-    if fleet.model is None:
-        raise InputError(str(fleet.source), "no [model]", "must name a model to be planned for")
-    name, shape, classes = fleet.model.name, fleet.model.input, fleet.model.num_classes
-    if name not in MODELS:
-        raise InputError(f"{fleet.source}: model.name", name, f"must be one of {', '.join(sorted(MODELS))}")
-    for what, size in (("input", prod(shape) * fleet.model.batch_size), ("num_classes", classes)):
-        if size > MAX_NUMBERS:
-            raise InputError(f"{fleet.source}: model.{what}", size, f"must be at most {MAX_NUMBERS:g}")
-    model = MODELS[name](shape, classes, torch.Generator())
-    profile = profile_model(model, shape, classes, fleet.model.batch_size)
-    heads = [auxiliary_head(cut.activation_shape, classes, torch.Generator()) for cut in profile.cuts]
-    return ModelCosts(
-        batch_flops=profile.whole_flops * fleet.model.batch_size,
-        cuts=cut_table(profile, fleet.model.batch_size),
-        num_floats=num_floats(model),
-        fast_floats=tuple(num_floats(split(model, cut.cut)[1]) for cut in profile.cuts),
-        head_floats=tuple(map(num_floats, heads)),
-    )
-
-
-def planner_input(fleet: Fleet) -> tuple[tuple[Profile, ...], CutTable]:
-    """Return what `comdml plan` needs of a fleet file with a [model] table: its FLOPs are counted here.
-
-    Raises
-    ------
-    InputError
-        There is no [model], or no such model, or the file lacks a speed or a number of samples.
-    """
-    costs = model_costs(fleet)
-    return fleet.profiles(batch_flops=costs.batch_flops), costs.cuts
+def participants_of(setup: Setup) -> tuple[Agent, ...]:
+    """Return all agents of a run, and its server if it has one, as they begin."""
+    server = (SERVER,) if METHODS[setup.config.method].has_server else ()
+    return tuple(Agent(agent, setup) for agent in (*server, *setup.ids))
 
 
 def assemble(config: RunConfig, fleet: Fleet, num_agents: int, catalogue: Catalogue | None = None) -> Setup:
@@ -173,12 +193,16 @@ def assemble(config: RunConfig, fleet: Fleet, num_agents: int, catalogue: Catalo
     """
     catalogue = catalogue or Catalogue()
     catalogue.check(config)
-    ids = agent_ids(fleet, num_agents)
+    ids, method = agent_ids(fleet, num_agents), METHODS[config.method]
     dataset = catalogue.dataset(config.dataset)(config)
     shape = tuple(dataset.x_train_NCHW.shape[1:])
     build = partial(catalogue.model(config.model), shape, dataset.num_classes)
     model = build(_generator(config, "model"))
     profile = profile_model(model, shape, dataset.num_classes, config.batch_size)
+    if config.method == "splitfed" and config.cut > len(profile.cuts):
+        raise InputError(
+            "cut", config.cut, f"must be at most {len(profile.cuts)}, the cuts of {config.model}"
+        )
     parts = partition(
         dataset.y_train_N.numpy(),
         num_agents,
@@ -195,7 +219,14 @@ def assemble(config: RunConfig, fleet: Fleet, num_agents: int, catalogue: Catalo
     return Setup(
         config=config,
         ids=ids,
-        profiles_at=_profiles_by_round(config, fleet, ids, [len(part) for part in parts], profile),
+        profiles_at=profiles_by_round(
+            config,
+            fleet,
+            {agent: len(part) for agent, part in zip(ids, parts, strict=True)},
+            batch_flops=profile.whole_flops * config.batch_size,
+            has_server=method.has_server,
+            needs_links=method.needs_links(config),
+        ),
         relay=fleet.relay,
         dataset=dataset,
         parts=dict(zip(ids, parts, strict=True)),
@@ -205,6 +236,7 @@ def assemble(config: RunConfig, fleet: Fleet, num_agents: int, catalogue: Catalo
             lambda cut: auxiliary_head(
                 profile.cuts[cut - 1].activation_shape, dataset.num_classes, torch.Generator()
             ),
+            optimizer_settings(config),
         ),
         initial_weights_P=write_floats(model),
         initial_aux_heads={cut: write_floats(head) for cut, head in heads.items()},
@@ -212,40 +244,14 @@ def assemble(config: RunConfig, fleet: Fleet, num_agents: int, catalogue: Catalo
     )
 
 
-def _profiles_by_round(
-    config: RunConfig, fleet: Fleet, ids: tuple[int, ...], sizes: list[int], model: ModelProfile
-) -> Callable[[int], Mapping[int, Profile]]:
-    _profiles(config, fleet, ids, sizes, model)  # what the file lacks shows before any training
-    for round_ in range(1, config.num_rounds + 1):
-        draw_participants(ids, config.participation, config.seed, round_, fleet.availability)
-
-    @lru_cache(maxsize=2)
-    def since(round_: int) -> Mapping[int, Profile]:
-        return _profiles(config, fleet_at(fleet, config.seed, round_), ids, sizes, model)
-
-    return lambda round_: since(unchanged_since(fleet, round_))
-
-
-def _profiles(
-    config: RunConfig, fleet: Fleet, ids: tuple[int, ...], sizes: list[int], model: ModelProfile
-) -> dict[int, Profile]:
-    devices, links = {agent.id: agent for agent in fleet.agents}, fleet.links_by_agent()
-    profiles = {}
-    for agent, size in zip(ids, sizes, strict=True):
-        speed, device = devices[agent].batches_per_s, devices[agent]
-        if device.flops_per_s is not None:
-            speed = device.flops_per_s / (model.whole_flops * config.batch_size)
-        if speed is None:
-            raise InputError(f"{fleet.source}: agent {agent}", None, "must have flops_per_s or batches_per_s")
-        profiles[agent] = Profile(
-            agent=agent,
-            batches_per_s=speed,
-            num_batches=size * config.local_epochs / config.batch_size,
-            links={peer: links[agent][peer] for peer in ids if peer != agent},
-            memory_bytes=device.memory_bytes,
-            nic_bytes_per_s=device.bytes_per_s or inf,
-        )
-    return profiles
+def optimizer_settings(config: RunConfig) -> OptimizerSettings:
+    """Return the optimizer that every agent begins a round with."""
+    return OptimizerSettings(
+        name=config.optimizer,
+        learning_rate=config.learning_rate,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+    )
 
 
 def _generator(config: RunConfig, purpose: str) -> torch.Generator:

@@ -24,7 +24,11 @@ class RunConfig(BaseModel):
         frozen=True, extra="forbid", alias_generator=_kebab, populate_by_name=True, allow_inf_nan=False
     )
 
-    method: str = Field("comdml", description="training method: `comdml` or `allreduce`")
+    method: str = Field(
+        "comdml",
+        description="training method: `comdml`, `allreduce`, `fedavg`, `splitfed`, `gossip`, `braintorrent`"
+        " or `dpsgd`",
+    )
     model: str = Field("resnet-56", description="`resnet-56`, `resnet-110`, or a model of your own app")
     dataset: str = Field(
         "digits", description="`digits`, `cifar-10`, `cifar-100`, or a data set of your own app"
@@ -58,6 +62,23 @@ class RunConfig(BaseModel):
     )
     time_model: Literal["pipeline", "overlap"] = Field(
         "pipeline", description="`overlap` is the published formula; `pipeline` adds fill, drain and latency"
+    )
+    averaging: Literal["allreduce", "mixing"] = Field(
+        "allreduce",
+        description="of `comdml`: `allreduce` among all who take part, or `mixing` with linked neighbours",
+    )
+    topology: str = Field(
+        "fleet",
+        description="which of the fleet's links there are: `fleet` (all), `ring`, `torus`, `star`, `full`,"
+        " `exponential`, `random-regular`, `erdos-renyi` or `watts-strogatz`",
+    )
+    topology_degree: int = Field(4, ge=1, description="neighbours of `random-regular` and `watts-strogatz`")
+    topology_probability: float = Field(
+        0.2, ge=0, le=1, description="of a link in `erdos-renyi`, of rewiring in `watts-strogatz`"
+    )
+    cut: int = Field(6, ge=1, description="where `splitfed` cuts the model; 6 of a ResNet is DTFL's")
+    splitfed_version: int = Field(
+        1, ge=1, le=2, description="1: a server side for each agent, then averaged; 2: one for all, in turn"
     )
     hysteresis: float = Field(
         0.0,

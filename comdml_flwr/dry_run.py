@@ -154,7 +154,7 @@ def _workload(fleet: Fleet, config: RunConfig) -> tuple[float | None, Workload]:
             fast_floats=unknown,
             head_floats=unknown,
         )
-    from comdml_flwr.assemble import model_costs  # imports torch, to count the model's FLOPs
+    from comdml_flwr.model_costs import model_costs  # imports torch, to count the model's FLOPs
 
     costs = model_costs(fleet)
     assert fleet.model is not None, "model_costs found one"

@@ -3,15 +3,14 @@
 from collections.abc import Mapping
 from contextlib import closing
 
-from comdml_flwr.agent import Agent
-from comdml_flwr.assemble import METHODS, Catalogue, assemble
+from comdml_flwr.assemble import METHODS, Catalogue, assemble, participants_of, program_of
 from comdml_flwr.carriers.local import LocalCarrier
 from comdml_flwr.config import find_fleet, parse_config
 from comdml_flwr.errors import InputError
 from comdml_flwr.messages import phase_name
 from comdml_flwr.planning.fleet_file import load_fleet
 from comdml_flwr.results import record_run
-from comdml_flwr.rounds import RunRecord
+from comdml_flwr.rounds import Observer, RunRecord, run_rounds
 from comdml_flwr.terminal import Terminal
 
 
@@ -47,10 +46,21 @@ def run_locally(
     if config.carrier != "local":
         raise InputError("carrier", config.carrier, "must be 'local' here; 'grid' is for `flwr run`")
     setup = assemble(config, load_fleet(find_fleet(config.fleet)), num_agents, catalogue)
-    program = METHODS[config.method](config)
+    program, method = program_of(setup), METHODS[config.method]
     terminal = terminal or Terminal(config.num_rounds)
-    agents = [Agent(agent, setup) for agent in setup.ids]
-    carrier = LocalCarrier(agents, program, num_workers=num_workers, on_reply=terminal.reply)
-    names = tuple(map(phase_name, program))
+    carrier = LocalCarrier(participants_of(setup), program, num_workers=num_workers, on_reply=terminal.reply)
+
+    def run(observer: Observer) -> RunRecord:
+        return run_rounds(
+            carrier,
+            tuple(map(phase_name, program)),
+            setup.ids,
+            config,
+            observer,
+            setup.availability,
+            has_server=method.has_server,
+            models_agree=method.models_agree(config),
+        )
+
     with closing(carrier):
-        return record_run(carrier, names, setup.ids, config, terminal, setup.availability)
+        return record_run(run, config, len(setup.ids), terminal)

@@ -162,7 +162,8 @@ def phase_name(phase: Phase[AgentT]) -> str:
 def agent_failed(agent: int, where: str, error: Exception) -> RunError:
     """Return the one line in which every carrier says that an agent's phase went wrong."""
     reason = str(error) if isinstance(error, ComdmlError) else f"{type(error).__name__}: {error}"
-    return RunError(f"agent {agent} failed in {where}: {' '.join(reason.split())}")
+    who = "the server" if agent < 0 else f"agent {agent}"
+    return RunError(f"{who} failed in {where}: {' '.join(reason.split())}")
 
 
 class Addressed(Protocol):

@@ -4,19 +4,22 @@ from math import inf, isfinite
 
 from comdml_flwr.agent import Agent, read_pairing
 from comdml_flwr.errors import RunError
-from comdml_flwr.learning.split import load_floats
-from comdml_flwr.learning.training import Learner
 from comdml_flwr.learning.training import evaluate as evaluate_model
-from comdml_flwr.messages import Envelope, Inbox, Json, Outbox
+from comdml_flwr.messages import Envelope, Inbox, Json, Outbox, Report
 from comdml_flwr.planning.clock import deal_out, receivers_in_turn, shard_bounds
 from comdml_flwr.planning.hysteresis import Pairing, latest_pairing
 from comdml_flwr.planning.types import Link, Profile
 
 
 def introduce(agent: Agent, inbox: Inbox) -> Outbox:
-    """Tell all who take part how fast this agent is, how much it has to do, and its links."""
+    """Tell all who take part how fast this agent is, how much it has to do, and its links with them.
+
+    (And with those who take part in the next round: they get the model at the end of this one.)
+    """
     profile = agent.profile
-    links = sorted(profile.links.items())
+    everybody = receivers_in_turn(agent.id, agent.setup.present(agent.round))
+    met = sorted({*everybody, *agent.setup.newcomers(agent.round)})
+    links = [(peer, profile.links[peer]) for peer in met if peer in profile.links]
     about: dict[str, Json] = {
         "batches_per_s": profile.batches_per_s,
         "num_batches": profile.num_batches,
@@ -28,16 +31,20 @@ def introduce(agent: Agent, inbox: Inbox) -> Outbox:
     about |= {name: value for name, value in bounds.items() if isfinite(value)}
     if agent.setup.config.hysteresis:
         about |= {"pairing_round": agent.pairing.round, "pairing": agent.pairing.pairs}
-    everybody = receivers_in_turn(agent.id, agent.setup.present(agent.round))
     return tuple(agent.send(receiver, "profile", about) for receiver in everybody)
 
 
 def meet(agent: Agent, inbox: Inbox) -> tuple[Profile, ...]:
     """Read the introductions of all who take part, in ascending id, and catch up after an absence."""
+    catch_up(agent, inbox)
+    return tuple(_read_profile(envelope) for envelope in agent.receive(inbox, "profile"))
+
+
+def catch_up(agent: Agent, inbox: Inbox) -> None:
+    """Take the model that was sent to this agent at the end of a round in which it was absent."""
     for envelope in inbox:
         if envelope.kind == "model":  # its transfer ended the round before, so the clock does not wait for it
             agent.keep("weights", envelope.floats("weights"))
-    return tuple(_read_profile(envelope) for envelope in agent.receive(inbox, "profile"))
 
 
 def latest_known_pairing(agent: Agent, inbox: Inbox) -> Pairing:
@@ -67,17 +74,25 @@ def _read_profile(envelope: Envelope) -> Profile:
     )
 
 
-def train_whole(agent: Agent, chunk: range) -> None:
-    """Train the whole model on these of the round's batches; the result is the tensors `own/...`."""
-    model = agent.setup.workbench.model
-    state = agent.recall("own")
-    if not state:
-        load_floats(model, agent.weights_P)
-    learner = Learner(model, None, agent.setup.optimizer, state or None)
-    batches = agent.batches()
+def train_whole(agent: Agent, chunk: range | None = None, *, shuffle: str = "shuffle") -> None:
+    """Train the whole model on these of the round's batches (or all); the result is the tensors `own/...`.
+
+    `shuffle` names the draw of the batches' order, where an agent trains more than once in a round.
+    """
+    learner, state = agent.setup.workbench.whole(), agent.recall("own")
+    learner.resume(state) if state else learner.begin(agent.weights_P)
+    batches = agent.batches(shuffle)
+    chunk = range(len(batches)) if chunk is None else chunk
     for number in chunk:
         learner.train_batch(*agent.samples(batches[number], number))
     agent.remember("own", learner.state(finished=chunk.stop == len(batches)))
+
+
+def train_alone(agent: Agent, *, shuffle: str = "shuffle") -> None:
+    """Train the whole model on all of the round's batches, on the clock too."""
+    train_whole(agent, shuffle=shuffle)
+    agent.clock.work(agent.profile.num_batches)
+    agent.notes["training_end_s"] = agent.clock.now_s
 
 
 def hand_over(agent: Agent, inbox: Inbox) -> Outbox:
@@ -93,18 +108,47 @@ def hand_over(agent: Agent, inbox: Inbox) -> Outbox:
 
 
 def evaluate(agent: Agent, inbox: Inbox) -> Outbox:
-    """Evaluate this agent's model on its share of the test set and report the round."""
+    """Evaluate this agent's model on its share of the test set and report the round.
+
+    Where the agents' models differ (gossip, mixing), the sum of these is the mean accuracy over the agents,
+    each judged by its own share.
+    """
     present = agent.setup.present(agent.round)
-    data, model = agent.setup.dataset, agent.setup.workbench.model
-    start, stop = shard_bounds(len(data.y_test_N), len(present))[present.index(agent.id)]
-    load_floats(model, agent.weights_P)
-    correct, loss_sum = evaluate_model(model, data.x_test_NCHW[start:stop], data.y_test_N[start:stop])
-    agent.report |= {
-        "correct": correct,
-        "loss_sum": loss_sum,
-        "num_evaluated": stop - start,
-        "bytes_sent": agent.bytes_sent,
-        "weights_sha256": agent.weights_sha256(),
-        **agent.notes,
-    }
+    shards = shard_bounds(len(agent.setup.dataset.y_test_N), len(present))
+    report_round(agent, *shards[present.index(agent.id)])
     return ()
+
+
+def report_round(agent: Agent, start: int, stop: int) -> None:
+    """Evaluate this agent's model on test samples [start, stop) and report the round."""
+    correct, loss_sum = evaluate_part(agent, start, stop)
+    agent.report |= {"correct": correct, "loss_sum": loss_sum, "num_evaluated": stop - start}
+    agent.report["weights_sha256"] = agent.weights_sha256()
+    report_traffic(agent)
+
+
+def evaluate_part(agent: Agent, start: int, stop: int) -> tuple[int, float]:
+    """Return how many of the test samples [start, stop) are classified rightly, and their summed loss."""
+    data, model = agent.setup.dataset, agent.setup.workbench.whole().load(agent.weights_P)
+    return evaluate_model(model, data.x_test_NCHW[start:stop], data.y_test_N[start:stop])
+
+
+def report_traffic(agent: Agent) -> None:
+    """Report what this agent sent and noted; in the first round also its data, speed and timeline.
+
+    Who evaluated nothing, as a server that only averages, adds nothing to the round's accuracy.
+    """
+    agent.notes = {"training_end_s": 0.0, "end_s": agent.clock.now_s, **agent.notes}
+    nothing: Report = {"correct": 0, "loss_sum": 0.0, "num_evaluated": 0}
+    agent.report = {**nothing, **agent.report, "bytes_sent": agent.bytes_sent, **agent.notes}
+    if agent.round == 1:
+        spans = agent.clock.timeline()
+        agent.report |= {
+            "num_samples": 0 if agent.is_server else agent.num_samples,
+            "label_counts": [] if agent.is_server else agent.label_counts(),
+            "batches_per_s": agent.profile.batches_per_s,
+            "timeline": [
+                {"what": span.what, "start_s": span.start_s, "end_s": span.end_s, "peer": span.peer}
+                for span in spans
+            ],
+        }

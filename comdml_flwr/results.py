@@ -1,4 +1,7 @@
-"""The folder that a run writes: `config.json`, `rounds.jsonl`, and at the end `summary.json`.
+"""The folder that a run writes: `config.json`, `rounds.jsonl`, `agents.json`, and at the end `summary.json`.
+
+`agents.json` is written after the first round: each agent's samples by label, its speed, and what it did when
+in that round, on the virtual clock.
 
 A run that failed has no `summary.json`; it has `failed.txt` with the reason.
 """
@@ -7,14 +10,13 @@ import json
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from comdml_flwr.config import RunConfig
 from comdml_flwr.errors import InputError
-from comdml_flwr.messages import Carrier, Json
-from comdml_flwr.planning.scenario import Availability
-from comdml_flwr.rounds import RoundRecord, RunRecord, as_json, run_rounds, summarize
+from comdml_flwr.messages import Json
+from comdml_flwr.rounds import Observer, RoundRecord, RunRecord, as_json, summarize
 from comdml_flwr.terminal import Terminal
 from comdml_flwr.wire import write_file
 
@@ -51,6 +53,8 @@ class RunFolder:
     def add_round(self, record: RoundRecord) -> None:
         """Append a line to `rounds.jsonl`; it is on disk when this returns."""
         self.add_line(as_json(record))
+        if record.agents:
+            self._write("agents.json", {"round": record.round, "agents": list(record.agents)})
 
     def add_line(self, line: Mapping[str, Json], *, sync: bool = True) -> None:
         """Append a line that is no record of a run; with `sync`, it is on disk when this returns."""
@@ -73,14 +77,20 @@ class RunFolder:
 
 
 def record_run(
-    carrier: Carrier,
-    phase_names: Sequence[str],
-    ids: tuple[int, ...],
-    config: RunConfig,
-    terminal: Terminal,
-    availability: Availability | None = None,
+    run: Callable[[Observer], RunRecord], config: RunConfig, num_agents: int, terminal: Terminal
 ) -> RunRecord:
-    """Run all rounds over a carrier; print and write down what they come to.
+    """Make the run's folder, run, and print and write down what it comes to.
+
+    Parameters
+    ----------
+    run : Callable[[Observer], RunRecord]
+        Runs all rounds and tells the observer of each.
+    config : RunConfig
+        Of the run.
+    num_agents : int
+        How many agents it has.
+    terminal : Terminal
+        Where to print.
 
     Raises
     ------
@@ -88,14 +98,13 @@ def record_run(
         What is wrong, in one line; for a run that had begun also in its folder.
     """
     results = RunFolder(config)
-    terminal.say(f"{len(ids)} agents are there; results go to {results.path}")
+    terminal.say(f"{num_agents} agents are there; results go to {results.path}")
     try:
-        observer = _PrintAndWrite(terminal, results)
-        record = run_rounds(carrier, phase_names, ids, config, observer, availability)
+        record = run(_PrintAndWrite(terminal, results))
     except BaseException as error:
         results.fail("interrupted" if isinstance(error, KeyboardInterrupt) else str(error) or repr(error))
         raise
-    summary = summarize(record, config, len(ids))
+    summary = summarize(record, config, num_agents)
     results.finish(summary)
     terminal.summary(summary, results.path)
     return record

@@ -15,6 +15,9 @@ from comdml_flwr.errors import RunError
 from comdml_flwr.messages import Carrier, Json, Report, Step
 from comdml_flwr.planning.dynamics import draw_participants
 from comdml_flwr.planning.scenario import Availability
+from comdml_flwr.planning.types import SERVER
+
+_OF_AGENTS = ("num_samples", "label_counts", "batches_per_s", "timeline")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +46,8 @@ class RoundRecord:
         Slow agents whose share was left out because they and their helper disagreed on the plan.
     num_agents : int
         How many took part.
+    agents : tuple[Mapping, ...]
+        Of the first round only: each agent's data, speed and timeline, for `agents.json`.
     """
 
     round: int
@@ -58,6 +63,7 @@ class RoundRecord:
     num_agents: int
     plan: dict[str, Json]
     refused: list[int] = field(default_factory=list)
+    agents: tuple[Mapping[str, Json], ...] = ()
 
 
 class Observer(Protocol):
@@ -96,6 +102,9 @@ def run_rounds(
     config: RunConfig,
     observer: Observer,
     availability: Availability | None = None,
+    *,
+    has_server: bool = False,
+    models_agree: bool = True,
 ) -> RunRecord:
     """Run all rounds of a method over a carrier.
 
@@ -113,6 +122,10 @@ def run_rounds(
         Hears of the progress.
     availability : Availability, optional
         Who leaves and returns, as all agents know it.
+    has_server : bool
+        Whether the server takes part in every phase.
+    models_agree : bool
+        Whether all who took part must hold the same weights after a round.
 
     Raises
     ------
@@ -128,13 +141,14 @@ def run_rounds(
     def finish(reports: Mapping[int, Report]) -> None:
         nonlocal lap
         now = time.monotonic()
-        records.append(add_up(len(records) + 1, reports, now - lap))
-        digests.update({agent: str(report["weights_sha256"]) for agent, report in reports.items()})
+        records.append(add_up(len(records) + 1, reports, now - lap, models_agree=models_agree))
+        digests.update(digests_of(reports))
         lap = now
         observer.round_ends(records[-1])
 
     for round_ in range(1, config.num_rounds + 1):
         present = draw_participants(ids, config.participation, config.seed, round_, availability)
+        present = (SERVER, *present) if has_server else present
         for phase in range(last):
             steps: dict[int, tuple[Step, ...]] = {agent: (Step(round_, phase),) for agent in present}
             if phase == 0:
@@ -148,13 +162,15 @@ def run_rounds(
     finish(carrier.exchange(riding))
     return RunRecord(
         rounds=tuple(records),
-        weights_sha256=_digest_of_all(digests),
+        weights_sha256=digest_of_all(digests),
         elapsed_s=time.monotonic() - began,
     )
 
 
-def add_up(round_: int, reports: Mapping[int, Report], elapsed_s: float) -> RoundRecord:
-    """Return what the agents' reports of a round come to.
+def add_up(
+    round_: int, reports: Mapping[int, Report], elapsed_s: float, *, models_agree: bool = True
+) -> RoundRecord:
+    """Return what the reports of a round come to: of all who took part, and of the server.
 
     A method that foretells nothing (it has no offload) is its own forecast.
 
@@ -163,10 +179,10 @@ def add_up(round_: int, reports: Mapping[int, Report], elapsed_s: float) -> Roun
     RunError
         After AllReduce all who took part must hold the same weights; the line names two that do not.
     """
-    by_digest: dict[Json, int] = {}
-    for agent, report in sorted(reports.items()):
-        by_digest.setdefault(report["weights_sha256"], agent)
-    if len(by_digest) > 1:
+    by_digest: dict[str, int] = {}
+    for agent, digest in digests_of(reports).items():
+        by_digest.setdefault(digest, agent)
+    if models_agree and len(by_digest) > 1:
         one, other, *_ = by_digest.values()
         raise RunError(f"round {round_}: agents {one} and {other} hold different weights after averaging")
     virtual_time_s, makespan_s = _most(reports, "end_s"), _most(reports, "training_end_s")
@@ -183,9 +199,14 @@ def add_up(round_: int, reports: Mapping[int, Report], elapsed_s: float) -> Roun
         no_offload_makespan_s=_number(forecast.get("no_offload_makespan_s", makespan_s)),
         elapsed_s=elapsed_s,
         bytes_sent=int(_sum(reports, "bytes_sent")),
-        num_agents=len(reports),
+        num_agents=len(reports.keys() - {SERVER}),
         plan=_plan(reports),
         refused=sorted({int(_number(a)) for r in reports.values() for a in _list(r.get("refused"))}),
+        agents=tuple(
+            {"agent": agent, **{name: report[name] for name in _OF_AGENTS}}
+            for agent, report in sorted(reports.items())
+            if "timeline" in report
+        ),
     )
 
 
@@ -218,16 +239,23 @@ def summarize(record: RunRecord, config: RunConfig, num_agents: int) -> dict[str
 
 def as_json(record: RoundRecord) -> dict[str, Json]:
     """Return a line of `rounds.jsonl`."""
-    return asdict(record)
+    return {name: value for name, value in asdict(record).items() if name != "agents"}
 
 
 def _plan(reports: Mapping[int, Report]) -> dict[str, Json]:
     pairs = [report["pair"] for _, report in sorted(reports.items()) if "pair" in report]
     paired = {agent for pair in pairs if isinstance(pair, Mapping) for agent in (pair["slow"], pair["fast"])}
-    return {"pairs": pairs, "solo": [agent for agent in sorted(reports) if agent not in paired]}
+    agents = sorted(reports.keys() - {SERVER})
+    return {"pairs": pairs, "solo": [agent for agent in agents if agent not in paired]}
 
 
-def _digest_of_all(digests: Mapping[int, str]) -> str:
+def digests_of(reports: Mapping[int, Report]) -> dict[int, str]:
+    """Return the digests of those who hold a whole model, in ascending id."""
+    return {a: str(r["weights_sha256"]) for a, r in sorted(reports.items()) if "weights_sha256" in r}
+
+
+def digest_of_all(digests: Mapping[int, str]) -> str:
+    """Return the digest of the last digests of all who hold a whole model, in id order."""
     return hashlib.sha256("".join(digest for _, digest in sorted(digests.items())).encode()).hexdigest()
 
 

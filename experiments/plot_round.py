@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from comdml_flwr.assemble import planner_input
+from comdml_flwr.model_costs import planner_input
 from comdml_flwr.planning.fleet_file import load_fleet
 from comdml_flwr.planning.pairing import pair_agents
 from comdml_flwr.planning.types import CutTable, Plan, Profile

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from comdml_flwr.agent import Agent, Setup
-from comdml_flwr.assemble import METHODS, Catalogue, assemble
+from comdml_flwr.assemble import METHODS, Catalogue, assemble, participants_of, program_of
 from comdml_flwr.carriers.local import LocalCarrier
 from comdml_flwr.config import RunConfig, parse_config
 from comdml_flwr.learning.data import Dataset, load_digits
@@ -97,12 +97,19 @@ def run_local(
 ) -> tuple[RunRecord, list[Agent]]:
     """Run over the local carrier; return what it came to, and the agents."""
     setup = small_setup(config, fleet)
-    agents = [Agent(agent, setup) for agent in setup.ids]
-    program = METHODS[config.method](config)
+    agents = list(participants_of(setup))
+    program, method = program_of(setup), METHODS[config.method]
     carrier = LocalCarrier(agents, program, num_workers=num_workers, reverse_replies=reverse_replies)
     try:
         return run_rounds(
-            carrier, tuple(map(phase_name, program)), setup.ids, config, Silent(), setup.availability
+            carrier,
+            tuple(map(phase_name, program)),
+            setup.ids,
+            config,
+            Silent(),
+            setup.availability,
+            has_server=method.has_server,
+            models_agree=method.models_agree(config),
         ), agents
     finally:
         carrier.close()

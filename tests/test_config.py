@@ -89,10 +89,28 @@ def test_true_or_false_is_all_that_a_switch_takes(value):
 
 TEXTS = [
     "method", "model", "dataset", "data_dir", "partition", "optimizer", "fleet", "solver", "time_model",
-    "carrier", "results_dir",
+    "averaging", "topology", "carrier", "results_dir",
 ]  # fmt: skip
-WHOLE = ["num_rounds", "local_epochs", "batch_size", "num_chunks", "threads_per_agent", "seed"]
-NUMBERS = ["alpha", "hysteresis", "learning_rate", "momentum", "weight_decay", "participation"]
+WHOLE = [
+    "num_rounds",
+    "local_epochs",
+    "batch_size",
+    "num_chunks",
+    "threads_per_agent",
+    "seed",
+    "topology_degree",
+    "cut",
+    "splitfed_version",
+]
+NUMBERS = [
+    "alpha",
+    "topology_probability",
+    "hysteresis",
+    "learning_rate",
+    "momentum",
+    "weight_decay",
+    "participation",
+]
 
 
 def test_the_three_lists_hold_every_key_but_the_switch():

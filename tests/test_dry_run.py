@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from comdml_flwr import cli
-from comdml_flwr.assemble import model_costs
 from comdml_flwr.config import parse_config
 from comdml_flwr.dry_run import DryRun
+from comdml_flwr.model_costs import model_costs
 from comdml_flwr.planning.fleet_file import parse_fleet
 from comdml_flwr.planning.presets import preset_text
 from tests.small import run_local, small_config

@@ -4,6 +4,7 @@ import io
 import json
 import re
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,12 +15,13 @@ from comdml_flwr import results, terminal
 from comdml_flwr.config import parse_config
 from comdml_flwr.errors import InputError, RunError
 from comdml_flwr.results import RunFolder, record_run
-from comdml_flwr.rounds import RoundRecord
+from comdml_flwr.rounds import RoundRecord, run_rounds
 from comdml_flwr.terminal import QUIET_S, WIDTH, Terminal
 from tests.small import small_config
 
 PHASES = ("introduce", "train", "adopt")
 IDS = (0, 1, 2)
+FIRST = {"num_samples": 4, "label_counts": [1, 3], "batches_per_s": 2.0, "timeline": []}
 PAIR = {"slow": 2, "fast": 0, "cut": 3, "finish_s": 2.5, "bytes": 1e6}
 
 
@@ -42,12 +44,13 @@ class FakeCarrier:
                 "weights_sha256": "ab" * 32,
                 "end_s": 4.0,
                 "training_end_s": 3.0,
+                **(FIRST if step.round == 1 else {}),
                 "no_offload_virtual_time_s": 8.0,
                 "no_offload_makespan_s": 6.0,
                 "predicted_s": 2.5,
                 **({"pair": PAIR} if agent == 2 else {}),
             }
-            for agent in steps
+            for agent, (step, *_) in steps.items()
         }
 
     def close(self):
@@ -68,7 +71,9 @@ def config_in(folder, **keys):
 def record(folder, carrier=None, **keys):
     """Run two made-up rounds; return what was printed."""
     screen, printed = printed_by()
-    record_run(carrier or FakeCarrier(), PHASES, IDS, config_in(folder, **keys), screen)
+    config = config_in(folder, **keys)
+    rounds = partial(run_rounds, carrier or FakeCarrier(), PHASES, IDS, config)
+    record_run(rounds, config, len(IDS), screen)
     return printed()
 
 
@@ -80,13 +85,15 @@ def test_a_run_writes_its_configuration_its_rounds_and_its_summary(tmp_path):
     record(tmp_path / "new" / "results", seed=4)
     (folder,) = (tmp_path / "new" / "results").iterdir()
     assert re.fullmatch(r"\d{8}-\d{6}-comdml-few-digits-seed4", folder.name)
-    assert files(folder) == ["config.json", "rounds.jsonl", "summary.json"]
+    assert files(folder) == ["agents.json", "config.json", "rounds.jsonl", "summary.json"]
 
     written = json.loads((folder / "config.json").read_text())
     assert parse_config(written) == config_in(tmp_path / "new" / "results", seed=4)
     rounds = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
     assert [line["round"] for line in rounds] == [1, 2]
-    assert rounds[0].keys() == {*RoundRecord.__dataclass_fields__}
+    assert rounds[0].keys() == {*RoundRecord.__dataclass_fields__} - {"agents"}
+    told = json.loads((folder / "agents.json").read_text())
+    assert told == {"round": 1, "agents": [{"agent": agent, **FIRST} for agent in IDS]}
     assert rounds[0]["plan"] == {"pairs": [PAIR], "solo": [1]}
     assert rounds[1]["accuracy"] == 0.75
     summary = json.loads((folder / "summary.json").read_text())
@@ -106,7 +113,7 @@ def test_a_run_that_failed_says_why_and_has_no_summary(error, reason, tmp_path):
     with pytest.raises(type(error)):
         record(tmp_path, FakeCarrier(fails_at=4, error=error))
     (folder,) = tmp_path.iterdir()
-    assert files(folder) == ["config.json", "failed.txt", "rounds.jsonl"]
+    assert files(folder) == ["agents.json", "config.json", "failed.txt", "rounds.jsonl"]
     assert (folder / "failed.txt").read_text() == f"{reason}\n"
     assert len((folder / "rounds.jsonl").read_text().splitlines()) == 1, "the round that was done is kept"
 
@@ -312,5 +319,7 @@ def test_what_is_written_of_a_round_is_all_that_is_known_of_it(tmp_path):
     folder = RunFolder(config_in(tmp_path))
     folder.add_round(round_record(refused=[4]))
     (line,) = (folder.path / "rounds.jsonl").read_text().splitlines()
-    assert json.loads(line) == asdict(round_record(refused=[4]))
+    known = asdict(round_record(refused=[4]))
+    assert known.pop("agents") == (), "stands in a file of its own"
+    assert json.loads(line) == known
     assert Path(folder.path / "config.json").is_file()

@@ -39,6 +39,6 @@ def planner_input(fleet: "Fleet") -> "tuple[tuple[Profile, ...], CutTable]":
     """Return profiles and cuts of a fleet; torch is loaded only to count a [model]'s FLOPs."""
     if fleet.cuts is not None:
         return fleet.profiles(), fleet.cuts
-    from comdml_flwr.assemble import planner_input as count
+    from comdml_flwr.model_costs import planner_input as count
 
     return count(fleet)

@@ -1,11 +1,14 @@
 """AllReduce: every agent trains its whole model, then the models are averaged without a server.
 
 It is ComDML without offload, and what ComDML is to be compared with first: the same phases, clock and sums.
+The averaging: P. Patarasuk, X. Yuan, "Bandwidth optimal all-reduce algorithms for clusters of workstations",
+Journal of Parallel and Distributed Computing 69(2), 2009; each agent sends 2 (K - 1) / K of the model. They
+arrange the sends in a ring; here the pieces go straight to their owners, so that two hops do for all.
 """
 
 from comdml_flwr.agent import Agent
 from comdml_flwr.messages import Inbox, Outbox, Program, together
-from comdml_flwr.phases import evaluate, hand_over, introduce, meet, train_whole
+from comdml_flwr.phases import evaluate, hand_over, introduce, meet, train_alone
 from comdml_flwr.reduction import Contribution, adopt, gather, scatter
 
 
@@ -17,9 +20,7 @@ def program() -> Program[Agent]:
 def train(agent: Agent, inbox: Inbox) -> Outbox:
     """Train the whole model on all batches of the round."""
     meet(agent, inbox)
-    train_whole(agent, range(len(agent.batches())))
-    agent.clock.work(agent.profile.num_batches)
-    agent.notes["training_end_s"] = agent.clock.now_s
+    train_alone(agent)
     return ()
 
 

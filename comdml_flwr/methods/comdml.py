@@ -14,46 +14,55 @@ for Decentralized Multi-Agent Learning", IEEE ICDCS 2024, pp. 680-691, arXiv 240
     5 adopt          the averaged shards are the next round's model
       evaluate       each agent evaluates its share of the test set
 
+With `averaging = "mixing"` (for sparse topologies) 3 to 5 are
+
+    3 give back      the helper sends the trained fast side back
+    4 spread         every agent sends its whole model to its neighbours
+    5 mix, evaluate  every agent mixes what came; the models differ from then on, so that in 2 the slow
+    agent's
+                     fast side goes to the helper first, and its auxiliary heads stay its own. That the fast
+                     side travels is on the clock but not in the plan's prediction.
+
 Where we deviate from the published method: `solver = "exact"` is the default (the published pairing is
 `solver = "greedy"`); the optimizer begins afresh in every round; agents that disagree on the plan are found
 by a digest, and the slow agent's share of that round is then left out of the average (its slow side alone
 would not be a model). Privacy measures (patch shuffling, distance correlation, noise) are not here.
 """
 
-import hashlib
-import json
-from math import isfinite
-
 import torch
+from torch import Tensor
 
 from comdml_flwr.agent import Agent
+from comdml_flwr.agreement import agree, forecast
 from comdml_flwr.learning.averaging import weighted_mean
-from comdml_flwr.learning.split import load_floats, num_floats, split
-from comdml_flwr.learning.training import Learner
 from comdml_flwr.messages import Array, Envelope, Inbox, Json, Outbox, Phase, Program, together
+from comdml_flwr.mixing import mix, note_neighbours, spread
 from comdml_flwr.phases import evaluate, hand_over, introduce, latest_known_pairing, meet, train_whole
-from comdml_flwr.planning.clock import no_offload_round_s, shard_bounds
-from comdml_flwr.planning.hysteresis import keep_or_replace, pairing_of
-from comdml_flwr.planning.pairing import pair_agents
-from comdml_flwr.planning.types import Plan, Profile
+from comdml_flwr.planning.hysteresis import Pairing, pairing_of
 from comdml_flwr.reduction import Contribution, adopt, gather, scatter, withdraw
 
-_BOUNDS = ("memory_bytes", "nic_bytes_per_s")
 
-
-def program(num_chunks: int) -> Program[Agent]:
+def program(num_chunks: int, averaging: str = "allreduce") -> Program[Agent]:
     """Return one round of ComDML.
 
     Parameters
     ----------
     num_chunks : int
         In how many exchanges a slow agent's activations travel; the result does not depend on it.
+    averaging : str
+        "allreduce" or "mixing".
     """
     chunks = [train_chunk(chunk, num_chunks) for chunk in range(num_chunks + 1)]
+    training = (introduce, together(balance, chunks[0]), *chunks[1:-1])
+    if averaging == "mixing":
+        return (
+            *training,
+            together(chunks[-1], give_back),
+            together(join_halves, spread),
+            together(mix, hand_over, evaluate),
+        )
     return (
-        introduce,
-        together(balance, chunks[0]),
-        *chunks[1:-1],
+        *training,
         together(chunks[-1], contribute),
         together(gather, average_aux_head),
         together(adopt, hand_over, evaluate),
@@ -62,13 +71,12 @@ def program(num_chunks: int) -> Program[Agent]:
 
 def balance(agent: Agent, inbox: Inbox) -> Outbox:
     """Find the plan of the round; note this agent's role in it, and what it predicts."""
-    profiles, config, cuts = meet(agent, inbox), agent.setup.config, agent.setup.cuts
-    plan = pair_agents(profiles, cuts, solver=config.solver, time_model=config.time_model)
-    if config.hysteresis:
-        previous = latest_known_pairing(agent, inbox)
-        plan = keep_or_replace(previous, plan, profiles, cuts, threshold=config.hysteresis)
+    profiles, config = meet(agent, inbox), agent.setup.config
+    previous = latest_known_pairing(agent, inbox) if config.hysteresis else Pairing()
+    plan, agent.notes["digest"] = agree(agent, profiles, previous)
     agent.pairing = pairing_of(plan, agent.round)
-    agent.notes["digest"] = plan_digest(profiles, plan)
+    if config.averaging == "mixing":
+        note_neighbours(agent, profiles)
     for pair in plan.pairs:
         if pair.slow == agent.id:
             agent.notes |= {
@@ -80,7 +88,7 @@ def balance(agent: Agent, inbox: Inbox) -> Outbox:
         elif pair.fast == agent.id:
             agent.notes |= {"partner": pair.slow, "cut": pair.cut, "partner_batches_left": -1}
     if agent.id == profiles[0].agent:
-        agent.notes |= _forecast(agent, profiles, plan)
+        agent.notes |= forecast(agent, profiles, plan)
     if "helper" not in agent.notes:
         agent.clock.work(agent.profile.num_batches)  # a helper does its own batches first, on the clock
     return ()
@@ -97,7 +105,7 @@ def train_chunk(chunk: int, num_chunks: int) -> Phase[Agent]:
             outbox = train_slow_side(agent, own)
         elif own:
             train_whole(agent, own)
-        train_fast_side(agent, tuple(envelope for envelope in inbox if envelope.kind == "activations"))
+        train_fast_side(agent, inbox)
         return outbox
 
     return train
@@ -106,14 +114,16 @@ def train_chunk(chunk: int, num_chunks: int) -> Phase[Agent]:
 def train_slow_side(agent: Agent, chunk: range) -> Outbox:
     """Train the slow side with its auxiliary head and send each batch's activations to the helper."""
     cut, bench = agent.number("cut"), agent.setup.workbench
-    slow_side, aux_head = split(bench.model, cut)[0], bench.aux_head(cut)
-    state = agent.recall("own")
-    if not state:
-        load_floats(slow_side, agent.weights_P[: num_floats(slow_side)])
-        load_floats(aux_head, agent.aux_head_weights(cut))
-    learner = Learner(slow_side, aux_head, agent.setup.optimizer, state or None)
+    learner, state = bench.slow_side(cut), agent.recall("own")
+    if state:
+        learner.resume(state)
+    else:
+        learner.begin(agent.weights_P[: learner.num_floats], agent.aux_head_weights(cut))
     batches, share = agent.batches(), agent.setup.cuts[cut - 1].slow_share
     outbox = []
+    if not state and agent.setup.config.averaging == "mixing":
+        rest = agent.weights_P[learner.num_floats :].numpy()
+        outbox.append(agent.send(agent.number("helper"), "fast side", {}, {"weights": rest}))
     for number in chunk:
         x_NCHW, y_N = agent.samples(batches[number], number)
         z, _ = learner.train_batch(x_NCHW, y_N)
@@ -129,8 +139,13 @@ def train_slow_side(agent: Agent, chunk: range) -> Outbox:
     return tuple(outbox)
 
 
-def train_fast_side(agent: Agent, mail: Inbox) -> None:
-    """Train the partner's fast side on the activations that have come; refuse what the plan does not hold."""
+def train_fast_side(agent: Agent, inbox: Inbox) -> None:
+    """Train the partner's fast side on the activations that have come; refuse what the plan does not hold.
+
+    It begins with this agent's own weights: after AllReduce they are the partner's, too. Otherwise the
+    partner has sent its own.
+    """
+    mail = [envelope for envelope in inbox if envelope.kind == "activations"]
     welcome = [envelope for envelope in mail if _is_welcome(agent, envelope)]
     refused = {envelope.sender for envelope in mail} - {envelope.sender for envelope in welcome}
     if refused:
@@ -138,11 +153,11 @@ def train_fast_side(agent: Agent, mail: Inbox) -> None:
     if not welcome:
         return
     cut = agent.number("cut")
-    fast_side = split(agent.setup.workbench.model, cut)[1]
-    state = agent.recall("partner")
-    if not state:
-        load_floats(fast_side, agent.weights_P[-num_floats(fast_side) :])
-    learner = Learner(fast_side, None, agent.setup.optimizer, state or None)
+    learner, state = agent.setup.workbench.fast_side(cut), agent.recall("partner")
+    if state:
+        learner.resume(state)
+    else:
+        learner.begin(_fast_side_weights(agent, inbox, learner.num_floats))
     for envelope in welcome:
         z, y_N = torch.from_numpy(envelope.floats("activations")), torch.from_numpy(envelope.arrays["labels"])
         agent.clock.wait(envelope.arrives_s)
@@ -152,6 +167,14 @@ def train_fast_side(agent: Agent, mail: Inbox) -> None:
     agent.notes["partner_batches_left"] = last.integer("batches_left")
     agent.notes["partner_samples"] = last.integer("num_samples")
     agent.remember("partner", learner.state(finished=last.integer("batches_left") == 0))
+
+
+def _fast_side_weights(agent: Agent, inbox: Inbox, length: int) -> Tensor:
+    for envelope in inbox:
+        if envelope.kind == "fast side" and envelope.sender == agent.notes.get("partner"):
+            agent.clock.wait(envelope.arrives_s)
+            return torch.from_numpy(envelope.floats("weights"))
+    return agent.weights_P[-length:]
 
 
 def _is_welcome(agent: Agent, envelope: Envelope) -> bool:
@@ -191,6 +214,25 @@ def _send_aux_head(agent: Agent) -> Outbox:
     return tuple(agent.send(peer, "aux head", about, arrays) for peer in agent.note_ids("same_cut"))
 
 
+def give_back(agent: Agent, inbox: Inbox) -> Outbox:
+    """Send the partner its trained fast side."""
+    agent.notes["training_end_s"] = agent.clock.now_s
+    if agent.notes.get("partner_batches_left") != 0:
+        return ()
+    weights = agent.tensors["partner/body"].numpy()
+    return (agent.send(agent.number("partner"), "trained fast side", {}, {"weights": weights}),)
+
+
+def join_halves(agent: Agent, inbox: Inbox) -> Outbox:
+    """Put slow and fast side together; an agent whose fast side did not come back keeps the model it had."""
+    if "helper" in agent.notes:
+        agent.tensors[f"aux-head/{agent.number('cut')}"] = agent.tensors["own/head"]
+        halves = [torch.from_numpy(m.floats("weights")) for m in agent.receive(inbox, "trained fast side")]
+        whole = torch.cat([agent.tensors["own/body"], *halves]) if halves else agent.weights_P
+        agent.tensors["own/body"] = whole
+    return ()
+
+
 def average_aux_head(agent: Agent, inbox: Inbox) -> Outbox:
     """Average the auxiliary head among the agents that used the same cut; the others keep theirs."""
     mail = agent.receive(inbox, "aux head")
@@ -198,34 +240,3 @@ def average_aux_head(agent: Agent, inbox: Inbox) -> Outbox:
         mean = weighted_mean([m.floats("weights") for m in mail], [m.integer("num_samples") for m in mail])
         agent.keep(f"aux-head/{agent.number('cut')}", mean)
     return ()
-
-
-def plan_digest(profiles: tuple[Profile, ...], plan: Plan) -> str:
-    """Return a digest of what the agents must agree on: profiles, solver, and pairs with their cuts."""
-    text = json.dumps(
-        {
-            "profiles": [
-                [p.agent, p.batches_per_s, p.num_batches]
-                + [[name, getattr(p, name)] for name in _BOUNDS if isfinite(getattr(p, name))]
-                + [[peer, link.bytes_per_s, link.latency_s] for peer, link in sorted(p.links.items())]
-                for p in profiles
-            ],
-            "solver": [plan.solver, plan.time_model],
-            "pairs": [[pair.slow, pair.fast, pair.cut] for pair in plan.pairs],
-        }
-    )
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _forecast(agent: Agent, profiles: tuple[Profile, ...], plan: Plan) -> dict[str, Json]:
-    """What the plan and a round without offload would take: one agent tells it for all."""
-    bounds = shard_bounds(len(agent.weights_P), len(profiles))
-    shard_bytes = [agent.weights_P.element_size() * (stop - start) for start, stop in bounds]
-    return {
-        "predicted_s": plan.makespan_s,
-        "lower_bound_s": plan.lower_bound_s,
-        "no_offload_makespan_s": plan.solo_makespan_s,
-        "no_offload_virtual_time_s": no_offload_round_s(
-            profiles, shard_bytes, agent.setup.relay, agent.setup.newcomers(agent.round)
-        ),
-    }

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from comdml_flwr.agent import Agent, run_steps
-from comdml_flwr.assemble import METHODS
+from comdml_flwr.assemble import program_of
 from comdml_flwr.learning.averaging import weighted_mean
 from comdml_flwr.messages import Envelope, Step
 from comdml_flwr.planning.fleet_file import parse_fleet
@@ -129,7 +129,7 @@ def test_a_helper_refuses_activations_that_come_under_another_plan():
     config = small_config(num_rounds=1)
     setup = small_setup(config, small_fleet(5))
     agents = {agent: Agent(agent, setup) for agent in setup.ids}
-    program = METHODS["comdml"](config)
+    program = program_of(setup)
     mail: dict[int, list[Envelope]] = {}
     liar = None
     for phase in range(len(program)):

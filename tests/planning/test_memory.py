@@ -6,8 +6,8 @@ from math import inf
 import numpy as np
 import pytest
 
-from comdml_flwr.assemble import planner_input
 from comdml_flwr.errors import InputError
+from comdml_flwr.model_costs import planner_input
 from comdml_flwr.planning.costs import QUEUE_BATCHES, pair_finish_s
 from comdml_flwr.planning.fleet_file import parse_fleet
 from comdml_flwr.planning.groups import GroupCosts

@@ -15,7 +15,7 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
 
 from comdml_flwr.agent import Agent, Setup
-from comdml_flwr.assemble import assemble
+from comdml_flwr.assemble import assemble, optimizer_settings
 from comdml_flwr.config import RunConfig, find_fleet, parse_config
 from comdml_flwr.flower.peer_client_app import peer_client_app
 from comdml_flwr.flower.peer_strategy import PeerStrategy
@@ -86,7 +86,7 @@ def train(message: Message, context: Context) -> Message:
     agent.begin_round(1)
     model = setup.workbench.model
     model.load_state_dict(message.content["arrays"].to_torch_state_dict())
-    learner = Learner(model, None, setup.optimizer)
+    learner = Learner(model, None, optimizer_settings(setup.config))
     for number, indices in enumerate(agent.batches()):
         learner.train_batch(*agent.samples(indices, number))
     content = {

@@ -1,0 +1,69 @@
+"""What planning and the dry run need of the model that a fleet file names: counted, not trained."""
+
+from dataclasses import dataclass
+from math import prod
+
+import torch
+
+from comdml_flwr.assemble import MODELS, cut_table
+from comdml_flwr.errors import InputError
+from comdml_flwr.learning.models import auxiliary_head
+from comdml_flwr.learning.split import num_floats, profile_model, split
+from comdml_flwr.planning.fleet import Fleet
+from comdml_flwr.planning.types import CutTable, Profile
+
+MAX_NUMBERS = 1e9  # in a batch: nothing so large is trained, and torch's own sizes overflow from 1e18 on
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCosts:
+    """What planning and the clock need of a model: FLOPs of a batch, cuts, and the floats that are averaged.
+
+    `fast_floats` and `head_floats` are those of the fast side and of the auxiliary head, by cut.
+    """
+
+    batch_flops: float
+    cuts: CutTable
+    num_floats: int
+    fast_floats: tuple[int, ...]
+    head_floats: tuple[int, ...]
+
+
+def model_costs(fleet: Fleet) -> ModelCosts:
+    """Count what the model of a fleet file costs.
+
+    Raises
+    ------
+    InputError
+        There is no [model], or no such model.
+    """
+    if fleet.model is None:
+        raise InputError(str(fleet.source), "no [model]", "must name a model to be planned for")
+    name, shape, classes = fleet.model.name, fleet.model.input, fleet.model.num_classes
+    if name not in MODELS:
+        raise InputError(f"{fleet.source}: model.name", name, f"must be one of {', '.join(sorted(MODELS))}")
+    for what, size in (("input", prod(shape) * fleet.model.batch_size), ("num_classes", classes)):
+        if size > MAX_NUMBERS:
+            raise InputError(f"{fleet.source}: model.{what}", size, f"must be at most {MAX_NUMBERS:g}")
+    model = MODELS[name](shape, classes, torch.Generator())
+    profile = profile_model(model, shape, classes, fleet.model.batch_size)
+    heads = [auxiliary_head(cut.activation_shape, classes, torch.Generator()) for cut in profile.cuts]
+    return ModelCosts(
+        batch_flops=profile.whole_flops * fleet.model.batch_size,
+        cuts=cut_table(profile, fleet.model.batch_size),
+        num_floats=num_floats(model),
+        fast_floats=tuple(num_floats(split(model, cut.cut)[1]) for cut in profile.cuts),
+        head_floats=tuple(map(num_floats, heads)),
+    )
+
+
+def planner_input(fleet: Fleet) -> tuple[tuple[Profile, ...], CutTable]:
+    """Return what `comdml plan` needs of a fleet file with a [model] table: its FLOPs are counted here.
+
+    Raises
+    ------
+    InputError
+        There is no [model], or no such model, or the file lacks a speed or a number of samples.
+    """
+    costs = model_costs(fleet)
+    return fleet.profiles(batch_flops=costs.batch_flops), costs.cuts

@@ -1,0 +1,128 @@
+"""The profiles of a run's agents, round by round: speeds and links of the fleet, work of the real data.
+
+Only the links that the configuration's topology has are there; a method with a server also has the server's
+profile, and every agent a link with it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from math import inf
+
+from comdml_flwr.config import RunConfig
+from comdml_flwr.errors import InputError
+from comdml_flwr.planning.dynamics import draw_participants, fleet_at, unchanged_since
+from comdml_flwr.planning.fleet import Fleet
+from comdml_flwr.planning.topology import build_topology, topology_of_links
+from comdml_flwr.planning.types import SERVER, Link, Profile
+from comdml_flwr.seeds import SHARED, derive_seed
+
+ALL_LINKS = "fleet"
+
+Edges = frozenset[tuple[int, int]]
+
+
+def profiles_by_round(
+    config: RunConfig,
+    fleet: Fleet,
+    sizes: Mapping[int, int],
+    *,
+    batch_flops: float,
+    has_server: bool,
+    needs_links: bool,
+) -> Callable[[int], Mapping[int, Profile]]:
+    """Return the function that tells all profiles of a round.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Of the run.
+    fleet : Fleet
+        Of the run.
+    sizes : Mapping[int, int]
+        How many training samples each agent has, by id, ascending.
+    batch_flops : float
+        FLOPs to train the whole model on a full batch.
+    has_server : bool
+        Whether the method has a server.
+    needs_links : bool
+        Whether the links must connect all agents.
+
+    Raises
+    ------
+    InputError
+        What the fleet file lacks, or a topology that cannot be: before any training.
+    """
+    ids = tuple(sizes)
+    edges = _edges(config, ids)
+    first = _profiles(config, fleet, sizes, batch_flops, edges, has_server)
+    if needs_links:
+        topology_of_links([first[agent] for agent in ids])  # raises where they do not connect all
+    for round_ in range(1, config.num_rounds + 1):
+        draw_participants(ids, config.participation, config.seed, round_, fleet.availability)
+
+    @lru_cache(maxsize=2)
+    def since(round_: int) -> Mapping[int, Profile]:
+        now = fleet_at(fleet, config.seed, round_)
+        return _profiles(config, now, sizes, batch_flops, edges, has_server)
+
+    return lambda round_: since(unchanged_since(fleet, round_))
+
+
+def _edges(config: RunConfig, ids: Sequence[int]) -> Edges | None:
+    """Return the pairs that the topology links, the smaller id first; None for all that the fleet has."""
+    if config.topology == ALL_LINKS:
+        return None
+    graph = build_topology(
+        config.topology,
+        ids,
+        degree=config.topology_degree,
+        probability=config.topology_probability,
+        seed=derive_seed(config.seed, SHARED, SHARED, "topology"),
+    )
+    return frozenset((min(edge), max(edge)) for edge in graph.edges)
+
+
+def _profiles(
+    config: RunConfig,
+    fleet: Fleet,
+    sizes: Mapping[int, int],
+    batch_flops: float,
+    edges: Edges | None,
+    has_server: bool,
+) -> dict[int, Profile]:
+    devices, links = {agent.id: agent for agent in fleet.agents}, fleet.links_by_agent()
+    profiles = {}
+    for agent, size in sizes.items():
+        device = devices[agent]
+        speed = _speed(device.flops_per_s, device.batches_per_s, batch_flops)
+        if speed is None:
+            raise InputError(f"{fleet.source}: agent {agent}", None, "must have flops_per_s or batches_per_s")
+        own = {peer: links[agent][peer] for peer in sizes if peer != agent and _has(edges, agent, peer)}
+        profiles[agent] = Profile(
+            agent=agent,
+            batches_per_s=speed,
+            num_batches=size * config.local_epochs / config.batch_size,
+            links={SERVER: fleet.server_link(device), **own} if has_server else own,
+            memory_bytes=device.memory_bytes,
+            nic_bytes_per_s=device.bytes_per_s or inf,
+        )
+    if has_server:
+        profiles[SERVER] = _server(fleet, profiles, batch_flops)
+    return profiles
+
+
+def _server(fleet: Fleet, agents: Mapping[int, Profile], batch_flops: float) -> Profile:
+    speed = None
+    if fleet.server is not None:
+        speed = _speed(fleet.server.flops_per_s, fleet.server.batches_per_s, batch_flops)
+    links: dict[int, Link] = {agent: profile.links[SERVER] for agent, profile in agents.items()}
+    fastest = max(profile.batches_per_s for profile in agents.values())
+    return Profile(agent=SERVER, batches_per_s=speed or fastest, num_batches=0, links=links)
+
+
+def _speed(flops_per_s: float | None, batches_per_s: float | None, batch_flops: float) -> float | None:
+    return batches_per_s if flops_per_s is None else flops_per_s / batch_flops
+
+
+def _has(edges: Edges | None, one: int, other: int) -> bool:
+    return edges is None or (min(one, other), max(one, other)) in edges
