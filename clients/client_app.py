@@ -45,9 +45,10 @@ def _load() -> ClientApp:
             del sys.modules[name]
         loaded: ClientApp = importlib.import_module("clients.client_app").app
         return loaded
-    from comdml_flwr.flower.peer_client_app import peer_client_app  # here, because it must come from `folder`
+    from clients.fedavg import add_fedavg  # here, because they must come from `folder`
+    from comdml_flwr.flower.peer_client_app import peer_client_app
 
-    return _ByName(peer_client_app())
+    return _ByName(add_fedavg(peer_client_app()))
 
 
 app = _load()

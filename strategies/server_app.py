@@ -1,5 +1,7 @@
 """The ServerApp of this app."""
 
 from comdml_flwr.flower.peer_strategy import peer_server_app
+from strategies.fedavg import run_fedavg
+from strategies.splitfed import run_splitfed
 
-app = peer_server_app()
+app = peer_server_app(with_server={"fedavg": run_fedavg, "splitfed": run_splitfed})

@@ -5,7 +5,7 @@ and it opens no letter.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
@@ -118,6 +118,14 @@ class GridCarrier:
             ]
         self._mail.put(letters)
         return reports
+
+    def take(self, receiver: int) -> tuple[SealedLetter, ...]:
+        """Take the mail that waits for one who is no node: a server that the ServerApp plays."""
+        return self._mail.take(receiver)
+
+    def put(self, letters: Iterable[SealedLetter]) -> None:
+        """Put mail of one who is no node among the mail of the next exchange."""
+        self._mail.put(letters)
 
     def _content(self, agent: int, steps: tuple[Step, ...]) -> RecordDict:
         facts = task(

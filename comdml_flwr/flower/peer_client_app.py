@@ -15,7 +15,7 @@ from flwr.app import ConfigRecord, Context, Message
 from flwr.clientapp import ClientApp
 
 from comdml_flwr.agent import Agent, Setup, run_steps
-from comdml_flwr.assemble import METHODS, Catalogue, DatasetLoader, ModelBuilder, assemble
+from comdml_flwr.assemble import Catalogue, DatasetLoader, ModelBuilder, assemble, program_of
 from comdml_flwr.config import parse_config
 from comdml_flwr.errors import ComdmlError, InputError
 from comdml_flwr.flower.code_version import code_digest, code_folder
@@ -92,15 +92,12 @@ def _hello(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> Confi
 
 def _steps(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> ConfigRecord:
     """Run an agent's steps on its mail and return what it sends."""
-    folder, _ = _folder(facts, context)
-    setup = _setup_of(catalogue, context, folder)
-    agent = Agent(setup.ids[_node_number(context, "partition-id")], setup)
+    agent, (folder, _) = agent_of(catalogue, facts, context), _folder(facts, context)
     exchange, previous = integer(facts, "exchange"), integer(facts, "previous")
     if previous != NO_STATE:
         load_state(agent, folder, previous)
     todo = tuple(map(Step, integers(facts, "rounds"), integers(facts, "phases")))
-    program = METHODS[setup.config.method](setup.config)
-    outbox, report = run_steps(agent, program, todo, unseal(blobs(facts, "letters"), folder))
+    outbox, report = run_steps(agent, program_of(agent.setup), todo, unseal(blobs(facts, "letters"), folder))
     save_state(agent, folder, exchange)
     return ConfigRecord(
         {
@@ -138,6 +135,13 @@ def _setup_of(catalogue: Catalogue, context: Context, folder: Path) -> Setup:
         _SETUPS.clear()
         _SETUPS[key] = assemble(config, fleet, num_agents, catalogue)
     return _SETUPS[key]
+
+
+def agent_of(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> Agent:
+    """Return the agent that this node is, as it begins; facts are those that go with every message."""
+    folder, _ = _folder(facts, context)
+    setup = _setup_of(catalogue, context, folder)
+    return Agent(setup.ids[_node_number(context, "partition-id")], setup)
 
 
 def _node_number(context: Context, key: str) -> int:

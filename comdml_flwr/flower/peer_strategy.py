@@ -5,30 +5,23 @@ for the ServerApp: wait until all nodes are there, start each phase, hand on the
 up what they report. `Result.arrays` stays empty.
 """
 
-import secrets
-import shutil
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 
-from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import Result, Strategy
 
-from comdml_flwr.assemble import METHODS, Catalogue, DatasetLoader, ModelBuilder
+from comdml_flwr.assemble import METHODS, Catalogue, DatasetLoader, ModelBuilder, Scale
 from comdml_flwr.config import RunConfig, find_fleet, parse_config
-from comdml_flwr.errors import InputError, RunError
-from comdml_flwr.flower.code_version import code_digest
-from comdml_flwr.flower.grid_carrier import GridCarrier, exchange_messages
-from comdml_flwr.flower.mail import new_shared_folder
-from comdml_flwr.flower.records import OTHER_CHECKOUT, facts_of, flower_reason, integer
+from comdml_flwr.errors import InputError
+from comdml_flwr.flower.grid_carrier import GridCarrier
+from comdml_flwr.flower.nodes import greet
 from comdml_flwr.messages import phase_name
 from comdml_flwr.planning.fleet_file import parse_fleet, self_contained_text
 from comdml_flwr.results import record_run
-from comdml_flwr.rounds import RunRecord
+from comdml_flwr.rounds import Observer, RunRecord, run_rounds
 from comdml_flwr.terminal import Terminal
-
-WAIT_POLL_S = 0.1
 
 
 class PeerStrategy(Strategy):
@@ -51,7 +44,7 @@ class PeerStrategy(Strategy):
     ) -> None:
         self._config, self._fleet_text, self._terminal = config, fleet_text, terminal
         self._reverse_replies = reverse_replies
-        self._phase_names = tuple(map(phase_name, METHODS[config.method](config)))
+        self._method = METHODS[config.method]
 
     def start(
         self,
@@ -91,75 +84,34 @@ class PeerStrategy(Strategy):
                 "PeerStrategy.start", "an argument", "must be left out: the run configuration says it"
             )
         availability = parse_fleet(self._fleet_text, "fleet").availability
-        token = secrets.token_hex(16)
-        folder = new_shared_folder(token, self._fleet_text)
-        try:
-            common = {"folder": str(folder), "token": token, "code": code_digest()}
-            nodes, shared = self._gather_nodes(
-                grid, ConfigRecord({**common, "fleet": self._fleet_text}), timeout
+        with greet(grid, self._fleet_text, self._terminal, timeout) as federation:
+            program = self._method.program(
+                self._config, Scale(num_agents=len(federation.nodes), num_batches=0)
             )
+            names = tuple(map(phase_name, program))
             carrier = GridCarrier(
                 grid,
-                nodes,
-                self._phase_names,
-                ConfigRecord({**common, "files": shared}),
+                federation.nodes,
+                names,
+                federation.common,
                 on_reply=self._terminal.reply,
                 on_wait=self._terminal.sign_of_life,
                 reverse_replies=self._reverse_replies,
             )
-            ids = tuple(sorted(nodes))
+
+            def run(observer: Observer) -> RunRecord:
+                return run_rounds(
+                    carrier,
+                    names,
+                    federation.ids,
+                    self._config,
+                    observer,
+                    availability,
+                    models_agree=self._method.models_agree(self._config),
+                )
+
             with closing(carrier):
-                return _as_result(
-                    record_run(carrier, self._phase_names, ids, self._config, self._terminal, availability)
-                )
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-    def _gather_nodes(
-        self, grid: Grid, greeting: ConfigRecord, timeout: float
-    ) -> tuple[dict[int, int], bool]:
-        """Wait until all nodes are there; return the node ids by agent id, and whether all see the folder."""
-        first = self._wait_for_nodes(grid, 1, timeout)[0]
-        count = integer(self._ask(grid, "query.count", [first], ConfigRecord())[first], "num-partitions")
-        node_ids = self._wait_for_nodes(grid, count, timeout)
-        self._terminal.exchange_begins(0, "nodes load data and model", count)
-        nodes: dict[int, int] = {}
-        shared = True
-        for node, facts in self._ask(grid, "query.hello", node_ids, greeting).items():
-            agent = integer(facts, "agent")
-            if agent in nodes:
-                raise RunError(
-                    f"two nodes say that they are agent {agent}: each needs a partition-id of its own"
-                )
-            nodes[agent] = node
-            shared = shared and bool(facts["sees-folder"])
-        return nodes, shared
-
-    def _ask(
-        self, grid: Grid, message_type: str, nodes: list[int], facts: ConfigRecord
-    ) -> dict[int, ConfigRecord]:
-        replies = exchange_messages(
-            grid,
-            message_type,
-            {node: RecordDict({"facts": facts}) for node in nodes},
-            group="hello",
-            on_reply=self._terminal.reply,
-            on_wait=self._terminal.sign_of_life,
-        )
-        for reply in replies.values():
-            if reply.has_error():
-                raise RunError(f"a node cannot run this app: {flower_reason(reply)}; {OTHER_CHECKOUT}")
-        return {node: facts_of(reply) for node, reply in replies.items()}
-
-    def _wait_for_nodes(self, grid: Grid, count: int, timeout: float) -> list[int]:
-        self._terminal.exchange_begins(0, "waiting for nodes", count)
-        give_up = time.monotonic() + timeout
-        while len(nodes := sorted(grid.get_node_ids())) < count:
-            if time.monotonic() > give_up:
-                raise RunError(f"only {len(nodes)} of {count} nodes were there after {timeout:g} s")
-            self._terminal.sign_of_life()
-            time.sleep(WAIT_POLL_S)
-        return nodes
+                return as_result(record_run(run, self._config, len(federation.ids), self._terminal))
 
     def summary(self) -> None:
         """Print what will run."""
@@ -189,7 +141,8 @@ class PeerStrategy(Strategy):
         return None
 
 
-def _as_result(record: RunRecord) -> Result:
+def as_result(record: RunRecord) -> Result:
+    """Return a run's accuracy and loss as Flower keeps them."""
     result = Result()
     for line in record.rounds:
         metrics = MetricRecord({"accuracy": line.accuracy, "loss": line.loss})
@@ -197,10 +150,15 @@ def _as_result(record: RunRecord) -> Result:
     return result
 
 
+RunWithServer = Callable[[Grid, RunConfig, str, Catalogue, Terminal], Result]
+"""(grid, configuration, fleet file's text, catalogue, terminal) -> result; for methods with a server."""
+
+
 def peer_server_app(
     *,
     models: Mapping[str, ModelBuilder] | None = None,
     datasets: Mapping[str, DatasetLoader] | None = None,
+    with_server: Mapping[str, RunWithServer] | None = None,
 ) -> ServerApp:
     """Return a ServerApp that starts serverless training.
 
@@ -208,6 +166,8 @@ def peer_server_app(
     ----------
     models, datasets : Mapping, optional
         Names that the configuration may use besides ours; give the same to `peer_client_app`.
+    with_server : Mapping, optional
+        How to run the methods that have a server, by name; the ServerApp then plays it.
     """
     catalogue = Catalogue(models=models or {}, datasets=datasets or {})
     app = ServerApp()
@@ -218,8 +178,13 @@ def peer_server_app(
         catalogue.check(config)
         if config.carrier != "grid":
             raise InputError("carrier", config.carrier, "must be 'grid' under `flwr run`")
-        path = find_fleet(config.fleet)
-        strategy = PeerStrategy(config, self_contained_text(path), Terminal(config.num_rounds))
+        text, terminal = self_contained_text(find_fleet(config.fleet)), Terminal(config.num_rounds)
+        if METHODS[config.method].has_server:
+            if config.method not in (with_server or {}):
+                raise InputError("method", config.method, "has a server, which this app does not play")
+            (with_server or {})[config.method](grid, config, text, catalogue, terminal)
+            return
+        strategy = PeerStrategy(config, text, terminal)
         strategy.summary()
         strategy.start(grid)
 

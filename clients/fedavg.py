@@ -1,0 +1,75 @@
+"""The ClientApp's part in Flower's own FedAvg: train the model that comes, evaluate the model that comes."""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+
+from comdml_flwr.agent import Agent
+from comdml_flwr.assemble import Catalogue
+from comdml_flwr.errors import ComdmlError
+from comdml_flwr.flower.peer_client_app import agent_of
+from comdml_flwr.flower.records import failure, integer, pack_report
+from comdml_flwr.learning.split import load_floats, write_floats
+from comdml_flwr.phases import evaluate, report_traffic, train_alone
+from comdml_flwr.server import upload
+
+Handler = Callable[[Agent, Message], dict[str, ArrayRecord | MetricRecord]]
+
+
+def add_fedavg(app: ClientApp, catalogue: Catalogue | None = None) -> ClientApp:
+    """Let a ClientApp also answer the messages of Flower's FedAvg, and return it."""
+    for register, handler in ((app.train(), _train), (app.evaluate(), _evaluate)):
+        register(partial(_reply, handler, catalogue or Catalogue()))
+    return app
+
+
+def _reply(handler: Handler, catalogue: Catalogue, message: Message, context: Context) -> Message:
+    """Run a handler; whatever goes wrong comes back as one line."""
+    facts = message.content.config_records["config"]
+    try:
+        agent = agent_of(catalogue, facts, context)
+        torch.set_num_threads(agent.setup.config.threads_per_agent)
+        agent.begin_round(integer(facts, "server-round"))
+        content = handler(agent, message)
+    except ComdmlError as error:
+        return Message(RecordDict({"facts": failure(str(error))}), reply_to=message)
+    except Exception as error:
+        line = f"{type(error).__name__}: {error}".replace("\n", " ")
+        return Message(RecordDict({"facts": failure(line)}), reply_to=message)
+    told = ConfigRecord({"report": pack_report(agent.report)})
+    return Message(RecordDict({**content, "facts": told}), reply_to=message)
+
+
+def _train(agent: Agent, message: Message) -> dict[str, ArrayRecord | MetricRecord]:
+    _take_model(agent, message)
+    train_alone(agent)
+    envelope = upload(agent, agent.tensors["own/body"].numpy())
+    report_traffic(agent)
+    agent.report |= {"arrives_s": envelope.arrives_s, "now_s": agent.clock.now_s}
+    model = agent.setup.workbench.model
+    load_floats(model, agent.tensors["own/body"])
+    metrics = MetricRecord({"num-examples": agent.num_samples})
+    return {"arrays": ArrayRecord(model.state_dict()), "metrics": metrics}
+
+
+def _evaluate(agent: Agent, message: Message) -> dict[str, ArrayRecord | MetricRecord]:
+    _take_model(agent, message)
+    evaluate(agent, ())
+    report = agent.report
+    agent.report = {name: report[name] for name in ("correct", "loss_sum", "num_evaluated", "weights_sha256")}
+    count = report["num_evaluated"]
+    assert isinstance(count, int)
+    correct, loss_sum = report["correct"], report["loss_sum"]
+    assert isinstance(correct, int)
+    assert isinstance(loss_sum, float)
+    accuracy, loss = correct / max(count, 1), loss_sum / max(count, 1)
+    return {"metrics": MetricRecord({"num-examples": count, "accuracy": accuracy, "loss": loss})}
+
+
+def _take_model(agent: Agent, message: Message) -> None:
+    model = agent.setup.workbench.model
+    model.load_state_dict(message.content.array_records["arrays"].to_torch_state_dict())
+    agent.tensors["weights"] = write_floats(model)

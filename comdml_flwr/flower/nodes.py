@@ -1,0 +1,146 @@
+"""The federation of a run: which Flower node is which agent, and the folder that nodes may share."""
+
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from flwr.app import ConfigRecord, RecordDict
+from flwr.serverapp import Grid
+
+from comdml_flwr.errors import RunError
+from comdml_flwr.flower.code_version import code_digest
+from comdml_flwr.flower.grid_carrier import exchange_messages
+from comdml_flwr.flower.mail import new_shared_folder
+from comdml_flwr.flower.records import OTHER_CHECKOUT, facts_of, flower_reason, integer
+from comdml_flwr.terminal import Terminal
+
+WAIT_POLL_S = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Federation:
+    """All nodes of a run, greeted.
+
+    Parameters
+    ----------
+    nodes : dict[int, int]
+        Flower node id by agent id.
+    folder : Path
+        The run's folder on this machine.
+    common : ConfigRecord
+        Facts that go with every message.
+    """
+
+    nodes: dict[int, int]
+    folder: Path
+    common: ConfigRecord
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """All agents, ascending."""
+        return tuple(sorted(self.nodes))
+
+    @property
+    def shares_folder(self) -> bool:
+        """Whether all nodes see the run's folder."""
+        return bool(self.common["files"])
+
+
+@contextmanager
+def greet(grid: Grid, fleet_text: str, terminal: Terminal, timeout: float = 3600) -> Iterator[Federation]:
+    """Make the run's folder, gather all nodes, and remove the folder at the end.
+
+    Parameters
+    ----------
+    grid : Grid
+        Flower's grid.
+    fleet_text : str
+        The fleet file's text, for nodes that do not see the ServerApp's files.
+    terminal : Terminal
+        Where progress is printed.
+    timeout : float
+        How long to wait for all nodes to be there, in seconds.
+
+    Raises
+    ------
+    RunError
+        As `gather_nodes` does.
+    """
+    token = secrets.token_hex(16)
+    folder = new_shared_folder(token, fleet_text)
+    try:
+        common = {"folder": str(folder), "token": token, "code": code_digest()}
+        greeting = ConfigRecord({**common, "fleet": fleet_text})
+        nodes, shared = gather_nodes(grid, greeting, timeout, terminal)
+        yield Federation(nodes=nodes, folder=folder, common=ConfigRecord({**common, "files": shared}))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def gather_nodes(
+    grid: Grid, greeting: ConfigRecord, timeout: float, terminal: Terminal
+) -> tuple[dict[int, int], bool]:
+    """Wait until all nodes are there; return the node ids by agent id, and whether all see the run's folder.
+
+    Parameters
+    ----------
+    grid : Grid
+        Flower's grid.
+    greeting : ConfigRecord
+        Facts for `query.hello`.
+    timeout : float
+        How long to wait for the nodes, in seconds.
+    terminal : Terminal
+        Where progress is printed.
+
+    Raises
+    ------
+    RunError
+        Nodes are missing, two say that they are the same agent, or one cannot run the app.
+    """
+    first = _wait_for_nodes(grid, 1, timeout, terminal)[0]
+    count = _ask(grid, "query.count", [first], ConfigRecord(), terminal)[first]
+    num_nodes = integer(count, "num-partitions")
+    node_ids = _wait_for_nodes(grid, num_nodes, timeout, terminal)
+    terminal.exchange_begins(0, "nodes load data and model", num_nodes)
+    nodes: dict[int, int] = {}
+    shared = True
+    for node, facts in _ask(grid, "query.hello", node_ids, greeting, terminal).items():
+        agent = integer(facts, "agent")
+        if agent in nodes:
+            raise RunError(f"two nodes say that they are agent {agent}: each needs a partition-id of its own")
+        nodes[agent] = node
+        shared = shared and bool(facts["sees-folder"])
+    return nodes, shared
+
+
+def _ask(
+    grid: Grid, message_type: str, nodes: list[int], facts: ConfigRecord, terminal: Terminal
+) -> dict[int, ConfigRecord]:
+    replies = exchange_messages(
+        grid,
+        message_type,
+        {node: RecordDict({"facts": facts}) for node in nodes},
+        group="hello",
+        on_reply=terminal.reply,
+        on_wait=terminal.sign_of_life,
+    )
+    for reply in replies.values():
+        if reply.has_error():
+            raise RunError(f"a node cannot run this app: {flower_reason(reply)}; {OTHER_CHECKOUT}")
+    return {node: facts_of(reply) for node, reply in replies.items()}
+
+
+def _wait_for_nodes(grid: Grid, count: int, timeout: float, terminal: Terminal) -> list[int]:
+    terminal.exchange_begins(0, "waiting for nodes", count)
+    give_up = time.monotonic() + timeout
+    while len(nodes := sorted(grid.get_node_ids())) < count:
+        if time.monotonic() > give_up:
+            raise RunError(f"only {len(nodes)} of {count} nodes were there after {timeout:g} s")
+        terminal.sign_of_life()
+        time.sleep(WAIT_POLL_S)
+    return nodes

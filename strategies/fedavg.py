@@ -1,0 +1,206 @@
+"""FedAvg under `flwr run`: Flower's own strategy, overridden in two places.
+
+Flower's FedAvg draws nodes without a seed, and sums replies in the order in which they come in. Here the
+participants are those that all our methods draw, and replies are sorted by agent; what is drawn and what is
+averaged is otherwise Flower's own code. It gives the float weights of methods/fedavg.py to the bit.
+
+The virtual clock is ours, as Flower has none: an agent tells when its upload arrives, the server's clock says
+when the mean is back.
+"""
+
+import time
+from collections.abc import Iterable
+from typing import cast
+
+import numpy as np
+import torch
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import FedAvg, Result
+from torch import Tensor
+
+from comdml_flwr.agent import Agent
+from comdml_flwr.assemble import Catalogue, assemble
+from comdml_flwr.config import RunConfig
+from comdml_flwr.errors import RunError
+from comdml_flwr.flower.nodes import Federation, greet
+from comdml_flwr.flower.records import flower_reason, unpack_report
+from comdml_flwr.learning.split import float_state, load_floats
+from comdml_flwr.messages import Report, agent_failed
+from comdml_flwr.phases import report_traffic
+from comdml_flwr.planning.fleet_file import parse_fleet
+from comdml_flwr.planning.types import SERVER
+from comdml_flwr.results import record_run
+from comdml_flwr.rounds import Observer, RoundRecord, RunRecord, add_up, digest_of_all, digests_of
+from comdml_flwr.server import send_down
+from comdml_flwr.terminal import Terminal
+
+
+def run_fedavg(
+    grid: Grid, config: RunConfig, fleet_text: str, catalogue: Catalogue, terminal: Terminal
+) -> Result:
+    """Run all rounds of Flower's FedAvg and write the files that every run writes.
+
+    Raises
+    ------
+    InputError, RunError
+        What is wrong, in one line.
+    """
+    with greet(grid, fleet_text, terminal) as federation:
+        setup = assemble(config, parse_fleet(fleet_text, config.fleet), len(federation.ids), catalogue)
+        results: list[Result] = []
+
+        def run(observer: Observer) -> RunRecord:
+            strategy = SeededFedAvg(Agent(SERVER, setup), federation, observer)
+            model = setup.workbench.model
+            load_floats(model, setup.initial_weights_P)
+            results.append(
+                strategy.start(
+                    grid,
+                    ArrayRecord(model.state_dict()),
+                    num_rounds=config.num_rounds,
+                    train_config=ConfigRecord(dict(federation.common)),
+                    evaluate_config=ConfigRecord(dict(federation.common)),
+                )
+            )
+            return strategy.record()
+
+        record_run(run, config, len(federation.ids), terminal)
+        return results[0]
+
+
+class SeededFedAvg(FedAvg):
+    """Flower's FedAvg with the participants of our seed, and replies in ascending agent id.
+
+    Parameters
+    ----------
+    server : Agent
+        The server's end of the run: its clock, and the set-up that tells who takes part.
+    federation : Federation
+        Which node is which agent.
+    observer : Observer
+        Hears of every round.
+    """
+
+    def __init__(self, server: Agent, federation: Federation, observer: Observer) -> None:
+        super().__init__(min_train_nodes=1, min_evaluate_nodes=1, min_available_nodes=1)
+        self._server, self._observer = server, observer
+        self._nodes = federation.nodes
+        self._agents = {node: agent for agent, node in federation.nodes.items()}
+        self._reports: dict[int, Report] = {}
+        self._digests: dict[int, str] = {}
+        self._rounds: list[RoundRecord] = []
+        self._began = self._lap = time.monotonic()
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Let Flower draw all of those whom our seed draws."""
+        self._observer.exchange_begins(server_round, "train", len(self._present(server_round)))
+        return super().configure_train(server_round, arrays, config, self._drawn(server_round))
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Let those evaluate who trained."""
+        self._observer.exchange_begins(server_round, "evaluate", len(self._present(server_round)))
+        return super().configure_evaluate(server_round, arrays, config, self._drawn(server_round))
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Let Flower average the replies, in ascending id; set the clocks."""
+        ordered = self._in_order(server_round, replies, "train")
+        arrays, metrics = super().aggregate_train(server_round, list(ordered.values()))
+        self._reports = {agent: _report(reply) for agent, reply in ordered.items()}
+        if arrays is not None:
+            self._send_down(server_round, arrays)
+        return arrays, metrics
+
+    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
+        """Let Flower average the metrics, in ascending id; add up the round."""
+        ordered = self._in_order(server_round, replies, "evaluate")
+        metrics = super().aggregate_evaluate(server_round, list(ordered.values()))
+        for agent, reply in ordered.items():
+            self._reports[agent] |= _report(reply)
+        now = time.monotonic()
+        record = add_up(server_round, self._reports, now - self._lap)
+        self._digests.update(digests_of(self._reports))
+        self._lap = now
+        self._rounds.append(record)
+        self._observer.round_ends(record)
+        return metrics
+
+    def record(self) -> RunRecord:
+        """Return what all rounds came to."""
+        return RunRecord(
+            rounds=tuple(self._rounds),
+            weights_sha256=digest_of_all(self._digests),
+            elapsed_s=time.monotonic() - self._began,
+        )
+
+    def _present(self, round_: int) -> tuple[int, ...]:
+        return self._server.setup.present(round_)
+
+    def _drawn(self, round_: int) -> Grid:
+        return cast(Grid, _GridOf([self._nodes[agent] for agent in self._present(round_)]))
+
+    def _in_order(self, round_: int, replies: Iterable[Message], phase: str) -> dict[int, Message]:
+        by_agent: dict[int, Message] = {}
+        for reply in replies:
+            if reply.has_error():  # its sender may be the SuperLink, so the agent is not known
+                raise RunError(f"an agent failed in round {round_}, {phase}: {flower_reason(reply)}")
+            agent = self._agents[reply.metadata.src_node_id]
+            facts = reply.content.config_records["facts"]
+            if "failure" in facts:
+                raise agent_failed(agent, f"round {round_}, {phase}", RunError(str(facts["failure"])))
+            by_agent[agent] = reply
+        missing = [agent for agent in self._present(round_) if agent not in by_agent]
+        if missing:
+            raise RunError(f"round {round_}, {phase}: no reply from agents {missing}")
+        return dict(sorted(by_agent.items()))
+
+    def _send_down(self, round_: int, arrays: ArrayRecord) -> None:
+        """Set the server's clock, and find out when each agent has the mean."""
+        server = self._server
+        server.report = {}
+        server.begin_round(round_)
+        for report in self._reports.values():
+            arrives_s = report.pop("arrives_s")
+            assert isinstance(arrives_s, float)
+            server.clock.wait(arrives_s)
+        server.tensors["weights"] = _flat(arrays, server)
+        mail = send_down(server, {"weights": server.weights_P.numpy()})
+        for envelope in mail:
+            if envelope.receiver in self._reports:
+                _wait_for_mean(self._reports[envelope.receiver], envelope.arrives_s)
+        report_traffic(server)
+        self._reports[SERVER] = server.report
+
+
+class _GridOf:
+    """What Flower's draw looks at of a grid, as if it had these nodes alone."""
+
+    def __init__(self, nodes: list[int]) -> None:
+        self._nodes = nodes
+
+    def get_node_ids(self) -> Iterable[int]:
+        return list(self._nodes)
+
+
+def _report(reply: Message) -> Report:
+    return unpack_report(str(reply.content.config_records["facts"]["report"]))
+
+
+def _flat(arrays: ArrayRecord, server: Agent) -> Tensor:
+    """Return the floats of the model's arrays as one tensor, in the model's order."""
+    names = [name for name, _ in float_state(server.setup.workbench.model)]
+    return torch.from_numpy(np.concatenate([arrays[name].numpy().reshape(-1) for name in names]))
+
+
+def _wait_for_mean(report: Report, arrives_s: float) -> None:
+    now_s, timeline = report["now_s"], report.get("timeline")
+    assert isinstance(now_s, float)
+    report["end_s"] = max(now_s, arrives_s)
+    if isinstance(timeline, list) and arrives_s > now_s:
+        timeline.append({"what": "wait", "start_s": now_s, "end_s": arrives_s, "peer": None})

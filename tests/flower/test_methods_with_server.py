@@ -1,0 +1,96 @@
+"""Methods with a server through Flower's messages: the same outcome as on the local carrier."""
+
+import json
+
+import pytest
+
+from clients.fedavg import add_fedavg
+from comdml_flwr.errors import RunError
+from comdml_flwr.flower.peer_client_app import peer_client_app
+from strategies.fedavg import run_fedavg
+from strategies.splitfed import run_splitfed
+from tests.flower.loop_grid import LoopGrid, grid_config, quiet_terminal
+from tests.small import CATALOGUE, fleet_text, run_local, small_config, small_fleet
+
+NUM_AGENTS = 5
+RUNS = {"fedavg": run_fedavg, "splitfed": run_splitfed}
+
+
+def run_with_server(config, folder, *, watch=lambda grid: None):
+    """Run a method with a server over a LoopGrid; return its folder and Flower's result."""
+    config = grid_config(config, folder)
+    app = add_fedavg(peer_client_app(models=CATALOGUE.models, datasets=CATALOGUE.datasets), CATALOGUE)
+    grid = LoopGrid(app, NUM_AGENTS, config.with_defaults_named())
+    watch(grid)
+    terminal = quiet_terminal(config.num_rounds)
+    result = RUNS[config.method](grid, config, fleet_text(NUM_AGENTS), CATALOGUE, terminal)
+    (run,) = folder.iterdir()
+    return run, result
+
+
+def lines(run):
+    return [json.loads(line) for line in (run / "rounds.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"method": "fedavg"},
+        {"method": "fedavg", "model": "resnet-56", "num_rounds": 1},
+        {"method": "fedavg", "participation": 0.5, "num_rounds": 4, "partition": "dirichlet"},
+        {"method": "splitfed", "cut": 2},
+        {"method": "splitfed", "cut": 2, "splitfed_version": 2, "participation": 0.5, "num_rounds": 3},
+    ],
+    ids=["fedavg", "fedavg, resnet", "fedavg, half take part", "splitfed v1", "splitfed v2, half take part"],
+)
+def test_flower_gives_the_outcome_of_the_local_carrier(keys, tmp_path):
+    config = small_config(**keys)
+    here, _ = run_local(config, small_fleet(NUM_AGENTS))
+    run, _ = run_with_server(config, tmp_path)
+    assert json.loads((run / "summary.json").read_text())["weights_sha256"] == here.weights_sha256
+    for line, record in zip(lines(run), here.rounds, strict=True):
+        for name in ("accuracy", "loss", "virtual_time_s", "makespan_s", "bytes_sent", "num_agents"):
+            assert line[name] == getattr(record, name), name
+    told = json.loads((run / "agents.json").read_text())["agents"]
+    assert told == json.loads(json.dumps(here.rounds[0].agents))
+
+
+def test_flowers_own_result_has_the_model_and_the_metrics(tmp_path):
+    run, result = run_with_server(small_config(method="fedavg"), tmp_path)
+    assert len(result.arrays) > 0
+    for number, line in enumerate(lines(run), start=1):
+        metrics = result.evaluate_metrics_clientapp[number]
+        assert metrics["accuracy"] == pytest.approx(line["accuracy"])
+        assert metrics["loss"] == pytest.approx(line["loss"])
+
+
+def test_the_order_of_the_replies_does_not_matter(tmp_path):
+    """Flower sums replies as they come in; ours are sorted first."""
+
+    def reverse(grid):
+        pull = grid.pull_messages
+        grid.pull_messages = lambda ids: list(reversed(list(pull(ids))))
+
+    config = small_config(method="fedavg", partition="dirichlet")
+    one, _ = run_with_server(config, tmp_path / "in order")
+    other, _ = run_with_server(config, tmp_path / "reversed", watch=reverse)
+    digests = [json.loads((run / "summary.json").read_text())["weights_sha256"] for run in (one, other)]
+    assert digests[0] == digests[1]
+
+
+@pytest.mark.parametrize("method", ["fedavg", "splitfed"])
+def test_an_agent_that_fails_ends_the_run_in_one_line(method, tmp_path, monkeypatch):
+    def torn(agent, *args):
+        if agent.round == 2 and agent.id == 3:
+            raise ValueError("disk\nfull")
+        return real(agent, *args)
+
+    from comdml_flwr.agent import Agent
+
+    real = Agent.batches
+    monkeypatch.setattr(Agent, "batches", torn)
+    with pytest.raises(RunError, match=r"^agent 3 failed in round 2, .*: ValueError: disk full$"):
+        run_with_server(small_config(method=method, cut=2), tmp_path)
+    (run,) = tmp_path.iterdir()
+    assert (run / "failed.txt").exists()
+    assert not (run / "summary.json").exists()
