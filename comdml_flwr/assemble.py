@@ -16,6 +16,7 @@ from torch import nn
 from comdml_flwr.agent import Agent, Setup
 from comdml_flwr.config import RunConfig
 from comdml_flwr.errors import InputError
+from comdml_flwr.learning.cinic import load_cinic
 from comdml_flwr.learning.data import Dataset, load_cifar, load_digits, partition
 from comdml_flwr.learning.models import auxiliary_head, resnet
 from comdml_flwr.learning.split import ModelProfile, profile_model, write_floats
@@ -108,6 +109,7 @@ DATASETS: Mapping[str, DatasetLoader] = {
     "digits": lambda config: load_digits(),
     "cifar-10": lambda config: load_cifar(Path(config.data_dir), 10, download=config.download),
     "cifar-100": lambda config: load_cifar(Path(config.data_dir), 100, download=config.download),
+    "cinic-10": lambda config: load_cinic(Path(config.data_dir)),
 }
 LABEL_BYTES = 8  # labels travel as int64
 

@@ -31,10 +31,14 @@ class RunConfig(BaseModel):
     )
     model: str = Field("resnet-56", description="`resnet-56`, `resnet-110`, or a model of your own app")
     dataset: str = Field(
-        "digits", description="`digits`, `cifar-10`, `cifar-100`, or a data set of your own app"
+        "digits", description="`digits`, `cifar-10`, `cifar-100`, `cinic-10`, or a data set of your own app"
     )
-    data_dir: str = Field("data", description="folder with the CIFAR files in their published layout")
-    download: bool = Field(False, description="let torchvision download what `data-dir` lacks")
+    data_dir: str = Field(
+        "data", description="folder with the files of CIFAR or CINIC-10 in their published layout"
+    )
+    download: bool = Field(
+        False, description="let torchvision download the CIFAR files that `data-dir` lacks"
+    )
     partition: Literal["iid", "dirichlet"] = Field(
         "iid", description="how samples are spread: `iid`, or label-skewed by `dirichlet`"
     )

@@ -2,13 +2,15 @@
 
 Real data only: scikit-learn's handwritten digits (E. Alpaydin, C. Kaynak, UCI, doi 10.24432/C50P49),
 which need no download, and CIFAR-10 and CIFAR-100 (A. Krizhevsky, "Learning Multiple Layers of Features
-from Tiny Images", 2009) in their published files. Partitions are those of flwr_datasets, which Flower
-users know. Everything random takes a generator or a seed; the global state is neither read nor advanced.
+from Tiny Images", 2009) in their published files; cinic.py adds CINIC-10. Partitions are those of
+flwr_datasets, which Flower users know. Everything random takes a generator or a seed; the global state is
+neither read nor advanced.
 
 Shape suffixes: N samples, C channels, H height, W width.
 """
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -133,6 +135,27 @@ def load_cifar(folder: Path, num_classes: int, download: bool = False) -> Datase
     )
 
 
+def standardise(pixels_NHWC: NDArray[np.uint8], means: Sequence[float], stds: Sequence[float]) -> Tensor:
+    """Return images as networks want them: float32, scaled to 0..1, minus the mean, over the deviation.
+
+    Parameters
+    ----------
+    pixels_NHWC : NDArray[np.uint8]
+        Shape (num_samples, height, width, channels).
+    means, stds : Sequence[float]
+        Per channel, of pixels scaled to 0..1.
+
+    Returns
+    -------
+    Tensor
+        Shape (num_samples, channels, height, width), contiguous: four bytes a pixel, once.
+    """
+    x_NCHW = torch.from_numpy(pixels_NHWC).permute(0, 3, 1, 2)
+    x_NCHW = x_NCHW.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+    means_C11, stds_C11 = torch.tensor(means)[:, None, None], torch.tensor(stds)[:, None, None]
+    return x_NCHW.sub_(means_C11).div_(stds_C11)
+
+
 def batches(num_samples: int, batch_size: int, num_epochs: int, generator: torch.Generator) -> list[Tensor]:
     """Say which samples form which batch: a fresh shuffle per local epoch, the last batch may be smaller.
 
@@ -254,7 +277,5 @@ def _read_cifar(folder: Path, num_classes: int, train: bool, download: bool) -> 
         cure = "" if download else "; to fetch it, set `download = true`"
         rule = f"has no whole CIFAR-{num_classes} ({error}){cure}"
         raise InputError("data-dir", str(folder.absolute()), rule) from error
-    x_NCHW = torch.from_numpy(files.data).permute(0, 3, 1, 2).contiguous().float().div_(255)
-    means_C, stds_C = torch.tensor(CIFAR_MEANS[num_classes]), torch.tensor(CIFAR_STDS[num_classes])
-    x_NCHW.sub_(means_C[:, None, None]).div_(stds_C[:, None, None])
+    x_NCHW = standardise(files.data, CIFAR_MEANS[num_classes], CIFAR_STDS[num_classes])
     return x_NCHW, torch.tensor(files.targets, dtype=torch.int64)

@@ -1,17 +1,16 @@
 """Data sets, batches, augmentation and partitions: real, complete, and the same for the same seed."""
 
-import hashlib
 import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import torchvision.datasets
 from numpy.typing import NDArray
 
 from comdml_flwr.errors import InputError
 from comdml_flwr.learning.data import augment, batches, load_cifar, load_digits, partition
+from tests.published import write_cifar
 
 TRAIN_SIZE = 1437
 
@@ -48,40 +47,6 @@ def test_test_digits_are_fixed_and_none_of_them_is_trained_on() -> None:
     assert torch.equal(again.y_train_N, digits.y_train_N)
     assert digits.y_test_N[:8].tolist() == [7, 6, 3, 7, 7, 3, 2, 8]
     assert len(digits.y_train_N) + len(digits.y_test_N) == len(load_bunch().target)
-
-
-def write_published(folder: Path, name: str, content: dict[str, object]) -> list[str]:
-    """Pickle as the published files are, and return [name, md5] as torchvision keeps it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    raw = pickle.dumps(content, protocol=2)
-    (folder / name).write_bytes(raw)
-    return [name, hashlib.md5(raw).hexdigest()]
-
-
-def write_cifar(folder: Path, num_classes: int, monkeypatch: pytest.MonkeyPatch) -> NDArray[np.uint8]:
-    """Write a tiny data set in the published format; torchvision is told the checksums of these files.
-
-    Returns the training pixels, (num, 3072): red plane, green plane, blue plane, rows from the top.
-    """
-    rng = np.random.default_rng(num_classes)
-    reader = getattr(torchvision.datasets, f"CIFAR{num_classes}")
-    base = folder / reader.base_folder
-    pixels: list[NDArray[np.uint8]] = []
-    sums: dict[str, list[list[str]]] = {"train_list": [], "test_list": []}
-    for which in sums:
-        for name, _ in getattr(reader, which):
-            data = rng.integers(0, 256, (4, 3072), dtype=np.uint8)
-            labels = rng.integers(0, num_classes, 4).tolist()
-            key = "labels" if num_classes == 10 else "fine_labels"
-            sums[which].append(
-                write_published(base, name, {"data": data, key: labels, "coarse_labels": labels})
-            )
-            pixels += [data] if which == "train_list" else []
-        monkeypatch.setattr(reader, which, sums[which])
-    names: dict[str, object] = {reader.meta["key"]: [f"class {k}" for k in range(num_classes)]}
-    filename, md5 = write_published(base, reader.meta["filename"], names)
-    monkeypatch.setattr(reader, "meta", {"filename": filename, "key": reader.meta["key"], "md5": md5})
-    return np.concatenate(pixels)
 
 
 @pytest.mark.parametrize("num_classes", [10, 100])
