@@ -1,0 +1,68 @@
+"""One key changes the data set: every one of them trains through the same code, from its published files."""
+
+import json
+
+import pytest
+
+from comdml_flwr.assemble import DATASETS
+from comdml_flwr.errors import InputError
+from comdml_flwr.local_run import run_locally
+from tests.flower.loop_grid import quiet_terminal
+from tests.published import write_cifar, write_cinic
+
+FLEET = """
+[links]
+bandwidth_mbps = 100
+[[agents]]
+id = 0
+flops_per_s = 4e9
+[[agents]]
+id = 1
+flops_per_s = 0.2e9
+"""
+
+
+def run_on(dataset, folder):
+    """Run ResNet-56 for one round on the data set in a folder; the rest of the configuration is the same."""
+    (folder / "fleet.toml").write_text(FLEET)
+    values = {
+        "dataset": dataset,
+        "data-dir": str(folder),
+        "fleet": str(folder / "fleet.toml"),
+        "results-dir": str(folder / "results"),
+        "num-rounds": 1,
+        "local-epochs": 1,
+        "batch-size": 8,
+    }
+    return run_locally(values, num_agents=2, terminal=quiet_terminal(1))
+
+
+def write_files(dataset, folder, monkeypatch):
+    """Write the data set's files; return how many labels it has."""
+    if dataset == "cinic-10":
+        write_cinic(folder)
+        return 10
+    num_classes = int(dataset.split("-")[1])
+    write_cifar(folder, num_classes, monkeypatch)
+    return num_classes
+
+
+@pytest.mark.parametrize("dataset", [name for name in sorted(DATASETS) if name != "digits"])
+def test_a_round_of_comdml_on_the_published_files(dataset, tmp_path, monkeypatch):
+    num_classes = write_files(dataset, tmp_path, monkeypatch)
+    record = run_on(dataset, tmp_path)
+    (line,) = record.rounds
+    assert [(pair["slow"], pair["fast"]) for pair in line.plan["pairs"]] == [(1, 0)], (
+        "a split model was trained"
+    )
+    assert 0 < line.loss < 10 * num_classes
+    (summary,) = (tmp_path / "results").glob("*/summary.json")
+    assert json.loads(summary.read_text())["dataset"] == dataset
+    assert run_on(dataset, tmp_path).weights_sha256 == record.weights_sha256
+
+
+@pytest.mark.parametrize("dataset", [name for name in sorted(DATASETS) if name != "digits"])
+def test_missing_files_end_a_run_before_it_has_a_folder(dataset, tmp_path):
+    with pytest.raises(InputError, match=f"data-dir = '{tmp_path}'"):
+        run_on(dataset, tmp_path)
+    assert not (tmp_path / "results").exists()
