@@ -4,6 +4,7 @@ Every key is documented once, in its `Field` below; the README's table is made o
 """
 
 import difflib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -103,6 +104,14 @@ class RunConfig(BaseModel):
     results_dir: str = Field(
         "results", description="where the run's folder is made; its full path is printed at the end"
     )
+    wandb: Literal["disabled", "offline", "online"] = Field(
+        "disabled",
+        description="Weights & Biases: `disabled`, `offline` or `online`, whatever `WANDB_MODE` says",
+    )
+    wandb_project: str = Field(
+        "comdml-flwr", pattern=r"^[^/\\#?%:]{1,128}$", description="project of the runs in Weights & Biases"
+    )
+    tensorboard: bool = Field(False, description="write TensorBoard's event files into the run's folder")
 
     def with_defaults_named(self) -> dict[str, bool | int | float | str]:
         """Return every key, kebab-case, with its value."""
@@ -163,4 +172,4 @@ def find_fleet(name: str) -> Path:
 
 
 def _rule(message: str) -> str:
-    return message.replace("Input should be", "must be").replace("Input should", "must")
+    return re.sub(r"^(Input|String) should", "must", message)

@@ -18,6 +18,7 @@ from comdml_flwr.errors import InputError
 from comdml_flwr.messages import Json
 from comdml_flwr.rounds import Observer, RoundRecord, RunRecord, as_json, summarize
 from comdml_flwr.terminal import Terminal
+from comdml_flwr.tracking.trackers import Trackers, check_trackers
 from comdml_flwr.wire import write_file
 
 
@@ -97,24 +98,29 @@ def record_run(
     InputError, RunError
         What is wrong, in one line; for a run that had begun also in its folder.
     """
+    check_trackers(config)
     results = RunFolder(config)
     terminal.say(f"{num_agents} agents are there; results go to {results.path}")
+    trackers = Trackers(terminal.say)
     try:
-        record = run(_PrintAndWrite(terminal, results))
+        trackers.start(config, results.path)
+        record = run(_PrintAndWrite(terminal, results, trackers))
     except BaseException as error:
         results.fail("interrupted" if isinstance(error, KeyboardInterrupt) else str(error) or repr(error))
+        trackers.finish(None)
         raise
     summary = summarize(record, config, num_agents)
     results.finish(summary)
+    trackers.finish(summary)
     terminal.summary(summary, results.path)
     return record
 
 
 class _PrintAndWrite:
-    """An observer that prints a round and writes it down."""
+    """An observer that prints a round, writes it down and hands it to the trackers."""
 
-    def __init__(self, terminal: Terminal, results: RunFolder) -> None:
-        self._terminal, self._results = terminal, results
+    def __init__(self, terminal: Terminal, results: RunFolder, trackers: Trackers) -> None:
+        self._terminal, self._results, self._trackers = terminal, results, trackers
 
     def exchange_begins(self, round_: int, phase: str, num_agents: int) -> None:
         self._terminal.exchange_begins(round_, phase, num_agents)
@@ -122,6 +128,7 @@ class _PrintAndWrite:
     def round_ends(self, record: RoundRecord) -> None:
         self._results.add_round(record)
         self._terminal.round_ends(record)
+        self._trackers.round_ends(record)
 
 
 def _new_folder(root: Path, name: str) -> Path:

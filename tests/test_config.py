@@ -13,6 +13,7 @@ from comdml_flwr.errors import InputError
 
 PYPROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
 KEYS = [name.replace("_", "-") for name in RunConfig.model_fields]
+SWITCHES = ["download", "tensorboard"]
 NAN, INF = float("nan"), float("inf")
 
 
@@ -76,20 +77,21 @@ def test_an_unknown_key_like_no_other_is_refused_with_all_keys():
     assert all(key in line for key in KEYS)
 
 
-@pytest.mark.parametrize("key", [key for key in KEYS if key != "download"])
+@pytest.mark.parametrize("key", [key for key in KEYS if key not in SWITCHES])
 @pytest.mark.parametrize("value", [True, False])
 def test_true_and_false_are_refused_where_they_are_not_meant(key, value):
     assert line_of({key: value}) == f"{key} = {value}: must not be true or false"
 
 
+@pytest.mark.parametrize("key", SWITCHES)
 @pytest.mark.parametrize("value", [0, 1, 1.0, "true", "", None])
-def test_true_or_false_is_all_that_a_switch_takes(value):
-    assert refusal(download=value) == f"download = {value!r}: must be true or false"
+def test_true_or_false_is_all_that_a_switch_takes(key, value):
+    assert refusal(**{key: value}) == f"{key} = {value!r}: must be true or false"
 
 
 TEXTS = [
     "method", "model", "dataset", "data_dir", "partition", "optimizer", "fleet", "solver", "time_model",
-    "averaging", "topology", "carrier", "results_dir",
+    "averaging", "topology", "carrier", "results_dir", "wandb", "wandb_project",
 ]  # fmt: skip
 WHOLE = [
     "num_rounds",
@@ -113,8 +115,8 @@ NUMBERS = [
 ]
 
 
-def test_the_three_lists_hold_every_key_but_the_switch():
-    assert sorted([*TEXTS, *WHOLE, *NUMBERS, "download"]) == sorted(RunConfig.model_fields)
+def test_the_four_lists_hold_every_key():
+    assert sorted([*TEXTS, *WHOLE, *NUMBERS, *SWITCHES]) == sorted(RunConfig.model_fields)
 
 
 @pytest.mark.parametrize("key", TEXTS)
@@ -161,6 +163,9 @@ def test_a_key_that_takes_a_number_refuses_anything_else(key, value):
         ("solver", "integer-program", "must be 'exact' or 'greedy'"),
         ("time_model", "", "must be 'pipeline' or 'overlap'"),
         ("carrier", "pigeon", "must be 'grid' or 'local'"),
+        ("wandb", "on", "must be 'disabled', 'offline' or 'online'"),
+        ("wandb_project", "a/b", r"must match pattern '^[^/\\#?%:]{1,128}$'"),
+        ("wandb_project", "", r"must match pattern '^[^/\\#?%:]{1,128}$'"),
     ],
 )
 def test_an_impossible_value_is_refused_with_the_key_the_value_and_the_rule(key, value, rule):

@@ -23,7 +23,7 @@ FLOORS = [
     {"agent", "profiles", "wire"},
     {"agreement", "phases", "reduction", "rounds"},
     {"mixing", "server"},
-    {"terminal"},
+    {"terminal", "tracking"},
     {"results"},
     {"methods", "carriers"},
     {"assemble"},

@@ -1,0 +1,35 @@
+"""What a round's numbers are called in a tracker: measured, modelled and counted ones are kept apart."""
+
+from collections.abc import Mapping
+
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "measured": ("accuracy", "loss", "elapsed_s"),
+    "modelled": (
+        "virtual_time_s",
+        "makespan_s",
+        "predicted_s",
+        "no_offload_virtual_time_s",
+        "no_offload_makespan_s",
+    ),
+    "counted": ("bytes_sent", "num_agents"),
+}
+"""Group -> numbers of a line of `rounds.jsonl`; the round itself is the step."""
+
+
+def numbers(line: Mapping[str, object]) -> dict[str, float]:
+    """Return the numbers of a line of `rounds.jsonl`.
+
+    Examples
+    --------
+    >>> numbers({"round": 1, "elapsed_s": 2.5, "makespan_s": 4.0, "plan": {"pairs": []}, "refused": []})
+    {'measured/elapsed_s': 2.5, 'modelled/makespan_s': 4.0, 'counted/num_pairs': 0, 'counted/num_refused': 0}
+    """
+    found = {f"{group}/{name}": line.get(name) for group, names in GROUPS.items() for name in names}
+    plan = line.get("plan")
+    found["counted/num_pairs"] = _length(plan.get("pairs") if isinstance(plan, Mapping) else None)
+    found["counted/num_refused"] = _length(line.get("refused"))
+    return {name: value for name, value in found.items() if isinstance(value, int | float)}
+
+
+def _length(values: object) -> int:
+    return len(values) if isinstance(values, list | tuple) else 0
