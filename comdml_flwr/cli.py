@@ -9,8 +9,8 @@ from typing import NoReturn
 import click
 import typer
 
-from comdml_flwr.commands import explain, fleet, plan, run, what_if
-from comdml_flwr.errors import ComdmlError, InputError
+from comdml_flwr.commands import compare, explain, fleet, plan, run, what_if
+from comdml_flwr.errors import ComdmlError, InputError, StoppedError
 
 INTERRUPTED = 130
 
@@ -25,6 +25,7 @@ app.command("plan")(plan.plan)
 app.command("explain")(explain.explain)
 app.command("what-if")(what_if.what_if)
 app.command("run")(run.run)
+app.command("compare")(compare.compare)
 app.add_typer(fleet.fleet_app, name="fleet")
 
 
@@ -39,6 +40,8 @@ def main() -> NoReturn:
         _end(error.format_message(), 2)
     except InputError as error:
         _end(error, 2)
+    except StoppedError as error:
+        _end(error, INTERRUPTED)
     except ComdmlError as error:
         _end(error, 1)
     except (KeyboardInterrupt, click.Abort):

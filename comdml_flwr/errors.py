@@ -3,6 +3,7 @@
 * ComdmlError: everything this package raises on purpose
     * InputError: what the user gave is wrong (also a ValueError); our commands end with exit status 2
     * RunError: a run could not go on
+    * StoppedError: the user ended it, and what is done is kept; our commands end with exit status 130
 """
 
 LONGEST_VALUE = 200  # characters of a value that a message shows
@@ -48,3 +49,7 @@ def _short(value: object) -> str:
 
 class RunError(ComdmlError):
     """A run could not go on: an agent failed or the machines disagree."""
+
+
+class StoppedError(ComdmlError):
+    """The user ended a command that can go on later; the message says how far it got."""

@@ -1,0 +1,223 @@
+"""The comparison file: which methods are compared, on which cases, with which seeds.
+
+    name = "main"                       # names the folder and heads the report
+    about = "Ten unequal devices"       # one line, optional
+    seeds = [1, 2, 3]
+    targets = [0.90, 0.95]              # test accuracies: how long does it take to get there?
+    reference = "AllReduce"             # label of the method that ratios are taken to
+
+    [run]                               # keys of the run configuration, for all runs
+    num-rounds = 20
+
+    [[methods]]                         # a label, and any keys of the run configuration
+    label = "ComDML"
+    method = "comdml"
+    [[methods]]
+    label = "AllReduce"
+    method = "allreduce"
+
+    [[cases]]                           # a label, a fleet, and any keys of the run configuration
+    label = "10 agents"
+    fleet = "../fleets/ten.toml"        # counted from this file's folder; or a preset, such as "comdml-10"
+    # fleet-seed = 1                    # of a preset
+    num-agents = 10                     # those with the lowest ids
+
+    [smoke]                             # what --smoke replaces; optional
+    seeds = [1]
+    targets = [0.5]
+    num-agents = 3                      # of all cases
+    cases = 1                           # how many, from the first
+    num-rounds = 1                      # keys of the run configuration: they win over all others
+
+A case's keys win over a method's, those over [run]'s, those over the defaults. `seed`, `carrier` and
+`results-dir` are not set there, and `fleet` only in a case. A relative `data-dir` counts from the working
+directory, as in every run. Everything is checked before anything is trained.
+"""
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+from comdml_flwr.assemble import Catalogue
+from comdml_flwr.comparison.records import run_folder
+from comdml_flwr.comparison.tables import CaseTable, ComparisonFile, Keys, RunTable, read_tables
+from comdml_flwr.config import RunConfig, parse_config
+from comdml_flwr.errors import InputError
+from comdml_flwr.planning.fleet_file import parse_fleet, self_contained_text
+from comdml_flwr.planning.presets import PRESETS, preset_text
+
+RESULTS_DIR = "runs"  # what config.json says of every run: where it was trained is of no interest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """A method under its label.
+
+    Parameters
+    ----------
+    label : str
+        What tables and plots call it.
+    keys : Mapping[str, Scalar]
+        Its keys of the run configuration.
+    """
+
+    label: str
+    keys: Keys
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """Devices, and what else is particular.
+
+    Parameters
+    ----------
+    label : str
+        What tables and plots call it.
+    fleet, fleet_text : str
+        What the fleet is called, and its file in full: it travels to workers on other machines.
+    num_agents : int
+        How many of the fleet take part: those with the lowest ids.
+    keys : Mapping[str, Scalar]
+        Its keys of the run configuration.
+    """
+
+    label: str
+    fleet: str
+    fleet_text: str
+    num_agents: int
+    keys: Keys
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """A checked comparison file; see the module docstring."""
+
+    name: str
+    about: str
+    seeds: tuple[int, ...]
+    targets: tuple[float, ...]
+    reference: str
+    keys: Keys
+    methods: tuple[Method, ...]
+    cases: tuple[Case, ...]
+
+    def config(self, case: Case, method: Method, seed: int) -> RunConfig:
+        """Return the configuration of a run; it names the fleet, not the file that a worker writes."""
+        ours: Keys = {"seed": seed, "carrier": "local", "fleet": case.fleet, "results-dir": RESULTS_DIR}
+        return parse_config({**self.keys, **method.keys, **case.keys, **ours})
+
+
+def load_comparison(path: Path, *, smoke: bool = False) -> Comparison:
+    """Read and check a comparison file.
+
+    Parameters
+    ----------
+    path : Path
+        TOML, see the module docstring.
+    smoke : bool
+        Replace what [smoke] says; the name gets `-smoke`, so a real comparison's results are not touched.
+
+    Raises
+    ------
+    InputError
+        In one line: the file, the place in it, the value and the rule that it breaks.
+    """
+    file = read_tables(path)
+    if smoke:
+        file = _smoke(path, file)
+    comparison = Comparison(
+        name=file.name,
+        about=file.about,
+        seeds=tuple(file.seeds),
+        targets=tuple(file.targets),
+        reference=file.reference,
+        keys=file.run.run_keys(),
+        methods=tuple(Method(label=table.label, keys=table.run_keys()) for table in file.methods),
+        cases=tuple(_case(f"{path}: cases[{n}]", path.parent, table) for n, table in enumerate(file.cases)),
+    )
+    _check_names(path, comparison)
+    _check_runs(path, comparison)
+    return comparison
+
+
+def _smoke(path: Path, file: ComparisonFile) -> ComparisonFile:
+    """Return the file as `--smoke` has it."""
+    if file.smoke is None:
+        raise InputError(f"{path}: smoke", None, "must be given for --smoke")
+    keys = file.smoke.run_keys()
+    cases = [
+        case.model_copy(update={"num_agents": file.smoke.num_agents or case.num_agents})
+        for case in file.cases[: file.smoke.cases]
+    ]
+    for table in (*cases, *file.methods):
+        for key in keys:
+            (table.model_extra or {}).pop(key, None)
+    return file.model_copy(
+        update={
+            "name": f"{file.name}-smoke",
+            "seeds": file.smoke.seeds or file.seeds,
+            "targets": file.smoke.targets or file.targets,
+            "run": RunTable(**{**file.run.run_keys(), **keys}),
+            "cases": cases,
+        }
+    )
+
+
+def _case(place: str, folder: Path, table: CaseTable) -> Case:
+    fleet, text = _fleet(place, folder, table)
+    num_there = len(parse_fleet(text, fleet).agents)
+    if table.num_agents > num_there:
+        raise InputError(
+            f"{place}.num-agents",
+            table.num_agents,
+            f"must be at most {num_there}: {fleet} has no more agents",
+        )
+    return Case(
+        label=table.label, fleet=fleet, fleet_text=text, num_agents=table.num_agents, keys=table.run_keys()
+    )
+
+
+def _fleet(place: str, folder: Path, table: CaseTable) -> tuple[str, str]:
+    """Return what a case's fleet is called, and its text."""
+    if table.fleet in PRESETS:
+        seed = 1 if table.fleet_seed is None else table.fleet_seed
+        return f"{table.fleet}, seed {seed}", preset_text(table.fleet, seed=seed)
+    if table.fleet_seed is not None:
+        raise InputError(f"{place}.fleet-seed", table.fleet_seed, f"is of a preset: {', '.join(PRESETS)}")
+    path = folder / table.fleet
+    if not path.is_file():
+        rule = f"is neither a file ({path}) nor a preset ({', '.join(PRESETS)})"
+        raise InputError(f"{place}.fleet", table.fleet, rule)
+    return table.fleet, self_contained_text(path)
+
+
+def _check_names(path: Path, comparison: Comparison) -> None:
+    for place, labels in (
+        ("methods", [method.label for method in comparison.methods]),
+        ("cases", [case.label for case in comparison.cases]),
+    ):
+        folders: dict[Path, str] = {}
+        for number, label in enumerate(labels):
+            other = folders.setdefault(run_folder(Path(), label, label, 0), label)
+            if other is not label:
+                rule = f"names the same folder as {other!r}: labels must differ in letters or digits"
+                raise InputError(f"{path}: {place}[{number}].label", label, rule)
+    labels = [method.label for method in comparison.methods]
+    if comparison.reference not in labels:
+        near = get_close_matches(comparison.reference, labels, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else f": {', '.join(labels)}"
+        raise InputError(f"{path}: reference", comparison.reference, f"must be the label of a method{hint}")
+
+
+def _check_runs(path: Path, comparison: Comparison) -> None:
+    """Check the configuration of every run, and say in which table what is wrong stands."""
+    for number, case in enumerate(comparison.cases):
+        for other, method in enumerate(comparison.methods):
+            for seed in comparison.seeds:
+                try:
+                    Catalogue().check(comparison.config(case, method, seed))
+                except InputError as error:
+                    places = ((f"cases[{number}]", case.keys), (f"methods[{other}]", method.keys))
+                    place = next((f"{name}." for name, keys in places if error.what in keys), "run.")
+                    place = "seeds" if error.what == "seed" else f"{place}{error.what}"
+                    raise InputError(f"{path}: {place}", error.value, error.rule) from None

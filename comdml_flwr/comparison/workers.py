@@ -1,0 +1,211 @@
+"""Where the runs of a comparison are trained: in this process, on this machine's cores, or on a Ray cluster.
+
+A run is one task: it trains in a folder of its own, with one thread, and its result is the bytes of its
+files. So a worker needs no shared storage, and whoever trained a run, the bytes are the same but for the
+stopwatch.
+
+Ray starts its workers in the driver's working directory and looks for packages there first. So that they
+train with the very code that the driver runs, this package travels with the job, tasks and arguments are
+values of no class of ours, and a task puts the package's copy first on its path before it imports it.
+"""
+
+import json
+import logging
+import os
+import traceback
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol, TypeAlias
+
+from rich.console import Console
+
+import comdml_flwr
+from comdml_flwr.comparison.schedule import FLEET_FILE, Files, PlannedRun
+from comdml_flwr.errors import ComdmlError, InputError
+from comdml_flwr.local_run import run_locally
+from comdml_flwr.rounds import RoundRecord
+from comdml_flwr.terminal import Terminal
+
+Outcome: TypeAlias = Files | str
+"""A run's files, or in one line why there are none."""
+
+LOOK_S = 0.5  # how often the driver asks how far the runs are
+_STORE_BYTES = (
+    128 * 2**20
+)  # of Ray's object store: results are small, and its default is a third of the memory
+
+
+class Watcher(Protocol):
+    """Hears how the runs go on, in the driver."""
+
+    def run_begins(self, run: PlannedRun) -> None:
+        """Hear that a run was given to a worker."""
+
+    def round_ends(self, run: PlannedRun, round_: int) -> None:
+        """Hear that a run has finished a round."""
+
+    def run_ends(self, run: PlannedRun, outcome: Outcome) -> None:
+        """Hear what a run came to."""
+
+
+def perform_all(
+    runs: Sequence[PlannedRun], watcher: Watcher, *, num_workers: int, ray_address: str | None = None
+) -> None:
+    """Train all runs; one that fails does not stop the others.
+
+    Parameters
+    ----------
+    runs : Sequence[PlannedRun]
+        In the order in which they begin.
+    watcher : Watcher
+        Hears how they go on, in the thread of the caller.
+    num_workers : int
+        How many at a time; 1 without an address: in this process, without Ray. 0 with an address: as many as
+        the cluster has cores.
+    ray_address : str, optional
+        A running Ray cluster; by default one is started on this machine and ended.
+
+    Raises
+    ------
+    InputError
+        No Ray cluster answers at the address.
+    """
+    if ray_address is not None or num_workers > 1:
+        _perform_with_ray(runs, watcher, num_workers, ray_address)
+        return
+    for run in runs:
+        watcher.run_begins(run)
+        watcher.run_ends(run, attempt(run, partial(watcher.round_ends, run)))
+
+
+def attempt(run: PlannedRun, on_round: Callable[[int], object]) -> Outcome:
+    """Train a run in this process; return its files, or in one line why it failed."""
+    try:
+        return _perform(run, on_round)
+    except ComdmlError as error:
+        return str(error)
+    except Exception as error:  # a fault of ours or of the machine: the other runs go on
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        reason = f"{type(error).__name__}: {error} ({Path(last.filename).name}, line {last.lineno})"
+        return " ".join(reason.split())
+
+
+def _perform(run: PlannedRun, on_round: Callable[[int], object]) -> Files:
+    with TemporaryDirectory(prefix="comdml-") as temporary:
+        results = Path(temporary, "results")
+        fleet = Path(temporary, FLEET_FILE)
+        fleet.write_text(run.fleet_text, "utf-8")
+        here = {"fleet": str(fleet), "results-dir": str(results), "data-dir": run.data_dir}
+        terminal = _Ticks(run.num_rounds, on_round)
+        run_locally({**run.config, **here}, num_agents=run.num_agents, terminal=terminal)
+        (folder,) = results.iterdir()
+        files = {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
+    config = json.loads(files["config.json"])
+    config |= {key: run.config[key] for key in here}
+    files.setdefault("agents.json", b'{"agents": []}\n')  # until every run writes it
+    return {
+        **files,
+        "config.json": (json.dumps(config, indent=2) + "\n").encode(),
+        FLEET_FILE: run.fleet_text.encode(),
+    }
+
+
+class _Ticks(Terminal):
+    """Prints nothing, and tells of the rounds."""
+
+    def __init__(self, num_rounds: int, on_round: Callable[[int], object]) -> None:
+        super().__init__(num_rounds, Console(quiet=True))
+        self._on_round = on_round
+
+    def round_ends(self, record: RoundRecord) -> None:
+        """Tell which round has ended."""
+        self._on_round(record.round)
+
+
+def _perform_with_ray(
+    runs: Sequence[PlannedRun], watcher: Watcher, num_workers: int, address: str | None
+) -> None:
+    ray = _start_ray(num_workers, address)
+    waiting, running = deque(enumerate(runs)), dict[Any, PlannedRun]()
+    try:
+        task, counter = _remote(ray)
+        ticks = counter.remote()
+        while waiting or running:
+            num_slots = num_workers or int(ray.cluster_resources().get("CPU", 1))
+            while waiting and len(running) < num_slots:
+                number, run = waiting.popleft()
+                running[task.remote(asdict(run), ticks, number)] = run
+                watcher.run_begins(run)
+            done, _ = ray.wait(list(running), timeout=LOOK_S)
+            for number, round_ in sorted(ray.get(ticks.take.remote()).items()):
+                watcher.round_ends(runs[number], round_)
+            for reference in done:
+                watcher.run_ends(running.pop(reference), _outcome(ray, reference))
+    finally:
+        for reference in running:
+            ray.cancel(reference, force=True)
+        ray.shutdown()
+
+
+def _outcome(ray: Any, reference: Any) -> Outcome:
+    try:
+        outcome: Outcome = ray.get(reference)
+    except ray.exceptions.RayError as error:  # the worker died, or its machine did, more than once
+        return str(error).strip().partition("\n")[0] or type(error).__name__
+    return outcome
+
+
+def _start_ray(num_workers: int, address: str | None) -> Any:
+    """Start Ray on this machine, or connect to a cluster; return the module."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault(
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"
+    )  # what Ray will do anyhow, without a warning
+    import ray
+
+    package = str(Path(comdml_flwr.__file__).parent)
+    where = {"num_cpus": num_workers, "object_store_memory": _STORE_BYTES, "include_dashboard": False}
+    try:
+        ray.init(
+            **(where if address is None else {"address": address}),
+            runtime_env={"py_modules": [package], "env_vars": {"OMP_NUM_THREADS": "1"}},
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        if address is None:
+            raise
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError("--ray-address", address, f"no Ray cluster to work with: {reason}") from None
+    return ray
+
+
+def _remote(ray: Any) -> tuple[Any, Any]:
+    """Return the task that trains a run, and the actor that counts its rounds; both travel as values."""
+
+    def task(run: Mapping[str, Any], ticks: Any, number: int) -> Mapping[str, bytes] | str:
+        import os
+        import sys
+
+        sys.path[:0] = os.environ["PYTHONPATH"].split(os.pathsep)  # Ray's copy of this package comes first
+        from comdml_flwr.comparison.schedule import PlannedRun
+        from comdml_flwr.comparison.workers import attempt
+
+        return attempt(PlannedRun(**run), lambda round_: ticks.tell.remote(number, round_))
+
+    class Counter:
+        def __init__(self) -> None:
+            self._rounds: dict[int, int] = {}
+
+        def tell(self, number: int, round_: int) -> None:
+            self._rounds[number] = round_
+
+        def take(self) -> dict[int, int]:
+            rounds, self._rounds = self._rounds, {}
+            return rounds
+
+    return ray.remote(num_cpus=1)(task), ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Counter)
