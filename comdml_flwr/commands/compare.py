@@ -57,8 +57,9 @@ def compare(
         fleet = "comdml-10"
         num-agents = 10
 
-    \\[run], [\\[methods]] and [\\[cases]] take any key of the run configuration; a case's wins over a method's, a
-    method's over \\[run]'s. A fleet is a preset of `comdml fleet new` or a fleet file next to the comparison's.
+    \\[run], [\\[methods]] and [\\[cases]] take any key of the run configuration; a case's wins over a
+    method's, a method's over \\[run]'s. A fleet is a preset of `comdml fleet new`, or a fleet file by its
+    path from the comparison's folder.
 
     Example: comdml compare experiments/configs/main.toml --smoke
     """  # noqa: D301

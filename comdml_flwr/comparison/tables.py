@@ -157,7 +157,8 @@ def _input_error(path: Path, error: ValidationError) -> InputError:
         return InputError(f"{path}: {place}", None, "must be given")
     if first["type"] == "extra_forbidden":
         return InputError(f"{path}: {place}", first["input"], _unknown(place, _own_keys(ComparisonFile)))
-    rule = first["msg"].removeprefix("Value error, ").replace("Input should", "must")
+    rule = first["msg"].removeprefix("Value error, ")
+    rule = rule.replace("Input should", "must").replace("List should", "must")
     shown = "a table" if isinstance(first["input"], dict) else first["input"]
     return InputError(f"{path}: {place}", shown, rule)
 

@@ -1,0 +1,73 @@
+"""A small comparison that the tests share: two methods, two seeds, and the run of tests/small.py."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from comdml_flwr import assemble
+from tests.small import few_digits, fleet_text, four_stages
+
+TOML = """
+name = "small"
+seeds = [1, 2]
+targets = [0.05, 1.0]
+reference = "AllReduce"
+
+[run]
+model = "four-stages"
+dataset = "few-digits"
+num-rounds = 2
+batch-size = 8
+
+[[methods]]
+label = "ComDML"
+method = "comdml"
+
+[[methods]]
+label = "AllReduce"
+method = "allreduce"
+
+[[cases]]
+label = "three agents"
+fleet = "fleet.toml"
+num-agents = 3
+
+[smoke]
+seeds = [3]
+num-agents = 2
+num-rounds = 1
+"""
+MEASURED = "elapsed_s"
+
+
+def add_small_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let configurations name the small model and the small data set."""
+    monkeypatch.setitem(assemble.MODELS, "four-stages", four_stages)
+    monkeypatch.setitem(assemble.DATASETS, "few-digits", lambda config: few_digits())
+
+
+def write_comparison(folder: Path, text: str = TOML) -> Path:
+    """Write the comparison file and its fleet; return the path of the first."""
+    (folder / "fleet.toml").write_text(fleet_text(5))
+    path = folder / "small.toml"
+    path.write_text(text)
+    return path
+
+
+def without_stopwatch(folder: Path) -> dict[str, bytes]:
+    """Return all files of a comparison's folder but for what is measured: elapsed.json and each elapsed_s."""
+    return {
+        str(path.relative_to(folder)): _without(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != "elapsed.json"
+    }
+
+
+def _without(path: Path) -> bytes:
+    if path.name not in ("summary.json", "rounds.jsonl"):
+        return path.read_bytes()
+    lines = path.read_text().splitlines() if path.name == "rounds.jsonl" else [path.read_text()]
+    values = [json.loads(line) for line in lines]
+    assert all(value.pop(MEASURED) > 0 for value in values)
+    return json.dumps(values).encode()
