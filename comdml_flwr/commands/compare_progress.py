@@ -39,7 +39,7 @@ class CompareProgress:
         self._all = self._bars.add_task("all runs", total=None, visible=False)
         self._rounds: dict[str, int] = {}
         self._bar_of: dict[str, TaskID] = {}
-        self._num_ended, self._num_runs = 0, 0
+        self._num_ended, self._num_runs, self._total = 0, 0, 0
         self._began = self._last_line = time.monotonic()
 
     def __enter__(self) -> "CompareProgress":

@@ -18,7 +18,7 @@ from comdml_flwr.comparison.schedule import (
 )
 from comdml_flwr.comparison.settings import Comparison
 from comdml_flwr.comparison.statistics import compare_runs, elapsed
-from comdml_flwr.comparison.workers import Outcome, Watcher, perform_all
+from comdml_flwr.comparison.workers import Outcome, Watcher, check_address, perform_all
 from comdml_flwr.config import RunConfig, parse_config
 from comdml_flwr.errors import InputError, RunError, StoppedError
 from comdml_flwr.learning.data import Dataset
@@ -78,13 +78,14 @@ def compare(
         missing = longest_first(run for run in runs if read_done(folder, run) is None)
         watcher.comparison_begins(len(runs) - len(missing), missing)
         if missing:
-            for name in OUTDATED:
-                (folder / name).unlink(missing_ok=True)
+            keeper = _Keeper(folder, watcher)
             try:
+                if ray_address is not None:
+                    check_address(ray_address)
                 _rehearse(missing)
-                perform_all(
-                    missing, _Keeper(folder, watcher), num_workers=num_workers, ray_address=ray_address
-                )
+                for name in OUTDATED:
+                    (folder / name).unlink(missing_ok=True)
+                perform_all(missing, keeper, num_workers=num_workers, ray_address=ray_address)
             except KeyboardInterrupt:
                 raise StoppedError(f"interrupted: {_how_many(folder, runs)} are done; {GO_ON}") from None
         return _finish(comparison, folder, runs)
@@ -135,6 +136,9 @@ def _finish(comparison: Comparison, folder: Path, runs: Sequence[PlannedRun]) ->
     if len(done) < len(runs):
         raise RunError(f"{_how_many(folder, runs)} are done, comparison.json needs all; {GO_ON}")
     result = compare_runs(comparison, done)
-    for name, value in (("elapsed.json", elapsed(done)), ("comparison.json", result)):
-        write_file(folder / name, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+    try:
+        for name, value in (("elapsed.json", elapsed(done)), ("comparison.json", result)):
+            write_file(folder / name, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+    except OSError as error:
+        raise RunError(f"{folder}: comparison.json cannot be written: {error.strerror}; {GO_ON}") from None
     return result

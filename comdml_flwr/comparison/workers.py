@@ -12,6 +12,7 @@ values of no class of ours, and a task puts the package's copy first on its path
 import json
 import logging
 import os
+import socket
 import traceback
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +34,7 @@ from comdml_flwr.terminal import Terminal
 Outcome: TypeAlias = Files | str
 """A run's files, or in one line why there are none."""
 
+_CONNECT_S = 10.0
 LOOK_S = 0.5  # how often the driver asks how far the runs are
 _STORE_BYTES = (
     128 * 2**20
@@ -74,12 +76,25 @@ def perform_all(
     InputError
         No Ray cluster answers at the address.
     """
+    if ray_address is None:
+        num_workers = min(num_workers, len(runs))
     if ray_address is not None or num_workers > 1:
         _perform_with_ray(runs, watcher, num_workers, ray_address)
         return
     for run in runs:
         watcher.run_begins(run)
         watcher.run_ends(run, attempt(run, partial(watcher.round_ends, run)))
+
+
+def check_address(address: str) -> None:
+    """Raise InputError if nothing listens at a Ray cluster's address; Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return  # `auto`, or what Ray will say more about
+    try:
+        socket.create_connection((host, int(port)), _CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        raise InputError("--ray-address", address, f"no Ray cluster answers there: {error}") from None
 
 
 def attempt(run: PlannedRun, on_round: Callable[[int], object]) -> Outcome:
@@ -135,7 +150,7 @@ def _perform_with_ray(
         task, counter = _remote(ray)
         ticks = counter.remote()
         while waiting or running:
-            num_slots = num_workers or int(ray.cluster_resources().get("CPU", 1))
+            num_slots = num_workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
             while waiting and len(running) < num_slots:
                 number, run = waiting.popleft()
                 running[task.remote(asdict(run), ticks, number)] = run
@@ -161,17 +176,16 @@ def _outcome(ray: Any, reference: Any) -> Outcome:
 
 def _start_ray(num_workers: int, address: str | None) -> Any:
     """Start Ray on this machine, or connect to a cluster; return the module."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault(
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"
-    )  # what Ray will do anyhow, without a warning
+    # The second is how Ray will soon treat machines with a GPU; said here, it prints no warning.
+    for name in ("RAY_USAGE_STATS_ENABLED", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"):
+        os.environ.setdefault(name, "0")
     import ray
 
     package = str(Path(comdml_flwr.__file__).parent)
-    where = {"num_cpus": num_workers, "object_store_memory": _STORE_BYTES, "include_dashboard": False}
+    ours = {"num_cpus": num_workers, "object_store_memory": _STORE_BYTES, "include_dashboard": False}
     try:
         ray.init(
-            **(where if address is None else {"address": address}),
+            **({"address": "local", **ours} if address is None else {"address": address}),
             runtime_env={"py_modules": [package], "env_vars": {"OMP_NUM_THREADS": "1"}},
             log_to_driver=False,
             logging_level=logging.ERROR,

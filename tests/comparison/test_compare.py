@@ -1,6 +1,7 @@
 """A comparison in this process: stopped anywhere and started again, it ends with the same bytes."""
 
 import json
+import socket
 
 import pytest
 
@@ -116,6 +117,15 @@ def test_a_missing_data_set_is_found_before_any_training(here, comdml):
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert "three agents: ComDML: data-dir" in err
     assert not list((here / "results/small").glob("runs"))
+
+
+def test_a_cluster_that_is_not_there_is_found_before_any_training(here, comdml):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    status, out, err = comdml("compare", str(write_comparison(here)), "--ray-address", address)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert f"--ray-address = '{address}': no Ray cluster answers there" in err
 
 
 def test_the_command_prints_a_table_and_keeps_all_in_the_comparisons_folder(here, comdml, undisturbed):

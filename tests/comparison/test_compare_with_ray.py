@@ -75,7 +75,7 @@ def test_stopped_in_the_middle_it_goes_on_and_no_byte_depends_on_it_or_on_the_wo
     stopped = start("--workers", "2", "-o", "stopped")
     assert stopped.stderr.readline().startswith("1/4  a fast and a slow device: ")
     os.killpg(stopped.pid, signal.SIGINT)
-    out, err = stopped.communicate(timeout=60)
+    out, err = stopped.communicate(timeout=120)
     assert (stopped.returncode, out) == (130, "")
     last = err.splitlines()[-1]
     assert last.startswith("comdml: interrupted: ")
