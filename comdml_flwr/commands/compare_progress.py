@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from comdml_flwr.comparison.schedule import PlannedRun
 from comdml_flwr.comparison.workers import Outcome
 
+LAST_S = 3600.0  # rounds may be long: what is left is judged by this last time
 QUIET_S = 60.0  # without a terminal: a sign of life after so long without a line
 
 
@@ -34,6 +35,7 @@ class CompareProgress:
             TimeRemainingColumn(),
             console=self._console,
             transient=True,
+            speed_estimate_period=LAST_S,
             disable=not self._console.is_terminal,
         )
         self._all = self._bars.add_task("all runs", total=None, visible=False)

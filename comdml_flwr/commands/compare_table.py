@@ -19,7 +19,7 @@ def print_comparison(result: Mapping[str, Any], folder: Path) -> None:
             "method",
             "accuracy",
             "a round",
-            *(column for target in targets for column in (f"to {float(target):.4g}", "ratio")),
+            *(column for target in targets for column in (f"to {100 * float(target):.4g} %", "ratio")),
             "sent",
         )
         for method in case["methods"]:

@@ -13,9 +13,11 @@ import json
 import logging
 import os
 import socket
+import sys
 import traceback
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -79,7 +81,8 @@ def perform_all(
     if ray_address is None:
         num_workers = min(num_workers, len(runs))
     if ray_address is not None or num_workers > 1:
-        _perform_with_ray(runs, watcher, num_workers, ray_address)
+        with redirect_stdout(sys.stderr):  # Ray prints there that a worker died, whatever it was told
+            _perform_with_ray(runs, watcher, num_workers, ray_address)
         return
     for run in runs:
         watcher.run_begins(run)

@@ -1,6 +1,7 @@
 """A comparison in this process: stopped anywhere and started again, it ends with the same bytes."""
 
 import json
+import re
 import socket
 
 import pytest
@@ -134,6 +135,7 @@ def test_the_command_prints_a_table_and_keeps_all_in_the_comparisons_folder(here
     assert without_stopwatch(here / "results/small") == undisturbed
     assert "three agents (3 agents of fleet.toml)" in out
     assert "all times are modelled" in out
+    assert re.search(r"ComDML +0\.\d{4} ± 0\.\d{4} .* \d\.\d\dx +0 of 2 seeds ", out)
     assert [line[:3] for line in err.splitlines()] == ["1/4", "2/4", "3/4", "4/4"]
 
 
