@@ -35,8 +35,8 @@ def compare(
 ) -> None:
     """Compare methods on the same data, seeds, devices and clock; write runs, tables, plots and a report.
 
-    Stop it whenever you like: started again, it trains only what is missing, and ends with the same bytes.
-    What has changed in the file is trained again; what has not is kept.
+    Stop it whenever you like: started again, it trains only what is missing,
+    and ends with the same bytes. What has changed in the file is trained again.
 
     \b
     A file to begin with:
@@ -57,9 +57,9 @@ def compare(
         fleet = "comdml-10"
         num-agents = 10
 
-    \\[run], [\\[methods]] and [\\[cases]] take any key of the run configuration; a case's wins over a
-    method's, a method's over \\[run]'s. A fleet is a preset of `comdml fleet new`, or a fleet file by its
-    path from the comparison's folder.
+    \\[run], [\\[methods]] and [\\[cases]] take any key of the run configuration;
+    a case's wins over a method's, and that over \\[run]'s. A fleet is a preset of
+    `comdml fleet new`, or a fleet file by its path from the comparison's folder.
 
     Example: comdml compare experiments/configs/main.toml --smoke
     """  # noqa: D301

@@ -6,12 +6,13 @@ from typing import Any
 
 from rich.text import Text
 
-from comdml_flwr.commands.show import human_bytes, human_s, make_console, make_table
+from comdml_flwr.commands.show import Json, human_bytes, human_s, make_console, make_table
 
 
-def print_comparison(result: Mapping[str, Any], folder: Path) -> None:
+def print_comparison(comparison: Mapping[str, Json], folder: Path) -> None:
     """Print what `comparison.json` holds, and where the files are."""
     console = make_console()
+    result: Mapping[str, Any] = comparison
     for case in result["cases"]:
         console.print(Text(f"\n{case['label']} ({case['num_agents']} agents of {case['fleet']})", "bold"))
         targets = [str(target) for target in result["targets"]]

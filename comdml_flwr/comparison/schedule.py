@@ -157,9 +157,16 @@ def reserve(folder: Path) -> Iterator[None]:
             "--output", str(folder), f"must be a folder to write in ({error.strerror})"
         ) from None
     try:
-        flock(handle, LOCK_EX | LOCK_NB)
+        _lock(handle, folder)
         yield
-    except BlockingIOError:
-        raise InputError("--output", str(folder), "another comparison is writing there now") from None
     finally:
         os.close(handle)
+
+
+def _lock(handle: int, folder: Path) -> None:
+    try:
+        flock(handle, LOCK_EX | LOCK_NB)
+    except BlockingIOError:
+        raise InputError("--output", str(folder), "another comparison is writing there now") from None
+    except OSError:
+        pass  # some network file systems lock no folders
