@@ -1,6 +1,8 @@
 """Compare the solvers on comdml-100, and print the table of the README.
 
-    python -m experiments.solver_comparison            # 20 draws, about two minutes
+    python -m experiments.solver_comparison [CONFIG] [--json] [--smoke]      # 20 draws, about two minutes
+
+What is drawn and compared stands in experiments/configs/solvers.toml.
 
 Each draw: 100 agents with {4, 2, 1, 0.5, 0.2} CPUs, 20 of each; every link drawn from {0, 10, 20, 50, 100}
 Mbps (0: not connected); 50,000 samples in equal parts; ResNet-56 for 32 x 32 images, its cuts counted by
@@ -12,32 +14,53 @@ see: perfect balance (all work over all speed), and the fractional bound, which 
 their batches among several helpers and cuts at will (a linear program, time model "overlap").
 """
 
-import argparse
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, TypeAlias
 
 import numpy as np
-import torch
+import typer
 from scipy.optimize import linprog
 from scipy.sparse import coo_array, vstack
 
-from comdml_flwr.assemble import MODELS, cut_table
-from comdml_flwr.learning.split import profile_model
+from comdml_flwr.commands.options import AsJson
 from comdml_flwr.planning.costs import TIME_MODELS
+from comdml_flwr.planning.fleet import FleetModel
 from comdml_flwr.planning.pairing import pair_agents
-from comdml_flwr.planning.types import CutTable, Link, Profile
+from comdml_flwr.planning.toml_tables import Table
+from comdml_flwr.planning.types import BYTES_PER_S_PER_MBPS, CutTable, Link, Plan, Profile
+from experiments.command import CONFIGS, Smoke, count_model, print_table, read_settings, run, word, words
 
 CPUS = (4.0, 2.0, 1.0, 0.5, 0.2)
 MBPS = (0.0, 10.0, 20.0, 50.0, 100.0)
-BYTES_PER_S_PER_MBPS = 125_000.0
 NUM_SAMPLES, BATCH_SIZE = 50_000, 100
 
 
-def counted_cuts() -> tuple[CutTable, float]:
-    """Return the cuts of ResNet-56 and the FLOPs of a batch."""
-    shape, classes = (3, 32, 32), 10
-    model = MODELS["resnet-56"](shape, classes, torch.Generator())
-    counted = profile_model(model, shape, classes, BATCH_SIZE)
-    return cut_table(counted, BATCH_SIZE), float(counted.whole_flops * BATCH_SIZE)
+_KEYS = ("draws", "num_agents", "time_models", "compare", "speeds")
+MODEL = FleetModel(name="resnet-56", input=(3, 32, 32), batch_size=BATCH_SIZE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A line of the table: the ratios of each draw, in the order of the columns."""
+
+    speed: str
+    time_model: str
+    ratios: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the file says; `compare` are (over, under) of QUANTITIES, `speeds` a CPU's batches/s by label."""
+
+    draws: int
+    num_agents: int
+    time_models: tuple[str, ...]
+    compare: tuple[tuple[str, str], ...]
+    speeds: Mapping[str, float]
+    cuts: CutTable
 
 
 def draw_fleet(seed: int, num_agents: int, cpu_batches_per_s: float) -> list[Profile]:
@@ -56,22 +79,14 @@ def draw_fleet(seed: int, num_agents: int, cpu_batches_per_s: float) -> list[Pro
     ]
 
 
-def ratios(profiles: Sequence[Profile], cuts: CutTable, time_model: str) -> tuple[float, ...]:
+def ratios(
+    profiles: Sequence[Profile], cuts: CutTable, time_model: str, compare: Sequence[tuple[str, str]]
+) -> tuple[float, ...]:
     """Return the columns of the table for one draw."""
-    greedy, exact, shared = (
-        pair_agents(profiles, cuts, solver=solver, time_model=time_model)
-        for solver in ("greedy", "exact", "shared")
-    )
-    balance_s = sum(p.num_batches for p in profiles) / sum(p.batches_per_s for p in profiles)
-    return (
-        exact.solo_makespan_s / exact.makespan_s,
-        greedy.makespan_s / exact.makespan_s,
-        exact.makespan_s / exact.lower_bound_s,
-        shared.makespan_s / exact.makespan_s,
-        shared.makespan_s / shared.lower_bound_s,
-        shared.makespan_s / balance_s,
-        shared.makespan_s / fractional_bound_s(profiles, cuts, exact.makespan_s),
-    )
+    needed = {name for pair in compare for name in pair}
+    exact = pair_agents(profiles, cuts, solver="exact", time_model=time_model)
+    time_s = {name: QUANTITIES[name](profiles, cuts, time_model, exact) for name in sorted(needed)}
+    return tuple(time_s[over] / time_s[under] for over, under in compare)
 
 
 def fractional_bound_s(profiles: Sequence[Profile], cuts: CutTable, high_s: float) -> float:
@@ -117,26 +132,100 @@ def _card_bytes_per_s(profile: Profile) -> float:
     return max(link.bytes_per_s for link in profile.links.values())
 
 
-def main() -> None:
-    """Print the table in Markdown: mean (worst) over the draws."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--draws", type=int, default=20)
-    parser.add_argument("--agents", type=int, default=100)
-    options = parser.parse_args()
-    cuts, batch_flops = counted_cuts()
-    heads = ("no offload / exact", "greedy / exact", "exact / lower bound", "shared / exact")
-    heads += ("shared / lower bound", "shared / perfect balance", "shared / fractional bound")
-    print(f"| 1 CPU | time model | {' | '.join(heads)} |")
-    print("|---|---|" + "---:|" * len(heads))
-    for name, speed in (("1e9 FLOP/s", 1e9 / batch_flops), ("2.6 s/batch", 1 / 2.6)):
-        for time_model in TIME_MODELS:
-            rows = [
-                ratios(draw_fleet(seed, options.agents, speed), cuts, time_model)
+Quantity: TypeAlias = Callable[[Sequence[Profile], CutTable, str, Plan], float]
+
+QUANTITIES: Mapping[str, Quantity] = {
+    "no offload": lambda profiles, cuts, time_model, exact: exact.solo_makespan_s,
+    "exact": lambda profiles, cuts, time_model, exact: exact.makespan_s,
+    "lower bound": lambda profiles, cuts, time_model, exact: exact.lower_bound_s,
+    "greedy": lambda profiles, cuts, time_model, exact: _makespan_s(profiles, cuts, time_model, "greedy"),
+    "shared": lambda profiles, cuts, time_model, exact: _makespan_s(profiles, cuts, time_model, "shared"),
+    "perfect balance": lambda profiles, cuts, time_model, exact: (
+        sum(p.num_batches for p in profiles) / sum(p.batches_per_s for p in profiles)
+    ),
+    "fractional bound": lambda profiles, cuts, time_model, exact: fractional_bound_s(
+        profiles, cuts, exact.makespan_s
+    ),
+}
+"""What can be compared, in seconds: of (profiles, cuts, time model, the exact plan)."""
+
+
+def _makespan_s(profiles: Sequence[Profile], cuts: CutTable, time_model: str, solver: str) -> float:
+    return pair_agents(profiles, cuts, solver=solver, time_model=time_model).makespan_s
+
+
+def read_options(config: Path, *, smoke: bool = False) -> Options:
+    """Read the file, and count ResNet-56."""
+    top = read_settings(config, _KEYS, smoke=smoke)
+    costs = count_model(MODEL)
+    return Options(
+        draws=top.whole("draws", lowest=1),
+        num_agents=top.whole("num_agents", lowest=2),
+        time_models=words(top, "time_models", TIME_MODELS),
+        compare=tuple(_over_and_under(top, text) for text in words(top, "compare")),
+        speeds={
+            word(table, "label"): _cpu_batches_per_s(table, costs.batch_flops)
+            for table in top.tables("speeds", ("label", "flops_per_s", "s_per_batch"))
+        },
+        cuts=costs.cuts,
+    )
+
+
+def _over_and_under(top: Table, text: str) -> tuple[str, str]:
+    over, _, under = text.partition(" / ")
+    if not {over, under} <= set(QUANTITIES):
+        raise top.error("compare", f"must be OVER / UNDER of {', '.join(QUANTITIES)}; {text!r} is not")
+    return over, under
+
+
+def _cpu_batches_per_s(table: Table, batch_flops: float) -> float:
+    if ("flops_per_s" in table) == ("s_per_batch" in table):
+        raise table.error("flops_per_s", "give flops_per_s or s_per_batch")
+    if "s_per_batch" in table:
+        return 1 / table.number("s_per_batch", positive=True)
+    return table.number("flops_per_s", positive=True) / batch_flops
+
+
+def compared(options: Options) -> Iterator[Row]:
+    """Yield the lines of the table, one after the other."""
+    for label, speed in options.speeds.items():
+        for time_model in options.time_models:
+            draws = [
+                ratios(draw_fleet(seed, options.num_agents, speed), options.cuts, time_model, options.compare)
                 for seed in range(options.draws)
             ]
-            cells = [f"{np.mean(column):.2f} ({max(column):.2f})" for column in zip(*rows, strict=True)]
-            print(f"| {name} | {time_model} | {' | '.join(cells)} |", flush=True)
+            yield Row(speed=label, time_model=time_model, ratios=tuple(draws))
+
+
+def main(
+    config: Annotated[Path, typer.Argument(help="TOML with the draws and what to compare.")] = CONFIGS
+    / "solvers.toml",
+    smoke: Smoke = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare the solvers' makespans, and the bounds, over random fleets: mean (worst) of each ratio.
+
+    Example: python -m experiments.solver_comparison
+
+    Each draw has its own links; a ratio of 1.17 in "greedy / exact" means that training takes 17 % longer
+    by greedy pairing. Nothing is trained; all times are modelled.
+    """
+    options = read_options(config, smoke=smoke)
+    rows = list(compared(options))
+    names = [f"{over} / {under}" for over, under in options.compare]
+    if as_json:
+        typer.echo(json.dumps({"compare": names, "rows": [asdict(row) for row in rows]}))
+        return
+    cells = (
+        (
+            row.speed,
+            row.time_model,
+            *(f"{np.mean(x):.2f} ({max(x):.2f})" for x in zip(*row.ratios, strict=True)),
+        )
+        for row in rows
+    )
+    print_table(("1 CPU", "time model", *names), cells)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)
