@@ -98,6 +98,8 @@ def test_their_cpu_gives_fedavgs_own_row(study):
     )
     assert first == pytest.approx(16 / 13396)
     assert second == pytest.approx(43 / 24428, rel=0.03)  # not fitted
+    flops_per_s = outcome.world.cpu_batches_per_s * 100 * 1_003_699_200
+    assert flops_per_s == pytest.approx(2.41e10, rel=0.002)
 
 
 def test_fitted_rounds_split_the_deviation_of_the_first_case_evenly(study):
