@@ -8,6 +8,7 @@ import io
 import sys
 import tomllib
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
@@ -84,8 +85,9 @@ def _smaller(top: Table, small: Table, key: str) -> object:
     return small.whole(key, lowest=1)
 
 
+@lru_cache
 def count_model(model: FleetModel) -> "ModelCosts":
-    """Count what training a model costs: FLOPs of a batch, cuts, floats."""
+    """Count what training a model costs: FLOPs of a batch, cuts, floats. It takes seconds: once is enough."""
     from comdml_flwr.assemble import model_costs  # here: it loads torch, and --help needs none of it
 
     nowhere = Link(bytes_per_s=0.0)
@@ -171,7 +173,10 @@ def save_picture(draw: "Callable[[Figure], None]", size_in: tuple[float, float],
         figure = Figure(figsize=size_in, dpi=150, facecolor="white", layout="constrained")
         draw(figure)
         figure.savefig(drawn, format=kind, metadata={"Date": None} if kind == "svg" else None)
-    file.write_bytes(drawn.getvalue())
+    try:
+        file.write_bytes(drawn.getvalue())
+    except OSError as error:
+        raise InputError("--picture", str(file), error.strerror or "cannot be written") from error
 
 
 def run(command: Callable[..., None]) -> None:

@@ -228,7 +228,7 @@ def main(
     if picture is not None:
         save_picture(partial(draw, blocks=blocks), (5.0 * len({b.model for b in blocks}), 4.0), picture)
     if as_json:
-        typer.echo(json.dumps([{**asdict(block), "best_cut": block.best.cut} for block in blocks]))
+        typer.echo(json.dumps({"blocks": [{**asdict(b), "best_cut": b.best.cut} for b in blocks]}))
         return
     print_table(_HEADS, (_cells(block, row) for block in blocks for row in block.rows))
 

@@ -59,6 +59,7 @@ def test_numbers_are_positive_and_at_least_one(settings, values):
         (["none.toml"], "experiment: config = 'none.toml': No such file or directory"),
         (["--picture", "cuts.pdf"], "experiment: --picture = 'cuts.pdf': must end in .svg or .png"),
         (["--smok"], "experiment: No such option"),
+        (["--smoke", "--picture", "."], "experiment: --picture = '.': must end in .svg or .png"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(experiment, words, message):

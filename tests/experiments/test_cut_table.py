@@ -63,6 +63,6 @@ def test_the_smoke_variant_prints_draws_and_tells_the_best(experiment, tmp_path)
     status, out, _ = experiment(cut_table.main, "--smoke", "--json", "--picture", picture)
     assert status == 0
     assert picture.read_bytes() == drawn
-    for block in json.loads(out):
+    for block in json.loads(out)["blocks"]:
         best = min(block["rows"], key=lambda row: row["pipeline_s"])
         assert block["best_cut"] == best["cut"]
