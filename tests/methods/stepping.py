@@ -1,0 +1,33 @@
+"""Walk through one round of a method phase by phase: all mail is seen, and may be changed on its way."""
+
+from collections.abc import Callable, Iterable
+
+from comdml_flwr.agent import Agent, Setup, run_steps
+from comdml_flwr.assemble import participants_of, program_of
+from comdml_flwr.messages import Envelope, Inbox, Mailboxes, Outbox, Phase, Step
+
+
+def walk(
+    setup: Setup, change: Callable[[Envelope], Envelope] = lambda envelope: envelope
+) -> tuple[dict[int, Agent], list[Envelope]]:
+    """Run the first round; return all who took part, by id, and all mail in the order of sending."""
+    agents = {agent.id: agent for agent in participants_of(setup)}
+    program, mail = program_of(setup), Mailboxes[Envelope]()
+    seen: list[Envelope] = []
+    for phase in range(len(program)):
+        sent: list[Envelope] = []
+        for agent in agents.values():
+            outbox, _ = run_steps(agent, program, (Step(1, phase),), mail.take(agent.id))
+            sent += map(change, outbox)
+        mail.put(sent)
+        seen += sent
+    return agents, seen
+
+
+def deliver(phase: Phase[Agent], agents: Iterable[Agent], mail: Outbox = ()) -> Outbox:
+    """Let each agent run one phase on the mail that is for it; return what they send."""
+    return tuple(envelope for agent in agents for envelope in phase(agent, _inbox(agent, mail)))
+
+
+def _inbox(agent: Agent, mail: Outbox) -> Inbox:
+    return tuple(envelope for envelope in mail if envelope.receiver == agent.id)
