@@ -5,13 +5,15 @@ from collections.abc import Callable, Iterable
 from comdml_flwr.agent import Agent, Setup, run_steps
 from comdml_flwr.assemble import participants_of, program_of
 from comdml_flwr.messages import Envelope, Inbox, Mailboxes, Outbox, Phase, Step
+from comdml_flwr.planning.types import SERVER
 
 
 def walk(
     setup: Setup, change: Callable[[Envelope], Envelope] = lambda envelope: envelope
 ) -> tuple[dict[int, Agent], list[Envelope]]:
     """Run the first round; return all who took part, by id, and all mail in the order of sending."""
-    agents = {agent.id: agent for agent in participants_of(setup)}
+    present = (SERVER, *setup.present(1))
+    agents = {agent.id: agent for agent in participants_of(setup) if agent.id in present}
     program, mail = program_of(setup), Mailboxes[Envelope]()
     seen: list[Envelope] = []
     for phase in range(len(program)):
