@@ -1,6 +1,8 @@
 """Walk through one round of a method phase by phase: all mail is seen, and may be changed on its way."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+
+from torch import Tensor
 
 from comdml_flwr.agent import Agent, Setup, run_steps
 from comdml_flwr.assemble import participants_of, program_of
@@ -9,11 +11,19 @@ from comdml_flwr.planning.types import SERVER
 
 
 def walk(
-    setup: Setup, change: Callable[[Envelope], Envelope] = lambda envelope: envelope
+    setup: Setup,
+    change: Callable[[Envelope], Envelope] = lambda envelope: envelope,
+    *,
+    weights: Mapping[int, Tensor] | None = None,
 ) -> tuple[dict[int, Agent], list[Envelope]]:
-    """Run the first round; return all who took part, by id, and all mail in the order of sending."""
+    """Run the first round; return all who took part, by id, and all mail in the order of sending.
+
+    `weights` are those that agents begin with, where not with those of the set-up.
+    """
     present = (SERVER, *setup.present(1))
     agents = {agent.id: agent for agent in participants_of(setup) if agent.id in present}
+    for agent, begin_with in (weights or {}).items():
+        agents[agent].tensors["weights"] = begin_with
     program, mail = program_of(setup), Mailboxes[Envelope]()
     seen: list[Envelope] = []
     for phase in range(len(program)):
