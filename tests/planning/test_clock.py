@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comdml_flwr.planning.clock import Clock, deal_out, receivers_in_turn
+from comdml_flwr.planning.clock import Clock, ServerClock, Span, deal_out, new_clock, receivers_in_turn
 from comdml_flwr.planning.costs import pair_finish_s
-from comdml_flwr.planning.no_offload import no_offload_round_s
-from comdml_flwr.planning.types import Cut, Link, Profile
+from comdml_flwr.planning.no_offload import no_offload_mixing_round_s, no_offload_round_s
+from comdml_flwr.planning.types import SERVER, Cut, Link, Profile
 
 LAW = settings(max_examples=200, deadline=None, derandomize=True)
 RELAY = Link(bytes_per_s=10.0, latency_s=0.125)
@@ -233,3 +233,144 @@ def test_a_newcomer_gets_the_model_at_the_end_of_the_round_by_hand():
 def test_an_agent_alone_only_trains():
     profile = Profile(agent=3, batches_per_s=2, num_batches=5)
     assert no_offload_round_s([profile], [1e9], RELAY) == 2.5
+
+
+def test_a_round_of_mixing_without_offload_by_hand():
+    # introduce and train as above: until 10.5 and 4.5; a model has 300 bytes
+    # spread     0 -> 1: 10.5 .. 13.5, there at 14;  1 -> 0: 4.5 .. 7.5, there at 8
+    assert no_offload_mixing_round_s(two_agents(), 300, RELAY) == 14
+    # a newcomer gets agent 0's model: on the relay 13.5 .. 43.5, there at 43.625
+    assert no_offload_mixing_round_s(two_agents(), 300, RELAY, newcomers=[7]) == 43.625
+    # without a link they only hear of each other over the relay, at 0.125, and mix with nobody
+    assert no_offload_mixing_round_s(two_agents(bytes_per_s=0.0), 300, RELAY) == 10.125
+
+
+def noting(agent=0, **keys):
+    links = {1: Link(bytes_per_s=100), 2: Link(bytes_per_s=50)}
+    return Clock(agent=agent, batches_per_s=1.0, links=links, relay=RELAY, spans=[], **keys)
+
+
+def told(clock):
+    return [(span.what, span.start_s, span.end_s, span.peer) for span in clock.timeline()]
+
+
+def test_what_follows_without_a_pause_is_one_span():
+    agent = noting()
+    agent.work(2)
+    agent.send(1, 100)
+    agent.work(1)
+    agent.send(1, 50)
+    agent.send(1, 50)
+    assert told(agent) == [
+        ("compute", 0, 3, None),
+        ("send", 2, 4, 1),
+    ]
+
+
+def test_a_pause_or_another_receiver_begins_another_span():
+    agent = noting()
+    agent.send(1, 100)
+    agent.send(2, 100)
+    agent.send(1, 100)
+    agent.work(2)
+    agent.wait(7)
+    agent.work(1)
+    agent.send(1, 100)
+    assert told(agent) == [
+        ("compute", 0, 2, None),
+        ("send", 0, 1, 1),
+        ("send", 1, 3, 2),
+        ("wait", 2, 7, None),
+        ("send", 3, 4, 1),
+        ("compute", 7, 8, None),
+        ("send", 8, 9, 1),
+    ]
+
+
+def test_what_takes_no_time_is_no_span():
+    agent = noting()
+    agent.work(0)
+    agent.wait(0)
+    agent.send(1, 0)
+    agent.send(0, 100)
+    assert agent.timeline() == ()
+
+
+def test_who_keeps_no_spans_has_an_empty_timeline():
+    agent = clock(0)
+    agent.work(2)
+    assert agent.timeline() == ()
+
+
+@LAW
+@given(st.lists(st.tuples(st.sampled_from(["work", "wait", 1, 2]), st.floats(0, 100)), max_size=20))
+def test_spans_add_up_to_what_was_done(steps):
+    agent, plain = noting(), noting()
+    plain.spans = None
+    for what, amount in steps:
+        for one in (agent, plain):
+            if isinstance(what, int):
+                one.send(what, amount)
+            else:
+                getattr(one, what)(amount)
+    assert (agent.now_s, agent.uplink_free_s) == (plain.now_s, plain.uplink_free_s), "noting changes nothing"
+    spans = agent.timeline()
+    assert [span.start_s for span in spans] == sorted(span.start_s for span in spans)
+    busy_s = sum(span.end_s - span.start_s for span in spans if span.what in ("compute", "wait"))
+    assert busy_s == pytest.approx(agent.now_s)
+    sent_s = sum(amount / {1: 100, 2: 50}[what] for what, amount in steps if isinstance(what, int))
+    assert sum(s.end_s - s.start_s for s in spans if s.what == "send") == pytest.approx(sent_s)
+
+
+def server(**keys):
+    links = {1: Link(bytes_per_s=100, latency_s=0.5), 2: Link(bytes_per_s=50)}
+    return ServerClock(agent=SERVER, batches_per_s=2.0, links=links, relay=RELAY, **keys)
+
+
+def test_the_clock_of_a_server_has_lanes_and_that_of_an_agent_has_none():
+    of_server = new_clock(Profile(agent=SERVER, batches_per_s=2, num_batches=0), RELAY)
+    of_agent = new_clock(Profile(agent=0, batches_per_s=2, num_batches=1), RELAY, keeps_spans=True)
+    assert isinstance(of_server, ServerClock)
+    assert of_server.spans is None
+    assert type(of_agent) is Clock
+    assert of_agent.spans == []
+
+
+def test_a_server_sends_to_all_at_once():
+    clock = server()
+    clock.wait(3)
+    assert clock.send(1, 100) == 3 + 1 + 0.5
+    assert clock.send(2, 100) == 3 + 2, "the mail to 1 is not in its way"
+    assert clock.send(1, 100) == 4 + 1 + 0.5, "but that to the same agent is"
+    assert clock.send(9, 100) == 3 + 10 + 0.125, "over the relay where there is no link"
+    assert clock.send(SERVER, 10**9) == 3
+    assert clock.now_s == 3, "sending takes it no time"
+
+
+def test_lanes_work_side_by_side():
+    clock = server()
+    for agent, batches in ((1, 4), (2, 10)):
+        clock.lane(agent).wait(1)
+        clock.lane(agent).work(batches)
+    assert [clock.lane(agent).now_s for agent in (1, 2)] == [3, 6]
+    assert clock.now_s == 0
+    assert clock.send(1, 100) == 3 + 1 + 0.5, "a lane sends what it has made when it has made it"
+    clock.wait(10)
+    assert clock.send(2, 50) == 11, "and what all have made not before it is there"
+
+
+def test_a_server_keeps_the_spans_of_all_its_lanes():
+    clock = server(spans=[])
+    clock.lane(2).work(2)
+    clock.lane(1).work(4)
+    clock.send(1, 100)
+    clock.send(2, 100)
+    clock.wait(5)
+    assert set(clock.timeline()) == {
+        Span(what="compute", start_s=0, end_s=1),
+        Span(what="compute", start_s=0, end_s=2),
+        Span(what="send", start_s=2, end_s=3, peer=1),
+        Span(what="send", start_s=1, end_s=3, peer=2),
+        Span(what="wait", start_s=0, end_s=5),
+    }
+    assert [span.start_s for span in clock.timeline()] == [0, 0, 0, 1, 2]
