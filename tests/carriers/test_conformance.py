@@ -87,8 +87,22 @@ CARRIERS = [
         {"model": "resnet-56", "num_chunks": 2, "num_rounds": 1},
         {"participation": 0.5, "num_rounds": 4},
         {"method": "allreduce", "participation": 0.5, "num_rounds": 4},
+        {"averaging": "mixing", "topology": "ring", "num_chunks": 2, "local_epochs": 1},
+        {"method": "gossip", "local_epochs": 1},
+        {"method": "braintorrent", "participation": 0.6, "local_epochs": 1},
+        {"method": "dpsgd", "topology": "ring", "participation": 0.6, "local_epochs": 1},
     ],
-    ids=["one chunk", "three chunks", "two chunks of a resnet", "half take part", "allreduce"],
+    ids=[
+        "one chunk",
+        "three chunks",
+        "two chunks of a resnet",
+        "half take part",
+        "allreduce",
+        "mixing",
+        "gossip",
+        "braintorrent",
+        "dpsgd",
+    ],
 )
 def test_every_carrier_gives_the_same_outcome(carrier, keys, tmp_path, monkeypatch):
     config = small_config(**keys)
