@@ -84,10 +84,12 @@ def test_rows_sum_to_one_and_the_mean_over_the_agents_stays(topology):
 
 
 def test_what_a_lost_neighbour_would_have_weighed_goes_to_the_own_model_by_hand():
-    team = team_on("ring", 5, (0.0, 3.0, 6.0, 9.0, 12.0))
-    # without 4, agent 0 has two thirds of 0 and one of 3; without 1 as well, only its own
-    assert mixed(team, lost={(4, 0)})[0] == pytest.approx(1)
-    assert mixed(team, lost={(4, 0), (1, 0)})[0] == 0
+    # agent 1 has 3, its neighbours 0 and 6: with all (3 + 0 + 6) / 3; without 2 two thirds of 3 and one of 0
+    values = (0.0, 3.0, 6.0, 9.0, 12.0)
+    for lost, expected in (((), 3), ({(2, 1)}, 2), ({(0, 1)}, 4), ({(0, 1), (2, 1)}, 3)):
+        team = team_on("ring", 5, values)
+        assert mixed(team, lost)[1] == pytest.approx(expected)
+        assert team[1].weights_P[1] == pytest.approx(1), "the row still sums to 1"
 
 
 def test_models_go_to_neighbours_only():
