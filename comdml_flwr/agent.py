@@ -215,12 +215,16 @@ class Agent:
         order = batches(len(part), config.batch_size, config.local_epochs, self.generator(purpose))
         return [part[places] for places in order]
 
-    def samples(self, indices_N: Tensor, number: int) -> tuple[Tensor, Tensor]:
-        """Return the samples (augmented where the data set asks for it) and labels of batch `number`."""
+    def samples(self, indices_N: Tensor, number: int, shuffle: str = "shuffle") -> tuple[Tensor, Tensor]:
+        """Return the samples (augmented where the data set asks for it) and labels of batch `number`.
+
+        `shuffle` is the purpose that its order was drawn for.
+        """
         data = self.setup.dataset
         x_NCHW = data.x_train_NCHW[indices_N]
         if data.augment:
-            x_NCHW = augment(x_NCHW, self.generator(f"augment {number}"))
+            drawn_for = "" if shuffle == "shuffle" else f" {shuffle}"
+            x_NCHW = augment(x_NCHW, self.generator(f"augment {number}{drawn_for}"))
         return x_NCHW, data.y_train_N[indices_N]
 
     def send(

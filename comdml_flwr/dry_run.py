@@ -26,6 +26,7 @@ from comdml_flwr.planning.hysteresis import (
 from comdml_flwr.planning.pairing import pair_agents
 from comdml_flwr.planning.simulation import FleetClocks, RoundTimes, Workload, simulate_round
 from comdml_flwr.planning.types import Plan, Profile
+from comdml_flwr.profiles import edges_of, has_edge
 
 METHODS = ("comdml", "allreduce")
 NO_SOLVER = "none"  # of AllReduce, which plans nothing and so is its own forecast
@@ -76,10 +77,13 @@ class DryRun:
     def __init__(self, fleet: Fleet, config: RunConfig, num_agents: int) -> None:
         if config.method not in METHODS:
             raise InputError("method", config.method, f"must be one of {', '.join(METHODS)} for a dry run")
+        if config.averaging != "allreduce":
+            raise InputError("averaging", config.averaging, "must be allreduce for a dry run")
         self._fleet, self._config = fleet, config
         self.ids = tuple(sorted(agent.id for agent in fleet.agents))[:num_agents]
         if len(self.ids) < num_agents:
             raise InputError("fleet", fleet.source, f"has {len(self.ids)} agents, fewer than {num_agents}")
+        self._edges = edges_of(config, self.ids)
         self._batch_flops, self.workload = _workload(fleet, config)
         self._profiles_since = lru_cache(maxsize=2)(self._profiles)
 
@@ -134,12 +138,18 @@ class DryRun:
 
     def _profiles(self, round_: int) -> Mapping[int, Profile]:
         fleet = fleet_at(self._fleet, self._config.seed, round_)
-        profiles = {profile.agent: profile for profile in fleet.profiles(batch_flops=self._batch_flops)}
+        profiles = {p.agent: self._linked(p) for p in fleet.profiles(batch_flops=self._batch_flops)}
         if fleet.cuts is not None:
             return profiles
         work = {agent.id: agent.num_samples or 0 for agent in fleet.agents}
         epochs, size = self._config.local_epochs, self.workload.batch_size
         return {a: replace(p, num_batches=work[a] * epochs / size) for a, p in profiles.items()}
+
+    def _linked(self, profile: Profile) -> Profile:
+        links = {
+            peer: link for peer, link in profile.links.items() if has_edge(self._edges, profile.agent, peer)
+        }
+        return replace(profile, links=links)
 
 
 def _workload(fleet: Fleet, config: RunConfig) -> tuple[float | None, Workload]:

@@ -10,6 +10,18 @@ from comdml_flwr.planning.clock import deal_out, receivers_in_turn, shard_bounds
 from comdml_flwr.planning.hysteresis import Pairing, latest_pairing
 from comdml_flwr.planning.types import Link, Profile
 
+_REPORTED = (
+    "training_end_s",
+    "end_s",
+    "pair",
+    "refused",
+    "predicted_s",
+    "lower_bound_s",
+    "no_offload_makespan_s",
+    "no_offload_virtual_time_s",
+)
+"""What of its notes an agent reports."""
+
 
 def introduce(agent: Agent, inbox: Inbox) -> Outbox:
     """Tell all who take part how fast this agent is, how much it has to do, and its links with them.
@@ -84,7 +96,7 @@ def train_whole(agent: Agent, chunk: range | None = None, *, shuffle: str = "shu
     batches = agent.batches(shuffle)
     chunk = range(len(batches)) if chunk is None else chunk
     for number in chunk:
-        learner.train_batch(*agent.samples(batches[number], number))
+        learner.train_batch(*agent.samples(batches[number], number, shuffle))
     agent.remember("own", learner.state(finished=chunk.stop == len(batches)))
 
 
@@ -140,7 +152,8 @@ def report_traffic(agent: Agent) -> None:
     """
     agent.notes = {"training_end_s": 0.0, "end_s": agent.clock.now_s, **agent.notes}
     nothing: Report = {"correct": 0, "loss_sum": 0.0, "num_evaluated": 0}
-    agent.report = {**nothing, **agent.report, "bytes_sent": agent.bytes_sent, **agent.notes}
+    noted = {name: agent.notes[name] for name in _REPORTED if name in agent.notes}
+    agent.report = {**nothing, **agent.report, "bytes_sent": agent.bytes_sent, **noted}
     if agent.round == 1:
         spans = agent.clock.timeline()
         agent.report |= {

@@ -13,7 +13,7 @@ from comdml_flwr.errors import InputError
 from comdml_flwr.planning.dynamics import draw_participants, fleet_at, unchanged_since
 from comdml_flwr.planning.fleet import Fleet
 from comdml_flwr.planning.topology import build_topology, topology_of_links
-from comdml_flwr.planning.types import SERVER, Link, Profile
+from comdml_flwr.planning.types import SERVER, Profile
 from comdml_flwr.seeds import SHARED, derive_seed
 
 ALL_LINKS = "fleet"
@@ -45,7 +45,7 @@ def profiles_by_round(
     has_server : bool
         Whether the method has a server.
     needs_links : bool
-        Whether the links must connect all agents.
+        Whether the links must connect all agents: in the first round, as a scenario may draw other links.
 
     Raises
     ------
@@ -53,8 +53,9 @@ def profiles_by_round(
         What the fleet file lacks, or a topology that cannot be: before any training.
     """
     ids = tuple(sizes)
-    edges = _edges(config, ids)
-    first = _profiles(config, fleet, sizes, batch_flops, edges, has_server)
+    edges = edges_of(config, ids)
+    server_speed = _server_speed(fleet, batch_flops) if has_server else None
+    first = _profiles(config, fleet, sizes, batch_flops, edges, server_speed)
     if needs_links:
         topology_of_links([first[agent] for agent in ids])  # raises where they do not connect all
     for round_ in range(1, config.num_rounds + 1):
@@ -63,12 +64,12 @@ def profiles_by_round(
     @lru_cache(maxsize=2)
     def since(round_: int) -> Mapping[int, Profile]:
         now = fleet_at(fleet, config.seed, round_)
-        return _profiles(config, now, sizes, batch_flops, edges, has_server)
+        return _profiles(config, now, sizes, batch_flops, edges, server_speed)
 
     return lambda round_: since(unchanged_since(fleet, round_))
 
 
-def _edges(config: RunConfig, ids: Sequence[int]) -> Edges | None:
+def edges_of(config: RunConfig, ids: Sequence[int]) -> Edges | None:
     """Return the pairs that the topology links, the smaller id first; None for all that the fleet has."""
     if config.topology == ALL_LINKS:
         return None
@@ -88,7 +89,7 @@ def _profiles(
     sizes: Mapping[int, int],
     batch_flops: float,
     edges: Edges | None,
-    has_server: bool,
+    server_speed: float | None,
 ) -> dict[int, Profile]:
     devices, links = {agent.id: agent for agent in fleet.agents}, fleet.links_by_agent()
     profiles = {}
@@ -97,32 +98,35 @@ def _profiles(
         speed = _speed(device.flops_per_s, device.batches_per_s, batch_flops)
         if speed is None:
             raise InputError(f"{fleet.source}: agent {agent}", None, "must have flops_per_s or batches_per_s")
-        own = {peer: links[agent][peer] for peer in sizes if peer != agent and _has(edges, agent, peer)}
+        own = {peer: links[agent][peer] for peer in sizes if peer != agent and has_edge(edges, agent, peer)}
         profiles[agent] = Profile(
             agent=agent,
             batches_per_s=speed,
             num_batches=size * config.local_epochs / config.batch_size,
-            links={SERVER: fleet.server_link(device), **own} if has_server else own,
+            links=own if server_speed is None else {SERVER: fleet.server_link(device), **own},
             memory_bytes=device.memory_bytes,
             nic_bytes_per_s=device.bytes_per_s or inf,
         )
-    if has_server:
-        profiles[SERVER] = _server(fleet, profiles, batch_flops)
+    if server_speed is not None:
+        to_agents = {agent: profile.links[SERVER] for agent, profile in profiles.items()}
+        server = Profile(agent=SERVER, batches_per_s=server_speed, num_batches=0, links=to_agents)
+        profiles[SERVER] = server
     return profiles
 
 
-def _server(fleet: Fleet, agents: Mapping[int, Profile], batch_flops: float) -> Profile:
+def _server_speed(fleet: Fleet, batch_flops: float) -> float:
+    """Return the server's speed: that of the file's fastest agent if the file does not tell it."""
     speed = None
     if fleet.server is not None:
         speed = _speed(fleet.server.flops_per_s, fleet.server.batches_per_s, batch_flops)
-    links: dict[int, Link] = {agent: profile.links[SERVER] for agent, profile in agents.items()}
-    fastest = max(profile.batches_per_s for profile in agents.values())
-    return Profile(agent=SERVER, batches_per_s=speed or fastest, num_batches=0, links=links)
+    speeds = (_speed(a.flops_per_s, a.batches_per_s, batch_flops) for a in fleet.agents)
+    return speed or max(fastest for fastest in speeds if fastest is not None)
 
 
 def _speed(flops_per_s: float | None, batches_per_s: float | None, batch_flops: float) -> float | None:
     return batches_per_s if flops_per_s is None else flops_per_s / batch_flops
 
 
-def _has(edges: Edges | None, one: int, other: int) -> bool:
+def has_edge(edges: Edges | None, one: int, other: int) -> bool:
+    """Tell whether a topology links two agents; None is the fleet's own, which links whom it links."""
     return edges is None or (min(one, other), max(one, other)) in edges

@@ -29,7 +29,7 @@ class RoundRecord:
     round : int
         Counted from 1.
     accuracy, loss : float
-        Of the model after the round, on the whole test set.
+        On the whole test set after the round; where the agents' models differ, each on its own part of it.
     virtual_time_s : float
         Virtual end of the round, averaging included (modelled).
     makespan_s, predicted_s : float

@@ -38,9 +38,7 @@ Outcome: TypeAlias = Files | str
 
 _CONNECT_S = 10.0
 LOOK_S = 0.5  # how often the driver asks how far the runs are
-_STORE_BYTES = (
-    128 * 2**20
-)  # of Ray's object store: results are small, and its default is a third of the memory
+_STORE_BYTES = 128 * 2**20  # of Ray's object store: results are small, its default is a third of the memory
 
 
 class Watcher(Protocol):
@@ -124,7 +122,6 @@ def _perform(run: PlannedRun, on_round: Callable[[int], object]) -> Files:
         files = {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
     config = json.loads(files["config.json"])
     config |= {key: run.config[key] for key in here}
-    files.setdefault("agents.json", b'{"agents": []}\n')  # until every run writes it
     return {
         **files,
         "config.json": (json.dumps(config, indent=2) + "\n").encode(),

@@ -89,14 +89,12 @@ class Learner:
 
     def begin(self, body_P: Tensor, head_P: Tensor | None = None) -> "Learner":
         """Begin a training with these weights and a fresh optimizer; return this learner."""
-        self._train_mode()
         self._load(body_P, head_P)
         self._optimizer.state.clear()
         return self
 
     def resume(self, state: Mapping[str, Tensor]) -> "Learner":
         """Take up a training that was put down with `state(finished=False)`; return this learner."""
-        self._train_mode()
         self._optimizer.state.clear()
         self._take_up(state)
         return self
@@ -151,10 +149,6 @@ class Learner:
                 state |= {f"optimizer/{index}/{name}": value for name, value in values.items()}
         return state
 
-    def _train_mode(self) -> None:
-        if not self.body.training:  # an evaluation was in between
-            self.body.train()
-
     def _load(self, body_P: Tensor, head_P: Tensor | None) -> None:
         self._body_floats.load(body_P)
         if self._head_floats is not None and head_P is not None:
@@ -178,7 +172,8 @@ def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
 
 
 def evaluate(model: nn.Module, x: Tensor, y_N: Tensor, batch_size: int = 256) -> tuple[int, float]:
-    """Return how many samples are classified rightly, and the sum of their losses."""
+    """Return how many samples are classified rightly, and the sum of their losses; the mode stays as it was."""
+    was_training = model.training
     model.eval()
     correct, loss_sum = 0, 0.0
     with torch.inference_mode():
@@ -186,6 +181,7 @@ def evaluate(model: nn.Module, x: Tensor, y_N: Tensor, batch_size: int = 256) ->
             logits_NK = model(x_part)
             correct += int((logits_NK.argmax(1) == y_part).sum())
             loss_sum += float(cross_entropy(logits_NK, y_part, reduction="sum"))
+    model.train(was_training)
     return correct, loss_sum
 
 

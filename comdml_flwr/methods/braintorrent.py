@@ -10,11 +10,12 @@ for each other agent the version that it merged last.
              3 learn    it merges, w_i <- (a_i w_i + sum of a_j w_j) / (a_i + sum of a_j), and trains; its
                         version grows
 
-A round is as many turns as agents take part, each of an agent drawn from the seed (one may be drawn twice and
-another not at all), so that a round trains about as often as one of the other methods. Turns follow each
-other on the clock, because an agent answers when it is done with its own turn. Deviations: that count of a
-round; who is absent in a round neither asks nor answers. The models differ: accuracy is the mean over the
-agents.
+A round is as many turns as agents take part where all are there, each of an agent drawn from the seed (one
+may be drawn twice and another not at all), so that a round trains about as often as one of the other methods.
+Training follows training on the clock, because an agent answers when it is done with its own turn; models of
+idle agents may travel meanwhile. Deviations: that count of a round; who is absent in a round neither asks nor
+answers. The models differ: accuracy is the mean over the agents, each judged by its own model (the paper also
+judges their aggregate).
 """
 
 import numpy as np

@@ -19,9 +19,8 @@ With `averaging = "mixing"` (for sparse topologies) 3 to 5 are
     3 give back      the helper sends the trained fast side back
     4 spread         every agent sends its whole model to its neighbours
     5 mix, evaluate  every agent mixes what came; the models differ from then on, so that in 2 the slow
-    agent's
-                     fast side goes to the helper first, and its auxiliary heads stay its own. That the fast
-                     side travels is on the clock but not in the plan's prediction.
+                     agent's fast side goes to the helper first, and its auxiliary heads stay its own. That
+                     the fast side travels is on the clock but not in the plan's prediction.
 
 Where we deviate from the published method: `solver = "exact"` is the default (the published pairing is
 `solver = "greedy"`); the optimizer begins afresh in every round; agents that disagree on the plan are found

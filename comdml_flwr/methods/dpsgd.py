@@ -7,7 +7,8 @@ arXiv 1705.09056, Algorithm 1: x_i <- sum over j of W[i, j] x_j - step * gradien
 Deviations: an agent takes all steps of its local epochs before it mixes (the paper mixes after each step,
 which would cost a model per neighbour and batch), so that all methods train alike between two exchanges of
 models; and the trained model is mixed, not the one before training (adapt, then combine). Samples do not
-weigh: W is symmetric, so that the mean over the agents is kept.
+weigh: W is symmetric, so that the mean over the agents is kept. Where not all take part, an agent that was
+absent begins with a present one's model, which may come through the relay.
 """
 
 from comdml_flwr.agent import Agent

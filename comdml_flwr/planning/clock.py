@@ -40,7 +40,7 @@ class Span:
     start_s, end_s : float
         Virtual seconds since the round began.
     peer : int or None
-        Whom it sent to.
+        Whom it sent to; of a server also: for whom it worked or waited.
     """
 
     what: str
@@ -150,7 +150,10 @@ class ServerClock(Clock):
 
     def timeline(self) -> tuple[Span, ...]:
         """Return what it did in all lanes, in order."""
-        return in_order([*(self.spans or ()), *(s for lane in self.lanes.values() for s in lane.spans or ())])
+        in_lanes = [
+            replace(span, peer=agent) for agent, lane in self.lanes.items() for span in lane.spans or ()
+        ]
+        return in_order([*(self.spans or ()), *in_lanes])
 
 
 def in_order(spans: Iterable[Span]) -> tuple[Span, ...]:

@@ -89,7 +89,7 @@ class Fleet:
     server: FleetServer | None = None
 
     def server_link(self, agent: FleetAgent) -> Link:
-        """Return the link between an agent and the server."""
+        """Return the link between an agent and the server; one without a network of its own has the relay."""
         link = self.relay if self.server is None else self.server.link
         if agent.bytes_per_s is None or agent.bytes_per_s >= link.bytes_per_s:
             return link

@@ -208,6 +208,8 @@ def _read_links(top: Table) -> tuple[Link, Link]:
 
 def _read_server(top: Table, relay: Link) -> FleetServer:
     table = top.table("server", ("flops_per_s", "batches_per_s", "bandwidth_mbps", "latency_ms"))
+    if "flops_per_s" in table and "batches_per_s" in table:
+        raise table.error("batches_per_s", "give flops_per_s or batches_per_s")
     link = relay
     if "bandwidth_mbps" in table:
         mbps = table.number("bandwidth_mbps", positive=True)

@@ -305,12 +305,13 @@ def test_a_learner_that_begins_anew_is_a_new_one_to_the_bit(settings):
             learner.train_batch(x, y)
         return learner.state(finished=True)
 
-    slow_side = split(small_resnet(), CUT)[0]
+    model = small_resnet()
+    slow_side = split(model, CUT)[0]
     head = head_of(slow_side(batches()[0][0]))
     body_P, head_P = write_floats(slow_side), write_floats(head)
-    learner = Learner(slow_side, head, settings)
+    learner, whole = Learner(slow_side, head, settings), Learner(model, None, settings)
     first = trained(learner.begin(body_P, head_P))
-    learner.load(torch.zeros_like(body_P)).eval()
+    evaluate(whole.load(torch.zeros(whole.num_floats)), *batches()[0])  # in the same modules
     again = trained(learner.begin(body_P, head_P))
     assert first.keys() == again.keys()
     assert all(torch.equal(first[name], again[name]) for name in first)

@@ -8,6 +8,7 @@ import torch
 
 from comdml_flwr import mixing
 from comdml_flwr.agent import Agent
+from comdml_flwr.assemble import optimizer_settings
 from comdml_flwr.errors import InputError
 from comdml_flwr.learning.split import load_floats, num_floats, split, write_floats
 from comdml_flwr.learning.training import Learner
@@ -184,7 +185,7 @@ def test_a_helper_trains_the_fast_side_of_the_partners_own_model_to_the_bit():
         partner = letter.receiver
         fast_side = split(setup.workbench.model, agents[partner].number("cut"))[1]
         load_floats(fast_side, begin[partner][-num_floats(fast_side) :])
-        learner = Learner(fast_side, None, setup.optimizer)
+        learner = Learner(fast_side, None, optimizer_settings(setup.config))
         for sent in (m for m in mail if m.kind == "activations" and m.sender == partner):
             learner.train_batch(*(torch.from_numpy(sent.arrays[name]) for name in ("activations", "labels")))
         trained = write_floats(fast_side)

@@ -367,8 +367,8 @@ def test_a_server_keeps_the_spans_of_all_its_lanes():
     clock.send(2, 100)
     clock.wait(5)
     assert set(clock.timeline()) == {
-        Span(what="compute", start_s=0, end_s=1),
-        Span(what="compute", start_s=0, end_s=2),
+        Span(what="compute", start_s=0, end_s=1, peer=2),
+        Span(what="compute", start_s=0, end_s=2, peer=1),
         Span(what="send", start_s=2, end_s=3, peer=1),
         Span(what="send", start_s=1, end_s=3, peer=2),
         Span(what="wait", start_s=0, end_s=5),
