@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
-from comdml_flwr.commands.layout import places, spacing
-from comdml_flwr.commands.show import human_bandwidth, human_bytes, human_s
+from comdml_flwr.layout import places, spacing
 from comdml_flwr.planning.pairing import pair_agents
-from comdml_flwr.planning.types import Cut, Link, Pair, Plan, Profile
+from comdml_flwr.planning.types import Cut, Link, Profile
+from comdml_flwr.units import human_bandwidth, human_bytes, human_s
 
 CUTS = """
 [[cuts]]
@@ -279,7 +279,8 @@ def test_no_two_agents_of_a_picture_stand_in_one_place(num_agents):
         )
         for agent in agents
     ]
-    found = places(pair_agents(profiles, (Cut(slow_share=0.5, fast_share=0.5, bytes_per_batch=1.0),)))
+    plan = pair_agents(profiles, (Cut(slow_share=0.5, fast_share=0.5, bytes_per_batch=1.0),))
+    found = places([(pair.slow, pair.fast) for pair in plan.pairs], plan.solo)
     assert sorted(found) == list(agents)
     spots = [(place.x, place.y) for place in found.values()]
     gaps = [math.dist(one, other) for index, one in enumerate(spots) for other in spots[:index]]
@@ -287,17 +288,7 @@ def test_no_two_agents_of_a_picture_stand_in_one_place(num_agents):
 
 
 def test_a_helper_of_several_stands_in_front_of_them():
-    pairs = [Pair(slow=slow, fast=9, cut=1, finish_s=1, traffic_bytes=1) for slow in (1, 2, 3)]
-    plan = Plan(
-        solver="shared",
-        time_model="overlap",
-        pairs=tuple(pairs),
-        solo=(4, 5, 6),
-        makespan_s=1,
-        solo_makespan_s=1,
-        lower_bound_s=1,
-    )
-    found = places(plan)
+    found = places([(1, 9), (2, 9), (3, 9)], (4, 5, 6))
     nearest = min(found.keys() - {9}, key=lambda agent: abs(found[agent].angle - found[9].angle))
     assert nearest == 2
 

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # Imports only point down. Rooms of one floor do not import each other; files of one room may, except methods.
 FLOORS = [
-    {"errors", "seeds"},
+    {"errors", "seeds", "units", "layout"},
     {"messages", "config", "planning", "learning"},
     {"agent", "profiles", "wire"},
     {"agreement", "phases", "reduction", "rounds"},

@@ -10,12 +10,12 @@ from comdml_flwr.commands.options import AsJson, FleetFile, Solver, TimeModel, p
 from comdml_flwr.commands.show import (
     Json,
     bottleneck,
-    human_s,
     json_s,
     make_console,
     make_table,
     plan_as_json,
 )
+from comdml_flwr.units import human_s
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -9,10 +9,10 @@ from math import degrees, pi, sin
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comdml_flwr.commands.layout import Place
 from comdml_flwr.commands.scene import Scene, some
-from comdml_flwr.commands.show import human_bandwidth, human_s
 from comdml_flwr.errors import InputError
+from comdml_flwr.layout import Place
+from comdml_flwr.units import human_bandwidth, human_s
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

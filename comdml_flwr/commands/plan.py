@@ -11,13 +11,12 @@ from comdml_flwr.commands.options import AsJson, FleetFile, Solver, TimeModel, p
 from comdml_flwr.commands.show import (
     above_bound,
     bottleneck,
-    human_bytes,
-    human_s,
     make_console,
     make_table,
     plan_as_json,
     plan_traffic_bytes,
 )
+from comdml_flwr.units import human_bytes, human_s
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import log, sqrt
 
-from comdml_flwr.commands.layout import Place, places, spacing
+from comdml_flwr.layout import Place, places, spacing
 from comdml_flwr.planning.types import Plan, Profile
 
 Colour = tuple[float, float, float, float]
@@ -57,7 +57,7 @@ class Scene:
     @classmethod
     def of(cls, plan: Plan, profiles: Sequence[Profile], *, side_points: float) -> "Scene":
         """Lay out a plan on a square of this size."""
-        where = places(plan)
+        where = places([(pair.slow, pair.fast) for pair in plan.pairs], plan.solo)
         is_crowded = sum(place.radius == 1 for place in where.values()) > _CROWD
         reach = 1.5 if is_crowded else 1.34
         agents = sorted(profiles, key=lambda profile: profile.agent)

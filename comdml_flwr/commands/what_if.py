@@ -8,14 +8,13 @@ import typer
 from comdml_flwr.commands.options import AsJson, FleetFile, Solver, TimeModel, key_and_value, planner_input
 from comdml_flwr.commands.show import (
     Json,
-    human_bytes,
-    human_s,
     make_console,
     make_table,
     plan_as_json,
     plan_traffic_bytes,
 )
 from comdml_flwr.errors import InputError
+from comdml_flwr.units import human_bytes, human_s
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -4,11 +4,10 @@ Slow agents and those that train alone are on the outer ring, a helper on the in
 agents that it helps. So pairs are short arrows inwards, links are chords, and labels are outside.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import cos, pi, sin
-
-from comdml_flwr.planning.types import Plan
 
 INNER_RADIUS = 0.68
 _TWIST = 0.16  # of a step: a link past a helper would else run through it
@@ -32,13 +31,21 @@ class Place:
         return self.radius * cos(self.angle)
 
 
-def places(plan: Plan) -> dict[int, Place]:
-    """Return the place of each agent of a plan; the outer ring is shared out evenly."""
+def places(pairs: Iterable[tuple[int, int]], alone: Sequence[int]) -> dict[int, Place]:
+    """Return the place of each agent; the outer ring is shared out evenly.
+
+    Parameters
+    ----------
+    pairs : Iterable[tuple[int, int]]
+        Slow agent and helper.
+    alone : Sequence[int]
+        Ids of the agents that train alone.
+    """
     helped: dict[int, list[int]] = {}
-    for pair in plan.pairs:
-        helped.setdefault(pair.fast, []).append(pair.slow)
+    for partner, helper in pairs:
+        helped.setdefault(helper, []).append(partner)
     groups = [(fast, slow) for fast, slow in sorted(helped.items())]
-    outer = [agent for _, slow in groups for agent in slow if agent not in helped] + list(plan.solo)
+    outer = [agent for _, slow in groups for agent in slow if agent not in helped] + list(alone)
     step = 2 * pi / max(len(outer), 1)
     found = {agent: Place(angle=index * step, radius=1.0) for index, agent in enumerate(outer)}
     for fast, slow in groups:
