@@ -1,5 +1,6 @@
 """Quantities for people."""
 
+from dataclasses import dataclass
 from math import inf
 
 
@@ -44,3 +45,39 @@ def human_bandwidth(bytes_per_s: float) -> str:
     """
     mbps = bytes_per_s / 125_000
     return f"{mbps / 1000:.3g} Gbps" if mbps >= 1000 else f"{mbps:.3g} Mbps"
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A unit that a column of a table or an axis shares, and its size in seconds or bytes."""
+
+    name: str
+    size: float
+
+    def show(self, value: float) -> str:
+        """Return a value in this unit, for people."""
+        number = value / self.size
+        return f"{number:,.{2 if number < 10 else 1 if number < 1000 else 0}f} {self.name}"
+
+
+def unit_of_s(longest_s: float) -> Unit:
+    """Return the unit in which times up to this one read best.
+
+    Examples
+    --------
+    >>> unit_of_s(1493.3).show(1234.5), unit_of_s(9000).show(600)
+    ('1,234 s', '10.0 min')
+    """
+    if longest_s < 0.1:
+        return Unit("ms", 1e-3)
+    if longest_s < 3000:
+        return Unit("s", 1.0)
+    return Unit("min", 60.0) if longest_s < 50 * 3600 else Unit("h", 3600.0)
+
+
+def unit_of_bytes(most_bytes: float) -> Unit:
+    """Return the unit in which sizes up to this one read best; prefixes are powers of 1,000."""
+    for size, name in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if most_bytes >= size:
+            return Unit(name, size)
+    return Unit("B", 1.0)

@@ -49,7 +49,7 @@ class RunFiles:
 
 def run_folder(folder: Path, case: str, label: str, seed: int) -> Path:
     """Return where a run's files lie in a comparison's folder."""
-    return folder / "runs" / _as_name(case) / _as_name(label) / f"seed-{seed}"
+    return folder / "runs" / as_name(case) / as_name(label) / f"seed-{seed}"
 
 
 def read_run(folder: Path, case: str, label: str, seed: int) -> RunFiles | None:
@@ -107,5 +107,6 @@ def _table(path: Path, value: Json) -> Mapping[str, Json]:
     return value
 
 
-def _as_name(text: str) -> str:
+def as_name(text: str) -> str:
+    """Return a label as part of a file's name."""
     return re.sub(r"[^\w.-]+", "-", text).strip("-").lower()

@@ -1,0 +1,110 @@
+"""The main table of a case, for people and as CSV; and CSV files in general."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from comdml_flwr.comparison.bars import say, unit_of_times
+from comdml_flwr.comparison.chart import Cell
+from comdml_flwr.comparison.contents import Case, Method, Values
+from comdml_flwr.units import Unit, unit_of_bytes, unit_of_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """A cell for people: its text, what stands smaller beside it, and whether it is its column's best."""
+
+    text: str
+    beside: str = ""
+    is_best: bool = False
+    is_missing: bool = False
+
+
+def main_columns(targets: Sequence[float]) -> list[str]:
+    """Return the headings of the main table."""
+    times = [f"Time to {target:g}" for target in targets]
+    return ["Method", "Final test accuracy", *times, "Time of the run", "Mean round", "Sent by all"]
+
+
+def main_rows(case: Case, targets: Sequence[float], reference: str) -> list[list[Shown]]:
+    """Return the main table of a case for people; the first cell of a row is the method's label."""
+    columns = [
+        [Shown(text=method.label) for method in case.methods],
+        _accuracies(case),
+        *(_times_to(case, target, reference) for target in targets),
+        _values(case, "virtual_time_s"),
+        _values(case, "round_virtual_time_s"),
+        _values(case, "bytes_sent"),
+    ]
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def main_csv(case: Case, targets: Sequence[float]) -> bytes:
+    """Return the main table of a case in SI units; what was not reached is empty."""
+    columns = ["method", "accuracy_mean", "accuracy_spread"]
+    for target in targets:
+        columns += [
+            f"time_to_{target:g}_mean_s",
+            f"time_to_{target:g}_num_reached",
+            f"time_to_{target:g}_ratio",
+        ]
+    columns += ["virtual_time_mean_s", "round_virtual_time_mean_s", "bytes_sent_mean"]
+    return csv_file(columns, [_csv_row(method, targets) for method in case.methods])
+
+
+def csv_file(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> bytes:
+    """Return a CSV file: UTF-8, lines end as on Unix, None is empty."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return file.getvalue().encode()
+
+
+def _csv_row(method: Method, targets: Sequence[float]) -> list[Cell]:
+    numbers = method.numbers
+    row: list[Cell] = [method.label, numbers.accuracy.mean, numbers.accuracy.spread]
+    for target in targets:
+        reached = numbers.time_to[target]
+        row += [reached.mean, reached.num_reached, reached.ratio_to_reference]
+    return [*row, numbers.virtual_time_s.mean, numbers.round_virtual_time_s.mean, numbers.bytes_sent.mean]
+
+
+def _accuracies(case: Case) -> list[Shown]:
+    found = [method.numbers.accuracy for method in case.methods]
+    best = max((values.mean for values in found if values.mean is not None), default=None)
+    return [
+        Shown(
+            text="" if values.mean is None else f"{values.mean:.3f}",
+            beside="" if values.spread is None else f"± {values.spread:.3f}",
+            is_best=values.mean == best,
+        )
+        for values in found
+    ]
+
+
+def _times_to(case: Case, target: float, reference: str) -> list[Shown]:
+    found = [method.numbers.time_to[target] for method in case.methods]
+    best, unit = min((r.mean for r in found if r.mean is not None), default=None), unit_of_times(case)
+    said = [say(reached, len(reached.by_seed), unit) for reached in found]
+    return [
+        Shown(
+            text=time,
+            beside=ratio,
+            is_best=reached.mean is not None and reached.mean == best,
+            is_missing=reached.mean is None,
+        )
+        for reached, (time, ratio) in zip(found, said, strict=True)
+    ]
+
+
+def _values(case: Case, name: str) -> list[Shown]:
+    found: list[Values] = [getattr(method.numbers, name) for method in case.methods]
+    means = [values.mean for values in found if values.mean is not None]
+    most, least = max(means, default=0.0), min(means, default=0.0)
+    unit: Unit = unit_of_bytes(most) if name == "bytes_sent" else unit_of_s(most)
+    return [
+        Shown(text="" if values.mean is None else unit.show(values.mean), is_best=values.mean == least)
+        for values in found
+    ]

@@ -1,0 +1,207 @@
+"""The page: one HTML file with all figures in it; it needs no script, no network and no font of its own."""
+
+import json
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib.resources import files
+
+from comdml_flwr.comparison.chart import Chart, Drawn
+from comdml_flwr.comparison.contents import Case, Comparison, Scalar
+from comdml_flwr.comparison.palette import css_variables
+from comdml_flwr.comparison.main_table import Shown, main_columns, main_rows
+
+Drawings = Sequence[tuple[Chart, Drawn]]
+
+
+def make_page(comparison: Comparison, drawings: Mapping[str, Drawings]) -> str:
+    """Return the page of a comparison.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        What it shows.
+    drawings : Mapping[str, Drawings]
+        The figures of each case, by the case's name.
+    """
+    style = css_variables() + files(__package__).joinpath("page.css").read_text(encoding="utf-8")
+    cases = "\n".join(_case(comparison, case, drawings[case.name]) for case in comparison.cases)
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{escape(comparison.name)}: comparison of methods</title>
+<link rel="icon" href="data:,">
+<style>
+{style}</style>
+</head>
+<body>
+{_header(comparison)}
+{_contents(comparison, drawings)}
+<main>
+{cases}
+{_settings(comparison)}
+</main>
+</body>
+</html>
+"""
+
+
+def _header(comparison: Comparison) -> str:
+    num_methods, num_cases = len(comparison.labels), len(comparison.cases)
+    facts = {
+        "Compared": f"{_count(num_methods, 'method')} in {_count(num_cases, 'case')}",
+        "Seeds": ", ".join(map(str, comparison.seeds)),
+        "Target accuracies": ", ".join(f"{target:g}" for target in comparison.targets) or "none",
+        "Ratios are to": comparison.reference,
+    }
+    listed = "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items())
+    return f"""<header>
+<p class="kind">Comparison of methods</p>
+<h1>{escape(comparison.name)}</h1>
+<p class="about">{escape(comparison.about)}</p>
+<dl class="facts">{listed}</dl>
+<p class="note"><strong>Every time on this page is modelled:</strong> virtual seconds of one clock for all
+methods, with the model, bytes and samples that were really trained, and speeds and links from the fleet.
+Accuracies are those of the real training. Nothing on this page was taken with a stopwatch.</p>
+</header>"""
+
+
+def _contents(comparison: Comparison, drawings: Mapping[str, Drawings]) -> str:
+    items = "\n".join(
+        f'<li><a href="#{case.name}">{escape(case.label)}</a><span class="parts">'
+        f'<a href="#{case.name}-table">Table</a>'
+        + "".join(
+            f'<a href="#{case.name}-{chart.name}">{escape(chart.title)}</a>'
+            for chart, _ in drawings[case.name]
+        )
+        + "</span></li>"
+        for case in comparison.cases
+    )
+    return f"""<nav aria-label="Contents">
+<ol>
+{items}
+</ol>
+<p><a href="#settings">What was run</a></p>
+</nav>"""
+
+
+def _case(comparison: Comparison, case: Case, drawings: Drawings) -> str:
+    figures = "\n".join(_figure(case, chart, drawn) for chart, drawn in drawings)
+    return f"""<section id="{case.name}">
+<h2>{escape(case.label)}</h2>
+<p class="fleet">{_count(case.num_agents, "agent")}, fleet {escape(case.fleet)}</p>
+{_main_table(comparison, case)}
+{figures}
+</section>"""
+
+
+def _main_table(comparison: Comparison, case: Case) -> str:
+    columns = main_columns(comparison.targets)
+    head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
+    body = "\n".join(
+        "<tr>" + _label(row[0]) + "".join(map(_cell, columns[1:], row[1:])) + "</tr>"
+        for row in main_rows(case, comparison.targets, comparison.reference)
+    )
+    seeds = _count(len(comparison.seeds), "seed")
+    return f"""<div class="table" id="{case.name}-table">
+<h3>All methods</h3>
+<div class="scroll"><table>
+<thead><tr>{head}</tr></thead>
+<tbody>
+{body}
+</tbody>
+</table></div>
+<p class="caption">Means over {seeds}; ± is the sample standard deviation, x the ratio to
+{escape(comparison.reference)}, bold the best of a column. A time to a target ends with the first round whose
+test accuracy reaches it; it is missing unless all seeds reached it. Modelled: all times are virtual,
+averaging included.</p>
+{_source("comparison.json", case, "main")}
+</div>"""
+
+
+def _label(shown: Shown) -> str:
+    return f'<th scope="row">{escape(shown.text)}</th>'
+
+
+def _cell(column: str, shown: Shown) -> str:
+    kind = "best" if shown.is_best else "missing" if shown.is_missing else ""
+    beside = f" <small>{escape(shown.beside)}</small>" if shown.beside else ""
+    marked = f' class="{kind}"' if kind else ""
+    return f'<td{marked} data-name="{escape(column)}"><span>{escape(shown.text)}{beside}</span></td>'
+
+
+def _figure(case: Case, chart: Chart, drawn: Drawn) -> str:
+    layouts = "\n".join(f'<div class="layout {name}">{svg}</div>' for name, svg in drawn.svg.items())
+    return f"""<figure id="{case.name}-{chart.name}">
+<h3>{escape(chart.title)}</h3>
+{layouts}
+<figcaption class="caption">{escape(chart.about)}</figcaption>
+{_source(chart.source, case, chart.name, has_picture=True)}
+</figure>"""
+
+
+def _source(source: str, case: Case, name: str, *, has_picture: bool = False) -> str:
+    links = [f'<a href="{case.name}-{name}.csv">CSV</a>']
+    if has_picture:
+        links.append(f'<a href="plots/{case.name}-{name}.png">PNG</a>')
+    return (
+        f'<p class="source">{" ".join(links)} <span>from <code>{escape(source)}</code>'
+        " by <code>comdml report</code></span></p>"
+    )
+
+
+def _settings(comparison: Comparison) -> str:
+    shared = _shared(comparison)
+    rows = [("all runs", _keys(shared))]
+    for case in comparison.cases:
+        own = {key: value for key, value in case.settings.items() if key not in shared}
+        about = f"fleet {escape(case.fleet)}, {_count(case.num_agents, 'agent')}"
+        rows.append((f"case {escape(case.label)}", f"{about} {_keys(own)}"))
+    for label, settings in _method_settings(comparison).items():
+        own = {key: value for key, value in settings.items() if key not in shared}
+        if own:
+            rows.append((f"method {escape(label)}", _keys(own)))
+    listed = "\n".join(f'<tr><th scope="row">{what}</th><td>{keys}</td></tr>' for what, keys in rows)
+    return f"""<section id="settings">
+<h2>What was run</h2>
+<p>Keys of the run configuration that the comparison sets; all others have their defaults. A case's key goes
+before a method's, and that before the one for all runs.</p>
+<div class="scroll"><table class="settings">
+<tbody>
+{listed}
+</tbody>
+</table></div>
+<h3>To have it again</h3>
+<p><code>comdml compare CONFIG.toml</code>, with the file that described this comparison, runs it; runs that
+have finished are kept. <code>comdml report FOLDER</code> makes this page, its pictures and its tables again
+from the folder's files alone, without training, the same to the byte.</p>
+</section>"""
+
+
+def _method_settings(comparison: Comparison) -> dict[str, Mapping[str, Scalar]]:
+    found: dict[str, Mapping[str, Scalar]] = {}
+    for case in comparison.cases:
+        for method in case.methods:
+            found.setdefault(method.label, method.numbers.settings)
+    return found
+
+
+def _shared(comparison: Comparison) -> dict[str, Scalar]:
+    """Return the keys that have one value in all runs."""
+    first, *others = [
+        {**method.numbers.settings, **case.settings} for case in comparison.cases for method in case.methods
+    ]
+    return {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
+
+
+def _keys(settings: Mapping[str, Scalar]) -> str:
+    return " ".join(
+        f"<code>{escape(key)} = {escape(json.dumps(value, ensure_ascii=False))}</code>"
+        for key, value in sorted(settings.items())
+    )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
