@@ -114,6 +114,7 @@ def draw(chart: Chart, key: str) -> Drawn:
             figure = Figure(figsize=(layout.width_in, chart.height_in(layout)), layout="constrained")
             chart.draw(figure, layout)
             text = _saved(figure, "svg", metadata={"Date": None, "Creator": None}).decode()
+            figure.set_layout_engine("none")  # it is laid out now, and would be again for the PNG
             svg[layout.name] = inline(text, f"{key}-{layout.name[0]}", escape(chart.title, quote=True))
             if layout.is_wide:
                 png = _saved(figure, "png", metadata={"Software": None}, dpi=_PNG_DPI, facecolor="white")

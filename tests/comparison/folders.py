@@ -273,18 +273,25 @@ MAIN_METHODS = {
 
 
 def made_up_folder(
-    folder, *, num_agents=10, num_rounds=20, seeds=(1, 2, 3), cases=("10 agents, IID",), targets=(0.9, 0.95)
+    folder,
+    *,
+    num_agents=10,
+    num_rounds=20,
+    seeds=(1, 2, 3),
+    targets=(0.9, 0.95),
+    methods=tuple(MAIN_METHODS),
 ):
-    """Write ten methods that nobody trained."""
-    methods = {
-        label: {seed: made_up_run(seed, num_agents, num_rounds=num_rounds, **keys) for seed in seeds}
-        for label, keys in MAIN_METHODS.items()
+    """Write a case of methods that nobody trained."""
+    runs = made_up_case(methods, num_agents=num_agents, num_rounds=num_rounds, seeds=seeds)
+    return write_folder(folder, {f"{num_agents} agents": runs}, targets=targets, reference="FedAvg")
+
+
+def made_up_case(methods, *, num_agents, num_rounds, seeds):
+    """Return runs that nobody trained by label and seed."""
+    return {
+        label: {
+            seed: made_up_run(seed, num_agents, num_rounds=num_rounds, **MAIN_METHODS[label])
+            for seed in seeds
+        }
+        for label in methods
     }
-    return write_folder(
-        folder,
-        dict.fromkeys(cases, methods),
-        targets=targets,
-        reference="FedAvg",
-        name="main",
-        about="Ten unequal devices train one model; all methods have the same data and clock.",
-    )
