@@ -4,6 +4,7 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comdml_flwr.comparison.palette import LIGHT
@@ -85,12 +86,12 @@ class Drawn:
     png: bytes
 
 
-def check_matplotlib() -> None:
-    """Raise InputError if there is no matplotlib, before any work is done."""
+def check_matplotlib(folder: Path) -> None:
+    """Raise InputError if there is no matplotlib to draw a folder's report, before any work is done."""
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        raise InputError("report", "plots", "needs matplotlib: pip install matplotlib") from None
+        raise InputError("report of", str(folder), "needs matplotlib: pip install matplotlib") from None
 
 
 def draw(chart: Chart, key: str) -> Drawn:

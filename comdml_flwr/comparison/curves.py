@@ -143,7 +143,7 @@ def _axes_of(case: Case) -> tuple[_Axis, ...]:
             title="bytes sent",
             label=f"sent by all together ({sizes.name})",
             column="bytes_sent",
-            about=f"{steps}; so are the seeds averaged. Bytes are those of the mail that all sent together.",
+            about=f"{steps}; so are the seeds averaged. Modelled: bytes of all agents' mail without headers.",
             x_of=_bytes_of,
             size=sizes.size,
         ),

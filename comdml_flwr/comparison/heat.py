@@ -44,6 +44,7 @@ def draw_heat(
     shape: tuple[int, int],
     say: Callable[[float], str],
     title: str = "",
+    most: float = 0.0,
 ) -> None:
     """Draw cells (row, column) with values above 0: few show their numbers, many have a key above them.
 
@@ -59,10 +60,12 @@ def draw_heat(
         A value as a cell shows it.
     title : str, optional
         Stands above; above the key where there is one.
+    most : float, optional
+        The value that has the strongest colour; 0 means the largest of the cells.
     """
     from matplotlib import rcParams
 
-    most, (rows, columns) = max(cells.values(), default=1.0), shape
+    (rows, columns), most = shape, most or max(cells.values(), default=1.0)
     gap = 0.03 if max(shape) <= 40 else 0.0
     for level in range(NUM_HEATS):
         spans = [

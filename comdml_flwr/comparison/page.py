@@ -7,13 +7,13 @@ from importlib.resources import files
 
 from comdml_flwr.comparison.chart import Chart, Drawn
 from comdml_flwr.comparison.contents import Case, Comparison, Scalar
-from comdml_flwr.comparison.palette import css_variables
+from comdml_flwr.comparison.palette import Style, css_variables
 from comdml_flwr.comparison.main_table import Shown, main_columns, main_rows
 
 Drawings = Sequence[tuple[Chart, Drawn]]
 
 
-def make_page(comparison: Comparison, drawings: Mapping[str, Drawings]) -> str:
+def make_page(comparison: Comparison, drawings: Mapping[str, Drawings], styles: Mapping[str, Style]) -> str:
     """Return the page of a comparison.
 
     Parameters
@@ -22,9 +22,11 @@ def make_page(comparison: Comparison, drawings: Mapping[str, Drawings]) -> str:
         What it shows.
     drawings : Mapping[str, Drawings]
         The figures of each case, by the case's name.
+    styles : Mapping[str, Style]
+        How each method is drawn, by its label.
     """
     style = css_variables() + files(__package__).joinpath("page.css").read_text(encoding="utf-8")
-    cases = "\n".join(_case(comparison, case, drawings[case.name]) for case in comparison.cases)
+    cases = "\n".join(_case(comparison, case, drawings[case.name], styles) for case in comparison.cases)
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -87,21 +89,21 @@ def _contents(comparison: Comparison, drawings: Mapping[str, Drawings]) -> str:
 </nav>"""
 
 
-def _case(comparison: Comparison, case: Case, drawings: Drawings) -> str:
+def _case(comparison: Comparison, case: Case, drawings: Drawings, styles: Mapping[str, Style]) -> str:
     figures = "\n".join(_figure(case, chart, drawn) for chart, drawn in drawings)
     return f"""<section id="{case.name}">
 <h2>{escape(case.label)}</h2>
 <p class="fleet">{_count(case.num_agents, "agent")}, fleet {escape(case.fleet)}</p>
-{_main_table(comparison, case)}
+{_main_table(comparison, case, styles)}
 {figures}
 </section>"""
 
 
-def _main_table(comparison: Comparison, case: Case) -> str:
+def _main_table(comparison: Comparison, case: Case, styles: Mapping[str, Style]) -> str:
     columns = main_columns(comparison.targets)
     head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
     body = "\n".join(
-        "<tr>" + _label(row[0]) + "".join(map(_cell, columns[1:], row[1:])) + "</tr>"
+        "<tr>" + _label(row[0], styles) + "".join(map(_cell, columns[1:], row[1:])) + "</tr>"
         for row in main_rows(case, comparison.targets, comparison.reference)
     )
     seeds = _count(len(comparison.seeds), "seed")
@@ -121,8 +123,9 @@ averaging included.</p>
 </div>"""
 
 
-def _label(shown: Shown) -> str:
-    return f'<th scope="row">{escape(shown.text)}</th>'
+def _label(shown: Shown, styles: Mapping[str, Style]) -> str:
+    dot = f'<i style="background:var(--{styles[shown.text].variable})"></i>'
+    return f'<th scope="row">{dot}{escape(shown.text)}</th>'
 
 
 def _cell(column: str, shown: Shown) -> str:

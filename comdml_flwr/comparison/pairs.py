@@ -3,13 +3,12 @@
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
-from itertools import chain
 from math import sin
 from typing import TYPE_CHECKING
 
 from comdml_flwr.comparison.chart import Cell, Chart, Layout, bare, short
 from comdml_flwr.comparison.contents import Case, Method, Pair
-from comdml_flwr.comparison.heat import draw_heat, thin_ticks
+from comdml_flwr.comparison.heat import MOST_NUMBERED, draw_heat, thin_ticks
 from comdml_flwr.comparison.palette import LIGHT, Style
 from comdml_flwr.layout import Place, places
 
@@ -36,8 +35,8 @@ def chart(case: Case, styles: "Mapping[str, Style]") -> Chart | None:
         about=(
             f"The graph shows the first round of seed {seed}: arrows lead from a slow agent to its helper,"
             " with the cut of the model that they agreed on. The table beside or below it shows in what share"
-            " of all rounds of all seeds a slow agent (row) had a helper (column). Pairs follow from modelled"
-            " times."
+            " of all rounds of all seeds a slow agent (row) had a helper (column); of many agents, only those"
+            " that ever had a part in it. Pairs follow from modelled times."
         ),
         source=f"runs/{case.name}/*/seed-*/rounds.jsonl",
         columns=("method", "slow", "fast", "cut_in_first_round", "num_rounds", "share_of_rounds"),
@@ -138,21 +137,25 @@ def _draw_agents(
             axes.text(place.x, place.y, str(agent), ha="center", va="center", color=LIGHT["ink"])
 
 
+def _everyone(method: Method) -> list[int]:
+    plans = [round_.plan for run in method.runs for round_ in run.rounds]
+    paired = {agent for plan in plans for pair in plan.pairs for agent in (pair.slow, pair.fast)}
+    return sorted(paired.union(*(plan.solo for plan in plans)))
+
+
 def _draw_table(axes: "Axes", method: Method) -> None:
     times, total = how_often(method), _num_rounds(method)
-    agents = sorted(
-        {
-            agent
-            for run in method.runs
-            for round_ in run.rounds
-            for agent in chain(round_.plan.solo, *((pair.slow, pair.fast) for pair in round_.plan.pairs))
-        }
-    )
-    row_of = {agent: row for row, agent in enumerate(agents)}
-    cells = {(row_of[slow], row_of[fast]): count / total for (slow, fast), count in times.items()}
+    slow_agents, helpers = (sorted({pair[side] for pair in times}) for side in (0, 1))
+    everyone = _everyone(method)
+    if len(everyone) <= MOST_NUMBERED:
+        slow_agents = helpers = everyone
+    cells = {
+        (slow_agents.index(slow), helpers.index(fast)): count / total for (slow, fast), count in times.items()
+    }
     title = "all rounds, all seeds: % with this pair"
-    draw_heat(axes, cells, (len(agents), len(agents)), lambda share: f"{100 * share:.0f}", title)
-    names = [str(agent) for agent in agents]
-    axes.set_xticks(*thin_ticks(names, 10))
-    axes.set_yticks(*thin_ticks(names, 12))
-    axes.set(xlabel="helper", ylabel="slow agent", aspect="equal")
+    draw_heat(
+        axes, cells, (len(slow_agents), len(helpers)), lambda share: f"{100 * share:.0f}", title, most=1.0
+    )
+    axes.set_xticks(*thin_ticks([str(agent) for agent in helpers], 10))
+    axes.set_yticks(*thin_ticks([str(agent) for agent in slow_agents], 12))
+    axes.set(xlabel="helper", ylabel="slow agent")

@@ -48,19 +48,24 @@ _MARKERS = "osD^vPX<>*hp8"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Style:
-    """How a method is drawn: its colour (light), line style and marker as matplotlib has them."""
+    """How a method is drawn: its colour as a variable, the line style and marker as matplotlib has them."""
 
-    colour: str
+    variable: str
     line: str | tuple[int, tuple[float, ...]]
     marker: str
     place: int
+
+    @property
+    def colour(self) -> str:
+        """Return its light colour."""
+        return LIGHT[self.variable]
 
 
 def styles_of(labels: Sequence[str]) -> dict[str, Style]:
     """Return the style of each method; after ten methods the hues begin again with other lines."""
     return {
         label: Style(
-            colour=LIGHT[f"method-{place % NUM_HUES}"],
+            variable=f"method-{place % NUM_HUES}",
             line=_LINES[(place + place // NUM_HUES) % len(_LINES)],
             marker=_MARKERS[place % len(_MARKERS)],
             place=place,

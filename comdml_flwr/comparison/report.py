@@ -14,9 +14,9 @@ from pathlib import Path
 from comdml_flwr.comparison import bars, curves, pairs, partition, timeline
 from comdml_flwr.comparison.chart import Chart, check_matplotlib, draw
 from comdml_flwr.comparison.contents import Case, Comparison, read_comparison
+from comdml_flwr.comparison.main_table import csv_file, main_csv
 from comdml_flwr.comparison.page import Drawings, make_page
 from comdml_flwr.comparison.palette import Style, styles_of
-from comdml_flwr.comparison.main_table import csv_file, main_csv
 from comdml_flwr.errors import InputError
 from comdml_flwr.wire import write_file
 
@@ -40,7 +40,7 @@ def write_report(folder: Path) -> Path:
         There is no matplotlib, or a file is missing, cut off or not what a comparison writes, or the report
         cannot be written.
     """
-    check_matplotlib()
+    check_matplotlib(folder)
     comparison = read_comparison(folder)
     styles = styles_of(comparison.labels)
     drawings = {
@@ -49,7 +49,7 @@ def write_report(folder: Path) -> Path:
         ]
         for number, case in enumerate(comparison.cases, start=1)
     }
-    _write(folder, _files_of(comparison, drawings))
+    _write(folder, _files_of(comparison, drawings, styles))
     return folder / "report.html"
 
 
@@ -64,7 +64,9 @@ def charts_of(comparison: Comparison, case: Case, styles: Mapping[str, Style]) -
             yield chart
 
 
-def _files_of(comparison: Comparison, drawings: Mapping[str, Drawings]) -> dict[str, bytes]:
+def _files_of(
+    comparison: Comparison, drawings: Mapping[str, Drawings], styles: Mapping[str, Style]
+) -> dict[str, bytes]:
     """Return all files by their path in the folder; the page is the last."""
     made = {}
     for case in comparison.cases:
@@ -72,7 +74,7 @@ def _files_of(comparison: Comparison, drawings: Mapping[str, Drawings]) -> dict[
         for chart, drawn in drawings[case.name]:
             made[f"{case.name}-{chart.name}.csv"] = csv_file(chart.columns, chart.rows)
             made[f"plots/{case.name}-{chart.name}.png"] = drawn.png
-    return {**made, "report.html": make_page(comparison, drawings).encode()}
+    return {**made, "report.html": make_page(comparison, drawings, styles).encode()}
 
 
 def _write(folder: Path, made: Mapping[str, bytes]) -> None:

@@ -17,7 +17,8 @@ from comdml_flwr.comparison.report import write_report
 from comdml_flwr.comparison.timeline import merge
 from comdml_flwr.errors import InputError
 from comdml_flwr.units import unit_of_bytes, unit_of_s
-from tests.comparison.folders import MAIN_METHODS, made_up_folder, made_up_run, real_folder, write_folder
+from tests.comparison.folders import MAIN_METHODS, made_up_folder, real_folder, write_folder
+from tests.comparison.runs import made_up_run
 
 
 @pytest.fixture(scope="module")
@@ -136,13 +137,21 @@ def test_the_timeline_of_a_real_run_ends_within_its_round(real):
     assert max(float(row["end_s"]) for row in own) <= run.rounds[0].virtual_time_s * (1 + 1e-9)
 
 
+def first_pairs(method):
+    return method.runs[0].rounds[0].plan.pairs
+
+
 def test_the_pairs_are_those_of_the_rounds(real):
     rows = rows_of(real / "4-agents-iid-pairs.csv")
     case = read_comparison(real).cases[0]
     assert {row["method"] for row in rows} == {"ComDML", "ComDML, greedy"}
     for method in case.methods:
         counted = sum(len(round_.plan.pairs) for run in method.runs for round_ in run.rounds)
-        assert sum(int(row["num_rounds"]) for row in rows if row["method"] == method.label) == counted
+        own = [row for row in rows if row["method"] == method.label]
+        assert sum(int(row["num_rounds"]) for row in own) == counted
+        cuts = {(str(pair.slow), str(pair.fast)): str(pair.cut) for pair in first_pairs(method)}
+        shown = {(row["slow"], row["fast"]): row["cut_in_first_round"] for row in own}
+        assert {pair: cut for pair, cut in shown.items() if cut} == cuts
 
 
 def test_a_curve_is_the_mean_of_the_seeds_step_functions(tmp_path):
@@ -235,11 +244,11 @@ def test_labels_are_shown_as_they_are(tmp_path):
     label, case = '<b>"A" & $x$</b>', "</title><script>alert(1)</script>"
     runs = {1: made_up_run(has_pairs=True)}
     write_report(
-        write_folder(tmp_path, {case: {label: runs, "_hidden": runs}}, name="<i>n", about="a < b & c")
+        write_folder(tmp_path, {case: {label: runs, "_hidden": runs}}, name="<u>n", about="a < b & c")
     )
     page = check_page(tmp_path)
-    assert {label, "_hidden", case, "<i>n", "a < b & c"} <= set(page.texts)
-    assert page.tags["b"] == page.tags["i"] == 0
+    assert {label, "_hidden", case, "<u>n", "a < b & c"} <= set(page.texts)
+    assert page.tags["b"] == page.tags["u"] == 0
     assert page.texts.count(" _hidden") >= 6  # in the legends of three figures, each drawn twice
 
 
