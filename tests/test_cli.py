@@ -108,11 +108,13 @@ def test_importing_the_package_loads_nothing():
     assert not loaded & {*HEAVY, "numpy", "scipy", "pydantic", "rich", "typer"}
 
 
-@pytest.mark.parametrize("words", [["--help"], ["plan", "--help"], ["run", "--help"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [["--help"], ["plan", "--help"], ["run", "--help"], ["report", "--help"]], ids=" ".join
+)
 def test_help_loads_nothing_that_takes_long(words):
     loaded = loaded_by(COMDML, *words)
     assert "typer" in loaded
-    assert not loaded & {*HEAVY, "numpy", "scipy", "pydantic"}
+    assert not loaded & {*HEAVY, "numpy", "scipy", "pydantic", "matplotlib"}
 
 
 def test_a_plan_from_a_table_of_cuts_needs_neither_torch_nor_flower(here):

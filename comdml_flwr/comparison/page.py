@@ -85,7 +85,7 @@ def _contents(comparison: Comparison, drawings: Mapping[str, Drawings]) -> str:
 <ol>
 {items}
 </ol>
-<p><a href="#settings">What was run</a></p>
+<p><a href="#settings">What was run, and how to have it again</a></p>
 </nav>"""
 
 

@@ -133,7 +133,7 @@ def made_up_run(
             "round": number,
             "accuracy": final * (1 - 0.8 * 0.72**number) + rng.uniform(-0.012, 0.012),
             "virtual_time_s": round_s * rng.uniform(0.97, 1.03),
-            "bytes_sent": int(4e6 * num_agents * speed * rng.uniform(0.9, 1.1)),
+            "bytes_sent": int(4e6 * (num_agents - 1) * speed * rng.uniform(0.9, 1.1)),
             "plan": {
                 "pairs": [{"slow": slow, "fast": fast, "cut": 1 + (slow + seed) % 8} for slow, fast in pairs],
                 "solo": [agent for agent in range(num_agents) if agent not in paired],

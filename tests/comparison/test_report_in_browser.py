@@ -56,7 +56,8 @@ def page_file(tmp_path_factory):
         "10 agents, IID": made_up_case(MAIN_METHODS, num_agents=10, **keys),
         "100 agents": made_up_case(("ComDML", "FedAvg"), num_agents=100, **keys),
     }
-    cases["100 agents"]["A label that is too long for <any> figure"] = cases["100 agents"]["ComDML"]
+    many = cases["100 agents"]
+    many["A label that is too long for <any> figure"] = many.pop("ComDML")
     folder = write_folder(tmp_path_factory.mktemp("main"), cases, targets=(0.8, 0.9), reference="FedAvg")
     return write_report(folder)
 
