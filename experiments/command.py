@@ -27,7 +27,7 @@ from comdml_flwr.planning.types import Link
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from comdml_flwr.assemble import ModelCosts
+    from comdml_flwr.model_costs import ModelCosts
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
 
@@ -88,7 +88,7 @@ def _smaller(top: Table, small: Table, key: str) -> object:
 @lru_cache
 def count_model(model: FleetModel) -> "ModelCosts":
     """Count what training a model costs: FLOPs of a batch, cuts, floats. It takes seconds: once is enough."""
-    from comdml_flwr.assemble import model_costs  # here: it loads torch, and --help needs none of it
+    from comdml_flwr.model_costs import model_costs  # here: it loads torch, and --help needs none of it
 
     nowhere = Link(bytes_per_s=0.0)
     return model_costs(

@@ -35,13 +35,13 @@ import typer
 
 from comdml_flwr.commands.options import AsJson
 from comdml_flwr.commands.picture import check_picture
-from comdml_flwr.commands.show import human_bytes, human_s
 from comdml_flwr.planning.alternatives import Case
 from comdml_flwr.planning.costs import TIME_MODELS
 from comdml_flwr.planning.fleet import FleetModel
 from comdml_flwr.planning.pairing import pair_agents
 from comdml_flwr.planning.toml_tables import Table
 from comdml_flwr.planning.types import BYTES_PER_S_PER_MBPS, CutTable, Link, Profile
+from comdml_flwr.units import human_bytes, human_s
 from experiments.command import (
     CONFIGS,
     Picture,

@@ -27,7 +27,7 @@ from experiments.dtfl_model import (
 )
 
 if TYPE_CHECKING:
-    from comdml_flwr.assemble import ModelCosts
+    from comdml_flwr.model_costs import ModelCosts
 
 COLUMNS = ("compute", "communication", "total")
 NUM_TIERS = 6

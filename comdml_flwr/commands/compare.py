@@ -82,6 +82,6 @@ def compare(
 
 def _report(folder: Path) -> None:
     """Write the report: the last step, from the folder's files alone."""
-    from comdml_flwr.comparison.report import write_report  # type: ignore[import-not-found]
+    from comdml_flwr.comparison.report import write_report
 
     write_report(folder)

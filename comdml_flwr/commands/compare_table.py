@@ -6,7 +6,8 @@ from typing import Any
 
 from rich.text import Text
 
-from comdml_flwr.commands.show import Json, human_bytes, human_s, make_console, make_table
+from comdml_flwr.commands.show import Json, make_console, make_table
+from comdml_flwr.units import human_bytes, human_s
 
 
 def print_comparison(comparison: Mapping[str, Json], folder: Path) -> None:

@@ -7,8 +7,8 @@ from importlib.resources import files
 
 from comdml_flwr.comparison.chart import Chart, Drawn
 from comdml_flwr.comparison.contents import Case, Comparison, Scalar
-from comdml_flwr.comparison.palette import Style, css_variables
 from comdml_flwr.comparison.main_table import Shown, main_columns, main_rows
+from comdml_flwr.comparison.palette import Style, css_variables
 
 Drawings = Sequence[tuple[Chart, Drawn]]
 

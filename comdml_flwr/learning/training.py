@@ -172,7 +172,7 @@ def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
 
 
 def evaluate(model: nn.Module, x: Tensor, y_N: Tensor, batch_size: int = 256) -> tuple[int, float]:
-    """Return how many samples are classified rightly, and the sum of their losses; the mode stays as it was."""
+    """Return how many samples are classified rightly, and their summed loss; the mode stays as it was."""
     was_training = model.training
     model.eval()
     correct, loss_sum = 0, 0.0
