@@ -65,23 +65,19 @@ def compare(
     """  # noqa: D301
     from comdml_flwr.commands.compare_progress import CompareProgress  # these import torch
     from comdml_flwr.commands.compare_table import print_comparison
+    from comdml_flwr.comparison.chart import check_matplotlib
     from comdml_flwr.comparison.compare import compare as compare_all
+    from comdml_flwr.comparison.report import write_report
     from comdml_flwr.comparison.settings import load_comparison
 
     comparison = load_comparison(config, smoke=smoke)
     folder = output or Path("results") / comparison.name
+    check_matplotlib(folder)
     num_workers = workers or (0 if ray_address else os.cpu_count() or 1)
     with CompareProgress() as progress:
         result = compare_all(comparison, folder, progress, num_workers=num_workers, ray_address=ray_address)
-    _report(folder)
+    write_report(folder)
     if as_json:
         typer.echo(json.dumps(result, indent=2, ensure_ascii=False))
     else:
         print_comparison(result, folder)
-
-
-def _report(folder: Path) -> None:
-    """Write the report: the last step, from the folder's files alone."""
-    from comdml_flwr.comparison.report import write_report
-
-    write_report(folder)

@@ -7,7 +7,6 @@ import socket
 import pytest
 
 from comdml_flwr import assemble
-from comdml_flwr.commands import compare as command
 from comdml_flwr.comparison.compare import compare
 from comdml_flwr.comparison.settings import load_comparison
 from comdml_flwr.errors import RunError, StoppedError
@@ -18,7 +17,6 @@ from tests.small import few_digits
 @pytest.fixture(autouse=True)
 def _names(monkeypatch):
     add_small_names(monkeypatch)
-    monkeypatch.setattr(command, "_report", lambda folder: None)
 
 
 @pytest.fixture

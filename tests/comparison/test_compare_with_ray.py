@@ -32,9 +32,7 @@ fleet = "comdml-10"
 num-agents = 2
 """
 PROGRAM = """
-from comdml_flwr.commands import compare
 from comdml_flwr.cli import main
-compare._report = lambda folder: None
 main()
 """
 
