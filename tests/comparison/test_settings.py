@@ -91,7 +91,10 @@ def test_the_main_comparison_is_well_formed(smoke):
         ),
         (('label = "ComDML"', 'label = ".."'), "methods[0].label = '..': must be at most 80 signs"),
         (('label = "ComDML"', ""), "small.toml: methods[0].label = None: must be given"),
-        ((METHOD, 'method = "comdlm"'), "methods[0].method = 'comdlm': must be one of allreduce, braintorrent, comdml, dpsgd"),
+        (
+            (METHOD, 'method = "comdlm"'),
+            "methods[0].method = 'comdlm': must be one of allreduce, braintorrent, comdml, dpsgd",
+        ),
         ((METHOD, f"{METHOD}\nnum-round = 3"), "methods[0].num-round = 3: is not known here; did you mean"),
         ((METHOD, f"{METHOD}\nbatch-size = 0"), "methods[0].batch-size = 0: must be greater than or equal"),
         ((METHOD, f"{METHOD}\nseed = 3"), "methods[0].seed = 3: is set by `seeds`"),

@@ -12,7 +12,9 @@ from comdml_flwr.comparison.report import write_report
 from comdml_flwr.comparison.settings import load_comparison
 
 CONFIGS = Path(__file__).resolve().parents[2] / "experiments" / "configs"
-COMPARISONS = [path for path in sorted(CONFIGS.glob("*.toml")) if "methods" in tomllib.loads(path.read_text())]
+COMPARISONS = [
+    path for path in sorted(CONFIGS.glob("*.toml")) if "methods" in tomllib.loads(path.read_text())
+]
 
 
 def test_the_comparisons_are_these():
