@@ -2,7 +2,8 @@
 
 Layout (https://github.com/huggingface/safetensors): eight bytes with the header's length, the header as JSON
 (`name -> dtype, shape, data_offsets` and `__metadata__`), then the tensors one behind the other. Decoding
-gives arrays that are views of the bytes received: nothing is copied and nothing is executed.
+gives arrays that are views of the bytes received: nothing is copied and nothing is executed. As the format
+says, the tensors fill the data without overlap and without holes.
 """
 
 import json
@@ -13,7 +14,7 @@ from types import UnionType
 
 import numpy as np
 
-from comdml_flwr.errors import RunError
+from comdml_flwr.errors import LONGEST_VALUE, RunError
 from comdml_flwr.messages import Array, Envelope, Json
 
 _DTYPES = {
@@ -34,11 +35,16 @@ _ADDRESS: dict[str, type | UnionType] = {
     "arrives_s": int | float,
     "about": dict,
 }
-_MAX_HEADER_BYTES = 100_000_000  # the safetensors format's own limit
+MAX_HEADER_BYTES = 100_000_000  # the safetensors format's own limit
 
 
 def encode(arrays: Mapping[str, Array], about: Mapping[str, Json]) -> bytes:
     """Return arrays and facts as one safetensors blob; one copy of each array."""
+    return b"".join(encode_parts(arrays, about))
+
+
+def encode_parts(arrays: Mapping[str, Array], about: Mapping[str, Json]) -> list[memoryview]:
+    """Return the pieces of a safetensors blob, header first; contiguous arrays are not copied."""
     header: dict[str, Json] = {"__metadata__": {"about": json.dumps(about)}}
     chunks: list[memoryview] = []
     end = 0
@@ -50,11 +56,20 @@ def encode(arrays: Mapping[str, Array], about: Mapping[str, Json]) -> bytes:
         chunks.append(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    return b"".join((len(text).to_bytes(8, "little"), text, *chunks))
+    return [memoryview(len(text).to_bytes(8, "little") + text), *chunks]
 
 
-def decode(blob: bytes | bytearray | memoryview) -> tuple[dict[str, Array], dict[str, Json]]:
+def decode(
+    blob: bytes | bytearray | memoryview, max_header_bytes: int = MAX_HEADER_BYTES
+) -> tuple[dict[str, Array], dict[str, Json]]:
     """Return the arrays (views of `blob`; torch wants it to be a writable buffer) and the facts.
+
+    Parameters
+    ----------
+    blob : bytes, bytearray or memoryview
+        What `encode` gave.
+    max_header_bytes : int
+        The longest header that is read; as Python objects a header takes up to 40 times its length.
 
     Raises
     ------
@@ -62,37 +77,56 @@ def decode(blob: bytes | bytearray | memoryview) -> tuple[dict[str, Array], dict
         The blob is no safetensors blob: truncated, oversized or corrupt.
     """
     try:
-        return _decode(memoryview(blob))
+        return _decode(memoryview(blob), max_header_bytes)
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split())[:LONGEST_VALUE]
         raise RunError(f"corrupt envelope of {len(blob)} bytes: {reason}") from error
 
 
-def _decode(view: memoryview) -> tuple[dict[str, Array], dict[str, Json]]:
+def _decode(view: memoryview, max_header_bytes: int) -> tuple[dict[str, Array], dict[str, Json]]:
     length = int.from_bytes(view[:8], "little")
-    if len(view) < 8 or length > min(len(view) - 8, _MAX_HEADER_BYTES):
+    if len(view) < 8 or length > min(len(view) - 8, max_header_bytes):
         raise ValueError(f"a header of {length} bytes does not fit")
     header = json.loads(bytes(view[8 : 8 + length]))
     if not isinstance(header, dict):
         raise TypeError("the header is no table")
     about = json.loads(header.pop("__metadata__")["about"])
     body = view[8 + length :]
+    _check_tiling([_offsets(name, entry) for name, entry in header.items()], len(body))
     return {name: _array(name, entry, body) for name, entry in header.items()}, about
 
 
-def _array(name: str, entry: Mapping[str, Json], body: memoryview) -> Array:
+def _check_tiling(offsets: list[tuple[int, int]], num_bytes: int) -> None:
+    """Refuse tensors that share bytes, so that writing into one changes another, and bytes of no tensor."""
+    filled = 0
+    for start, end in sorted(offsets):
+        if start != filled:
+            raise ValueError(f"the tensors overlap or leave a hole at byte {min(start, filled)} of the data")
+        filled = end
+    if filled != num_bytes:
+        raise ValueError(f"the tensors fill {filled} of {num_bytes} bytes of data")
+
+
+def _offsets(name: str, entry: Mapping[str, Json]) -> tuple[int, int]:
     start, end = _whole_numbers(entry["data_offsets"])
-    shape = _whole_numbers(entry["shape"])
-    if not start <= end <= len(body):
-        raise ValueError(f"{name} lies outside the data")
-    array: Array = np.frombuffer(body[start:end], dtype=_DTYPES[str(entry["dtype"])])
-    return array.reshape(shape)
+    if start > end:
+        raise ValueError(f"{name} ends before it begins")
+    return start, end
+
+
+def _array(name: str, entry: Mapping[str, Json], body: memoryview) -> Array:
+    start, end = _offsets(name, entry)
+    data = body[start:end]
+    array: Array = np.frombuffer(data, dtype=_DTYPES[str(entry["dtype"])])
+    if array.dtype == np.bool_ and np.frombuffer(data, np.uint8).max(initial=0) > 1:
+        raise ValueError(f"{name} holds a truth value other than 0 and 1")
+    return array.reshape(_whole_numbers(entry["shape"]))
 
 
 def _whole_numbers(values: Json) -> list[int]:
     if not isinstance(values, list):
         raise TypeError(f"{values!r} is no list")
-    numbers = [value for value in values if isinstance(value, int) and value >= 0]
+    numbers = [value for value in values if type(value) is int and value >= 0]  # True is an int, too
     if len(numbers) != len(values):
         raise ValueError(f"{values!r} is no list of whole numbers >= 0")
     return numbers
@@ -100,6 +134,11 @@ def _whole_numbers(values: Json) -> list[int]:
 
 def encode_envelope(envelope: Envelope) -> bytes:
     """Return an envelope as bytes."""
+    return b"".join(envelope_parts(envelope))
+
+
+def envelope_parts(envelope: Envelope) -> list[memoryview]:
+    """Return the pieces of an envelope's bytes, header first; contiguous arrays are not copied."""
     address: dict[str, Json] = {
         "sender": envelope.sender,
         "receiver": envelope.receiver,
@@ -108,10 +147,12 @@ def encode_envelope(envelope: Envelope) -> bytes:
         "arrives_s": envelope.arrives_s,
         "about": dict(envelope.about),
     }
-    return encode(envelope.arrays, address)
+    return encode_parts(envelope.arrays, address)
 
 
-def decode_envelope(blob: bytes | bytearray | memoryview) -> Envelope:
+def decode_envelope(
+    blob: bytes | bytearray | memoryview, max_header_bytes: int = MAX_HEADER_BYTES
+) -> Envelope:
     """Return the envelope in `blob`; its arrays are views of it.
 
     Raises
@@ -119,12 +160,12 @@ def decode_envelope(blob: bytes | bytearray | memoryview) -> Envelope:
     RunError
         The bytes are not those of an envelope.
     """
-    arrays, address = decode(blob)
+    arrays, address = decode(blob, max_header_bytes)
     if not isinstance(address, dict) or address.keys() != _ADDRESS.keys():
         raise RunError(f"not an envelope: its address must hold {', '.join(_ADDRESS)}")
     for name, kinds in _ADDRESS.items():
         if not isinstance(address[name], kinds) or isinstance(address[name], bool):
-            raise RunError(f"not an envelope: {name} = {address[name]!r}")
+            raise RunError(f"not an envelope: {name} = {repr(address[name])[:LONGEST_VALUE]}")
     return Envelope(arrays=arrays, **address)  # type: ignore[arg-type]  # the loop has looked
 
 
