@@ -3,8 +3,13 @@
 * ComdmlError: everything this package raises on purpose
     * InputError: what the user gave is wrong (also a ValueError); our commands end with exit status 2
     * RunError: a run could not go on
+        * RefusedError: an envelope is not for us, or not what it says it is
+        * PeerGoneError: a peer cannot be reached any more, or refuses us
+        * OverdueError: something was not done by its deadline
     * StoppedError: the user ended it, and what is done is kept; our commands end with exit status 130
 """
+
+from typing import Literal, TypeAlias
 
 LONGEST_VALUE = 200  # characters of a value that a message shows
 
@@ -49,6 +54,50 @@ def _short(value: object) -> str:
 
 class RunError(ComdmlError):
     """A run could not go on: an agent failed or the machines disagree."""
+
+
+Refusal: TypeAlias = Literal[
+    "another run", "not a member", "revoked", "wrong sender", "wrong receiver", "wrong round",
+    "replayed", "truncated", "oversized", "corrupt", "stalled",
+]  # fmt: skip
+"""Why an envelope is refused; what counts them uses these words."""
+
+
+class RefusedError(RunError):
+    """An envelope is not for us, or not what it says it is.
+
+    Parameters
+    ----------
+    reason : Refusal
+        The kind of refusal, as it is counted.
+    detail : str
+        What is wrong with this one; what a peer wrote is cut and made printable.
+    """
+
+    def __init__(self, reason: Refusal, detail: str) -> None:
+        printable = ascii(detail)[1:-1][:LONGEST_VALUE]
+        super().__init__(f"{reason}: {printable}")
+        self.reason = reason
+
+
+class PeerGoneError(RunError):
+    """A peer cannot be reached any more, or refuses us.
+
+    Parameters
+    ----------
+    peer : int
+        Its agent id.
+    reason : str
+        What happened.
+    """
+
+    def __init__(self, peer: int, reason: str) -> None:
+        super().__init__(f"agent {peer} is gone: {' '.join(reason.split())}")
+        self.peer, self.reason = peer, reason
+
+
+class OverdueError(RunError):
+    """Something was not done by its deadline."""
 
 
 class StoppedError(ComdmlError):

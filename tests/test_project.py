@@ -24,6 +24,9 @@ FLOORS = [
     {"agreement", "phases", "reduction", "rounds"},
     {"mixing", "server"},
     {"terminal", "tracking"},
+    {"agent", "wire"},
+    {"phases", "reduction", "rounds", "transport"},
+    {"terminal"},
     {"results"},
     {"methods", "carriers"},
     {"assemble"},
@@ -76,7 +79,7 @@ def test_imports_point_down(path):
         assert same_room or FLOOR_OF[other] < FLOOR_OF[own], f"{path.name} imports {module}"
 
 
-@pytest.mark.parametrize("room", ["planning", "messages", "config", "errors", "seeds", "wire"])
+@pytest.mark.parametrize("room", ["planning", "messages", "config", "errors", "seeds", "wire", "transport"])
 def test_the_ground_floors_know_neither_torch_nor_flower(room):
     paths = [
         path
