@@ -9,7 +9,7 @@ from typing import NoReturn
 import click
 import typer
 
-from comdml_flwr.commands import compare, explain, fleet, plan, report, run, what_if
+from comdml_flwr.commands import certificates, compare, explain, fleet, plan, report, run, what_if
 from comdml_flwr.errors import ComdmlError, InputError, StoppedError
 
 INTERRUPTED = 130
@@ -27,6 +27,7 @@ app.command("what-if")(what_if.what_if)
 app.command("run")(run.run)
 app.command("compare")(compare.compare)
 app.command("report")(report.report)
+app.command("certificates")(certificates.certificates)
 app.add_typer(fleet.fleet_app, name="fleet")
 
 

@@ -14,6 +14,8 @@ from comdml_flwr.errors import InputError
 from comdml_flwr.transport.credentials import Credentials, agent_host
 from comdml_flwr.transport.members import MAX_FRAME_BYTES, Limits, Member
 
+_HTTP2_FRAME_BYTES = (1 << 24) - 1  # the most that HTTP/2 allows
+_WINDOW_BYTES = 4 << 20  # what may be under way on a stream: full speed up to 100 Mbit/s and 300 ms
 _Options: TypeAlias = Sequence[tuple[str, int | str]]
 
 
@@ -67,8 +69,11 @@ def _options(limits: Limits) -> _Options:
     return (
         ("grpc.max_receive_message_length", MAX_FRAME_BYTES),
         ("grpc.max_send_message_length", MAX_FRAME_BYTES),
+        ("grpc.http2.max_frame_size", _HTTP2_FRAME_BYTES),
+        ("grpc.http2.lookahead_bytes", _WINDOW_BYTES),
         ("grpc.keepalive_time_ms", int(limits.keepalive_s * 1000)),
-        ("grpc.keepalive_timeout_ms", int(limits.keepalive_s * 1000)),
+        ("grpc.keepalive_timeout_ms", int(2 * limits.keepalive_s * 1000)),
+        ("grpc.http2.ping_timeout_ms", int(2 * limits.keepalive_s * 1000)),  # or a minute, whatever the above
         ("grpc.http2.max_pings_without_data", 0),
     )
 

@@ -38,6 +38,7 @@ class _Stream:
     assembler: Assembler | None = None
     reserved_bytes: int = 0
     last_frame_s: float = field(default_factory=time.monotonic)
+    is_cancelled: bool = False  # by us, for a reason that has been told
     is_waiting: bool = False  # for room in the inbox: no fault of the sender
     is_over: threading.Event = field(default_factory=threading.Event)  # the sender has gone, or must
     has_ended: threading.Event = field(default_factory=threading.Event)  # and nothing is done for it any more
@@ -130,6 +131,8 @@ class Incoming:
             context.send_initial_metadata(((ACCEPTED, str(self._accepted.get(peer, 0))),))
             yield from self._take(frames, stream)
         except RefusedError as refused:
+            if stream.is_cancelled:
+                return
             self._refuse(refused, peer, context)
         finally:
             self._end(stream)
@@ -147,8 +150,6 @@ class Incoming:
             named = {name for name in _certificate_names(context) if name.startswith(agent_uri(0)[:-1])}
             if named != {agent_uri(agent)}:
                 raise RefusedError("wrong sender", f"agent {agent}; its certificate names {sorted(named)}")
-        if agent in self._revoked:
-            raise RefusedError("revoked", f"agent {agent}")
         if said.get(RECEIVER) != str(self._own):
             raise RefusedError("wrong receiver", f"agent {said.get(RECEIVER)!r}; this is {self._own}")
         return agent
@@ -156,6 +157,8 @@ class Incoming:
     def _begin(self, sender: int, context: _Context) -> _Stream:
         stream = _Stream(sender, context)
         with self._lock:
+            if sender in self._revoked:
+                raise RefusedError("revoked", f"agent {sender}")
             old = self._streams.get(sender)
             self._streams[sender] = stream
         if old is not None:
@@ -213,6 +216,7 @@ class Incoming:
         context.abort(status, str(refused))
 
     def _cancel(self, stream: _Stream) -> None:
+        stream.is_cancelled = True
         stream.context.cancel()
         self._wake(stream)
 

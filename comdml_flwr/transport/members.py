@@ -68,7 +68,8 @@ class Limits:
     patience_s : float
         How long a peer that cannot be reached is tried again before it counts as gone.
     keepalive_s : float
-        A peer that is silent for so long is asked for a sign of life, and has as long to give it.
+        A peer that is silent for so long is asked for a sign of life, and has twice as long to give it: it
+        comes behind the 4 MiB that may be under way, so links below 2 Mbit/s need more.
     stall_s : float
         The longest pause in the middle of an envelope.
     """

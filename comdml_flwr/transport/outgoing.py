@@ -5,6 +5,7 @@ again when the stream breaks. A thread of its own dials, and dials again, as lon
 """
 
 import logging
+import struct
 import threading
 import time
 from collections import deque
@@ -27,6 +28,7 @@ _FINAL = (
     grpc.StatusCode.UNIMPLEMENTED,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
 )
+_LAST_SEQUENCE = 1 << 62
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0
 
 
@@ -54,6 +56,7 @@ class _Letter:
 class _Stream:
     call: Call | None = None
     is_open: bool = False
+    num_answers: int = 0
     is_over: bool = False
 
 
@@ -131,8 +134,9 @@ class Outgoing:
     def give_up(self, reason: str) -> None:
         """Say that the peer is gone, and drop its mail."""
         with self._changed:
-            if self._gone is None:
-                log.warning("agent %d is gone: %s", self.peer, reason)
+            if self._is_finished():
+                return
+            log.warning("agent %d is gone: %s", self.peer, reason)
             self._gone, self._is_watched, self._num_bytes = reason, False, 0
             self._waiting.clear()
             self._sent.clear()
@@ -163,12 +167,14 @@ class Outgoing:
     def _run(self) -> None:
         pause_s = _FIRST_PAUSE_S
         while self._wait_for_work():
-            stream = _Stream()
-            reason = self._talk(stream)
-            if stream.is_open:
-                self._was_reached_s, pause_s = time.monotonic(), _FIRST_PAUSE_S
-            if reason is not None and not self._is_finished():
-                self.give_up(reason)
+            began_s, stream = time.monotonic(), _Stream()
+            reason, is_final = self._talk(stream)
+            now = time.monotonic()
+            if stream.num_answers or (stream.is_open and now - began_s > self._limits.patience_s):
+                self._was_reached_s, pause_s = now, _FIRST_PAUSE_S
+            silent_s = now - self._was_reached_s
+            if is_final or silent_s > self._limits.patience_s:
+                self.give_up(reason if is_final else f"nothing of it for {silent_s:.0f} s: {reason}")
             with self._changed:
                 self._changed.wait_for(self._is_finished, pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
@@ -178,38 +184,46 @@ class Outgoing:
             return bool(self._waiting or self._sent or self._is_watched)
 
         with self._changed:
-            if not has_work() or self._gone is not None:
-                self._changed.wait_for(
-                    lambda: self._is_closed or (has_work() and self._gone is None),
-                )
+            if not has_work():
+                self._changed.wait_for(lambda: self._is_closed or has_work())
                 self._was_reached_s = time.monotonic()
             return not self._is_closed
 
-    def _talk(self, stream: _Stream) -> str | None:
-        """Send on one stream until it ends; return why the peer is gone, or None where it may come back."""
-        reason = "it ended the stream"
+    def _talk(self, stream: _Stream) -> tuple[str, bool]:
+        """Send on one stream until it ends; return why it did, and whether trying again is of no use."""
         try:
-            with self._changed:
-                self._stream = stream
-            call = stream.call = self._dial(self._frames(stream))
+            call = self._begin(stream)
             said = dict(call.initial_metadata() or ())  # type: ignore[call-overload]
             if ACCEPTED in said:
                 self._resume(stream, int(said[ACCEPTED]))
             for answer in call:
-                self._answered(*ANSWER.unpack(answer))
+                self._answered(stream, *ANSWER.unpack(answer))
         except grpc.RpcError as error:
             status, reason = _status(error)
-            if status in _FINAL:
-                return f"it refused: {reason}"
+            return (f"it refused: {reason}", True) if status in _FINAL else (reason, False)
+        except (ValueError, struct.error) as error:
+            return f"its answer makes no sense: {error}", True
         finally:
             with self._changed:
                 stream.is_over = True
                 self._changed.notify_all()
-        silent_s = 0.0 if stream.is_open else time.monotonic() - self._was_reached_s
-        return f"not reached for {silent_s:.0f} s: {reason}" if silent_s > self._limits.patience_s else None
+        return "it ended the stream", False
+
+    def _begin(self, stream: _Stream) -> Call:
+        with self._changed:
+            self._stream = stream
+            stream.is_over = self._is_finished()
+        call = self._dial(self._frames(stream))
+        with self._changed:
+            stream.call = call
+            if stream.is_over:
+                call.cancel()
+        return call
 
     def _resume(self, stream: _Stream, accepted: int) -> None:
         """Forget what the peer has, and send the rest of what was sent before once more."""
+        if not 0 <= accepted < _LAST_SEQUENCE:
+            raise ValueError(f"{ACCEPTED} = {accepted}")
         with self._changed:
             self._forget(accepted)
             while self._sent:
@@ -218,8 +232,9 @@ class Outgoing:
             stream.is_open = True
             self._changed.notify_all()
 
-    def _answered(self, sequence: int, verdict: int) -> None:
+    def _answered(self, stream: _Stream, sequence: int, verdict: int) -> None:
         with self._changed:
+            stream.num_answers += 1
             self._forget(sequence)
             self._num_refused += verdict != DELIVERED
             self._changed.notify_all()

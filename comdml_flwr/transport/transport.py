@@ -15,6 +15,7 @@ from comdml_flwr.transport.credentials import Credentials
 from comdml_flwr.transport.inbox import Inbox
 from comdml_flwr.transport.incoming import METHOD, RECEIVER, RUN, SENDER, SERVICE, Incoming
 from comdml_flwr.transport.members import Limits, Member, is_loopback, split_address
+from comdml_flwr.transport.memory import keep_freed_memory
 from comdml_flwr.transport.outgoing import Call, Outgoing
 from comdml_flwr.transport.refusals import Refusals
 from comdml_flwr.wire import envelope_parts
@@ -97,6 +98,7 @@ class Transport:
 
     def start(self) -> None:
         """Listen; InputError where the address cannot be taken."""
+        keep_freed_memory()
         self._pool = ThreadPoolExecutor(2 * len(self._members) + 2, thread_name_prefix="mail from")
         server, self.port = new_server(
             self._listen, self._incoming.handler(), self._credentials, self._limits, self._pool
