@@ -29,7 +29,7 @@ def certificates(
 
     FOLDER gets an authority of this federation (`ca.crt`, `ca.key`) and a folder for each agent:
     `agent-3/ca.crt`, `agent-3/agent.crt`, `agent-3/agent.key`. Copy `agent-3` to agent 3's machine, and
-    nothing else: each machine has its own key, and `ca.key` stays where you made it, away from them all.
+    nothing else. Each machine has its own key, and `ca.key` stays where you made it, away from them all.
     Whoever has `ca.key` can let anybody in.
 
     A certificate names its agent, as the URI `comdml://agent/3` and as the DNS name
@@ -58,8 +58,8 @@ def _parse_agents(text: str) -> list[int]:
     for piece in text.split(","):
         first, dash, last = piece.strip().partition("-")
         bounds = [first, last] if dash else [first, first]
-        if not all(bound.isascii() and bound.isdigit() and len(bound) < 7 for bound in bounds):
-            raise InputError("--agents", text, "must be ids such as 0,1,2 or 0-9")
+        if not all(bound.isascii() and bound.isdigit() and len(bound) < 6 for bound in bounds):
+            raise InputError("--agents", text, "must be ids of at most 5 digits, such as 0,1,2 or 0-9")
         ids.extend(range(int(bounds[0]), int(bounds[1]) + 1))
     if len(set(ids)) != len(ids) or not ids:
         raise InputError("--agents", text, "must name each agent once")

@@ -65,6 +65,7 @@ def make_certificates(
     InputError
         Something is there already, or cannot be written.
     """
+    names = {agent: [_host_name(host) for host in hosts.get(agent, ())] for agent in agents}
     folders = [folder / f"agent-{agent}" for agent in agents]
     for path in folders:
         if path.exists():
@@ -72,7 +73,7 @@ def make_certificates(
     try:
         authority = _find_authority(folder) or _new_authority(folder)
         for agent, path in zip(agents, folders, strict=True):
-            _write_agent(authority, agent, hosts.get(agent, ()), days, path)
+            _write_agent(authority, agent, names[agent], days, path)
     except OSError as error:
         raise InputError("folder", str(folder), f"cannot be written: {error.strerror}") from None
     return folders
@@ -110,14 +111,16 @@ def _new_authority(folder: Path) -> _Authority:
     return certificate, key
 
 
-def _write_agent(authority: _Authority, agent: int, hosts: Iterable[str], days: int, folder: Path) -> None:
+def _write_agent(
+    authority: _Authority, agent: int, hosts: Iterable[x509.GeneralName], days: int, folder: Path
+) -> None:
     issuer, issuer_key = authority
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"agent {agent}")])
     names: list[x509.GeneralName] = [
         x509.UniformResourceIdentifier(agent_uri(agent)),
         x509.DNSName(agent_host(agent)),
-        *(_host_name(host) for host in hosts),
+        *hosts,
     ]
     both_sides = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
     certificate = (

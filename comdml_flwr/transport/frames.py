@@ -53,7 +53,7 @@ class Assembler:
     Parameters
     ----------
     last_sequence : int
-        The number that was accepted last from this sender; the next must be higher.
+        The number that was accepted last from this sender; the next is one more.
     max_envelope_bytes, max_header_bytes : int
         Bounds of an envelope and of the JSON in front of it.
     reserve : Callable[[int], None]
@@ -115,6 +115,8 @@ class Assembler:
             raise RefusedError("corrupt", f"a first frame begins with {mark!r}")
         if sequence <= self.sequence:
             raise RefusedError("replayed", f"number {sequence} after {self.sequence}")
+        if sequence > self.sequence + 1:
+            raise RefusedError("corrupt", f"number {sequence} after {self.sequence}")
         if num_bytes > self._max_envelope_bytes:
             bound = self._max_envelope_bytes
             raise RefusedError("oversized", f"an envelope of {num_bytes} bytes; at most {bound}")

@@ -28,7 +28,7 @@ _FINAL = (
     grpc.StatusCode.UNIMPLEMENTED,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
 )
-_LAST_SEQUENCE = 1 << 62
+_LAST_SEQUENCE = 1 << 62  # they are of 64 bits
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0
 
 
@@ -226,9 +226,9 @@ class Outgoing:
             raise ValueError(f"{ACCEPTED} = {accepted}")
         with self._changed:
             self._forget(accepted)
-            while self._sent:
-                self._waiting.appendleft(self._sent.pop())
-            self._last_sequence = max(self._last_sequence, accepted)
+            self._waiting.extendleft(reversed(self._sent))
+            self._sent.clear()
+            self._last_sequence = accepted
             stream.is_open = True
             self._changed.notify_all()
 
@@ -253,9 +253,8 @@ class Outgoing:
             if stream.is_over:
                 return None
             letter = self._waiting.popleft()
-            if not letter.sequence:
-                self._last_sequence += 1
-                letter.sequence = self._last_sequence
+            self._last_sequence += 1
+            letter.sequence = self._last_sequence
             self._sent.append(letter)
             return letter
 

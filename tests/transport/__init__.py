@@ -1,0 +1,1 @@
+"""Tests of the transport; meetings.py has what they share."""
