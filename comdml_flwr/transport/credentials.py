@@ -9,6 +9,7 @@ Agent 3's certificate carries two subject alternative names:
 Certificates made elsewhere do as well where they carry both names and allow TLS servers and clients.
 """
 
+import datetime
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,6 +77,9 @@ def check_credentials(credentials: Credentials, agent: int, folder: Path) -> Non
         raise InputError("certificates", str(folder), f"must hold PEM files ({error})") from None
     if key.public_key() != certificate.public_key():
         raise InputError(KEY_FILE, str(folder / KEY_FILE), f"must be the key of {CERTIFICATE_FILE}")
+    if certificate.not_valid_after_utc < datetime.datetime.now(datetime.UTC):
+        ended = f"{certificate.not_valid_after_utc:%Y-%m-%d}"
+        raise InputError(CERTIFICATE_FILE, str(what), f"must be valid; it was until {ended}")
     names = _names(certificate)
     for name in (agent_uri(agent), agent_host(agent)):
         if name not in names:

@@ -5,7 +5,7 @@
 One envelope with 100 MB of float32 goes from this process to another one over loopback, and is decoded
 there; the time ends when the sender has heard so. The runs of all ways alternate. The sockets are
 Python's: the envelope's pieces one after the other, received into one buffer (TLS 1.3 with mutual
-certificates, as the transport's). `--frames` tries lengths of frames.
+certificates and AES-256-GCM, as the transport's). `--frames` tries lengths of frames.
 """
 
 import argparse
@@ -117,7 +117,7 @@ def open_socket(address: str, folder: Path | None) -> Send:
             raise EOFError
 
     if isinstance(stream, ssl.SSLSocket):
-        print("tls socket:", stream.cipher(), stream.version())
+        print("TLS of the socket:", *(stream.cipher() or ())[:2])
     return send
 
 

@@ -30,7 +30,7 @@ LAW = settings(deadline=None, derandomize=True, database=None, suppress_health_c
 
 @contextmanager
 def target():
-    """Agent 1 listening, agent 2, and a function that sends frames as agent 0 and returns what came of them."""
+    """Agent 1 listening, agent 2, and a function that sends frames as agent 0 and tells what came of it."""
     members = addresses(3)
     with meeting(members, limits=LIMITS, who={1, 2}) as (one, two):
         channel = new_channel(members[1], None, LIMITS)

@@ -239,3 +239,11 @@ def test_credentials_that_cannot_work_are_one_line(folder, tmp_path, spoil, line
     spoil(copy / "agent-0")
     with pytest.raises(InputError, match=line):
         load_credentials(copy / "agent-0", 0)
+
+
+def test_an_expired_certificate_is_one_line(folder, tmp_path):
+    copy = tmp_path / "federation"
+    shutil.copytree(folder, copy)
+    (copy / "agent-0" / "agent.crt").write_bytes(reissued(folder, expired=True).certificate_pem)
+    with pytest.raises(InputError, match=r"agent.crt = .*: must be valid; it was until 20"):
+        load_credentials(copy / "agent-0", 0)
