@@ -69,7 +69,7 @@ class Limits:
         How long a peer that cannot be reached is tried again before it counts as gone.
     keepalive_s : float
         A peer that is silent for so long is asked for a sign of life, and has twice as long to give it: it
-        comes behind the 4 MiB that may be under way, so links below 2 Mbit/s need more.
+        comes behind the 8 MiB that may be under way, so links below 4 Mbit/s need more.
     stall_s : float
         The longest pause in the middle of an envelope.
     """
@@ -78,7 +78,7 @@ class Limits:
     max_header_bytes: int = 1 << 20
     inbox_bytes_per_sender: int = 256 << 20
     outbox_bytes_per_peer: int = 256 << 20
-    frame_bytes: int = 1 << 19
+    frame_bytes: int = 1 << 20
     patience_s: float = 20.0
     keepalive_s: float = 10.0
     stall_s: float = 60.0

@@ -3,6 +3,7 @@
 import resource
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from comdml_flwr.transport.channels import new_channel
-from comdml_flwr.transport.incoming import METHOD, RECEIVER, RUN, SENDER, SERVICE
+from comdml_flwr.errors import PeerGoneError
+from comdml_flwr.transport.channels import new_channel, new_server
+from comdml_flwr.transport.incoming import ACCEPTED, METHOD, RECEIVER, RUN, SENDER, SERVICE
 from comdml_flwr.transport.members import Limits
 from tests.transport import fuzz
 from tests.transport.meetings import TOKEN, addresses, by_reason, mail, meeting, received, until
@@ -199,3 +201,27 @@ def test_a_new_stream_of_a_sender_ends_its_old_one():
         release.set()
         old.join()
         assert ended[0][0] is grpc.StatusCode.CANCELLED
+
+
+@pytest.mark.parametrize(
+    ("accepted", "answer"),
+    [("x", b""), ("-1", b""), ("9" * 30, b""), ("0", b""), ("0", b"123"), ("0", bytes(500))],
+)
+def test_a_peer_whose_answers_make_no_sense_is_gone(accepted, answer):
+    members = addresses(2)
+
+    def deliver(frames, context):
+        context.send_initial_metadata(((ACCEPTED, accepted),))
+        for _ in frames:
+            yield answer
+
+    method = grpc.stream_stream_rpc_method_handler(deliver)
+    handler = grpc.method_handlers_generic_handler(SERVICE, {METHOD: method})
+    with ThreadPoolExecutor(2) as pool:
+        server, _ = new_server(members[1].address, handler, None, LIMITS, pool)
+        server.start()
+        with meeting(members, limits=LIMITS, who={0}) as (one,):
+            one.send(mail(0, 1))
+            with pytest.raises(PeerGoneError, match="its answer makes no sense"):
+                one.flush(5)
+        server.stop(0).wait(5)
