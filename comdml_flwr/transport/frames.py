@@ -124,7 +124,7 @@ class Assembler:
             raise RefusedError("corrupt", "an envelope of 0 bytes")
         self._reserve(num_bytes)
         self.sequence, self._filled = sequence, 0
-        self._buffer = np.empty(num_bytes, np.uint8)  # not zeroed, and in huge pages: a third less time
+        self._buffer = np.empty(num_bytes, np.uint8)  # a bytearray would be zeroed first
 
     def _decode(self) -> Envelope:
         assert self._buffer is not None
