@@ -154,6 +154,31 @@ def together(*phases: Phase[AgentT]) -> Phase[AgentT]:
     return run
 
 
+def waits_for(phase: Phase[AgentT], senders: Callable[[AgentT], Iterable[int]]) -> Phase[AgentT]:
+    """Say of whom alone a phase expects mail: a carrier without lock step then waits for nobody else.
+
+    Parameters
+    ----------
+    phase : Phase
+        Its inbox holds no other agent's mail.
+    senders : Callable
+        Whom, once the phases before it have run.
+    """
+
+    def run(agent: AgentT, inbox: Inbox) -> Outbox:
+        return phase(agent, inbox)
+
+    run.__name__ = phase_name(phase)
+    run.senders = senders  # type: ignore[attr-defined]
+    return run
+
+
+def expected_senders(phase: Phase[AgentT], agent: AgentT) -> tuple[int, ...] | None:
+    """Return whose mail a phase expects; None: of all who take part."""
+    senders = getattr(phase, "senders", None)
+    return None if senders is None else tuple(senders(agent))
+
+
 def phase_name(phase: Phase[AgentT]) -> str:
     """Return the name of a phase as people see it in progress lines and errors."""
     return getattr(phase, "__name__", "phase").replace("_", " ")

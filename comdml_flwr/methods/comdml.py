@@ -34,7 +34,7 @@ from torch import Tensor
 from comdml_flwr.agent import Agent
 from comdml_flwr.agreement import agree, forecast
 from comdml_flwr.learning.averaging import weighted_mean
-from comdml_flwr.messages import Array, Envelope, Inbox, Json, Outbox, Phase, Program, together
+from comdml_flwr.messages import Array, Envelope, Inbox, Json, Outbox, Phase, Program, together, waits_for
 from comdml_flwr.mixing import mix, note_neighbours, spread
 from comdml_flwr.phases import evaluate, hand_over, introduce, latest_known_pairing, meet, train_whole
 from comdml_flwr.planning.hysteresis import Pairing, pairing_of
@@ -52,17 +52,18 @@ def program(num_chunks: int, averaging: str = "allreduce") -> Program[Agent]:
         "allreduce" or "mixing".
     """
     chunks = [train_chunk(chunk, num_chunks) for chunk in range(num_chunks + 1)]
-    training = (introduce, together(balance, chunks[0]), *chunks[1:-1])
+    later = [waits_for(chunk, partner_of) for chunk in chunks[1:-1]]
+    training = (introduce, together(balance, chunks[0]), *later)
     if averaging == "mixing":
         return (
             *training,
-            together(chunks[-1], give_back),
+            waits_for(together(chunks[-1], give_back), partner_of),
             together(join_halves, spread),
             together(mix, hand_over, evaluate),
         )
     return (
         *training,
-        together(chunks[-1], contribute),
+        waits_for(together(chunks[-1], contribute), partner_of),
         together(gather, average_aux_head),
         together(adopt, hand_over, evaluate),
     )
@@ -108,6 +109,11 @@ def train_chunk(chunk: int, num_chunks: int) -> Phase[Agent]:
         return outbox
 
     return train
+
+
+def partner_of(agent: Agent) -> tuple[int, ...]:
+    """Return the slow agent that this one helps: the only one whose mail comes while all train."""
+    return (agent.number("partner"),) if "partner" in agent.notes else ()
 
 
 def train_slow_side(agent: Agent, chunk: range) -> Outbox:
