@@ -82,7 +82,9 @@ class Method:
 
 METHODS: Mapping[str, Method] = {
     "comdml": Method(
-        program=lambda config, scale: comdml.program(config.num_chunks, config.averaging),
+        program=lambda config, scale: comdml.program(
+            scale.num_batches if config.carrier == "direct" else config.num_chunks, config.averaging
+        ),
         needs_links=lambda config: config.averaging == "mixing",
         models_agree=lambda config: config.averaging == "allreduce",
     ),

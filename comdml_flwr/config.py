@@ -97,8 +97,13 @@ class RunConfig(BaseModel):
     threads_per_agent: int = Field(
         1, ge=1, description="threads of a convolution; another number, other bits"
     )
-    carrier: Literal["grid", "local"] = Field(
-        "grid", description="who moves the mail: `grid` under `flwr run`, `local` under `comdml run`"
+    carrier: Literal["grid", "direct", "local"] = Field(
+        "grid",
+        description="who moves the mail: `grid` (Flower) or `direct` (peer to peer) under `flwr run`, `local`"
+        " under `comdml run`",
+    )
+    rounds_per_message: int = Field(
+        10, ge=1, description="of `direct`: rounds that one message of Flower's starts"
     )
     seed: int = Field(1, ge=0, lt=2**63, description="same seed, same result, to the bit")
     results_dir: str = Field(

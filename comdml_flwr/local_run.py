@@ -44,7 +44,7 @@ def run_locally(
     """
     config = parse_config({"carrier": "local", **values})
     if config.carrier != "local":
-        raise InputError("carrier", config.carrier, "must be 'local' here; 'grid' is for `flwr run`")
+        raise InputError("carrier", config.carrier, "must be 'local' here; the others are for `flwr run`")
     setup = assemble(config, load_fleet(find_fleet(config.fleet)), num_agents, catalogue)
     program, method = program_of(setup), METHODS[config.method]
     terminal = terminal or Terminal(config.num_rounds)

@@ -103,6 +103,7 @@ WHOLE = [
     "topology_degree",
     "cut",
     "splitfed_version",
+    "rounds_per_message",
 ]
 NUMBERS = [
     "alpha",

@@ -8,6 +8,7 @@ import pytest
 from comdml_flwr.errors import RunError
 from comdml_flwr.flower import mail
 from comdml_flwr.planning.fleet_file import parse_fleet
+from tests.carriers.direct import run_direct
 from tests.flower.loop_grid import grid_config, run_on_grid
 from tests.small import fleet_text, run_local, small_config, small_fleet
 
@@ -46,6 +47,21 @@ def grid(config, tmp_path, monkeypatch, **keys):
     )
 
 
+def direct(config, tmp_path, monkeypatch, **keys):
+    """Peer to peer over sockets; all rounds in one message."""
+    records, digest, _ = run_direct(config, small_fleet(NUM_AGENTS), **keys)
+    return Outcome(
+        digest,
+        [r.virtual_time_s for r in records],
+        [r.accuracy for r in records],
+        [r.bytes_sent for r in records],
+    )
+
+
+def direct_in_messages_of_one_round(config, tmp_path, monkeypatch):
+    return direct(config, tmp_path, monkeypatch, rounds_per_message=1)
+
+
 def local_side_by_side(config, tmp_path, monkeypatch):
     return local(config, tmp_path, monkeypatch, num_workers=3)
 
@@ -75,6 +91,8 @@ CARRIERS = [
     grid_reversed,
     grid_with_files,
     grid_without_shared_folder,
+    direct,
+    direct_in_messages_of_one_round,
 ]
 
 

@@ -1,0 +1,57 @@
+"""Agents that mail each other directly: each in a thread of its own, over real sockets on loopback."""
+
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
+from comdml_flwr.assemble import METHODS, participants_of, program_of
+from comdml_flwr.carriers.direct import DirectRounds
+from comdml_flwr.rounds import RoundRecord, add_up, digest_of_all, digests_of
+from comdml_flwr.transport.members import Member
+from comdml_flwr.transport.transport import Transport
+from tests.small import small_setup
+
+
+def free_addresses(count):
+    """Return addresses that nobody listens on."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
+
+
+def run_direct(config, fleet, *, rounds_per_message=100):
+    """Run all rounds, so many in each message; return the records and the digest of all weights."""
+    config = config.model_copy(update={"carrier": "direct"})
+    setup = small_setup(config, fleet)
+    agents = {agent.id: agent for agent in participants_of(setup)}
+    reports, left_over = {}, dict.fromkeys(agents, ())
+    for first in range(1, config.num_rounds + 1, rounds_per_message):
+        last = min(config.num_rounds, first + rounds_per_message - 1)
+        for agent, (told, left) in _message(setup, agents, first, last, left_over).items():
+            left_over[agent] = left
+            for round_, report in told:
+                reports.setdefault(round_, {})[agent] = report
+    agree = METHODS[config.method].models_agree(config)
+    records: list[RoundRecord] = []
+    digests: dict[int, str] = {}
+    for round_, told in sorted(reports.items()):
+        records.append(add_up(round_, told, 0.0, models_agree=agree))
+        digests.update(digests_of(told))
+    return records, digest_of_all(digests), list(agents.values())
+
+
+def _message(setup, agents, first, last, left_over):
+    members = [
+        Member(agent, address) for agent, address in zip(agents, free_addresses(len(agents)), strict=True)
+    ]
+
+    def rounds(member):
+        agent = agents[member.agent]
+        with Transport(agent.id, member.address, members, None, "run-1") as transport:
+            direct = DirectRounds(agent, program_of(setup), transport, left_over[agent.id])
+            return list(direct.run(first, last)), direct.left_over()
+
+    with ThreadPoolExecutor(len(members)) as pool:
+        return dict(zip(agents, pool.map(rounds, members), strict=True))
