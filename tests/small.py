@@ -1,5 +1,6 @@
 """A small run that the tests share: real digits, a network of four stages, a fleet of unequal agents."""
 
+import threading
 from functools import lru_cache
 
 import torch
@@ -17,11 +18,12 @@ from comdml_flwr.rounds import RoundRecord, RunRecord, run_rounds
 
 SPEEDS = (4e9, 2e9, 1e9, 0.5e9, 0.2e9)
 NUM_SAMPLES = 200
+_GLOBAL_RANDOM_STATE = threading.Lock()  # of this model alone: agents may build theirs side by side
 
 
 def four_stages(shape: tuple[int, ...], num_classes: int, generator: torch.Generator) -> nn.Sequential:
     """Return a small convolutional network whose four stages give three cuts."""
-    with torch.random.fork_rng(devices=[]):
+    with _GLOBAL_RANDOM_STATE, torch.random.fork_rng(devices=[]):
         torch.manual_seed(generator.initial_seed())
         return nn.Sequential(
             nn.Sequential(nn.Conv2d(shape[0], 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU()),

@@ -141,10 +141,11 @@ class GridCarrier:
 
     def close(self) -> None:
         """Let nodes that keep the run's files in a folder of their own remove them."""
-        if not self._common["files"]:
-            content = RecordDict({"facts": self._common})
-            contents = dict.fromkeys(self._nodes.values(), content)
-            wait = self._on_wait
-            exchange_messages(
-                self._grid, "query.goodbye", contents, group="goodbye", on_reply=wait, on_wait=wait
-            )
+        say_goodbye(self._grid, self._nodes.values(), self._common, self._on_wait)
+
+
+def say_goodbye(grid: Grid, nodes: Iterable[int], common: ConfigRecord, on_wait: Callable[[], None]) -> None:
+    """Let nodes that keep the run's files in a folder of their own remove them."""
+    if not common["files"]:
+        contents = dict.fromkeys(nodes, RecordDict({"facts": common}))
+        exchange_messages(grid, "query.goodbye", contents, group="goodbye", on_reply=on_wait, on_wait=on_wait)

@@ -54,9 +54,9 @@ def is_shared(folder: Path, token: str) -> bool:
         return False
 
 
-def own_folder(run_id: int) -> Path:
-    """Return the folder of a run on a node that does not see the shared one."""
-    return Path(tempfile.gettempdir()) / f"comdml-flwr-{os.getuid()}-node" / str(run_id)
+def own_folder(run_id: int, number: int) -> Path:
+    """Return the folder of a run on a node that does not see the shared one; several may be on one machine."""
+    return Path(tempfile.gettempdir()) / f"comdml-flwr-{os.getuid()}-node" / f"{run_id}-{number}"
 
 
 def seal(outbox: Outbox, folder: Path, *, shared: bool, exchange: int) -> list[bytes]:

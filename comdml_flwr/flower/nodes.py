@@ -15,7 +15,7 @@ from comdml_flwr.errors import RunError
 from comdml_flwr.flower.code_version import code_digest
 from comdml_flwr.flower.grid_carrier import exchange_messages
 from comdml_flwr.flower.mail import new_shared_folder
-from comdml_flwr.flower.records import OTHER_CHECKOUT, facts_of, flower_reason, integer
+from comdml_flwr.flower.records import OTHER_CHECKOUT, facts_of, flower_reason, integer, text
 from comdml_flwr.terminal import Terminal
 
 WAIT_POLL_S = 0.1
@@ -33,11 +33,14 @@ class Federation:
         The run's folder on this machine.
     common : ConfigRecord
         Facts that go with every message.
+    addresses : dict[int, str]
+        HOST:PORT by agent id, of those that peers can reach.
     """
 
     nodes: dict[int, int]
     folder: Path
     common: ConfigRecord
+    addresses: dict[int, str]
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -75,16 +78,24 @@ def greet(grid: Grid, fleet_text: str, terminal: Terminal, timeout: float = 3600
     try:
         common = {"folder": str(folder), "token": token, "code": code_digest()}
         greeting = ConfigRecord({**common, "fleet": fleet_text})
-        nodes, shared = gather_nodes(grid, greeting, timeout, terminal)
-        yield Federation(nodes=nodes, folder=folder, common=ConfigRecord({**common, "files": shared}))
+        told = gather_nodes(grid, greeting, timeout, terminal)
+        shared = all(facts["sees-folder"] for _, facts in told.values())
+        yield Federation(
+            nodes={agent: node for agent, (node, _) in told.items()},
+            folder=folder,
+            common=ConfigRecord({**common, "files": shared}),
+            addresses={
+                agent: text(facts, "address") for agent, (_, facts) in told.items() if facts["address"]
+            },
+        )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def gather_nodes(
     grid: Grid, greeting: ConfigRecord, timeout: float, terminal: Terminal
-) -> tuple[dict[int, int], bool]:
-    """Wait until all nodes are there; return the node ids by agent id, and whether all see the run's folder.
+) -> dict[int, tuple[int, ConfigRecord]]:
+    """Wait until all nodes are there; return each node's id and what it tells of itself, by agent id.
 
     Parameters
     ----------
@@ -107,15 +118,13 @@ def gather_nodes(
     num_nodes = integer(count, "num-partitions")
     node_ids = _wait_for_nodes(grid, num_nodes, timeout, terminal)
     terminal.exchange_begins(0, "nodes load data and model", num_nodes)
-    nodes: dict[int, int] = {}
-    shared = True
+    told: dict[int, tuple[int, ConfigRecord]] = {}
     for node, facts in _ask(grid, "query.hello", node_ids, greeting, terminal).items():
         agent = integer(facts, "agent")
-        if agent in nodes:
+        if agent in told:
             raise RunError(f"two nodes say that they are agent {agent}: each needs a partition-id of its own")
-        nodes[agent] = node
-        shared = shared and bool(facts["sees-folder"])
-    return nodes, shared
+        told[agent] = node, facts
+    return told
 
 
 def _ask(

@@ -1,9 +1,10 @@
 """The peer ClientApp: runs an agent's phases on the mail that comes with a message, and always replies.
 
-Four messages exist: `query.count` (how many nodes has the federation), `query.hello` (who are you, do you see
-the run's folder, is everything there that the run needs), `train.steps` (run these steps on this mail) and
-`query.goodbye` (the run is over). Whatever goes wrong comes back as a reply with one line, never as an
-exception: Flower would wrap that in a stack trace, or hang.
+Five messages exist: `query.count` (how many nodes has the federation), `query.hello` (who are you, do you see
+the run's folder, is everything there that the run needs), `train.steps` (run these steps on this mail),
+`train.rounds` (run these rounds, mail going from peer to peer) and `query.goodbye` (the run is over).
+Whatever goes wrong comes back as a reply with one line, never as an exception: Flower would wrap that in a
+stack trace, or hang.
 """
 
 import shutil
@@ -19,6 +20,7 @@ from comdml_flwr.assemble import Catalogue, DatasetLoader, ModelBuilder, assembl
 from comdml_flwr.config import parse_config
 from comdml_flwr.errors import ComdmlError, InputError
 from comdml_flwr.flower.code_version import code_digest, code_folder
+from comdml_flwr.flower.direct_client import address_of, run_rounds_of
 from comdml_flwr.flower.mail import FLEET, is_shared, load_state, own_folder, save_state, seal, unseal
 from comdml_flwr.flower.records import (
     NO_STATE,
@@ -57,6 +59,7 @@ def peer_client_app(
         (app.query("count"), _count),
         (app.query("hello"), partial(_hello, catalogue)),
         (app.train("steps"), partial(_steps, catalogue)),
+        (app.train("rounds"), partial(_rounds, catalogue)),
         (app.query("goodbye"), _goodbye),
     ):
         register(partial(_always_reply, handler))
@@ -87,7 +90,8 @@ def _hello(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> Confi
         write_file(folder / FLEET, text(facts, "fleet").encode())
     setup = _setup_of(catalogue, context, folder)
     agent = setup.ids[_node_number(context, "partition-id")]
-    return ConfigRecord({"agent": agent, "sees-folder": shared})
+    address = address_of(context) if setup.config.carrier == "direct" else ""
+    return ConfigRecord({"agent": agent, "sees-folder": shared, "address": address})
 
 
 def _steps(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> ConfigRecord:
@@ -108,6 +112,12 @@ def _steps(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> Confi
     )
 
 
+def _rounds(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> ConfigRecord:
+    """Run an agent's rounds, its mail going from peer to peer."""
+    agent, (folder, _) = agent_of(catalogue, facts, context), _folder(facts, context)
+    return run_rounds_of(agent, facts, context, folder)
+
+
 def _goodbye(facts: ConfigRecord, context: Context) -> ConfigRecord:
     """Remove what this node kept for the run in a folder of its own."""
     folder, shared = _folder(facts, context)
@@ -120,7 +130,8 @@ def _folder(facts: ConfigRecord, context: Context) -> tuple[Path, bool]:
     """Return where this node keeps what it needs of the run, and whether all who see that folder share it."""
     folder = Path(text(facts, "folder"))
     shared = is_shared(folder, text(facts, "token"))
-    return (folder if shared else own_folder(context.run_id)), shared
+    number = _node_number(context, "partition-id")
+    return (folder if shared else own_folder(context.run_id, number)), shared
 
 
 _SETUPS: dict[tuple[object, ...], Setup] = {}
@@ -132,8 +143,10 @@ def _setup_of(catalogue: Catalogue, context: Context, folder: Path) -> Setup:
     key = (folder, num_agents, *sorted(context.run_config.items()))
     if key not in _SETUPS:
         config, fleet = parse_config(context.run_config), load_fleet(folder / FLEET)
+        setup = assemble(config, fleet, num_agents, catalogue)
         _SETUPS.clear()
-        _SETUPS[key] = assemble(config, fleet, num_agents, catalogue)
+        _SETUPS[key] = setup
+        return setup
     return _SETUPS[key]
 
 

@@ -7,6 +7,7 @@ up what they report. `Result.arrays` stays empty.
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
+from functools import partial
 
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord
 from flwr.serverapp import Grid, ServerApp
@@ -15,8 +16,9 @@ from flwr.serverapp.strategy import Result, Strategy
 from comdml_flwr.assemble import METHODS, Catalogue, DatasetLoader, ModelBuilder, Scale
 from comdml_flwr.config import RunConfig, find_fleet, parse_config
 from comdml_flwr.errors import InputError
-from comdml_flwr.flower.grid_carrier import GridCarrier
-from comdml_flwr.flower.nodes import greet
+from comdml_flwr.flower.direct_run import DirectRun
+from comdml_flwr.flower.grid_carrier import GridCarrier, say_goodbye
+from comdml_flwr.flower.nodes import Federation, greet
 from comdml_flwr.messages import phase_name
 from comdml_flwr.planning.fleet_file import parse_fleet, self_contained_text
 from comdml_flwr.results import record_run
@@ -83,35 +85,51 @@ class PeerStrategy(Strategy):
             raise InputError(
                 "PeerStrategy.start", "an argument", "must be left out: the run configuration says it"
             )
-        availability = parse_fleet(self._fleet_text, "fleet").availability
         with greet(grid, self._fleet_text, self._terminal, timeout) as federation:
-            program = self._method.program(
-                self._config, Scale(num_agents=len(federation.nodes), num_batches=0)
+            run = self._direct if self._config.carrier == "direct" else self._by_phases
+            record = record_run(
+                partial(run, grid, federation), self._config, len(federation.ids), self._terminal
             )
-            names = tuple(map(phase_name, program))
-            carrier = GridCarrier(
-                grid,
-                federation.nodes,
+            return as_result(record)
+
+    def _by_phases(self, grid: Grid, federation: Federation, observer: Observer) -> RunRecord:
+        """Run phase by phase, the agents' mail going through Flower."""
+        scale = Scale(num_agents=len(federation.nodes), num_batches=0)
+        names = tuple(map(phase_name, self._method.program(self._config, scale)))
+        carrier = GridCarrier(
+            grid,
+            federation.nodes,
+            names,
+            federation.common,
+            on_reply=self._terminal.reply,
+            on_wait=self._terminal.sign_of_life,
+            reverse_replies=self._reverse_replies,
+        )
+        with closing(carrier):
+            return run_rounds(
+                carrier,
                 names,
-                federation.common,
-                on_reply=self._terminal.reply,
-                on_wait=self._terminal.sign_of_life,
-                reverse_replies=self._reverse_replies,
+                federation.ids,
+                self._config,
+                observer,
+                parse_fleet(self._fleet_text, "fleet").availability,
+                models_agree=self._method.models_agree(self._config),
             )
 
-            def run(observer: Observer) -> RunRecord:
-                return run_rounds(
-                    carrier,
-                    names,
-                    federation.ids,
-                    self._config,
-                    observer,
-                    availability,
-                    models_agree=self._method.models_agree(self._config),
-                )
-
-            with closing(carrier):
-                return as_result(record_run(run, self._config, len(federation.ids), self._terminal))
+    def _direct(self, grid: Grid, federation: Federation, observer: Observer) -> RunRecord:
+        """Let the agents run many rounds at a time, their mail going from peer to peer."""
+        rounds = DirectRun(
+            grid,
+            federation,
+            self._config,
+            models_agree=self._method.models_agree(self._config),
+            on_reply=self._terminal.reply,
+            on_wait=self._terminal.sign_of_life,
+        )
+        try:
+            return rounds.run(observer)
+        finally:
+            say_goodbye(grid, federation.nodes.values(), federation.common, self._terminal.sign_of_life)
 
     def summary(self) -> None:
         """Print what will run."""
@@ -176,12 +194,14 @@ def peer_server_app(
     def main(grid: Grid, context: Context) -> None:
         config = parse_config(context.run_config)
         catalogue.check(config)
-        if config.carrier != "grid":
-            raise InputError("carrier", config.carrier, "must be 'grid' under `flwr run`")
+        if config.carrier == "local":
+            raise InputError("carrier", config.carrier, "must be 'grid' or 'direct' under `flwr run`")
         text, terminal = self_contained_text(find_fleet(config.fleet)), Terminal(config.num_rounds)
         if METHODS[config.method].has_server:
             if config.method not in (with_server or {}):
                 raise InputError("method", config.method, "has a server, which this app does not play")
+            if config.carrier != "grid":
+                raise InputError("carrier", config.carrier, f"must be 'grid' for {config.method}")
             (with_server or {})[config.method](grid, config, text, catalogue, terminal)
             return
         strategy = PeerStrategy(config, text, terminal)

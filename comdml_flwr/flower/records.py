@@ -67,6 +67,14 @@ def integers(facts: ConfigRecord, name: str) -> list[int]:
     return [int(value) for value in values]
 
 
+def texts(facts: ConfigRecord, name: str) -> list[str]:
+    """Return a fact that is a list of texts."""
+    values = facts[name]
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise RunError(f"{name} in a message is no list of texts")
+    return [value for value in values if isinstance(value, str)]
+
+
 def blobs(facts: ConfigRecord, name: str) -> list[bytes]:
     """Return a fact that is a list of bytes."""
     values = facts[name]

@@ -1,0 +1,94 @@
+"""A node's part in rounds that go from peer to peer: one message of Flower's starts many of them.
+
+What a node must be told in its node config: `p2p-address` (HOST:PORT under which the other nodes reach it),
+and unless that is a loopback address, `p2p-certificates` (a folder as `comdml certificates` makes it). Where
+it listens on another address than it is reached under, `p2p-listen` says on which.
+
+After each round the agent's state and report are on the node's disk, whatever becomes of the SuperLink.
+"""
+
+import json
+from pathlib import Path
+
+from flwr.app import ConfigRecord, Context
+
+from comdml_flwr.agent import Agent
+from comdml_flwr.assemble import program_of
+from comdml_flwr.carriers.direct import DirectRounds
+from comdml_flwr.errors import InputError
+from comdml_flwr.flower.mail import load_state, save_state
+from comdml_flwr.flower.records import NO_STATE, integer, integers, text, texts
+from comdml_flwr.messages import Inbox, Report
+from comdml_flwr.transport.credentials import Credentials, load_credentials
+from comdml_flwr.transport.members import Member, split_address
+from comdml_flwr.transport.transport import Transport
+from comdml_flwr.wire import decode_envelope, encode_envelope, read_file, write_file
+
+
+def address_of(context: Context) -> str:
+    """Return where a node says that it can be reached.
+
+    Raises
+    ------
+    InputError
+        It does not say it, or it is no address.
+    """
+    address = context.node_config.get("p2p-address")
+    if not isinstance(address, str):
+        raise InputError("--node-config p2p-address", address, "must be HOST:PORT for carrier = direct")
+    split_address(address, "--node-config p2p-address")
+    return address
+
+
+def run_rounds_of(agent: Agent, facts: ConfigRecord, context: Context, folder: Path) -> ConfigRecord:
+    """Run the rounds that a message asks for; return this agent's reports of them.
+
+    Raises
+    ------
+    InputError, RunError
+        What is wrong, in one line.
+    """
+    previous = integer(facts, "previous")
+    if previous != NO_STATE:
+        load_state(agent, folder, previous)
+    address = address_of(context)
+    listen = context.node_config.get("p2p-listen", address)
+    members = map(Member, integers(facts, "agents"), texts(facts, "addresses"))
+    reports: dict[int, Report] = {}
+    credentials, token = _credentials(agent, context), text(facts, "token")
+    with Transport(agent.id, str(listen), members, credentials, token) as transport:
+        mail = _mail_folder(folder, agent)
+        rounds = DirectRounds(agent, program_of(agent.setup), transport, _read_mail(mail))
+        for round_, report in rounds.run(integer(facts, "first"), integer(facts, "last")):
+            reports[round_] = report
+            save_state(agent, folder, round_)
+            _append(folder / "reports" / f"{agent.id}.jsonl", {"round": round_, **report})
+        _write_mail(mail, rounds.left_over())
+    return ConfigRecord({"reports": json.dumps(reports), "state": max(reports, default=previous)})
+
+
+def _credentials(agent: Agent, context: Context) -> Credentials | None:
+    folder = context.node_config.get("p2p-certificates")
+    return None if folder is None else load_credentials(Path(str(folder)).expanduser(), agent.id)
+
+
+def _mail_folder(folder: Path, agent: Agent) -> Path:
+    return folder / "waiting-mail" / str(agent.id)
+
+
+def _read_mail(folder: Path) -> Inbox:
+    paths = sorted(folder.glob("*.safetensors"), key=lambda path: int(path.stem))
+    return tuple(decode_envelope(read_file(path)) for path in paths)
+
+
+def _write_mail(folder: Path, mail: Inbox) -> None:
+    for path in folder.glob("*.safetensors"):
+        path.unlink()
+    for number, envelope in enumerate(mail):
+        write_file(folder / f"{number}.safetensors", encode_envelope(envelope))
+
+
+def _append(path: Path, line: Report) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")

@@ -1,0 +1,107 @@
+"""Rounds peer to peer under Flower: many for each message, the outcome of the local carrier."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from comdml_flwr.errors import RunError
+from comdml_flwr.flower import mail, peer_client_app
+from comdml_flwr.flower.peer_strategy import PeerStrategy
+from tests.carriers.direct import free_addresses
+from tests.flower.loop_grid import LoopGrid, quiet_terminal
+from tests.small import CATALOGUE, fleet_text, run_local, small_config, small_fleet
+
+NUM_AGENTS = 4
+
+
+class SideBySideGrid(LoopGrid):
+    """Calls the ClientApp of all nodes side by side, as SuperNodes do: they mail each other."""
+
+    def push_messages(self, messages):
+        messages = list(messages)
+        with ThreadPoolExecutor(len(messages)) as pool:
+            return list(pool.map(self._handle, messages))
+
+    def tell_addresses(self, addresses):
+        for context, address in zip(self._contexts.values(), addresses, strict=True):
+            context.node_config["p2p-address"] = address
+
+
+def run_direct(folder, addresses=None, **keys):
+    """Run under Flower's messages; return the run's folder."""
+    config = small_config(**keys).model_copy(update={"carrier": "direct", "results_dir": str(folder)})
+    app = peer_client_app.peer_client_app(models=CATALOGUE.models, datasets=CATALOGUE.datasets)
+    grid = SideBySideGrid(app, NUM_AGENTS, config.with_defaults_named())
+    grid.tell_addresses(addresses or free_addresses(NUM_AGENTS))
+    PeerStrategy(config, fleet_text(NUM_AGENTS), quiet_terminal(config.num_rounds)).start(grid)
+    (run,) = folder.iterdir()
+    return run
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["one folder", "folders of their own"])
+@pytest.mark.parametrize("rounds_per_message", [1, 2, 10])
+def test_the_weights_and_the_clock_are_those_of_the_local_carrier(
+    rounds_per_message, shared, tmp_path, monkeypatch
+):
+    if not shared:
+        monkeypatch.setattr(peer_client_app, "is_shared", lambda folder, token: False)
+    keys = {"num_rounds": 3, "participation": 0.8, "rounds_per_message": rounds_per_message}
+    here, _ = run_local(small_config(**keys), small_fleet(NUM_AGENTS))
+    run = run_direct(tmp_path, **keys)
+    assert json.loads((run / "summary.json").read_text())["weights_sha256"] == here.weights_sha256
+    lines = [json.loads(line) for line in (run / "rounds.jsonl").read_text().splitlines()]
+    assert [line["virtual_time_s"] for line in lines] == [r.virtual_time_s for r in here.rounds]
+    assert [line["bytes_sent"] for line in lines] == [r.bytes_sent for r in here.rounds]
+    assert all(line["elapsed_s"] > 0 for line in lines)
+
+
+def test_nodes_with_folders_of_their_own_remove_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(peer_client_app, "is_shared", lambda folder, token: False)
+    monkeypatch.setattr(mail.tempfile, "tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    run_direct(tmp_path / "results", num_rounds=1)
+    assert list((tmp_path / "tmp").rglob("*.*")) == []
+
+
+@pytest.mark.parametrize(
+    ("addresses", "line"),
+    [
+        ([7] * NUM_AGENTS, "--node-config p2p-address = 7: must be HOST:PORT for carrier = direct"),
+        (["nowhere"] * NUM_AGENTS, "--node-config p2p-address = 'nowhere': must be HOST:PORT"),
+        (
+            [f"192.0.2.1:{port}" for port in range(4000, 4000 + NUM_AGENTS)],
+            "credentials = None: must be there",
+        ),
+    ],
+    ids=["no text", "no address", "no loopback address without certificates"],
+)
+def test_what_a_node_does_not_tell_is_one_line(addresses, line, tmp_path):
+    with pytest.raises(RunError) as caught:
+        run_direct(tmp_path, addresses=addresses)
+    assert line in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_failure_of_one_agent_is_the_line_that_all_get(tmp_path, monkeypatch):
+    """The others say that a peer is gone; what is told is why."""
+    from comdml_flwr.agent import Agent
+    from comdml_flwr.carriers import direct
+    from comdml_flwr.transport.members import Limits
+
+    real = Agent.weights_sha256
+
+    def torn(agent):
+        if agent.id == 2 and agent.round == 2:
+            raise ValueError("disk\nfull")
+        return real(agent)
+
+    monkeypatch.setattr(Agent, "weights_sha256", torn)
+    monkeypatch.setattr(direct, "PATIENCE_S", 5.0)
+    monkeypatch.setattr(
+        Limits.__init__, "__kwdefaults__", {**Limits.__init__.__kwdefaults__, "patience_s": 2.0}
+    )
+    with pytest.raises(RunError, match=r"^agent 2 failed in rounds 1 to 2: ValueError: disk full$"):
+        run_direct(tmp_path)
+    (run,) = tmp_path.iterdir()
+    assert (run / "failed.txt").exists()
