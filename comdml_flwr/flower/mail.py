@@ -55,7 +55,7 @@ def is_shared(folder: Path, token: str) -> bool:
 
 
 def own_folder(run_id: int, number: int) -> Path:
-    """Return the folder of a run on a node that does not see the shared one; several may be on one machine."""
+    """Return the folder of a run on a node that does not see the shared one; a machine may have several."""
     return Path(tempfile.gettempdir()) / f"comdml-flwr-{os.getuid()}-node" / f"{run_id}-{number}"
 
 

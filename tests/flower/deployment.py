@@ -1,0 +1,190 @@
+"""A real federation on loopback: a SuperLink with TLS and SuperNode authentication, and SuperNodes."""
+
+import datetime
+import ipaddress
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from tests.flower.engine import ROOT, free_port
+
+PEM, PRIVATE = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+OPENSSH, PUBLIC = serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
+
+
+@dataclass
+class Federation:
+    """Starts and ends everything; `folder` keeps keys, logs, databases and results."""
+
+    folder: Path
+    num_nodes: int
+    port: int = field(default_factory=free_port)
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def __enter__(self) -> "Federation":
+        self.folder.mkdir(parents=True, exist_ok=True)
+        _make_server_certificate(self.folder)
+        self._comdml("certificates", str(self.folder / "peers"), "--agents", f"0-{self.num_nodes - 1}")
+        config = self.folder / "home" / "config.toml"
+        config.parent.mkdir()
+        config.write_text(
+            '[superlink]\ndefault = "dep"\n[superlink.dep]\n'
+            f'address = "127.0.0.1:{self.port}"\nroot-certificates = "{self.folder}/ca.crt"\n'
+        )
+        self._start_superlink()
+        for number in range(self.num_nodes):
+            _make_node_key(self.folder, number)
+            self._until_done("supernode", "register", f"{self.folder}/node-{number}.pub", "dep")
+        for number in range(self.num_nodes):
+            self._start_supernode(number)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in reversed(self.processes):
+            os.killpg(process.pid, signal.SIGTERM)
+        for process in self.processes:
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+
+    def run(self, run_config: str) -> tuple[Path, str]:
+        """Run this checkout's app; return the folder of its results, and the log."""
+        results = self.folder / f"results-{time.monotonic_ns()}"
+        words = ("run", str(ROOT), "dep", "--stream", "--run-config", f'{run_config} results-dir="{results}"')
+        done = self.flwr(*words)
+        log = done.stdout + done.stderr
+        runs = list(results.glob("*/summary.json"))
+        assert len(runs) == 1, log + self.logs()
+        return runs[0].parent, log
+
+    def flwr(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a `flwr` command to its end."""
+        command = [_program("flwr"), *words]
+        return subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self._environment(),
+            capture_output=True,
+            text=True,
+            timeout=400,
+            check=False,
+        )
+
+    def logs(self) -> str:
+        """Return the last lines of all that the processes printed."""
+        return "\n".join(
+            f"--- {path.name}\n{path.read_text()[-2000:]}" for path in sorted(self.folder.glob("*.log"))
+        )
+
+    def _until_done(self, *words: str) -> None:
+        give_up = time.monotonic() + 60
+        while (done := self.flwr(*words)).returncode:
+            assert time.monotonic() < give_up, done.stdout + done.stderr
+            time.sleep(1)
+
+    def _start_superlink(self) -> None:
+        self._start(
+            "superlink",
+            _program("flower-superlink"),
+            *("--host", "127.0.0.1", "--port", str(self.port)),
+            *("--ssl-ca-certfile", f"{self.folder}/ca.crt", "--ssl-certfile", f"{self.folder}/server.crt"),
+            *("--ssl-keyfile", f"{self.folder}/server.key", "--enable-supernode-auth"),
+            *("--database", f"{self.folder}/state.db"),
+        )
+
+    def _start_supernode(self, number: int) -> None:
+        peers = f"{self.folder}/peers/agent-{number}"
+        node_config = (
+            f"partition-id={number} num-partitions={self.num_nodes}"
+            f' p2p-address="127.0.0.1:{free_port()}" p2p-certificates="{peers}"'
+        )
+        self._start(
+            f"supernode-{number}",
+            _program("flower-supernode"),
+            *("--superlink", f"127.0.0.1:{self.port}", "--root-certificates", f"{self.folder}/ca.crt"),
+            *("--auth-supernode-private-key", f"{self.folder}/node-{number}"),
+            *("--port", str(free_port()), "--node-config", node_config),
+        )
+
+    def _start(self, name: str, *words: str) -> None:
+        with (self.folder / f"{name}.log").open("wb") as log:
+            process = subprocess.Popen(
+                words,
+                cwd=self.folder,
+                env=self._environment(),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        self.processes.append(process)
+
+    def _comdml(self, *words: str) -> None:
+        code = "from comdml_flwr.cli import main; main()"
+        command = [sys.executable, "-c", code, *words]
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "FLWR_HOME": str(self.folder / "home"),
+            "FLWR_TELEMETRY_ENABLED": "0",
+            "FLWR_DISABLE_UPDATE_CHECK": "1",
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        }
+
+
+def summary_of(run: Path) -> dict[str, object]:
+    """Return a run's summary."""
+    return dict(json.loads((run / "summary.json").read_text()))
+
+
+def _program(name: str) -> str:
+    return shutil.which(name, path=str(Path(sys.executable).parent)) or name
+
+
+def _make_node_key(folder: Path, number: int) -> None:
+    key = ec.generate_private_key(ec.SECP384R1())
+    private = key.private_bytes(PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption())
+    (folder / f"node-{number}").write_bytes(private)
+    (folder / f"node-{number}.pub").write_bytes(key.public_key().public_bytes(OPENSSH, PUBLIC))
+
+
+def _make_server_certificate(folder: Path) -> None:
+    """Make an authority, and a certificate for 127.0.0.1 that it signed."""
+    now = datetime.datetime.now(datetime.UTC)
+    authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    authority_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test authority")])
+    builder = x509.CertificateBuilder().not_valid_before(now - datetime.timedelta(hours=1))
+    builder = builder.not_valid_after(now + datetime.timedelta(days=2)).issuer_name(authority_name)
+    authority = (
+        builder.subject_name(authority_name)
+        .public_key(authority_key.public_key())
+        .serial_number(1)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(authority_key, hashes.SHA256())
+    )
+    server = (
+        builder.subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")]))
+        .public_key(key.public_key())
+        .serial_number(2)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
+        )
+        .sign(authority_key, hashes.SHA256())
+    )
+    (folder / "ca.crt").write_bytes(authority.public_bytes(PEM))
+    (folder / "server.crt").write_bytes(server.public_bytes(PEM))
+    (folder / "server.key").write_bytes(key.private_bytes(PEM, PRIVATE, serialization.NoEncryption()))
