@@ -311,7 +311,14 @@ def test_a_learner_that_begins_anew_is_a_new_one_to_the_bit(settings):
     body_P, head_P = write_floats(slow_side), write_floats(head)
     learner, whole = Learner(slow_side, head, settings), Learner(model, None, settings)
     first = trained(learner.begin(body_P, head_P))
+    put_down = learner.state(finished=False)
+    kept = {name: value.clone() for name, value in put_down.items()}
     evaluate(whole.load(torch.zeros(whole.num_floats)), *batches()[0])  # in the same modules
     again = trained(learner.begin(body_P, head_P))
+    assert all(torch.equal(put_down[name], kept[name]) for name in kept), (
+        "nobody writes into what was put down"
+    )
+    third = trained(learner.begin(body_P, head_P))
+    assert all(torch.equal(first[name], third[name]) for name in first)
     assert first.keys() == again.keys()
     assert all(torch.equal(first[name], again[name]) for name in first)
