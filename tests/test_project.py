@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = [
     {"errors", "seeds", "units", "layout"},
     {"messages", "config", "planning", "learning"},
-    {"agent", "profiles", "wire"},
+    {"agent", "profiles", "wire", "sealing"},
     {"agreement", "phases", "reduction", "rounds", "transport"},
     {"mixing", "server"},
     {"terminal", "tracking"},
@@ -76,7 +76,9 @@ def test_imports_point_down(path):
         assert same_room or FLOOR_OF[other] < FLOOR_OF[own], f"{path.name} imports {module}"
 
 
-@pytest.mark.parametrize("room", ["planning", "messages", "config", "errors", "seeds", "wire", "transport"])
+@pytest.mark.parametrize(
+    "room", ["planning", "messages", "config", "errors", "seeds", "wire", "transport", "sealing"]
+)
 def test_the_ground_floors_know_neither_torch_nor_flower(room):
     paths = [
         path
