@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = [
     {"errors", "seeds", "units", "layout"},
     {"messages", "config", "planning", "learning"},
-    {"agent", "profiles", "wire", "sealing"},
+    {"agent", "profiles", "wire", "sealing", "key_cards"},
     {"agreement", "phases", "reduction", "rounds", "transport"},
     {"mixing", "server"},
     {"terminal", "tracking"},
@@ -77,7 +77,8 @@ def test_imports_point_down(path):
 
 
 @pytest.mark.parametrize(
-    "room", ["planning", "messages", "config", "errors", "seeds", "wire", "transport", "sealing"]
+    "room",
+    ["planning", "messages", "config", "errors", "seeds", "wire", "transport", "sealing", "key_cards"],
 )
 def test_the_ground_floors_know_neither_torch_nor_flower(room):
     paths = [
