@@ -2,11 +2,15 @@
 
 It runs the phases of methods/splitfed.py as every carrier does. Each batch costs two exchanges through
 Flower, so this is for simulation of small runs.
+
+Where mail is sealed, the server is one more peer: it has a key of its own, and adds its card to the agents'.
 """
 
 from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import replace
 
+from flwr.app import ConfigRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result
 
@@ -17,11 +21,14 @@ from comdml_flwr.flower.grid_carrier import GridCarrier
 from comdml_flwr.flower.mail import SealedLetter, seal, unseal
 from comdml_flwr.flower.nodes import Federation, greet
 from comdml_flwr.flower.peer_strategy import as_result
+from comdml_flwr.flower.records import blobs, text
+from comdml_flwr.key_cards import new_card, table_of_keys
 from comdml_flwr.messages import Program, Report, Step, agent_failed, phase_name
 from comdml_flwr.planning.fleet_file import parse_fleet
 from comdml_flwr.planning.types import SERVER
 from comdml_flwr.results import record_run
 from comdml_flwr.rounds import Observer, RunRecord, run_rounds
+from comdml_flwr.sealing import Sealer, new_private_key, public_key_of
 from comdml_flwr.terminal import Terminal
 
 
@@ -35,7 +42,9 @@ def run_splitfed(
     InputError, RunError
         What is wrong, in one line.
     """
-    with greet(grid, fleet_text, terminal) as federation:
+    with greet(grid, fleet_text, terminal) as greeted:
+        private_key = new_private_key()
+        federation = with_server_among(greeted, public_key_of(private_key))
         setup = assemble(config, parse_fleet(fleet_text, config.fleet), len(federation.ids), catalogue)
         program = program_of(setup)
         names = tuple(map(phase_name, program))
@@ -47,7 +56,7 @@ def run_splitfed(
             on_reply=terminal.reply,
             on_wait=terminal.sign_of_life,
         )
-        carrier = WithServer(agents, Agent(SERVER, setup), program, federation)
+        carrier = WithServer(agents, Agent(SERVER, setup), program, federation, private_key)
 
         def run(observer: Observer) -> RunRecord:
             return run_rounds(
@@ -56,6 +65,17 @@ def run_splitfed(
 
         with closing(carrier):
             return as_result(record_run(run, config, len(federation.ids), terminal))
+
+
+def with_server_among(federation: Federation, public_key: bytes) -> Federation:
+    """Add the server's card to the agents', where mail is sealed."""
+    if federation.shares_folder:
+        return federation
+    common = federation.common
+    card = new_card(text(common, "token"), SERVER, public_key)
+    return replace(
+        federation, common=ConfigRecord({**common, "cards": [card.pack(), *blobs(common, "cards")]})
+    )
 
 
 class WithServer:
@@ -70,14 +90,22 @@ class WithServer:
     program : Program
         One round.
     federation : Federation
-        Tells in which folder big mail lies.
+        Tells in which folder big mail lies, and everybody's keys.
+    private_key : bytes
+        The server's.
     """
 
     def __init__(
-        self, agents: GridCarrier, server: Agent, program: Program[Agent], federation: Federation
+        self,
+        agents: GridCarrier,
+        server: Agent,
+        program: Program[Agent],
+        federation: Federation,
+        private_key: bytes,
     ) -> None:
         self._agents, self._server, self._program = agents, server, program
-        self._federation, self._exchange = federation, 0
+        self._federation, self._private_key = federation, private_key
+        self._exchange = self._last_served = 0
 
     def exchange(self, steps: Mapping[int, tuple[Step, ...]]) -> dict[int, Report]:
         """Run the agents' steps at their nodes and the server's here; see `Carrier.exchange`."""
@@ -89,20 +117,36 @@ class WithServer:
         return reports
 
     def _serve(self, steps: tuple[Step, ...], letters: tuple[SealedLetter, ...]) -> Report:
-        folder, shared = self._federation.folder, self._federation.shares_folder
+        folder = self._federation.folder
         try:
-            inbox = unseal([letter.sealed for letter in letters], folder)
+            sealer = self._sealer()
+            inbox = unseal([letter.sealed for letter in letters], folder, sealer)
             outbox, report = run_steps(self._server, self._program, steps, inbox)
         except Exception as error:
             last = steps[-1]
             where = f"round {last.round}, {phase_name(self._program[last.phase])}"
             raise agent_failed(SERVER, where, error) from error
-        sealed = seal(outbox, folder, shared=shared, exchange=self._exchange)
+        sealed = seal(outbox, folder, sealer, exchange=self._exchange)
         self._agents.put(
             SealedLetter(sender=SERVER, receiver=envelope.receiver, sealed=blob)
             for envelope, blob in zip(outbox, sealed, strict=True)
         )
         return report
+
+    def _sealer(self) -> Sealer | None:
+        if self._federation.shares_folder:
+            return None
+        common = self._federation.common
+        token, since = text(common, "token"), self._last_served
+        self._last_served = self._exchange
+        return Sealer(
+            run=token,
+            agent=SERVER,
+            private_key=self._private_key,
+            public_keys=table_of_keys(blobs(common, "cards"), token),
+            exchange=self._exchange,
+            since=since,
+        )
 
     def close(self) -> None:
         """Give back what the agents' carrier holds."""

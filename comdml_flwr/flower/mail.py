@@ -2,10 +2,13 @@
 
 In simulation all nodes see one folder, so an envelope of more than `FILE_FROM_BYTES` travels as a file there,
 and the letter holds its name only. Where the folder is not shared (SuperNodes on several machines) the letter
-holds the envelope itself. Agents' states lie in the same folder, or in a folder of the node's own.
+holds the envelope itself, sealed so that only the receiver can read it (sealing.py). Agents' states lie in
+the same folder, or in a folder of the node's own.
 """
 
 import os
+import shutil
+import stat
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,6 +17,7 @@ from pathlib import Path
 from comdml_flwr.agent import Agent
 from comdml_flwr.errors import RunError
 from comdml_flwr.messages import Envelope, Outbox
+from comdml_flwr.sealing import Sealer
 from comdml_flwr.wire import decode, decode_envelope, encode, encode_envelope, read_file, write_file
 
 FILE_FROM_BYTES = 16_384  # below, a file costs more than the bytes
@@ -54,31 +58,61 @@ def is_shared(folder: Path, token: str) -> bool:
         return False
 
 
-def own_folder(run_id: int, number: int) -> Path:
+def own_folder(run_id: int, node_id: int) -> Path:
     """Return the folder of a run on a node that does not see the shared one; a machine may have several."""
-    return Path(tempfile.gettempdir()) / f"comdml-flwr-{os.getuid()}-node" / f"{run_id}-{number}"
+    return Path(tempfile.gettempdir()) / f"comdml-flwr-{os.getuid()}-node" / f"{run_id}-{node_id}"
 
 
-def seal(outbox: Outbox, folder: Path, *, shared: bool, exchange: int) -> list[bytes]:
-    """Turn envelopes into what letters hold, in order."""
-    return [_seal(envelope, folder, shared, f"{exchange}-{place}") for place, envelope in enumerate(outbox)]
+def make_own_folder(folder: Path, fleet_text: str) -> None:
+    """Make a node's own folder anew, where no other user looks in.
+
+    Raises
+    ------
+    RunError
+        Its place is taken by another user.
+    """
+    place = folder.parent
+    place.mkdir(mode=0o700, exist_ok=True)
+    found = place.lstat()
+    if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode):
+        raise RunError(f"{place} belongs to another user: remove it, or set TMPDIR to a folder of your own")
+    place.chmod(0o700)
+    shutil.rmtree(folder, ignore_errors=True)
+    write_file(folder / FLEET, fleet_text.encode())
 
 
-def _seal(envelope: Envelope, folder: Path, shared: bool, name: str) -> bytes:
+def seal(outbox: Outbox, folder: Path, sealer: Sealer | None, *, exchange: int) -> list[bytes]:
+    """Turn envelopes into what letters hold, in order; without a sealer all see the folder."""
+    if sealer:
+        return [sealer.seal(envelope.receiver, encode_envelope(envelope)) for envelope in outbox]
+    return [_put_down(envelope, folder, f"{exchange}-{place}") for place, envelope in enumerate(outbox)]
+
+
+def _put_down(envelope: Envelope, folder: Path, name: str) -> bytes:
     blob = encode_envelope(envelope)
-    if not shared or len(blob) < FILE_FROM_BYTES:
+    if len(blob) < FILE_FROM_BYTES:
         return b"=" + blob
     path = folder / "mail" / str(envelope.receiver) / f"{envelope.sender}-{name}.safetensors"
     write_file(path, blob)
     return b"@" + str(path.relative_to(folder)).encode()
 
 
-def unseal(sealed: Iterable[bytes], folder: Path) -> tuple[Envelope, ...]:
-    """Open letters; a file is gone once it is read."""
-    return tuple(_unseal(letter, folder) for letter in sealed)
+def unseal(sealed: Iterable[bytes], folder: Path, sealer: Sealer | None) -> tuple[Envelope, ...]:
+    """Open letters; a file is gone once it is read. With a sealer, all must be sealed."""
+    if sealer:
+        return tuple(_open(letter, sealer) for letter in sealed)
+    return tuple(_pick_up(letter, folder) for letter in sealed)
 
 
-def _unseal(letter: bytes, folder: Path) -> Envelope:
+def _open(letter: bytes, sealer: Sealer) -> Envelope:
+    sender, blob = sealer.unseal(letter)
+    envelope = decode_envelope(blob)
+    if (envelope.sender, envelope.receiver) != (sender, sealer.agent):
+        raise RunError(f"agent {sender} sealed an envelope that says it is from agent {envelope.sender}")
+    return envelope
+
+
+def _pick_up(letter: bytes, folder: Path) -> Envelope:
     mark, content = letter[:1], memoryview(letter)[1:]
     if mark == b"=":
         return decode_envelope(bytearray(content))

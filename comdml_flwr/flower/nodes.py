@@ -3,7 +3,7 @@
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,9 @@ from comdml_flwr.errors import RunError
 from comdml_flwr.flower.code_version import code_digest
 from comdml_flwr.flower.grid_carrier import exchange_messages
 from comdml_flwr.flower.mail import new_shared_folder
-from comdml_flwr.flower.records import OTHER_CHECKOUT, facts_of, flower_reason, integer, text
+from comdml_flwr.flower.node_keys import UNSIGNED
+from comdml_flwr.flower.records import OTHER_CHECKOUT, blob, facts_of, flower_reason, integer, text
+from comdml_flwr.key_cards import KeyCard
 from comdml_flwr.terminal import Terminal
 
 WAIT_POLL_S = 0.1
@@ -79,11 +81,13 @@ def greet(grid: Grid, fleet_text: str, terminal: Terminal, timeout: float = 3600
         common = {"folder": str(folder), "token": token, "code": code_digest()}
         greeting = ConfigRecord({**common, "fleet": fleet_text})
         told = gather_nodes(grid, greeting, timeout, terminal)
-        shared = all(facts["sees-folder"] for _, facts in told.values())
+        cards = _cards(told)
+        if cards and not all(KeyCard.unpack(card).is_signed for card in cards):
+            terminal.say(UNSIGNED)
         yield Federation(
             nodes={agent: node for agent, (node, _) in told.items()},
             folder=folder,
-            common=ConfigRecord({**common, "files": shared}),
+            common=ConfigRecord({**common, "files": not cards, "cards": cards}),
             addresses={
                 agent: text(facts, "address") for agent, (_, facts) in told.items() if facts["address"]
             },
@@ -125,6 +129,13 @@ def gather_nodes(
             raise RunError(f"two nodes say that they are agent {agent}: each needs a partition-id of its own")
         told[agent] = node, facts
     return told
+
+
+def _cards(told: Mapping[int, tuple[int, ConfigRecord]]) -> list[bytes]:
+    """Return the cards with the nodes' keys; none where all see the run's folder: their mail is not sealed."""
+    if all(facts["sees-folder"] for _, facts in told.values()):
+        return []
+    return [blob(facts, "card") for _, (_, facts) in sorted(told.items())]
 
 
 def _ask(

@@ -16,12 +16,22 @@ from flwr.app import ConfigRecord, Context, Message
 from flwr.clientapp import ClientApp
 
 from comdml_flwr.agent import Agent, Setup, run_steps
-from comdml_flwr.assemble import Catalogue, DatasetLoader, ModelBuilder, assemble, program_of
+from comdml_flwr.assemble import METHODS, Catalogue, DatasetLoader, ModelBuilder, assemble, program_of
 from comdml_flwr.config import parse_config
-from comdml_flwr.errors import ComdmlError, InputError
+from comdml_flwr.errors import ComdmlError, InputError, RunError
 from comdml_flwr.flower.code_version import code_digest, code_folder
 from comdml_flwr.flower.direct_client import address_of, run_rounds_of
-from comdml_flwr.flower.mail import FLEET, is_shared, load_state, own_folder, save_state, seal, unseal
+from comdml_flwr.flower.mail import (
+    FLEET,
+    is_shared,
+    load_state,
+    make_own_folder,
+    own_folder,
+    save_state,
+    seal,
+    unseal,
+)
+from comdml_flwr.flower.node_keys import introduce, sealer_of
 from comdml_flwr.flower.records import (
     NO_STATE,
     OTHER_CHECKOUT,
@@ -35,8 +45,8 @@ from comdml_flwr.flower.records import (
     text,
 )
 from comdml_flwr.messages import Step
-from comdml_flwr.planning.fleet_file import load_fleet
-from comdml_flwr.wire import write_file
+from comdml_flwr.planning.fleet_file import parse_fleet
+from comdml_flwr.sealing import Sealer
 
 Handler = Callable[[ConfigRecord, Context], ConfigRecord]
 
@@ -86,27 +96,29 @@ def _hello(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> Confi
         return failure(f"this node runs other code, from {code_folder()}; {OTHER_CHECKOUT}")
     folder, shared = _folder(facts, context)
     if not shared:
-        shutil.rmtree(folder, ignore_errors=True)
-        write_file(folder / FLEET, text(facts, "fleet").encode())
+        make_own_folder(folder, text(facts, "fleet"))
     setup = _setup_of(catalogue, context, folder)
     agent = setup.ids[_node_number(context, "partition-id")]
     address = address_of(context) if setup.config.carrier == "direct" else ""
-    return ConfigRecord({"agent": agent, "sees-folder": shared, "address": address})
+    card = introduce(folder, agent, text(facts, "token"), context, shared=shared)
+    return ConfigRecord({"agent": agent, "sees-folder": shared, "address": address, "card": card})
 
 
 def _steps(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> ConfigRecord:
     """Run an agent's steps on its mail and return what it sends."""
     agent, (folder, _) = agent_of(catalogue, facts, context), _folder(facts, context)
+    sealer = _sealer(agent, facts, context)
     exchange, previous = integer(facts, "exchange"), integer(facts, "previous")
     if previous != NO_STATE:
         load_state(agent, folder, previous)
     todo = tuple(map(Step, integers(facts, "rounds"), integers(facts, "phases")))
-    outbox, report = run_steps(agent, program_of(agent.setup), todo, unseal(blobs(facts, "letters"), folder))
+    inbox = unseal(blobs(facts, "letters"), folder, sealer)
+    outbox, report = run_steps(agent, program_of(agent.setup), todo, inbox)
     save_state(agent, folder, exchange)
     return ConfigRecord(
         {
             "receivers": [envelope.receiver for envelope in outbox],
-            "letters": seal(outbox, folder, shared=bool(facts["files"]), exchange=exchange),
+            "letters": seal(outbox, folder, sealer, exchange=exchange),
             "report": pack_report(report),
         }
     )
@@ -116,6 +128,24 @@ def _rounds(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> Conf
     """Run an agent's rounds, its mail going from peer to peer."""
     agent, (folder, _) = agent_of(catalogue, facts, context), _folder(facts, context)
     return run_rounds_of(agent, facts, context, folder)
+
+
+def _sealer(agent: Agent, facts: ConfigRecord, context: Context) -> Sealer | None:
+    """Return what seals this node's mail; None where all nodes see the run's folder."""
+    folder, shared = _folder(facts, context)
+    if facts["files"]:
+        if not shared:  # or the ServerApp could talk a node into sending open letters
+            raise RunError(f"this node is told that it shares {folder}, which it does not see")
+        return None
+    return sealer_of(
+        folder,
+        agent.id,
+        integer(facts, "exchange"),
+        text(facts, "token"),
+        blobs(facts, "cards"),
+        context,
+        has_server=METHODS[agent.setup.config.method].has_server,
+    )
 
 
 def _goodbye(facts: ConfigRecord, context: Context) -> ConfigRecord:
@@ -130,8 +160,7 @@ def _folder(facts: ConfigRecord, context: Context) -> tuple[Path, bool]:
     """Return where this node keeps what it needs of the run, and whether all who see that folder share it."""
     folder = Path(text(facts, "folder"))
     shared = is_shared(folder, text(facts, "token"))
-    number = _node_number(context, "partition-id")
-    return (folder if shared else own_folder(context.run_id, number)), shared
+    return (folder if shared else own_folder(context.run_id, context.node_id)), shared
 
 
 _SETUPS: dict[tuple[object, ...], Setup] = {}
@@ -140,14 +169,22 @@ _SETUPS: dict[tuple[object, ...], Setup] = {}
 
 def _setup_of(catalogue: Catalogue, context: Context, folder: Path) -> Setup:
     num_agents = _node_number(context, "num-partitions")
-    key = (folder, num_agents, *sorted(context.run_config.items()))
+    fleet_text = _fleet_text(folder)
+    key = (fleet_text, num_agents, *sorted(context.run_config.items()))
     if key not in _SETUPS:
-        config, fleet = parse_config(context.run_config), load_fleet(folder / FLEET)
+        config, fleet = parse_config(context.run_config), parse_fleet(fleet_text, str(folder / FLEET))
         setup = assemble(config, fleet, num_agents, catalogue)
         _SETUPS.clear()
         _SETUPS[key] = setup
         return setup
     return _SETUPS[key]
+
+
+def _fleet_text(folder: Path) -> str:
+    try:
+        return (folder / FLEET).read_text()
+    except OSError:
+        raise RunError(f"{folder / FLEET} is not there: this node lost what it kept of the run") from None
 
 
 def agent_of(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> Agent:

@@ -75,6 +75,14 @@ def texts(facts: ConfigRecord, name: str) -> list[str]:
     return [value for value in values if isinstance(value, str)]
 
 
+def blob(facts: ConfigRecord, name: str) -> bytes:
+    """Return a fact that is bytes."""
+    value = facts[name]
+    if not isinstance(value, bytes):
+        raise RunError(f"{name} in a message is no bytes")
+    return value
+
+
 def blobs(facts: ConfigRecord, name: str) -> list[bytes]:
     """Return a fact that is a list of bytes."""
     values = facts[name]

@@ -6,7 +6,7 @@ Messages, records and contexts are Flower's own and are copied on their way, as 
 import copy
 import io
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,10 +25,17 @@ from tests.small import CATALOGUE
 
 
 class LoopGrid(Grid):
-    """Calls a ClientApp for every message; `inside_client` says whether it is being called."""
+    """Calls a ClientApp for every message; `inside_client` says whether it is being called.
+
+    `node_config` gives what a node's configuration holds besides its number.
+    """
 
     def __init__(
-        self, app: ClientApp, num_nodes: int, run_config: dict[str, bool | int | float | str]
+        self,
+        app: ClientApp,
+        num_nodes: int,
+        run_config: dict[str, bool | int | float | str],
+        node_config: Callable[[int], dict[str, str]] = lambda place: {},
     ) -> None:
         run_id = secrets.randbits(60)  # no two runs on this machine share a node's own folder
         TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, run_id, 1
@@ -39,7 +46,7 @@ class LoopGrid(Grid):
             1000 - place: Context(
                 run_id=run_id,
                 node_id=1000 - place,
-                node_config={"partition-id": place, "num-partitions": num_nodes},
+                node_config={"partition-id": place, "num-partitions": num_nodes, **node_config(place)},
                 state=RecordDict(),
                 run_config=run_config,
             )

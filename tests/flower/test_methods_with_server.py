@@ -55,6 +55,16 @@ def test_flower_gives_the_outcome_of_the_local_carrier(keys, tmp_path):
     assert told == json.loads(json.dumps(here.rounds[0].agents))
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_server_whose_mail_is_sealed_gives_the_same_weights(version, tmp_path, monkeypatch):
+    """No node sees the run's folder; the server is one more peer, with a key of its own."""
+    monkeypatch.setattr("comdml_flwr.flower.peer_client_app.is_shared", lambda folder, token: False)
+    config = small_config(method="splitfed", cut=2, splitfed_version=version, participation=0.5, num_rounds=3)
+    here, _ = run_local(config, small_fleet(NUM_AGENTS))
+    run, _ = run_with_server(config, tmp_path)
+    assert json.loads((run / "summary.json").read_text())["weights_sha256"] == here.weights_sha256
+
+
 def test_flowers_own_result_has_the_model_and_the_metrics(tmp_path):
     run, result = run_with_server(small_config(method="fedavg"), tmp_path)
     assert len(result.arrays) > 0
