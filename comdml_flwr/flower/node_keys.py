@@ -19,6 +19,7 @@ from comdml_flwr.key_cards import Trusted, load_signing_key, load_trusted_keys, 
 from comdml_flwr.planning.types import SERVER
 from comdml_flwr.sealing import Sealer, new_private_key, public_key_of
 
+NEVER = 0  # exchanges are counted from 1
 SIGNING_KEY, TRUSTED_KEYS = "signing-key", "trusted-keys"
 UNSIGNED = (
     "mail is sealed, but the keys are not signed: whoever runs the ServerApp could replace them and read "
@@ -26,7 +27,7 @@ UNSIGNED = (
 )
 
 
-def introduce(folder: Path, agent: int, token: str, context: Context, *, shared: bool) -> bytes:
+def introduce(folder: Path, agent: int, token: str, context: Context) -> bytes:
     """Make this node's key for a run, and return its card.
 
     Parameters
@@ -39,8 +40,6 @@ def introduce(folder: Path, agent: int, token: str, context: Context, *, shared:
         The run's.
     context : Context
         Holds the node's configuration.
-    shared : bool
-        Whether it sees the run's shared folder: then its mail may need no sealing, and it warns of nothing.
 
     Raises
     ------
@@ -50,8 +49,6 @@ def introduce(folder: Path, agent: int, token: str, context: Context, *, shared:
     path, trusted = _path(context, SIGNING_KEY), trusted_keys(context)
     if (path is None) != (trusted is None):
         raise InputError(f"--node-config {SIGNING_KEY}", str(path), f"goes together with {TRUSTED_KEYS}")
-    if path is None and not shared:
-        logging.getLogger(__name__).warning(UNSIGNED)
     private_key = new_private_key()
     _write_key(_keys(folder, agent), private_key)
     signing_key = load_signing_key(path) if path else None
@@ -70,6 +67,8 @@ def sealer_of(
 ) -> Sealer:
     """Return what seals and opens this node's mail in an exchange; a second time there is none.
 
+    The first time, it warns of keys that are not signed.
+
     Parameters
     ----------
     folder, agent, token, context
@@ -86,10 +85,11 @@ def sealer_of(
     RunError
         The node has no key, took part in this exchange already, or a card is not to be trusted.
     """
-    public_keys = table_of_keys(
-        cards, _run(token, context), trusted_keys(context), unsigned=(SERVER,) if has_server else ()
-    )
+    trusted, unsigned = trusted_keys(context), (SERVER,) if has_server else ()
+    public_keys = table_of_keys(cards, _run(token, context), trusted, unsigned=unsigned)
     private_key, since = _use_key(_keys(folder, agent), agent, exchange)
+    if trusted is None and since == NEVER:
+        logging.getLogger(__name__).warning(UNSIGNED)
     return Sealer(
         run=token,
         agent=agent,
@@ -126,7 +126,7 @@ def _keys(folder: Path, agent: int) -> Path:
 def _write_key(keys: Path, private_key: bytes) -> None:
     shutil.rmtree(keys, ignore_errors=True)
     keys.mkdir(mode=0o700, parents=True)
-    with os.fdopen(os.open(keys / "0", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+    with os.fdopen(os.open(keys / str(NEVER), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(private_key)
 
 

@@ -16,7 +16,7 @@ from comdml_flwr.flower.code_version import code_digest
 from comdml_flwr.flower.grid_carrier import exchange_messages
 from comdml_flwr.flower.mail import new_shared_folder
 from comdml_flwr.flower.node_keys import UNSIGNED
-from comdml_flwr.flower.records import OTHER_CHECKOUT, blob, facts_of, flower_reason, integer, text
+from comdml_flwr.flower.records import OTHER_CHECKOUT, blob, blobs, facts_of, flower_reason, integer, text
 from comdml_flwr.key_cards import KeyCard
 from comdml_flwr.terminal import Terminal
 
@@ -54,6 +54,11 @@ class Federation:
         """Whether all nodes see the run's folder."""
         return bool(self.common["files"])
 
+    def tell_of_unsigned_keys(self, terminal: Terminal) -> None:
+        """Print a line where the nodes' mail is sealed with keys that are not signed."""
+        if not all(KeyCard.unpack(card).is_signed for card in blobs(self.common, "cards")):
+            terminal.say(UNSIGNED)
+
 
 @contextmanager
 def greet(grid: Grid, fleet_text: str, terminal: Terminal, timeout: float = 3600) -> Iterator[Federation]:
@@ -82,8 +87,6 @@ def greet(grid: Grid, fleet_text: str, terminal: Terminal, timeout: float = 3600
         greeting = ConfigRecord({**common, "fleet": fleet_text})
         told = gather_nodes(grid, greeting, timeout, terminal)
         cards = _cards(told)
-        if cards and not all(KeyCard.unpack(card).is_signed for card in cards):
-            terminal.say(UNSIGNED)
         yield Federation(
             nodes={agent: node for agent, (node, _) in told.items()},
             folder=folder,
@@ -132,7 +135,7 @@ def gather_nodes(
 
 
 def _cards(told: Mapping[int, tuple[int, ConfigRecord]]) -> list[bytes]:
-    """Return the cards with the nodes' keys; none where all see the run's folder: their mail is not sealed."""
+    """Return the cards with the nodes' keys; none where all see the run's folder, as mail is open there."""
     if all(facts["sees-folder"] for _, facts in told.values()):
         return []
     return [blob(facts, "card") for _, (_, facts) in sorted(told.items())]

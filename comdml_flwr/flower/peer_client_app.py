@@ -100,7 +100,7 @@ def _hello(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> Confi
     setup = _setup_of(catalogue, context, folder)
     agent = setup.ids[_node_number(context, "partition-id")]
     address = address_of(context) if setup.config.carrier == "direct" else ""
-    card = introduce(folder, agent, text(facts, "token"), context, shared=shared)
+    card = introduce(folder, agent, text(facts, "token"), context)
     return ConfigRecord({"agent": agent, "sees-folder": shared, "address": address, "card": card})
 
 

@@ -94,6 +94,7 @@ class PeerStrategy(Strategy):
 
     def _by_phases(self, grid: Grid, federation: Federation, observer: Observer) -> RunRecord:
         """Run phase by phase, the agents' mail going through Flower."""
+        federation.tell_of_unsigned_keys(self._terminal)
         scale = Scale(num_agents=len(federation.nodes), num_batches=0)
         names = tuple(map(phase_name, self._method.program(self._config, scale)))
         carrier = GridCarrier(

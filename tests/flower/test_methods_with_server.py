@@ -65,6 +65,15 @@ def test_a_server_whose_mail_is_sealed_gives_the_same_weights(version, tmp_path,
     assert json.loads((run / "summary.json").read_text())["weights_sha256"] == here.weights_sha256
 
 
+def test_fedavg_which_seals_nothing_says_nothing_of_keys(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("comdml_flwr.flower.peer_client_app.is_shared", lambda folder, token: False)
+    said = []
+    monkeypatch.setattr("comdml_flwr.terminal.Terminal.say", lambda terminal, line: said.append(line))
+    run_with_server(small_config(method="fedavg", num_rounds=1), tmp_path)
+    assert said
+    assert "signed" not in caplog.text + " ".join(said)
+
+
 def test_flowers_own_result_has_the_model_and_the_metrics(tmp_path):
     run, result = run_with_server(small_config(method="fedavg"), tmp_path)
     assert len(result.arrays) > 0

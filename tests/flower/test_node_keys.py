@@ -16,7 +16,7 @@ def context_of(**node_config):
 
 
 def introduced(folder):
-    return introduce(folder, 1, "token", context_of(), shared=True)
+    return introduce(folder, 1, "token", context_of())
 
 
 def use(folder, card, exchange):
