@@ -1,17 +1,11 @@
 """Runs that the tests share: real small ones, and made-up ones where only size matters."""
 
 import random
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
-from unittest.mock import patch
 
-import numpy as np
-
-from comdml_flwr.agent import Agent
-from comdml_flwr.planning.clock import Clock
 from comdml_flwr.rounds import as_json, summarize
-from tests.small import few_digits, run_local, small_config, small_fleet
+from tests.small import run_local, small_config, small_fleet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,71 +18,15 @@ class Run:
     summary: dict
 
 
-class Recorder:
-    """Writes down what the agents' own clocks do in the first round."""
-
-    def __init__(self):
-        self.spans, self.clocks = [], []
-        self.begin_round = Agent.begin_round
-        self.work, self.send, self.wait = Clock.work, Clock.send, Clock.wait
-
-    def recording(self):
-        def work(clock, *args):
-            start_s = clock.now_s
-            self.work(clock, *args)
-            self.note(clock, "compute", start_s, clock.now_s)
-
-        def send(clock, receiver, *args):
-            start_s = max(clock.now_s, clock.uplink_free_s)
-            arrives_s = self.send(clock, receiver, *args)
-            self.note(clock, "send", start_s, clock.uplink_free_s, peer=receiver)
-            return arrives_s
-
-        def wait(clock, *args):
-            start_s = clock.now_s
-            self.wait(clock, *args)
-            self.note(clock, "wait", start_s, clock.now_s)
-
-        def begin_round(agent, round_):
-            self.begin_round(agent, round_)
-            if round_ == 1:
-                self.clocks.append(agent.clock)
-
-        recording = ExitStack()
-        recording.enter_context(patch.multiple(Clock, work=work, send=send, wait=wait))
-        recording.enter_context(patch.object(Agent, "begin_round", begin_round))
-        return recording
-
-    def note(self, clock, what, start_s, end_s, **peer):
-        if end_s > start_s and any(clock is own for own in self.clocks):
-            span = {"what": what, "start_s": start_s, "end_s": end_s, **peer}
-            self.spans.append((clock.agent, span))
-
-    def first_round(self, agent):
-        return sorted((span for own, span in self.spans if own == agent), key=lambda span: span["start_s"])
-
-
 @lru_cache
 def real_run(seed=1, num_agents=4, **keys):
     """Run the small network on real digits; its timeline is what the agents' clocks really did."""
     config = small_config(seed=seed, num_rounds=3, **keys)
-    recorder = Recorder()
-    with recorder.recording():
-        record, agents = run_local(config, small_fleet(num_agents))
-    labels = few_digits().y_train_N.numpy()
+    record, _ = run_local(config, small_fleet(num_agents))
     return Run(
         config=config.with_defaults_named(),
         rounds=[as_json(round_) for round_ in record.rounds],
-        agents=[
-            {
-                "agent": agent.id,
-                "num_samples": agent.num_samples,
-                "label_counts": np.bincount(labels[agent.setup.parts[agent.id]], minlength=10).tolist(),
-                "batches_per_s": agent.profile.batches_per_s,
-                "timeline": recorder.first_round(agent.id),
-            }
-            for agent in agents
-        ],
+        agents=list(record.rounds[0].agents),
         summary=summarize(record, config, num_agents),
     )
 
