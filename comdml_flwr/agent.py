@@ -7,8 +7,10 @@ in another process.
 """
 
 import hashlib
+import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Generic, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -26,19 +28,34 @@ from comdml_flwr.planning.scenario import Availability
 from comdml_flwr.planning.types import SERVER, CutTable, Link, Plan, Profile
 from comdml_flwr.seeds import derive_seed
 
+Question: TypeAlias = tuple[object, ...]
+AnswerT = TypeVar("AnswerT")
 
-class Answers:
-    """The last answer of a pure function, for agents of one process that ask it the same question."""
 
-    def __init__(self) -> None:
-        self._last: tuple[object, tuple[Plan, str]] | None = None
+class Answers(Generic[AnswerT]):
+    """The last answer of a pure function, for agents of one process that ask it the same question.
 
-    def answer(self, question: object, solve: Callable[[], tuple[Plan, str]]) -> tuple[Plan, str]:
+    Parameters
+    ----------
+    is_same : Callable[[tuple, tuple], bool]
+        Whether two questions are the same; by default, whether they are equal.
+    """
+
+    def __init__(self, is_same: Callable[[Question, Question], bool] = operator.eq) -> None:
+        self._is_same = is_same
+        self._last: tuple[Question, AnswerT] | None = None
+
+    def answer(self, question: Question, solve: Callable[[], AnswerT]) -> AnswerT:
         """Return the answer to a question; `solve` finds it unless it is the last one's."""
         last = self._last
-        if last is None or last[0] != question:
+        if last is None or not self._is_same(last[0], question):
             last = self._last = question, solve()
         return last[1]
+
+
+def are_same_objects(one: Question, other: Question) -> bool:
+    """Tell whether two questions are about the very same objects, which nobody writes into."""
+    return len(one) == len(other) and all(map(operator.is_, one, other))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +87,13 @@ class Setup:
         float32 weights of the auxiliary heads that all begin with, by cut.
     availability : Availability, optional
         Who leaves and returns; without it, all are there in all rounds.
+    met : Answers
+        The last profiles that were read from introductions.
     plans : Answers
-        The last plan that an agent of this process found.
+        The last plan that an agent of this process found, with its digest.
+    models, digests : Answers
+        The last model that was joined from averaged shards, and the last digest of a model: agents of one
+        process that hold the same model share it.
     """
 
     config: RunConfig
@@ -85,7 +107,10 @@ class Setup:
     initial_weights_P: Tensor
     initial_aux_heads: Mapping[int, Tensor]
     availability: Availability | None = None
-    plans: Answers = field(default_factory=Answers)
+    met: Answers[tuple[Profile, ...]] = field(default_factory=lambda: Answers(are_same_objects))
+    plans: Answers[tuple[Plan, str]] = field(default_factory=Answers)
+    models: Answers[Tensor] = field(default_factory=lambda: Answers(are_same_objects))
+    digests: Answers[str] = field(default_factory=lambda: Answers(are_same_objects))
 
     @property
     def most_batches(self) -> int:
@@ -125,6 +150,7 @@ class Agent:
     bytes_sent: int = 0
     report: Report = field(default_factory=dict)
     clock: Clock = field(init=False)
+    _drawn: tuple[tuple[int, str], list[Tensor]] | None = None  # can be drawn again: no part of the state
 
     def __post_init__(self) -> None:
         self.tensors.setdefault("weights", self.setup.initial_weights_P)
@@ -210,10 +236,12 @@ class Agent:
 
     def batches(self, purpose: str = "shuffle") -> list[Tensor]:
         """Return the indices of this round's batches, all local epochs, in training order."""
-        config = self.setup.config
-        part = torch.from_numpy(self.setup.parts[self.id])
-        order = batches(len(part), config.batch_size, config.local_epochs, self.generator(purpose))
-        return [part[places] for places in order]
+        if self._drawn is None or self._drawn[0] != (self.round, purpose):
+            config = self.setup.config
+            part = torch.from_numpy(self.setup.parts[self.id])
+            order = batches(len(part), config.batch_size, config.local_epochs, self.generator(purpose))
+            self._drawn = (self.round, purpose), [part[places] for places in order]
+        return self._drawn[1]
 
     def samples(self, indices_N: Tensor, number: int, shuffle: str = "shuffle") -> tuple[Tensor, Tensor]:
         """Return the samples (augmented where the data set asks for it) and labels of batch `number`.
@@ -257,7 +285,10 @@ class Agent:
 
     def weights_sha256(self) -> str:
         """Return the digest of its float weights."""
-        return hashlib.sha256(self.weights_P.numpy().tobytes()).hexdigest()
+        weights_P = self.weights_P
+        return self.setup.digests.answer(
+            (weights_P,), lambda: hashlib.sha256(weights_P.numpy().data).hexdigest()
+        )
 
     def state_dict(self) -> tuple[dict[str, Array], dict[str, Json]]:
         """Return all that must outlive a phase: arrays and facts."""

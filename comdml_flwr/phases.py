@@ -49,7 +49,10 @@ def introduce(agent: Agent, inbox: Inbox) -> Outbox:
 def meet(agent: Agent, inbox: Inbox) -> tuple[Profile, ...]:
     """Read the introductions of all who take part, in ascending id, and catch up after an absence."""
     catch_up(agent, inbox)
-    return tuple(_read_profile(envelope) for envelope in agent.receive(inbox, "profile"))
+    mail = agent.receive(inbox, "profile")
+    return agent.setup.met.answer(
+        tuple(envelope.about for envelope in mail), lambda: tuple(map(_read_profile, mail))
+    )
 
 
 def catch_up(agent: Agent, inbox: Inbox) -> None:

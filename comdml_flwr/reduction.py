@@ -97,7 +97,10 @@ def adopt(agent: Agent, inbox: Inbox) -> Outbox:
     if not _cover(pieces, 0, len(agent.weights_P)):
         came_back = f"{sum(length for _, length in pieces)} of {len(agent.weights_P)} weights came back"
         raise RunError(f"agent {agent.id}, round {agent.round}: {came_back}")
-    agent.tensors["weights"] = torch.from_numpy(np.concatenate([s.floats("weights") for s in shards]))
+    agent.tensors["weights"] = agent.setup.models.answer(
+        tuple(shard.arrays["weights"] for shard in shards),
+        lambda: torch.from_numpy(np.concatenate([shard.floats("weights") for shard in shards])),
+    )
     return ()
 
 

@@ -23,6 +23,7 @@ from comdml_flwr.agent import Agent
 from comdml_flwr.assemble import Catalogue, assemble
 from comdml_flwr.config import RunConfig
 from comdml_flwr.errors import RunError
+from comdml_flwr.flower.grid_carrier import say_goodbye
 from comdml_flwr.flower.nodes import Federation, greet
 from comdml_flwr.flower.records import flower_reason, unpack_report
 from comdml_flwr.learning.split import float_state, load_floats
@@ -65,7 +66,10 @@ def run_fedavg(
             )
             return strategy.record()
 
-        record_run(run, config, len(federation.ids), terminal)
+        try:
+            record_run(run, config, len(federation.ids), terminal)
+        finally:
+            say_goodbye(grid, federation.nodes.values(), federation.common, terminal.sign_of_life)
         return results[0]
 
 
