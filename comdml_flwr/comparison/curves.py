@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_LOGARITHMIC = 25.0  # ratio of the longest to the shortest run from which the axis is logarithmic
+_LOGARITHMIC = 8.0  # ratio of the longest to the shortest run from which the axis is logarithmic
 _MOST_MARKERS = 7
 
 Floats = NDArray[np.float64]
