@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from comdml_flwr.commands.picture import check_picture
-from comdml_flwr.errors import InputError
+from comdml_flwr.errors import ComdmlError, InputError
 from comdml_flwr.planning.fleet import Fleet, FleetModel
 from comdml_flwr.planning.toml_tables import Table, is_number, is_whole
 from comdml_flwr.planning.types import Link
@@ -189,6 +189,9 @@ def run(command: Callable[..., None]) -> None:
         sys.exit(_said(error.format_message()))
     except InputError as error:
         sys.exit(_said(error))
+    except ComdmlError as error:
+        _said(error)
+        sys.exit(1)
     except (KeyboardInterrupt, click.Abort):
         sys.exit(130)
     sys.exit(status or 0)

@@ -1,0 +1,13 @@
+"""Real SuperNodes on unequal hosts: network namespaces on one Linux machine, made from one fleet file.
+
+    python -m experiments.testbed experiments/fleets/testbed.toml --method comdml --method allreduce
+
+* hosts.py: what the fleet file asks of each host: CPU quota, address, links
+* network.py: namespaces, a bridge and `tc`, as command lines; nothing of it is in the machine's own network
+* cgroups.py: CPU quotas, by version 1 or 2
+* processes.py: programs in a namespace and a quota
+* leftovers.py: finds and removes all that a testbed leaves, also one that was killed
+* probe.py, measuring.py: what the hosts and links really give; and the fleet file with measured speeds
+* federation.py, tls.py: SuperLink, SuperNodes, `flwr run`
+* records.py: measured next to forecast
+"""

@@ -1,0 +1,109 @@
+"""CPU quotas by control groups: version 1 (`cpu.cfs_quota_us`) or 2 (`cpu.max`), whichever has the controller.
+
+A period is 50 ms: short enough that a host with a tenth of a core answers every 45 ms, and long enough for the
+kernel's slices of 5 ms.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from comdml_flwr.errors import RunError
+
+GROUP = "comdml-testbed"
+PERIOD_US = 50_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hierarchy:
+    """Where CPU quotas are set on this machine: version 1 or 2, and the folder of the root group."""
+
+    version: int
+    root: Path
+
+    @property
+    def group(self) -> Path:
+        """The testbed's own group; one below it for each host."""
+        return self.root / GROUP
+
+    def __str__(self) -> str:
+        """Return the name for people."""
+        return f"cgroup v{self.version} ({'cpu.cfs_quota_us' if self.version == 1 else 'cpu.max'})"
+
+
+def find_hierarchy(mounts: str) -> Hierarchy:
+    """Find the CPU controller.
+
+    Parameters
+    ----------
+    mounts : str
+        Text of /proc/self/mounts. A controller that version 1 has is not in version 2.
+
+    Raises
+    ------
+    RunError
+        There is none.
+    """
+    fields = [line.split() for line in mounts.splitlines()]
+    for _, folder, kind, options, *_ in fields:
+        if kind == "cgroup" and "cpu" in options.split(","):
+            return Hierarchy(version=1, root=Path(folder))
+    for _, folder, kind, *_ in fields:
+        if kind == "cgroup2" and "cpu" in _words(Path(folder) / "cgroup.controllers"):
+            return Hierarchy(version=2, root=Path(folder))
+    raise RunError("no cgroup hierarchy with the cpu controller is mounted: no CPU quotas on this machine")
+
+
+def quota_files(version: int, cpus: float) -> Mapping[str, str]:
+    """Return what is written into which file of a group, in order, to give it so many cores."""
+    quota_us = round(cpus * PERIOD_US)
+    if version == 1:
+        return {"cpu.cfs_period_us": str(PERIOD_US), "cpu.cfs_quota_us": str(quota_us)}
+    return {"cpu.max": f"{quota_us} {PERIOD_US}"}
+
+
+def make_group(hierarchy: Hierarchy, name: str, cpus: float) -> Path:
+    """Make a group with a quota and return its folder.
+
+    Raises
+    ------
+    RunError
+        The kernel refuses.
+    """
+    folder = hierarchy.group / name
+    try:
+        if hierarchy.version == 2:
+            for parent in (hierarchy.root, hierarchy.group):
+                parent.mkdir(exist_ok=True)
+                (parent / "cgroup.subtree_control").write_text("+cpu")
+        folder.mkdir(parents=True)
+        for file, text in quota_files(hierarchy.version, cpus).items():
+            (folder / file).write_text(text)
+    except OSError as error:
+        raise RunError(f"{folder}: no CPU quota of {cpus:g}: {error.strerror}") from error
+    return folder
+
+
+def join(folder: Path, process: int) -> None:
+    """Put a process, and all that it will start, into a group."""
+    (folder / "cgroup.procs").write_text(str(process))
+
+
+def members(folder: Path) -> set[int]:
+    """Return the ids of the processes in a group and below it."""
+    return {int(word) for file in folder.rglob("cgroup.procs") for word in _words(file)}
+
+
+def remove_groups(hierarchy: Hierarchy) -> None:
+    """Remove the testbed's groups; nobody may be in them any more."""
+    if not hierarchy.group.is_dir():
+        return
+    for folder in (*(path for path in hierarchy.group.iterdir() if path.is_dir()), hierarchy.group):
+        folder.rmdir()
+
+
+def _words(file: Path) -> list[str]:
+    try:
+        return file.read_text().split()
+    except OSError:
+        return []

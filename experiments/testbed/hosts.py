@@ -1,0 +1,120 @@
+"""What a fleet file asks of each host of the testbed: its share of a core, its address, its links.
+
+A host's CPU quota is its `flops_per_s` over the FLOP/s that stand for one core, 1e9 by default as in our
+presets. The quotas of all hosts and `RESERVED_CPUS` for the SuperLink, the ServerApp and the bridge must fit
+the machine: quotas only bound what a host may have, and on a machine that has less nobody gets his quota.
+Two cores carry quotas of 1.85 at most: then, while all hosts train, the rest is what 0.15 of a core can do,
+which is enough to move mail and too little to train on.
+
+Not emulated: latency (`netem` is not in every kernel; the file's latency_ms counts in the forecast alone),
+memory, and what changes during a run ([scenario], [[availability]]), which is refused.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from comdml_flwr.errors import InputError
+from comdml_flwr.planning.fleet import Fleet, FleetAgent
+from comdml_flwr.planning.types import Link
+
+PREFIX = "comdml-tb-"
+NETWORK = f"{PREFIX}net"  # the namespace of the bridge, the SuperLink and `flwr run`
+SUPERLINK_ADDRESS = "10.77.0.1"
+PEER_PORT = 9400
+RESERVED_CPUS = 0.15
+LOWEST_CPUS = 0.02  # the kernel grants at least 1 ms in a period of 50 ms
+CPU_FLOPS_PER_S = 1e9
+MOST_HOSTS = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """One host.
+
+    Parameters
+    ----------
+    agent : int
+        Its agent's id.
+    partition : int
+        The agent's place among all ids, ascending: Flower's partition-id.
+    cpus : float
+        Quota, in cores.
+    flops_per_s : float
+        What the fleet file says.
+    links : Mapping[int, Link]
+        By the other agent's id; 0 bytes/s: packets are refused.
+    superlink : Link
+        To and from the SuperLink: the file's [server] link, or the relay.
+    bytes_per_s : float or None
+        Of its network card, in each direction; None: no bound beside the links'.
+    """
+
+    agent: int
+    partition: int
+    cpus: float
+    flops_per_s: float
+    links: Mapping[int, Link]
+    superlink: Link
+    bytes_per_s: float | None
+
+    @property
+    def namespace(self) -> str:
+        """Name of its network namespace."""
+        return f"{PREFIX}{self.agent}"
+
+    @property
+    def address(self) -> str:
+        """IPv4 address."""
+        return f"10.77.0.{10 + self.partition}"
+
+    def node_config(self, num_hosts: int) -> str:
+        """Return its `--node-config`."""
+        peer = f'p2p-address="{self.address}:{PEER_PORT}"'
+        return f"partition-id={self.partition} num-partitions={num_hosts} {peer}"
+
+
+def hosts_of(fleet: Fleet, *, flops_per_cpu: float, num_cores: int) -> tuple[Host, ...]:
+    """Return the hosts of a fleet, in ascending id of their agents.
+
+    Raises
+    ------
+    InputError
+        The fleet changes during a run, lacks a speed, or is too much for this machine.
+    """
+    for table, value in (("[scenario]", fleet.scenario), ("[[availability]]", fleet.availability)):
+        if value is not None:
+            raise InputError(fleet.source, table, "must be left out: hosts of a testbed do not change")
+    if not 2 <= len(fleet.agents) <= MOST_HOSTS:
+        raise InputError(fleet.source, f"{len(fleet.agents)} agents", f"must be 2 to {MOST_HOSTS}")
+    links, agents = fleet.links_by_agent(), sorted(fleet.agents, key=lambda agent: agent.id)
+    hosts = tuple(
+        Host(
+            agent=agent.id,
+            partition=place,
+            cpus=_flops_per_s(fleet, agent) / flops_per_cpu,
+            flops_per_s=_flops_per_s(fleet, agent),
+            links=links[agent.id],
+            superlink=fleet.server_link(agent),
+            bytes_per_s=agent.bytes_per_s,
+        )
+        for place, agent in enumerate(agents)
+    )
+    _check_quotas(fleet, hosts, num_cores)
+    return hosts
+
+
+def _flops_per_s(fleet: Fleet, agent: FleetAgent) -> float:
+    if agent.flops_per_s is None:
+        raise InputError(f"{fleet.source}: agent {agent.id}", None, "must have flops_per_s on a testbed")
+    return agent.flops_per_s
+
+
+def _check_quotas(fleet: Fleet, hosts: tuple[Host, ...], num_cores: int) -> None:
+    for host in hosts:
+        if host.cpus < LOWEST_CPUS:
+            rule = f"must be at least {LOWEST_CPUS} of a core; lower --flops-per-cpu"
+            raise InputError(f"{fleet.source}: quota of agent {host.agent}", round(host.cpus, 4), rule)
+    most, total = num_cores - RESERVED_CPUS, sum(host.cpus for host in hosts)
+    if total > most + 1e-9:
+        rule = f"must be at most {most:g}, {num_cores} cores less the SuperLink's; raise --flops-per-cpu"
+        raise InputError(f"{fleet.source}: sum of CPU quotas", round(total, 4), rule)

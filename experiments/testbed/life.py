@@ -1,0 +1,60 @@
+"""A testbed's life: made, used, and removed whatever happens in between."""
+
+import signal
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+
+from experiments.testbed.cgroups import Hierarchy, make_group
+from experiments.testbed.hosts import Host
+from experiments.testbed.leftovers import FOLDER_PREFIX, only_one, remove_leftovers
+from experiments.testbed.network import network_commands
+from experiments.testbed.processes import run_commands
+
+
+@contextmanager
+def living_hosts(hosts: Sequence[Host], hierarchy: Hierarchy) -> Iterator[tuple[dict[int, Path], Path]]:
+    """Make the hosts; remove everything at the end, also after Ctrl-C, SIGTERM or a failure.
+
+    What a testbed that was killed has left is removed first.
+
+    Yields
+    ------
+    tuple[dict[int, Path], Path]
+        Control group of each host, by agent; and a temporary folder.
+
+    Raises
+    ------
+    RunError
+        Another testbed runs, or the kernel refuses something.
+    """
+    with only_one(), ExitStack() as stack:
+        if found := remove_leftovers(hierarchy):
+            print(f"removed what an earlier testbed left: {found}")
+        stack.enter_context(_signals(signal.SIGTERM, handler=_interrupt))
+        stack.callback(_remove_undisturbed, hierarchy)
+        groups = {host.agent: make_group(hierarchy, f"host-{host.agent}", host.cpus) for host in hosts}
+        run_commands(network_commands(hosts))
+        yield groups, Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _remove_undisturbed(hierarchy: Hierarchy) -> None:
+    """Remove everything; a second Ctrl-C does not stop it half-way."""
+    with _signals(signal.SIGTERM, signal.SIGINT, handler=signal.SIG_IGN):
+        remove_leftovers(hierarchy)
+
+
+@contextmanager
+def _signals(*numbers: signal.Signals, handler: object) -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)

@@ -1,0 +1,120 @@
+"""Measures one thing on a host; the testbed starts it in a host's namespace.
+
+    python -m experiments.testbed.probe spin SECONDS
+    python -m experiments.testbed.probe train SECONDS AGENT RUN.toml NUM_AGENTS
+    python -m experiments.testbed.probe receive ADDRESS PORT
+    python -m experiments.testbed.probe send ADDRESS PORT NUM_BYTES
+
+Each says "ready" when it has loaded what it needs, waits for a line, measures, and prints one JSON object. So
+it can be put into its quota in between, and all hosts are measured at the same time, as they will train.
+"""
+
+import json
+import socket
+import sys
+import time
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+from comdml_flwr.messages import Json
+
+_CHUNK_BYTES = 65_536
+_WARM_S = 2.0  # the first batches allocate memory and choose kernels
+
+
+def spin(seconds: float) -> dict[str, Json]:
+    """Return how many cores a busy loop gets."""
+    _ready()
+    began, used = time.monotonic(), time.process_time()
+    while time.monotonic() - began < seconds:
+        pass
+    return {"cpus": (time.process_time() - used) / (time.monotonic() - began)}
+
+
+def train(seconds: float, agent_id: int, run_config: str, num_agents: int) -> dict[str, Json]:
+    """Train an agent's own batches, warm, for at least so long.
+
+    Returns
+    -------
+    dict
+        `batches_per_s`: full batches; the small one at an epoch's end counts by its samples, as it does in
+        the cost model. `profile_batches_per_s`: what the fleet file says.
+    """
+    from comdml_flwr.agent import Agent  # here: other probes need no torch
+    from comdml_flwr.assemble import assemble
+    from comdml_flwr.config import find_fleet, parse_config
+    from comdml_flwr.planning.fleet_file import load_fleet
+
+    config = parse_config(tomllib.loads(Path(run_config).read_text()))
+    agent = Agent(agent_id, assemble(config, load_fleet(find_fleet(config.fleet)), num_agents))
+    agent.begin_round(1)
+    learner = agent.setup.workbench.whole().begin(agent.weights_P)
+
+    def sizes() -> Iterator[int]:
+        while True:
+            for number, indices_N in enumerate(agent.batches()):
+                learner.train_batch(*agent.samples(indices_N, number))
+                yield len(indices_N)
+
+    _ready()
+    trained = sizes()
+    _count_for(trained, _WARM_S)
+    num_samples, elapsed_s = _count_for(trained, seconds)
+    return {
+        "batches_per_s": num_samples / config.batch_size / elapsed_s,
+        "profile_batches_per_s": agent.profile.batches_per_s,
+    }
+
+
+def _count_for(sizes: Iterator[int], seconds: float) -> tuple[int, float]:
+    began, count = time.monotonic(), 0
+    while time.monotonic() - began < seconds:
+        count += next(sizes)
+    return count, time.monotonic() - began
+
+
+def receive(address: str, port: int) -> dict[str, Json]:
+    """Take one connection's bytes; the time is from the first of them to the last."""
+    with socket.create_server((address, port)) as listener:
+        _ready()
+        connection, _ = listener.accept()
+        with connection:
+            first = len(connection.recv(_CHUNK_BYTES))
+            began, count = time.monotonic(), 0
+            while part := len(connection.recv(_CHUNK_BYTES)):
+                count += part
+            elapsed_s = time.monotonic() - began
+    return {"num_bytes": first + count, "bytes_per_s": count / elapsed_s}
+
+
+def send(address: str, port: int, num_bytes: int) -> dict[str, Json]:
+    """Send so many bytes over one connection."""
+    _ready()
+    with socket.create_connection((address, port)) as connection:
+        for _ in range(0, num_bytes, _CHUNK_BYTES):
+            connection.sendall(bytes(_CHUNK_BYTES))
+    return {"num_bytes": num_bytes}
+
+
+def _ready() -> None:
+    print("ready", flush=True)
+    sys.stdin.readline()
+
+
+def main() -> None:
+    """Measure what the command line says."""
+    what, *words = sys.argv[1:]
+    if what == "spin":
+        measured = spin(float(words[0]))
+    elif what == "train":
+        measured = train(float(words[0]), int(words[1]), words[2], int(words[3]))
+    elif what == "receive":
+        measured = receive(words[0], int(words[1]))
+    else:
+        measured = send(words[0], int(words[1]), int(words[2]))
+    print(json.dumps(measured), flush=True)
+
+
+if __name__ == "__main__":
+    main()

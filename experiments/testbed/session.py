@@ -1,0 +1,190 @@
+"""One call of the testbed: measure, calibrate, run each method, compare; then write `testbed.json`."""
+
+import io
+import json
+import re
+import time
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from comdml_flwr.config import parse_config
+from comdml_flwr.errors import InputError
+from comdml_flwr.messages import Json
+from comdml_flwr.planning.fleet import Fleet
+from comdml_flwr.terminal import Terminal
+from experiments.testbed.cgroups import Hierarchy
+from experiments.testbed.federation import Federation, FinishedRun
+from experiments.testbed.hosts import Host
+from experiments.testbed.life import living_hosts
+from experiments.testbed.measuring import calibrated_text, measure_links, measure_quotas, measure_training
+from experiments.testbed.records import Measured, as_json, print_hosts, print_links, print_runs
+
+RunConfigValues = Mapping[str, bool | int | float | str]
+_KEY_AND_VALUE = re.compile(r"""\s*([\w-]+)=('[^']*'|"[^"]*"|\S+)""")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """What one call does.
+
+    Parameters
+    ----------
+    fleet : Fleet
+        As the file has it.
+    hosts : tuple[Host, ...]
+        What they are asked to be.
+    methods : tuple[str, ...]
+        One run for each; none: measure only.
+    run_config : RunConfigValues
+        Of every run; `fleet` is an absolute path.
+    tls : bool
+        Whether the SuperLink speaks TLS.
+    timeout_s : float
+        How long one run may take.
+    """
+
+    fleet: Fleet
+    hosts: tuple[Host, ...]
+    methods: tuple[str, ...]
+    run_config: RunConfigValues
+    tls: bool
+    timeout_s: float
+
+    def go(self, hierarchy: Hierarchy, output: Path, *, check: bool, calibrate: bool, verify: bool) -> None:
+        """Do it all, and leave nothing but a new folder in `output`.
+
+        Raises
+        ------
+        RunError
+            Something failed; the folder has the logs.
+        """
+        folder = _new_folder(output, self.fleet.source)
+        print(f"CPU quotas by {hierarchy}; results and logs: {folder}", flush=True)
+        with living_hosts(self.hosts, hierarchy) as (groups, temporary):
+            measured = self._measure(groups, folder, check=check, calibrate=calibrate)
+            values = {**self.run_config, **({"fleet": str(folder / "fleet.toml")} if calibrate else {})}
+            runs: dict[str, FinishedRun] = {}
+            if self.methods:
+                federation = Federation(self.hosts, groups, temporary, folder, tls=self.tls)
+                federation.start()
+                for method in self.methods:
+                    print(f"running {method} ...", flush=True)
+                    file = _write_run_config(folder, method, values)
+                    runs[method] = federation.run(file, folder / method, self.timeout_s)
+        about: dict[str, Json] = {
+            "fleet": self.fleet.source,
+            "cpu_quotas": str(hierarchy),
+            "tls": self.tls,
+            "calibrated": calibrate,
+            "run_config": dict(self.run_config),
+        }
+        text = json.dumps(as_json(self.hosts, measured, runs, about), indent=2)
+        (folder / "testbed.json").write_text(f"{text}\n", encoding="utf-8")
+        if runs:
+            print_runs(runs)
+        if verify:
+            for method, finished in runs.items():
+                self._verify(method, finished, values, folder)
+
+    def _measure(self, groups: Mapping[int, Path], folder: Path, *, check: bool, calibrate: bool) -> Measured:
+        training: dict[int, tuple[float, float]] = {}
+        if calibrate:
+            training = measure_training(
+                self.hosts, groups, _write_run_config(folder, "calibration", self.run_config)
+            )
+            about = f"{Path(self.fleet.source).name} with the training speeds that the testbed measured"
+            speeds = {agent: flops_per_s for agent, (_, flops_per_s) in training.items()}
+            (folder / "fleet.toml").write_text(calibrated_text(self.fleet, speeds, about), encoding="utf-8")
+        measured = Measured(
+            cpus=measure_quotas(self.hosts, groups) if check else {},
+            training=training,
+            links=measure_links(self.hosts) if check else (),
+        )
+        if check or calibrate:
+            print_hosts(self.hosts, measured)
+        if check:
+            print_links(measured.links)
+        return measured
+
+    def _verify(self, method: str, finished: FinishedRun, values: RunConfigValues, folder: Path) -> None:
+        from comdml_flwr.local_run import run_locally  # imports torch
+
+        local = {**values, "method": method, "carrier": "local", "results-dir": str(folder / "local")}
+        quiet = Terminal(1, Console(file=io.StringIO()))
+        here = run_locally(local, num_agents=len(self.hosts), terminal=quiet).weights_sha256
+        there = finished.summary["weights_sha256"]
+        verdict = "the same weights as" if here == there else "OTHER WEIGHTS THAN"
+        print(f"{method}: {verdict} the local carrier ({str(there)[:16]}..., {here[:16]}...)")
+
+
+def read_run_config(given: Sequence[str], fleet: Path, rounds: int | None) -> RunConfigValues:
+    """Return the run configuration of every run: what differs from the app's defaults.
+
+    Parameters
+    ----------
+    given : Sequence[str]
+        As for `flwr run --run-config`: a TOML file, or key=value, separated by spaces; text is quoted.
+    fleet : Path
+        Takes the place of `fleet`.
+    rounds : int or None
+        Takes the place of `num-rounds`; None or 0 leaves it.
+
+    Raises
+    ------
+    InputError
+        What cannot be read, or is no possible value; or a key that the testbed sets itself.
+    """
+    values: dict[str, bool | int | float | str] = {}
+    for text in given:
+        values |= _read_toml(Path(text)) if text.endswith(".toml") else _read_words(text)
+    for key in ("fleet", "results-dir", "method"):
+        if key in values:
+            raise InputError("--run-config", key, "is set by the testbed's own arguments")
+    values |= {"fleet": str(fleet.absolute())} | ({"num-rounds": rounds} if rounds else {})
+    parse_config(values)
+    return values
+
+
+def _read_toml(file: Path) -> dict[str, bool | int | float | str]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError("--run-config", str(file), error.strerror or "cannot be read") from error
+    except ValueError as error:
+        raise InputError("--run-config", str(file), f"is not TOML: {error}") from error
+
+
+def _read_words(text: str) -> dict[str, bool | int | float | str]:
+    found, place = [], 0
+    while place < len(text.rstrip()):
+        match = _KEY_AND_VALUE.match(text, place)
+        if match is None:
+            raise InputError("--run-config", text[place:].strip(), "must be key=value, separated by spaces")
+        found.append(f"{match[1]} = {match[2]}")
+        place = match.end()
+    try:
+        return tomllib.loads("\n".join(found))
+    except tomllib.TOMLDecodeError as error:
+        raise InputError("--run-config", text, f"values are as in TOML, text in quotes: {error}") from error
+
+
+def _write_run_config(folder: Path, method: str, values: RunConfigValues) -> Path:
+    """Write the run configuration of one run; JSON's scalars are TOML's."""
+    own = {"method": method, "results-dir": str(folder / method)} if method != "calibration" else {}
+    lines = (f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in {**values, **own}.items())
+    file = folder / f"{method}.toml"
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return file
+
+
+def _new_folder(output: Path, fleet: str) -> Path:
+    folder = output.absolute() / f"{time.strftime('%Y%m%d-%H%M%S')}-{Path(fleet).stem}"
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise InputError("--output", str(output), error.strerror or "cannot be written to") from error
+    return folder
