@@ -68,7 +68,8 @@ def main(
 
     All is removed at the end and after Ctrl-C. After a kill -9 the next testbed removes it, or --clean does.
 
-    Example: python -m experiments.testbed experiments/fleets/testbed.toml --method comdml --method allreduce --rounds 3
+    Example: python -m experiments.testbed experiments/fleets/testbed.toml --rounds 3 --method comdml --method
+    allreduce
 
     Example: python -m experiments.testbed experiments/fleets/testbed.toml --rounds 0
 

@@ -1,7 +1,8 @@
-"""CPU quotas by control groups: version 1 (`cpu.cfs_quota_us`) or 2 (`cpu.max`), whichever has the controller.
+"""CPU quotas by control groups: version 1 (`cpu.cfs_quota_us`) or 2 (`cpu.max`), which has the controller.
 
-A period is 50 ms: short enough that a host with a tenth of a core answers every 45 ms, and long enough for the
-kernel's slices of 5 ms.
+A period is 50 ms: short enough that a host with a tenth of a core answers every 45 ms, and long enough for
+the kernel's slices of 5 ms. A quota is an upper bound, so the testbed's group also has the largest weight: it
+goes before other programs on the machine, and what they take is what it leaves.
 """
 
 from collections.abc import Mapping
@@ -62,8 +63,22 @@ def quota_files(version: int, cpus: float) -> Mapping[str, str]:
     return {"cpu.max": f"{quota_us} {PERIOD_US}"}
 
 
-def make_group(hierarchy: Hierarchy, name: str, cpus: float) -> Path:
-    """Make a group with a quota and return its folder.
+def weight_files(version: int) -> Mapping[str, str]:
+    """Return what gives a group the largest weight against other programs."""
+    return {"cpu.shares": "262144"} if version == 1 else {"cpu.weight": "10000"}
+
+
+def make_group(hierarchy: Hierarchy, name: str, cpus: float | None) -> Path:
+    """Make a group below the testbed's own and return its folder.
+
+    Parameters
+    ----------
+    hierarchy : Hierarchy
+        Of this machine.
+    name : str
+        The group's.
+    cpus : float or None
+        Its quota in cores; None: no bound.
 
     Raises
     ------
@@ -77,11 +92,16 @@ def make_group(hierarchy: Hierarchy, name: str, cpus: float) -> Path:
                 parent.mkdir(exist_ok=True)
                 (parent / "cgroup.subtree_control").write_text("+cpu")
         folder.mkdir(parents=True)
-        for file, text in quota_files(hierarchy.version, cpus).items():
-            (folder / file).write_text(text)
+        _write(hierarchy.group, weight_files(hierarchy.version))
+        _write(folder, quota_files(hierarchy.version, cpus) if cpus is not None else {})
     except OSError as error:
-        raise RunError(f"{folder}: no CPU quota of {cpus:g}: {error.strerror}") from error
+        raise RunError(f"{folder}: the kernel refuses a CPU quota: {error.strerror}") from error
     return folder
+
+
+def _write(folder: Path, files: Mapping[str, str]) -> None:
+    for file, text in files.items():
+        (folder / file).write_text(text)
 
 
 def join(folder: Path, process: int) -> None:

@@ -1,8 +1,8 @@
 """A SuperLink and a SuperNode on each host, and runs of this checkout's app on them.
 
-The SuperLink and `flwr run` are in the bridge's namespace, without a quota. A host does not see the folder in
-which the ServerApp puts the files of a run: what it needs comes over its link, as on another machine. Which
-agent a SuperNode is, and where peers reach it, stands in its node configuration.
+The SuperLink and `flwr run` are in the bridge's namespace, in a group without a quota. A host does not see
+the folder in which the ServerApp puts the files of a run: what it needs comes over its link, as on another
+machine. Which agent a SuperNode is, and where peers reach it, stands in its node configuration.
 """
 
 import json
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from comdml_flwr.errors import RunError
 from comdml_flwr.messages import Json
+from comdml_flwr.planning.types import SERVER
 from experiments.testbed.hosts import NETWORK, SUPERLINK_ADDRESS, Host
 from experiments.testbed.processes import ROOT, Process, last_line, listens, program, start
 from experiments.testbed.tls import Certificates, make_certificates
@@ -55,7 +56,8 @@ def supernode_words(host: Host, num_hosts: int, certificates: Certificates | Non
 def connection_text(certificates: Certificates | None) -> str:
     """Return Flower's config.toml for `flwr run`."""
     tls = f'root-certificates = "{certificates.authority}"' if certificates else "insecure = true"
-    return f'[superlink]\ndefault = "{CONNECTION}"\n\n[superlink.{CONNECTION}]\naddress = "{SUPERLINK_ADDRESS}:{PORT}"\n{tls}\n'
+    head = f'[superlink]\ndefault = "{CONNECTION}"\n\n[superlink.{CONNECTION}]\n'
+    return f'{head}address = "{SUPERLINK_ADDRESS}:{PORT}"\n{tls}\n'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +77,7 @@ class Federation:
     hosts : Sequence[Host]
         Their namespaces are there.
     groups : Mapping[int, Path]
-        Control group of each host, by agent.
+        Control group of each host, by agent, and of the SuperLink.
     folder : Path
         A temporary folder, which nobody else uses.
     logs : Path
@@ -163,7 +165,9 @@ class Federation:
         folder = self._server_folder
         variables = {**_QUIET, "FLWR_HOME": str(folder), "TMPDIR": str(folder / "tmp")}
         log = self._logs / f"{name}.log"
-        self._processes[name] = start(NETWORK, words, log=log, variables=variables)
+        self._processes[name] = start(
+            NETWORK, words, log=log, group=self._groups[SERVER], variables=variables
+        )
         return self._processes[name]
 
     def _check_all_alive(self) -> None:

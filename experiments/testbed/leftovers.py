@@ -50,11 +50,11 @@ class Leftovers:
 
 
 def our_namespaces(listed: str) -> tuple[str, ...]:
-    """Return the testbed's namespaces from what `ip netns list` prints.
+    r"""Return the testbed's namespaces from what `ip netns list` prints.
 
     Examples
     --------
-    >>> our_namespaces("comdml-tb-net (id: 0)\\nvpn\\n")
+    >>> our_namespaces("comdml-tb-net (id: 0)\nvpn\n")
     ('comdml-tb-net',)
     """
     names = (line.split()[0] for line in listed.splitlines() if line.strip())

@@ -2,16 +2,19 @@
 
 import signal
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 
+from comdml_flwr.planning.types import SERVER
 from experiments.testbed.cgroups import Hierarchy, make_group
 from experiments.testbed.hosts import Host
 from experiments.testbed.leftovers import FOLDER_PREFIX, only_one, remove_leftovers
 from experiments.testbed.network import network_commands
 from experiments.testbed.processes import run_commands
+
+_Handler = signal.Handlers | Callable[[int, FrameType | None], None]
 
 
 @contextmanager
@@ -23,7 +26,7 @@ def living_hosts(hosts: Sequence[Host], hierarchy: Hierarchy) -> Iterator[tuple[
     Yields
     ------
     tuple[dict[int, Path], Path]
-        Control group of each host, by agent; and a temporary folder.
+        Control group of each host, by agent, and of the SuperLink; and a temporary folder.
 
     Raises
     ------
@@ -36,6 +39,7 @@ def living_hosts(hosts: Sequence[Host], hierarchy: Hierarchy) -> Iterator[tuple[
         stack.enter_context(_signals(signal.SIGTERM, handler=_interrupt))
         stack.callback(_remove_undisturbed, hierarchy)
         groups = {host.agent: make_group(hierarchy, f"host-{host.agent}", host.cpus) for host in hosts}
+        groups[SERVER] = make_group(hierarchy, "superlink", None)
         run_commands(network_commands(hosts))
         yield groups, Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
 
@@ -51,7 +55,7 @@ def _remove_undisturbed(hierarchy: Hierarchy) -> None:
 
 
 @contextmanager
-def _signals(*numbers: signal.Signals, handler: object) -> Iterator[None]:
+def _signals(*numbers: signal.Signals, handler: _Handler) -> Iterator[None]:
     before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield

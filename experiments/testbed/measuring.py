@@ -13,7 +13,7 @@ from pathlib import Path
 
 from comdml_flwr.errors import RunError
 from comdml_flwr.planning.fleet import Fleet
-from comdml_flwr.planning.types import BYTES_PER_S_PER_MBPS
+from comdml_flwr.planning.types import BYTES_PER_S_PER_MBPS, Link
 from experiments.testbed.cgroups import join
 from experiments.testbed.hosts import NETWORK, SUPERLINK_ADDRESS, Host
 from experiments.testbed.processes import Process, start
@@ -152,6 +152,8 @@ def _error(process: Process) -> str:
 def calibrated_text(fleet: Fleet, flops_per_s: Mapping[int, float], about: str) -> str:
     """Write a fleet file for runs: the links of a fleet, and the speeds that were measured.
 
+    A [server] has no speed there: the file's was not measured, and is taken to be the fastest agent's.
+
     Parameters
     ----------
     fleet : Fleet
@@ -165,20 +167,21 @@ def calibrated_text(fleet: Fleet, flops_per_s: Mapping[int, float], about: str) 
         f"# {about}",
         "",
         "[links]",
-        *_link(fleet.default_link.bytes_per_s, fleet.default_link.latency_s),
+        *_link(fleet.default_link),
     ]
     lines += [f"relay_bandwidth_mbps = {fleet.relay.bytes_per_s / BYTES_PER_S_PER_MBPS!r}", ""]
     if fleet.server is not None:
-        lines += ["[server]", *_link(fleet.server.link.bytes_per_s, fleet.server.link.latency_s), ""]
+        lines += ["[server]", *_link(fleet.server.link), ""]
     for agent in fleet.agents:
         lines += ["[[agents]]", f"id = {agent.id}", f"flops_per_s = {flops_per_s[agent.id]!r}"]
         if agent.bytes_per_s is not None:
             lines.append(f"bandwidth_mbps = {agent.bytes_per_s / BYTES_PER_S_PER_MBPS!r}")
         lines.append("")
     for (one, other), link in sorted(fleet.overrides.items()):
-        lines += ["[[link]]", f"between = [{one}, {other}]", *_link(link.bytes_per_s, link.latency_s), ""]
+        lines += ["[[link]]", f"between = [{one}, {other}]", *_link(link), ""]
     return "\n".join(lines)
 
 
-def _link(bytes_per_s: float, latency_s: float) -> list[str]:
-    return [f"bandwidth_mbps = {bytes_per_s / BYTES_PER_S_PER_MBPS!r}", f"latency_ms = {latency_s * 1000!r}"]
+def _link(link: Link) -> list[str]:
+    mbps, latency_ms = link.bytes_per_s / BYTES_PER_S_PER_MBPS, link.latency_s * 1000
+    return [f"bandwidth_mbps = {mbps!r}", f"latency_ms = {latency_ms!r}"]

@@ -76,7 +76,7 @@ def differences(run: FinishedRun) -> list[float]:
 
 
 def speed_up(runs: Mapping[str, FinishedRun], key: str) -> float | None:
-    """Return how many times as fast ComDML's round is as AllReduce's, by the medians of `key`; None: not run."""
+    """Return how many times as fast ComDML's round is as AllReduce's, by medians of `key`; None: not run."""
     if not {"comdml", "allreduce"} <= runs.keys():
         return None
     alone, balanced = (median(_number(r[key]) for r in runs[name].rounds) for name in ("allreduce", "comdml"))
