@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from comdml_flwr.config import parse_config
 from comdml_flwr.errors import InputError, RunError
 from comdml_flwr.planning.fleet_file import load_fleet
 from experiments.command import run
@@ -92,8 +91,7 @@ def main(
         tls=tls,
         timeout_s=timeout_s,
     )
-    for name in session.methods:
-        parse_config({**session.run_config, "method": name})
+    session.check_names()
     session.go(hierarchy, output, check=check, calibrate=calibrate, verify=verify)
 
 

@@ -92,8 +92,8 @@ def send(address: str, port: int, num_bytes: int) -> dict[str, Json]:
     """Send so many bytes over one connection."""
     _ready()
     with socket.create_connection((address, port)) as connection:
-        for _ in range(0, num_bytes, _CHUNK_BYTES):
-            connection.sendall(bytes(_CHUNK_BYTES))
+        for sent in range(0, num_bytes, _CHUNK_BYTES):
+            connection.sendall(bytes(min(_CHUNK_BYTES, num_bytes - sent)))
     return {"num_bytes": num_bytes}
 
 

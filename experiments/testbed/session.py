@@ -145,7 +145,9 @@ def read_run_config(given: Sequence[str], fleet: Path, rounds: int | None) -> Ru
         if key in values:
             raise InputError("--run-config", key, "is set by the testbed's own arguments")
     values |= {"fleet": str(fleet.absolute())} | ({"num-rounds": rounds} if rounds else {})
-    parse_config(values)
+    config = parse_config(values)
+    if config.carrier == "local":
+        raise InputError("carrier", config.carrier, "must be one of those between SuperNodes")
     return values
 
 

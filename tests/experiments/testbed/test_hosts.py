@@ -1,0 +1,52 @@
+"""What a fleet file asks of each host."""
+
+import pytest
+
+from comdml_flwr.errors import InputError
+from comdml_flwr.planning.fleet_file import load_fleet
+from experiments.testbed.hosts import hosts_of
+from experiments.testbed.processes import ROOT
+from tests.experiments.testbed.fleets import TEXT, hosts
+
+
+def test_quotas_are_speeds_over_what_stands_for_a_core():
+    assert {host.agent: host.cpus for host in hosts()} == {2: 0.25, 4: 0.1, 7: 1.0}
+    assert {host.agent: host.cpus for host in hosts(flops_per_cpu=2e9)} == {2: 0.125, 4: 0.05, 7: 0.5}
+
+
+def test_partitions_follow_the_agents_ids_as_a_run_does():
+    """`Setup.ids` is ascending, and a SuperNode is the agent at its partition-id."""
+    assert [(host.agent, host.partition) for host in hosts()] == [(2, 0), (4, 1), (7, 2)]
+    assert len({host.address for host in hosts()}) == 3
+
+
+def test_a_node_is_told_its_place_and_its_address_for_peers():
+    assert hosts()[1].node_config(3) == 'partition-id=1 num-partitions=3 p2p-address="10.77.0.11:9400"'
+
+
+def test_the_testbeds_own_fleet_fits_two_cores():
+    fleet = load_fleet(ROOT / "experiments" / "fleets" / "testbed.toml")
+    found = hosts_of(fleet, flops_per_cpu=1e9, num_cores=2)
+    assert [host.cpus for host in found] == [1.0, 0.5, 0.25, 0.1]
+    assert {link.bytes_per_s / 125_000 for host in found for link in host.links.values()} == {10, 20, 50, 100}
+    with pytest.raises(InputError, match=r"sum of CPU quotas = 1\.85: must be at most 0\.85, 1 cores"):
+        hosts_of(fleet, flops_per_cpu=1e9, num_cores=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (TEXT + "[scenario]\nshare = 0.2\nevery = 5\n", "[scenario]': must be left out"),
+        (
+            TEXT + "[[availability]]\nround = 2\nagent = 4\npresent = false\n",
+            "[[availability]]': must be left out",
+        ),
+        (TEXT.replace("flops_per_s = 2.5e8", "batches_per_s = 3"), "agent 2 = None: must have flops_per_s"),
+        (TEXT.replace("1.0e8", "1.0e7"), "quota of agent 4 = 0.01: must be at least 0.02 of a core"),
+        ("[[agents]]\nid = 0\nflops_per_s = 1e9\n", "fleet.toml = '1 agents': must be 2 to 200"),
+    ],
+)
+def test_what_no_testbed_can_be_is_refused(text, message):
+    with pytest.raises(InputError) as caught:
+        hosts(text)
+    assert message in str(caught.value)
