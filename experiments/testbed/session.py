@@ -54,6 +54,13 @@ class Session:
     tls: bool
     timeout_s: float
 
+    def check_names(self) -> None:
+        """Raise InputError where methods, model or data set are none that this app has."""
+        from comdml_flwr.assemble import Catalogue  # imports torch
+
+        for method in self.methods:
+            Catalogue().check(parse_config({**self.run_config, "method": method}))
+
     def go(self, hierarchy: Hierarchy, output: Path, *, check: bool, calibrate: bool, verify: bool) -> None:
         """Do it all, and leave nothing but a new folder in `output`.
 
