@@ -61,7 +61,7 @@ def main(
     and written to testbed.json: what quotas and links really give, and the measured time of each round next
     to the forecast.
 
-    Needs Linux, root, iproute2 (`ip`, `tc`), a cgroup hierarchy with the cpu controller, and about 0.7 GB of
+    Needs Linux, root, iproute2 (`ip`, `tc`), a cgroup hierarchy with the cpu controller, and about 1.2 GB of
     memory for each host. The sum of the quotas and 0.15 for the SuperLink must fit the machine's cores. The
     machine's own network is not touched; latency is not emulated.
 

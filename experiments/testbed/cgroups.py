@@ -1,8 +1,10 @@
 """CPU quotas by control groups: version 1 (`cpu.cfs_quota_us`) or 2 (`cpu.max`), which has the controller.
 
-A period is 50 ms: short enough that a host with a tenth of a core answers every 45 ms, and long enough for
-the kernel's slices of 5 ms. A quota is an upper bound, so the testbed's group also has the largest weight: it
-goes before other programs on the machine, and what they take is what it leaves.
+A period is the kernel's own, 100 ms. In a shorter one a small quota is few of the kernel's slices of 5 ms, of
+which a part is lost when a program changes its core: 50 ms gave a tenth of a core 12 % too little.
+
+A quota is an upper bound, so the testbed's group also has the largest weight: it goes before other programs
+on the machine, and they take what it leaves.
 """
 
 from collections.abc import Mapping
@@ -12,7 +14,7 @@ from pathlib import Path
 from comdml_flwr.errors import RunError
 
 GROUP = "comdml-testbed"
-PERIOD_US = 50_000
+PERIOD_US = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ NETWORK = f"{PREFIX}net"  # the namespace of the bridge, the SuperLink and `flwr
 SUPERLINK_ADDRESS = "10.77.0.1"
 PEER_PORT = 9400
 RESERVED_CPUS = 0.15
-LOWEST_CPUS = 0.02  # the kernel grants at least 1 ms in a period of 50 ms
+LOWEST_CPUS = 0.02  # below, a SuperNode takes minutes to start
 CPU_FLOPS_PER_S = 1e9
 MOST_HOSTS = 200
 

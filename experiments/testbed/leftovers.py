@@ -113,10 +113,13 @@ def _signal(ids: Iterable[int], signal_: signal.Signals) -> None:
             os.kill(process, signal_)
 
 
-def only_one() -> socket.socket:
+def only_one(name: str = "comdml-testbed") -> socket.socket:
     """Hold the machine's one place for a testbed until the socket is closed, or this process ends.
 
-    The name of an abstract socket leaves nothing on disk.
+    Parameters
+    ----------
+    name : str
+        Of an abstract socket, which leaves nothing on disk.
 
     Raises
     ------
@@ -125,7 +128,7 @@ def only_one() -> socket.socket:
     """
     place = socket.socket(socket.AF_UNIX)
     try:
-        place.bind("\0comdml-testbed")
+        place.bind(f"\0{name}")
     except OSError:
         place.close()
         raise RunError("another testbed runs on this machine; one at a time") from None

@@ -19,7 +19,7 @@ _Handler = signal.Handlers | Callable[[int, FrameType | None], None]
 
 @contextmanager
 def living_hosts(hosts: Sequence[Host], hierarchy: Hierarchy) -> Iterator[tuple[dict[int, Path], Path]]:
-    """Make the hosts; remove everything at the end, also after Ctrl-C, SIGTERM or a failure.
+    """Make the hosts; remove everything at the end, also after Ctrl-C, SIGTERM, SIGHUP or a failure.
 
     What a testbed that was killed has left is removed first.
 
@@ -36,7 +36,7 @@ def living_hosts(hosts: Sequence[Host], hierarchy: Hierarchy) -> Iterator[tuple[
     with only_one(), ExitStack() as stack:
         if found := remove_leftovers(hierarchy):
             print(f"removed what an earlier testbed left: {found}")
-        stack.enter_context(_signals(signal.SIGTERM, handler=_interrupt))
+        stack.enter_context(_signals(signal.SIGTERM, signal.SIGHUP, handler=_interrupt))
         stack.callback(_remove_undisturbed, hierarchy)
         groups = {host.agent: make_group(hierarchy, f"host-{host.agent}", host.cpus) for host in hosts}
         groups[SERVER] = make_group(hierarchy, "superlink", None)
@@ -50,7 +50,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def _remove_undisturbed(hierarchy: Hierarchy) -> None:
     """Remove everything; a second Ctrl-C does not stop it half-way."""
-    with _signals(signal.SIGTERM, signal.SIGINT, handler=signal.SIG_IGN):
+    with _signals(signal.SIGTERM, signal.SIGHUP, signal.SIGINT, handler=signal.SIG_IGN):
         remove_leftovers(hierarchy)
 
 

@@ -163,12 +163,7 @@ def calibrated_text(fleet: Fleet, flops_per_s: Mapping[int, float], about: str) 
     about : str
         The first line's comment.
     """
-    lines = [
-        f"# {about}",
-        "",
-        "[links]",
-        *_link(fleet.default_link),
-    ]
+    lines = [f"# {about}", "", "[links]", *_link(fleet.default_link)]
     lines += [f"relay_bandwidth_mbps = {fleet.relay.bytes_per_s / BYTES_PER_S_PER_MBPS!r}", ""]
     if fleet.server is not None:
         lines += ["[server]", *_link(fleet.server.link), ""]

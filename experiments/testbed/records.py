@@ -22,6 +22,11 @@ from experiments.testbed.measuring import LinkSpeed
 
 LATENCY = "not emulated; the fleet file's latency_ms counts in the forecast alone"
 
+_GRID = (
+    "carrier grid: each exchange of a round is a message through the SuperLink and a new process on each"
+    " host, which loads torch and the data within the host's quota; the forecast knows nothing of that"
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
@@ -130,6 +135,8 @@ def print_runs(runs: Mapping[str, FinishedRun]) -> None:
     ]
     heads = ("run", "measured", "forecast", "difference", "forecast, training alone", "accuracy")
     print_table(heads, rows, "Rounds")
+    if any(run.summary["carrier"] == "grid" for run in runs.values()):
+        print(_GRID)
     for method, run in runs.items():
         print(f"{method}: median difference {median(differences(run)):+.0%}; files: {run.folder}")
     measured, forecast = speed_up(runs, "elapsed_s"), speed_up(runs, "virtual_time_s")

@@ -5,14 +5,14 @@ import json
 import re
 import time
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
 from comdml_flwr.config import parse_config
-from comdml_flwr.errors import InputError
+from comdml_flwr.errors import InputError, RunError
 from comdml_flwr.messages import Json
 from comdml_flwr.planning.fleet import Fleet
 from comdml_flwr.terminal import Terminal
@@ -67,35 +67,32 @@ class Session:
         Raises
         ------
         RunError
-            Something failed; the folder has the logs.
+            Something failed (the folder has the logs), or `verify` finds other weights.
         """
         folder = _new_folder(output, self.fleet.source)
         print(f"CPU quotas by {hierarchy}; results and logs: {folder}", flush=True)
         with living_hosts(self.hosts, hierarchy) as (groups, temporary):
             measured = self._measure(groups, folder, check=check, calibrate=calibrate)
             values = {**self.run_config, **({"fleet": str(folder / "fleet.toml")} if calibrate else {})}
+            about: dict[str, Json] = {
+                "fleet": self.fleet.source,
+                "cpu_quotas": str(hierarchy),
+                "tls": self.tls,
+                "calibrated": calibrate,
+                "run_config": dict(values),
+            }
+            self._write(folder, measured, {}, about)
             runs: dict[str, FinishedRun] = {}
-            if self.methods:
-                federation = Federation(self.hosts, groups, temporary, folder, tls=self.tls)
-                federation.start()
-                for method in self.methods:
-                    print(f"running {method} ...", flush=True)
-                    file = _write_run_config(folder, method, values)
-                    runs[method] = federation.run(file, folder / method, self.timeout_s)
-        about: dict[str, Json] = {
-            "fleet": self.fleet.source,
-            "cpu_quotas": str(hierarchy),
-            "tls": self.tls,
-            "calibrated": calibrate,
-            "run_config": dict(self.run_config),
-        }
-        text = json.dumps(as_json(self.hosts, measured, runs, about), indent=2)
-        (folder / "testbed.json").write_text(f"{text}\n", encoding="utf-8")
+            for method, finished in self._run(groups, temporary, folder, values):
+                runs[method] = finished
+                self._write(folder, measured, runs, about)  # so a later run's failure costs only that run
         if runs:
             print_runs(runs)
         if verify:
-            for method, finished in runs.items():
-                self._verify(method, finished, values, folder)
+            local = {method: self._local_weights(method, values, folder) for method in runs}
+            about["weights_of_local_carrier"] = local
+            self._write(folder, measured, runs, about)
+            _compare(runs, local)
 
     def _measure(self, groups: Mapping[int, Path], folder: Path, *, check: bool, calibrate: bool) -> Measured:
         training: dict[int, tuple[float, float]] = {}
@@ -117,15 +114,38 @@ class Session:
             print_links(measured.links)
         return measured
 
-    def _verify(self, method: str, finished: FinishedRun, values: RunConfigValues, folder: Path) -> None:
+    def _run(
+        self, groups: Mapping[int, Path], temporary: Path, folder: Path, values: RunConfigValues
+    ) -> Iterator[tuple[str, FinishedRun]]:
+        if not self.methods:
+            return
+        federation = Federation(self.hosts, groups, temporary, folder, tls=self.tls)
+        federation.start()
+        for method in self.methods:
+            print(f"running {method} ...", flush=True)
+            file = _write_run_config(folder, method, values)
+            yield method, federation.run(file, folder / method, self.timeout_s)
+
+    def _write(
+        self, folder: Path, measured: Measured, runs: Mapping[str, FinishedRun], about: Mapping[str, Json]
+    ) -> None:
+        text = json.dumps(as_json(self.hosts, measured, runs, about), indent=2)
+        (folder / "testbed.json").write_text(f"{text}\n", encoding="utf-8")
+
+    def _local_weights(self, method: str, values: RunConfigValues, folder: Path) -> str:
         from comdml_flwr.local_run import run_locally  # imports torch
 
         local = {**values, "method": method, "carrier": "local", "results-dir": str(folder / "local")}
         quiet = Terminal(1, Console(file=io.StringIO()))
-        here = run_locally(local, num_agents=len(self.hosts), terminal=quiet).weights_sha256
-        there = finished.summary["weights_sha256"]
-        verdict = "the same weights as" if here == there else "OTHER WEIGHTS THAN"
-        print(f"{method}: {verdict} the local carrier ({str(there)[:16]}..., {here[:16]}...)")
+        return run_locally(local, num_agents=len(self.hosts), terminal=quiet).weights_sha256
+
+
+def _compare(runs: Mapping[str, FinishedRun], local: Mapping[str, str]) -> None:
+    for method, finished in runs.items():
+        there, here = str(finished.summary["weights_sha256"]), local[method]
+        if there != here:
+            raise RunError(f"{method}: weights {there} on the hosts, {here} by the local carrier")
+        print(f"{method}: the same weights as by the local carrier, sha256 {here[:16]}...")
 
 
 def read_run_config(given: Sequence[str], fleet: Path, rounds: int | None) -> RunConfigValues:

@@ -41,8 +41,8 @@ def test_without_a_controller_there_is_no_testbed(v2, controllers):
 
 
 def test_a_quota_is_a_share_of_a_period():
-    assert dict(quota_files(1, 0.25)) == {"cpu.cfs_period_us": "50000", "cpu.cfs_quota_us": "12500"}
-    assert dict(quota_files(2, 0.25)) == {"cpu.max": "12500 50000"}
+    assert dict(quota_files(1, 0.25)) == {"cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": "25000"}
+    assert dict(quota_files(2, 0.25)) == {"cpu.max": "25000 100000"}
     assert list(quota_files(1, 2.0)) == ["cpu.cfs_period_us", "cpu.cfs_quota_us"]
 
 

@@ -1,5 +1,7 @@
 """What belongs to a testbed, by name; the real removal is in test_real_hosts.py."""
 
+import os
+
 import pytest
 
 from comdml_flwr.errors import RunError
@@ -22,6 +24,7 @@ def test_nothing_is_said_to_be_nothing():
 
 
 def test_there_is_one_testbed_at_a_time():
-    with only_one(), pytest.raises(RunError, match="another testbed runs on this machine"):
-        only_one()
-    only_one().close()
+    place = f"comdml-testbed-test-{os.getpid()}"
+    with only_one(place), pytest.raises(RunError, match="another testbed runs on this machine"):
+        only_one(place)
+    only_one(place).close()

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from comdml_flwr.errors import InputError
+from comdml_flwr.errors import InputError, RunError
 from experiments.testbed import __main__ as command
-from experiments.testbed.session import _write_run_config, read_run_config
+from experiments.testbed.federation import FinishedRun
+from experiments.testbed.session import _compare, _write_run_config, read_run_config
 from tests.experiments.testbed.fleets import TEXT
 
 FLEET = Path("/fleets/two.toml")
@@ -58,6 +59,13 @@ def test_a_runs_file_is_what_was_asked(tmp_path):
     values = {"seed": 3, "learning-rate": 1e-05, "wandb-project": 'a "b" ü', "tensorboard": True}
     read = tomllib.loads(_write_run_config(tmp_path, "allreduce", values).read_text())
     assert read == {**values, "method": "allreduce", "results-dir": str(tmp_path / "allreduce")}
+
+
+def test_other_weights_than_the_local_carriers_are_an_error():
+    run = FinishedRun(folder=Path(), rounds=(), summary={"weights_sha256": "ab"})
+    _compare({"comdml": run}, {"comdml": "ab"})
+    with pytest.raises(RunError, match="comdml: weights ab on the hosts, cd by the local carrier"):
+        _compare({"comdml": run}, {"comdml": "cd"})
 
 
 @pytest.fixture
