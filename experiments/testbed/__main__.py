@@ -43,6 +43,13 @@ def main(
     verify: Annotated[
         bool, typer.Option("--verify", help="Also run each method in this process and compare the weights.")
     ] = False,
+    node_config: Annotated[
+        str,
+        typer.Option(
+            help="Added to every SuperNode's --node-config, beside partition-id, num-partitions and"
+            " p2p-address; {agent} stands for its agent's id."
+        ),
+    ] = "",
     tls: Annotated[
         bool, typer.Option("--tls", help="TLS to the SuperLink, by certificates made here.")
     ] = False,
@@ -89,6 +96,7 @@ def main(
         methods=tuple(dict.fromkeys(method or ["comdml"])) if rounds != 0 else (),
         run_config=read_run_config(run_config or [], fleet, rounds),
         tls=tls,
+        node_config=node_config,
         timeout_s=timeout_s,
     )
     session.check_names()

@@ -46,11 +46,13 @@ def _tls_of_superlink(certificates: Certificates | None) -> list[str]:
     return [word for option, file in files.items() for word in (option, str(file))]
 
 
-def supernode_words(host: Host, num_hosts: int, certificates: Certificates | None) -> list[str]:
-    """Return the command line of a host's SuperNode."""
+def supernode_words(
+    host: Host, num_hosts: int, certificates: Certificates | None, more: str = ""
+) -> list[str]:
+    """Return the command line of a host's SuperNode; `more` is added to its node configuration."""
     tls = ["--insecure"] if certificates is None else ["--root-certificates", str(certificates.authority)]
     where = ["--superlink", f"{SUPERLINK_ADDRESS}:{PORT}"]
-    return [program("flower-supernode"), *tls, *where, "--node-config", host.node_config(num_hosts)]
+    return [program("flower-supernode"), *tls, *where, "--node-config", host.node_config(num_hosts, more)]
 
 
 def connection_text(certificates: Certificates | None) -> str:
@@ -84,13 +86,23 @@ class Federation:
         Where the programs' output goes.
     tls : bool
         Whether they speak TLS, with certificates made here.
+    node_config : str
+        Added to every SuperNode's.
     """
 
     def __init__(
-        self, hosts: Sequence[Host], groups: Mapping[int, Path], folder: Path, logs: Path, *, tls: bool
+        self,
+        hosts: Sequence[Host],
+        groups: Mapping[int, Path],
+        folder: Path,
+        logs: Path,
+        *,
+        tls: bool,
+        node_config: str,
     ) -> None:
         self._hosts, self._groups, self._folder, self._logs = hosts, groups, folder, logs
         self._certificates = make_certificates(folder, (SUPERLINK_ADDRESS,)) if tls else None
+        self._node_config = node_config
         self._server_folder = folder / "server"
         self._processes: dict[str, Process] = {}
 
@@ -122,7 +134,7 @@ class Federation:
         name = f"supernode-{host.agent}"
         self._processes[name] = start(
             host.namespace,
-            supernode_words(host, len(self._hosts), self._certificates),
+            supernode_words(host, len(self._hosts), self._certificates, self._node_config),
             log=self._logs / f"{name}.log",
             group=self._groups[host.agent],
             hidden=self._server_folder,

@@ -67,10 +67,11 @@ class Host:
         """IPv4 address."""
         return f"10.77.0.{10 + self.partition}"
 
-    def node_config(self, num_hosts: int) -> str:
-        """Return its `--node-config`."""
+    def node_config(self, num_hosts: int, more: str = "") -> str:
+        """Return its `--node-config`; in `more`, {agent} stands for the agent's id."""
         peer = f'p2p-address="{self.address}:{PEER_PORT}"'
-        return f"partition-id={self.partition} num-partitions={num_hosts} {peer}"
+        ours = f"partition-id={self.partition} num-partitions={num_hosts} {peer}"
+        return f"{ours} {more.replace('{agent}', str(self.agent))}".rstrip()
 
 
 def hosts_of(fleet: Fleet, *, flops_per_cpu: float, num_cores: int) -> tuple[Host, ...]:

@@ -43,6 +43,8 @@ class Session:
         Of every run; `fleet` is an absolute path.
     tls : bool
         Whether the SuperLink speaks TLS.
+    node_config : str
+        Added to every SuperNode's node configuration.
     timeout_s : float
         How long one run may take.
     """
@@ -52,6 +54,7 @@ class Session:
     methods: tuple[str, ...]
     run_config: RunConfigValues
     tls: bool
+    node_config: str
     timeout_s: float
 
     def check_names(self) -> None:
@@ -119,7 +122,9 @@ class Session:
     ) -> Iterator[tuple[str, FinishedRun]]:
         if not self.methods:
             return
-        federation = Federation(self.hosts, groups, temporary, folder, tls=self.tls)
+        federation = Federation(
+            self.hosts, groups, temporary, folder, tls=self.tls, node_config=self.node_config
+        )
         federation.start()
         for method in self.methods:
             print(f"running {method} ...", flush=True)

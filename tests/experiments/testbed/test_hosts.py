@@ -20,8 +20,10 @@ def test_partitions_follow_the_agents_ids_as_a_run_does():
     assert len({host.address for host in hosts()}) == 3
 
 
-def test_a_node_is_told_its_place_and_its_address_for_peers():
-    assert hosts()[1].node_config(3) == 'partition-id=1 num-partitions=3 p2p-address="10.77.0.11:9400"'
+def test_a_node_is_told_its_place_its_address_for_peers_and_what_the_user_adds():
+    told = 'partition-id=1 num-partitions=3 p2p-address="10.77.0.11:9400"'
+    assert hosts()[1].node_config(3) == told
+    assert hosts()[1].node_config(3, 'key="/keys/{agent}.pem"') == f'{told} key="/keys/4.pem"'
 
 
 def test_the_testbeds_own_fleet_fits_two_cores():
