@@ -116,6 +116,12 @@ def members(folder: Path) -> set[int]:
     return {int(word) for file in folder.rglob("cgroup.procs") for word in _words(file)}
 
 
+def num_throttled(folder: Path) -> int:
+    """Return in how many periods a group has used up its quota and had to wait, since it was made."""
+    words = _words(folder / "cpu.stat")
+    return int(words[words.index("nr_throttled") + 1]) if "nr_throttled" in words else 0
+
+
 def remove_groups(hierarchy: Hierarchy) -> None:
     """Remove the testbed's groups; nobody may be in them any more."""
     if not hierarchy.group.is_dir():

@@ -14,13 +14,17 @@ from pathlib import Path
 from comdml_flwr.errors import RunError
 from comdml_flwr.messages import Json
 from comdml_flwr.planning.types import SERVER
+from experiments.testbed.cgroups import PERIOD_US, num_throttled
 from experiments.testbed.hosts import NETWORK, SUPERLINK_ADDRESS, Host
 from experiments.testbed.processes import ROOT, Process, last_line, listens, program, start
 from experiments.testbed.tls import Certificates, make_certificates
 
 PORT = 9300
 CONNECTION = "testbed"
+_SUPERNODE_PORT = 9094  # Flower's default for what a SuperNode offers to its own ClientApps
 _START_S = 60.0
+_IDLE_S = 600.0
+_LOOK_S, _BUSY_SHARE = 3.0, 0.2  # an idle SuperNode is held back in some periods, one that starts in most
 _POLL_S = 0.5
 _QUIET = {
     "FLWR_TELEMETRY_ENABLED": "0",
@@ -128,10 +132,36 @@ class Federation:
         for host in self._hosts:
             self._start_supernode(host)
 
+    def wait_until_idle(self) -> None:
+        """Wait until the SuperNodes have started: they are up, and their quotas suffice them.
+
+        Raises
+        ------
+        RunError
+            That takes too long, or one has ended.
+        """
+        give_up = time.monotonic() + _IDLE_S
+        while not (self._all_listen() and self._are_idle()):
+            self._check_all_alive()
+            if time.monotonic() > give_up:
+                raise RunError(f"the SuperNodes are not idle after {_IDLE_S:g} s; their logs: {self._logs}")
+
+    def _all_listen(self) -> bool:
+        time.sleep(_POLL_S)
+        nodes = (self._processes[_node_name(host)].pid for host in self._hosts)
+        return all(listens(_tcp_table(node), _SUPERNODE_PORT) for node in nodes)
+
+    def _are_idle(self) -> bool:
+        groups = [self._groups[host.agent] for host in self._hosts]
+        before = [num_throttled(group) for group in groups]
+        time.sleep(_LOOK_S)
+        most = _LOOK_S * 1e6 / PERIOD_US * _BUSY_SHARE
+        return all(num_throttled(group) - b <= most for group, b in zip(groups, before, strict=True))
+
     def _start_supernode(self, host: Host) -> None:
         home = self._folder / f"host-{host.agent}"
         (home / "tmp").mkdir(parents=True)
-        name = f"supernode-{host.agent}"
+        name = _node_name(host)
         self._processes[name] = start(
             host.namespace,
             supernode_words(host, len(self._hosts), self._certificates, self._node_config),
@@ -190,6 +220,10 @@ class Federation:
     def _log(self, name: str) -> str:
         log = self._logs / f"{name}.log"
         return f"{last_line(log)} ({log})"
+
+
+def _node_name(host: Host) -> str:
+    return f"supernode-{host.agent}"
 
 
 def read_run(folder: Path) -> FinishedRun:

@@ -88,8 +88,15 @@ def speed_up(runs: Mapping[str, FinishedRun], key: str) -> float | None:
     return alone / balanced
 
 
-def print_hosts(hosts: Sequence[Host], measured: Measured) -> None:
-    """Print asked and measured quota, and the training speed, of each host."""
+def print_measured(hosts: Sequence[Host], measured: Measured) -> None:
+    """Print what was measured of hosts and links, next to what was asked."""
+    if measured.cpus or measured.training:
+        _print_hosts(hosts, measured)
+    if measured.links:
+        _print_links(measured.links)
+
+
+def _print_hosts(hosts: Sequence[Host], measured: Measured) -> None:
     rows = []
     for host in hosts:
         cpus, training = measured.cpus.get(host.agent), measured.training.get(host.agent)
@@ -105,8 +112,7 @@ def print_hosts(hosts: Sequence[Host], measured: Measured) -> None:
     print_table(heads, rows, "Hosts (measured, all at the same time)")
 
 
-def print_links(links: Sequence[LinkSpeed]) -> None:
-    """Print asked and measured bandwidth of each link."""
+def _print_links(links: Sequence[LinkSpeed]) -> None:
     rows = (
         (
             f"{link.sender} -> {link.receiver}",

@@ -5,7 +5,7 @@ import json
 import re
 import time
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,9 +20,16 @@ from experiments.testbed.cgroups import Hierarchy
 from experiments.testbed.federation import Federation, FinishedRun
 from experiments.testbed.hosts import Host
 from experiments.testbed.life import living_hosts
-from experiments.testbed.measuring import calibrated_text, measure_links, measure_quotas, measure_training
-from experiments.testbed.records import Measured, as_json, print_hosts, print_links, print_runs
+from experiments.testbed.measuring import (
+    LinkSpeed,
+    calibrated_text,
+    measure_links,
+    measure_quotas,
+    measure_training,
+)
+from experiments.testbed.records import Measured, as_json, print_measured, print_runs
 
+_CALIBRATED = "fleet.toml"
 RunConfigValues = Mapping[str, bool | int | float | str]
 _KEY_AND_VALUE = re.compile(r"""\s*([\w-]+)=('[^']*'|"[^"]*"|\S+)""")
 
@@ -74,20 +81,31 @@ class Session:
         """
         folder = _new_folder(output, self.fleet.source)
         print(f"CPU quotas by {hierarchy}; results and logs: {folder}", flush=True)
+        about: dict[str, Json] = {
+            "fleet": self.fleet.source,
+            "cpu_quotas": str(hierarchy),
+            "tls": self.tls,
+            "calibrated": calibrate,
+        }
+        values, runs = dict(self.run_config), dict[str, FinishedRun]()
         with living_hosts(self.hosts, hierarchy) as (groups, temporary):
-            measured = self._measure(groups, folder, check=check, calibrate=calibrate)
-            values = {**self.run_config, **({"fleet": str(folder / "fleet.toml")} if calibrate else {})}
-            about: dict[str, Json] = {
-                "fleet": self.fleet.source,
-                "cpu_quotas": str(hierarchy),
-                "tls": self.tls,
-                "calibrated": calibrate,
-                "run_config": dict(values),
-            }
-            self._write(folder, measured, {}, about)
-            runs: dict[str, FinishedRun] = {}
-            for method, finished in self._run(groups, temporary, folder, values):
-                runs[method] = finished
+            cpus, links = self._check(groups) if check else ({}, ())
+            federation = Federation(
+                self.hosts, groups, temporary, folder, tls=self.tls, node_config=self.node_config
+            )
+            if calibrate or self.methods:
+                federation.start()
+            training = self._calibrate(federation, groups, folder) if calibrate else {}
+            if calibrate:
+                values["fleet"] = str(folder / _CALIBRATED)
+            measured = Measured(cpus=cpus, training=training, links=links)
+            print_measured(self.hosts, measured)
+            about["run_config"] = dict(values)
+            self._write(folder, measured, runs, about)
+            for method in self.methods:
+                print(f"running {method} ...", flush=True)
+                file = _write_run_config(folder, method, values)
+                runs[method] = federation.run(file, folder / method, self.timeout_s)
                 self._write(folder, measured, runs, about)  # so a later run's failure costs only that run
         if runs:
             print_runs(runs)
@@ -97,39 +115,20 @@ class Session:
             self._write(folder, measured, runs, about)
             _compare(runs, local)
 
-    def _measure(self, groups: Mapping[int, Path], folder: Path, *, check: bool, calibrate: bool) -> Measured:
-        training: dict[int, tuple[float, float]] = {}
-        if calibrate:
-            training = measure_training(
-                self.hosts, groups, _write_run_config(folder, "calibration", self.run_config)
-            )
-            about = f"{Path(self.fleet.source).name} with the training speeds that the testbed measured"
-            speeds = {agent: flops_per_s for agent, (_, flops_per_s) in training.items()}
-            (folder / "fleet.toml").write_text(calibrated_text(self.fleet, speeds, about), encoding="utf-8")
-        measured = Measured(
-            cpus=measure_quotas(self.hosts, groups) if check else {},
-            training=training,
-            links=measure_links(self.hosts) if check else (),
-        )
-        if check or calibrate:
-            print_hosts(self.hosts, measured)
-        if check:
-            print_links(measured.links)
-        return measured
+    def _check(self, groups: Mapping[int, Path]) -> tuple[dict[int, float], tuple[LinkSpeed, ...]]:
+        return measure_quotas(self.hosts, groups), measure_links(self.hosts)
 
-    def _run(
-        self, groups: Mapping[int, Path], temporary: Path, folder: Path, values: RunConfigValues
-    ) -> Iterator[tuple[str, FinishedRun]]:
-        if not self.methods:
-            return
-        federation = Federation(
-            self.hosts, groups, temporary, folder, tls=self.tls, node_config=self.node_config
-        )
-        federation.start()
-        for method in self.methods:
-            print(f"running {method} ...", flush=True)
-            file = _write_run_config(folder, method, values)
-            yield method, federation.run(file, folder / method, self.timeout_s)
+    def _calibrate(
+        self, federation: Federation, groups: Mapping[int, Path], folder: Path
+    ) -> dict[int, tuple[float, float]]:
+        print("waiting for idle SuperNodes to measure training beside them ...", flush=True)
+        federation.wait_until_idle()
+        file = _write_run_config(folder, "calibration", self.run_config)
+        training = measure_training(self.hosts, groups, file)
+        about = f"{Path(self.fleet.source).name} with the training speeds that the testbed measured"
+        speeds = {agent: flops_per_s for agent, (_, flops_per_s) in training.items()}
+        (folder / _CALIBRATED).write_text(calibrated_text(self.fleet, speeds, about), encoding="utf-8")
+        return training
 
     def _write(
         self, folder: Path, measured: Measured, runs: Mapping[str, FinishedRun], about: Mapping[str, Json]

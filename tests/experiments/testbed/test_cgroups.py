@@ -3,7 +3,7 @@
 import pytest
 
 from comdml_flwr.errors import RunError
-from experiments.testbed.cgroups import find_hierarchy, members, quota_files, weight_files
+from experiments.testbed.cgroups import find_hierarchy, members, num_throttled, quota_files, weight_files
 
 V1 = "cgroup /sys/fs/cgroup/cpu,cpuacct cgroup rw,relatime,cpu,cpuacct 0 0\n"
 CPUSET = "cgroup /sys/fs/cgroup/cpuset cgroup rw,relatime,cpuset 0 0\n"
@@ -57,3 +57,11 @@ def test_members_are_those_of_all_groups_below(tmp_path):
     (tmp_path / "host-0" / "cgroup.procs").write_text("12\n7\n")
     assert members(tmp_path) == {7, 12}
     assert members(tmp_path / "nowhere") == set()
+
+
+def test_how_often_a_group_was_held_back_is_read_in_both_versions(tmp_path):
+    assert num_throttled(tmp_path) == 0
+    (tmp_path / "cpu.stat").write_text("nr_periods 40\nnr_throttled 7\nthrottled_time 3\n")
+    assert num_throttled(tmp_path) == 7
+    (tmp_path / "cpu.stat").write_text("usage_usec 9\nnr_periods 40\nnr_throttled 8\nthrottled_usec 3\n")
+    assert num_throttled(tmp_path) == 8
