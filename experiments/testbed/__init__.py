@@ -6,8 +6,8 @@
 * network.py: namespaces, a bridge and `tc`, as command lines; nothing of it is in the machine's own network
 * cgroups.py: CPU quotas, by version 1 or 2
 * processes.py: programs in a namespace and a quota
-* leftovers.py: finds and removes all that a testbed leaves, also one that was killed
+* life.py, leftovers.py: makes the hosts, and removes all of them, also after a testbed that was killed
 * probe.py, measuring.py: what the hosts and links really give; and the fleet file with measured speeds
 * federation.py, tls.py: SuperLink, SuperNodes, `flwr run`
-* records.py: measured next to forecast
+* session.py, records.py: one call from beginning to end; measured next to forecast
 """
