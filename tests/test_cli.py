@@ -267,7 +267,7 @@ def test_a_model_that_is_not_there_is_one_line_and_status_2(comdml, here):
         (["--set", "seed=" + "9" * 5000], ["seed = "]),
         (["--set", "participation=2"], ["participation = 2", "less than or equal to 1"]),
         (["--set", "optimizer="], ["optimizer = ''", "'sgd' or 'adam'"]),
-        (["--set", "method=magic"], ["method = 'magic'", "allreduce, comdml"]),
+        (["--set", "method=magic"], ["method = 'magic'", "must be one of allreduce, braintorrent, comdml, "]),
         (["--set", "model=resnet-57"], ["model = 'resnet-57'", "resnet-110, resnet-56"]),
         (["--set", "dataset=mnist"], ["dataset = 'mnist'", "cifar-10, cifar-100, cinic-10, digits"]),
         (["--set", "carrier=grid"], ["carrier = 'grid'", "must be 'local'"]),
@@ -343,7 +343,12 @@ def test_a_run_trains_prints_and_leaves_its_files(here):
     assert (status, err) == (0, "")
     (folder,) = (here / "results").iterdir()
     assert out.startswith(f"2 agents are there; results go to {folder}\n")
-    assert sorted(file.name for file in folder.iterdir()) == ["config.json", "rounds.jsonl", "summary.json"]
+    assert sorted(file.name for file in folder.iterdir()) == [
+        "agents.json",
+        "config.json",
+        "rounds.jsonl",
+        "summary.json",
+    ]
     summary = json.loads((folder / "summary.json").read_text())
     expected = {"method": "comdml", "num_agents": 2, "num_rounds": 1, "seed": 3, "carrier": "local"}
     assert {key: summary[key] for key in expected} == expected

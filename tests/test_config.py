@@ -163,7 +163,7 @@ def test_a_key_that_takes_a_number_refuses_anything_else(key, value):
         ("optimizer", "rmsprop", "must be 'sgd' or 'adam'"),
         ("solver", "integer-program", "must be 'exact' or 'greedy'"),
         ("time_model", "", "must be 'pipeline' or 'overlap'"),
-        ("carrier", "pigeon", "must be 'grid' or 'local'"),
+        ("carrier", "pigeon", "must be 'grid', 'direct' or 'local'"),
         ("wandb", "on", "must be 'disabled', 'offline' or 'online'"),
         ("wandb_project", "a/b", r"must match pattern '^[^/\\#?%:]{1,128}$'"),
         ("wandb_project", "", r"must match pattern '^[^/\\#?%:]{1,128}$'"),

@@ -8,6 +8,7 @@ import pytest
 
 from comdml_flwr import assemble
 from comdml_flwr.comparison.compare import compare
+from comdml_flwr.comparison.report import write_report
 from comdml_flwr.comparison.settings import load_comparison
 from comdml_flwr.errors import RunError, StoppedError
 from tests.comparison.small_comparison import TOML, add_small_names, without_stopwatch, write_comparison
@@ -130,7 +131,9 @@ def test_a_cluster_that_is_not_there_is_found_before_any_training(here, comdml):
 def test_the_command_prints_a_table_and_keeps_all_in_the_comparisons_folder(here, comdml, undisturbed):
     status, out, err = comdml("compare", str(write_comparison(here)), "--workers", "1")
     assert status == 0
-    assert without_stopwatch(here / "results/small") == undisturbed
+    found = without_stopwatch(here / "results/small")
+    assert {name: found[name] for name in undisturbed} == undisturbed
+    assert {"report.html", "three-agents-main.csv"} <= set(found)
     assert "three agents (3 agents of fleet.toml)" in out
     assert "all times are modelled" in out
     assert re.search(r"ComDML +0\.\d{4} ± 0\.\d{4} .* \d\.\d\dx +0 of 2 seeds ", out)
@@ -142,7 +145,8 @@ def test_with_json_the_command_prints_the_comparison_and_nothing_else(here, comd
     assert status == 0
     assert json.loads(out) == json.loads(undisturbed["comparison.json"])
     assert out.encode() == undisturbed["comparison.json"]
-    assert without_stopwatch(here / "there") == undisturbed
+    found = without_stopwatch(here / "there")
+    assert {name: found[name] for name in undisturbed} == undisturbed
 
 
 def test_a_failed_run_names_itself_and_ends_the_command_with_status_1(here, comdml, monkeypatch):
