@@ -9,7 +9,7 @@ in another process.
 import hashlib
 import operator
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Generic, TypeAlias, TypeVar
 
 import numpy as np
@@ -20,7 +20,7 @@ from torch import Tensor
 from comdml_flwr.config import RunConfig
 from comdml_flwr.learning.data import Dataset, augment, batches
 from comdml_flwr.learning.training import Workbench
-from comdml_flwr.messages import Array, Envelope, Inbox, Json, Outbox, Program, Report, Step
+from comdml_flwr.messages import Array, Envelope, Inbox, Json, Outbox, Program, Report, Step, size_of
 from comdml_flwr.planning.clock import Clock, Span, new_clock
 from comdml_flwr.planning.dynamics import draw_participants, newcomers_after
 from comdml_flwr.planning.hysteresis import Pairing
@@ -87,6 +87,8 @@ class Setup:
         float32 weights of the auxiliary heads that all begin with, by cut.
     availability : Availability, optional
         Who leaves and returns; without it, all are there in all rounds.
+    drawn : dict[int, tuple[int, ...]]
+        Who takes part, by round, as far as somebody of this process has asked.
     met : Answers
         The last profiles that were read from introductions.
     plans : Answers
@@ -107,6 +109,7 @@ class Setup:
     initial_weights_P: Tensor
     initial_aux_heads: Mapping[int, Tensor]
     availability: Availability | None = None
+    drawn: dict[int, tuple[int, ...]] = field(default_factory=dict)
     met: Answers[tuple[Profile, ...]] = field(default_factory=lambda: Answers(are_same_objects))
     plans: Answers[tuple[Plan, str]] = field(default_factory=Answers)
     models: Answers[Tensor] = field(default_factory=lambda: Answers(are_same_objects))
@@ -120,8 +123,10 @@ class Setup:
 
     def present(self, round_: int) -> tuple[int, ...]:
         """Return who takes part in a round: a seeded sample that everybody can draw for himself."""
-        config = self.config
-        return draw_participants(self.ids, config.participation, config.seed, round_, self.availability)
+        if round_ not in self.drawn:
+            share, seed = self.config.participation, self.config.seed
+            self.drawn[round_] = draw_participants(self.ids, share, seed, round_, self.availability)
+        return self.drawn[round_]
 
     def newcomers(self, round_: int) -> tuple[int, ...]:
         """Return who is absent in a round and takes part in the next, and so lacks the model."""
@@ -263,18 +268,18 @@ class Agent:
         arrays: Mapping[str, Array] | None = None,
     ) -> Envelope:
         """Return an envelope with its arrival on the virtual clock, and count its bytes."""
-        envelope = Envelope(
+        num_bytes = size_of(arrays) if arrays else 0
+        if receiver != self.id:
+            self.bytes_sent += num_bytes
+        return Envelope(
             sender=self.id,
             receiver=receiver,
             round=self.round,
             kind=kind,
             about=about or {},
             arrays=arrays or {},
+            arrives_s=self.clock.send(receiver, num_bytes),
         )
-        num_bytes = envelope.num_bytes
-        if receiver != self.id:
-            self.bytes_sent += num_bytes
-        return replace(envelope, arrives_s=self.clock.send(receiver, num_bytes))
 
     def receive(self, inbox: Inbox, kind: str) -> Inbox:
         """Return the mail of one kind, and set the clock to when the last of it is here."""

@@ -30,6 +30,11 @@ Report: TypeAlias = dict[str, Json]
 """What an agent tells the run about itself after an exchange: numbers and names, never weights."""
 
 
+def size_of(arrays: Mapping[str, Array]) -> int:
+    """Return the size of arrays in bytes."""
+    return sum(array.nbytes for array in arrays.values())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
     """Mail from one agent to another.
@@ -61,7 +66,7 @@ class Envelope:
     @property
     def num_bytes(self) -> int:
         """Size of the arrays in bytes; the header (a few hundred bytes) is not counted."""
-        return sum(array.nbytes for array in self.arrays.values())
+        return size_of(self.arrays)
 
     def integer(self, name: str) -> int:
         """Return a whole number from `about`; RunError where it is none."""

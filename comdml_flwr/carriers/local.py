@@ -51,12 +51,13 @@ class LocalCarrier:
         self._mail: Mailboxes[Envelope] = Mailboxes()
         self._reverse = reverse_replies
         self._on_reply = on_reply or (lambda: None)
-        self._pool = ThreadPoolExecutor(num_workers, thread_name_prefix="agent")
+        self._pool = ThreadPoolExecutor(num_workers, "agent") if num_workers > 1 else None
 
     def exchange(self, steps: Mapping[int, tuple[Step, ...]]) -> dict[int, Report]:
         """Run each agent's steps; see `Carrier.exchange`."""
         order = sorted(steps, reverse=self._reverse)
-        replies = list(self._pool.map(lambda agent: self._run(agent, steps[agent]), order))
+        side_by_side = self._pool.map if self._pool else map
+        replies = list(side_by_side(lambda agent: self._run(agent, steps[agent]), order))
         self._mail.put(envelope for outbox, _ in replies for envelope in outbox)
         return {agent: report for agent, (_, report) in zip(order, replies, strict=True)}
 
@@ -72,4 +73,5 @@ class LocalCarrier:
 
     def close(self) -> None:
         """End the workers."""
-        self._pool.shutdown(cancel_futures=True)
+        if self._pool:
+            self._pool.shutdown(cancel_futures=True)

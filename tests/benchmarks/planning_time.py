@@ -38,7 +38,7 @@ ROWS = (
     ("integer-program, shared", 10, 3, None),
     ("integer-program, shared", 30, 1, None),
 )
-"""Solver, agents, repeats, and the most seconds it may take (issue 3, shown by 3)."""
+"""Solver, agents, repeats, and the most seconds it may take."""
 
 
 def draw_fleet(num_agents: int, seed: int = 1) -> list[Profile]:

@@ -8,7 +8,6 @@ import pytest
 
 from comdml_flwr import assemble
 from comdml_flwr.comparison.compare import compare
-from comdml_flwr.comparison.report import write_report
 from comdml_flwr.comparison.settings import load_comparison
 from comdml_flwr.errors import RunError, StoppedError
 from tests.comparison.small_comparison import TOML, add_small_names, without_stopwatch, write_comparison
