@@ -1,5 +1,6 @@
-"""What the commands that plan have in common: their arguments and options, and what the planner needs."""
+"""What several commands have in common: their arguments and options, and what the planner needs."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
@@ -25,6 +26,10 @@ TimeModel: TypeAlias = Annotated[
     str, typer.Option(help="`pipeline` (fill, drain, latency) or `overlap` (the published formula).")
 ]
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+Settings: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="A key of the run configuration, as often as you like."),
+]
 
 
 def key_and_value(text: str, what: str) -> tuple[str, str]:
@@ -35,6 +40,15 @@ def key_and_value(text: str, what: str) -> tuple[str, str]:
     return key, value
 
 
+def parse_settings(settings: list[str] | None) -> Mapping[str, object]:
+    """Return the keys and values of `--set`, numbers and truth values as such."""
+    values: dict[str, object] = {}
+    for setting in settings or []:
+        key, text = key_and_value(setting, "--set")
+        values[key.strip()] = _value(text.strip())
+    return values
+
+
 def planner_input(fleet: "Fleet") -> "tuple[tuple[Profile, ...], CutTable]":
     """Return profiles and cuts of a fleet; torch is loaded only to count a [model]'s FLOPs."""
     if fleet.cuts is not None:
@@ -42,3 +56,14 @@ def planner_input(fleet: "Fleet") -> "tuple[tuple[Profile, ...], CutTable]":
     from comdml_flwr.model_costs import planner_input as count
 
     return count(fleet)
+
+
+def _value(text: str) -> bool | int | float | str:
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text.strip("\"'")

@@ -1,21 +1,15 @@
 """`comdml run`: a method in this process."""
 
-from collections.abc import Mapping
 from typing import Annotated
 
 import typer
 
 from comdml_flwr.commands.fleet import run_dry
-from comdml_flwr.commands.options import key_and_value
+from comdml_flwr.commands.options import Settings, parse_settings
 
 
 def run(
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="A key of the run configuration, as often as you like."
-        ),
-    ] = None,
+    settings: Settings = None,
     num_agents: Annotated[int, typer.Option(min=1, help="How many agents of the fleet take part.")] = 10,
     num_workers: Annotated[
         int, typer.Option(min=1, help="Agents that train side by side; the result does not depend on it.")
@@ -35,26 +29,7 @@ def run(
     Example: comdml run --dry-run --num-agents 100 --set num-rounds=200 --set fleet=fleet.toml
     """
     if dry_run or as_json:
-        return run_dry(_parse_settings(settings or []), num_agents, dry_run=dry_run, as_json=as_json)
+        return run_dry(parse_settings(settings), num_agents, dry_run=dry_run, as_json=as_json)
     from comdml_flwr.local_run import run_locally  # imports torch
 
-    run_locally(_parse_settings(settings or []), num_agents=num_agents, num_workers=num_workers)
-
-
-def _parse_settings(settings: list[str]) -> Mapping[str, object]:
-    values: dict[str, object] = {}
-    for setting in settings:
-        key, text = key_and_value(setting, "--set")
-        values[key.strip()] = _value(text.strip())
-    return values
-
-
-def _value(text: str) -> bool | int | float | str:
-    if text in ("true", "false"):
-        return text == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text.strip("\"'")
+    run_locally(parse_settings(settings), num_agents=num_agents, num_workers=num_workers)
