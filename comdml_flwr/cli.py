@@ -9,7 +9,7 @@ from typing import NoReturn
 import click
 import typer
 
-from comdml_flwr.commands import certificates, compare, explain, fleet, plan, report, run, what_if
+from comdml_flwr.commands import certificates, compare, doctor, explain, fleet, plan, report, run, what_if
 from comdml_flwr.errors import ComdmlError, InputError, StoppedError
 
 INTERRUPTED = 130
@@ -28,6 +28,7 @@ app.command("run")(run.run)
 app.command("compare")(compare.compare)
 app.command("report")(report.report)
 app.command("certificates")(certificates.certificates)
+app.command("doctor")(doctor.doctor)
 app.add_typer(fleet.fleet_app, name="fleet")
 
 

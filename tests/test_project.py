@@ -29,7 +29,7 @@ FLOORS = [
     {"assemble"},
     {"model_costs"},
     {"local_run", "dry_run", "flower"},
-    {"comparison"},
+    {"comparison", "doctor"},
     {"commands"},
     {"cli"},
     {"clients", "strategies", "experiments"},

@@ -1,0 +1,171 @@
+"""`comdml doctor`: what is wrong with this machine, and what mends it."""
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from comdml_flwr.commands.options import AsJson, Settings, parse_settings
+from comdml_flwr.errors import InputError
+
+if TYPE_CHECKING:
+    from comdml_flwr.doctor.examination import Machine
+    from comdml_flwr.doctor.findings import Finding
+    from comdml_flwr.transport.members import Member
+
+
+def doctor(
+    superlink: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="The SuperLink, as given to flower-supernode.")
+    ] = None,
+    root_certificates: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="As given to flower-supernode; without: the system's."
+        ),
+    ] = None,
+    p2p_address: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Where peers reach this machine.")
+    ] = None,
+    p2p_listen: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Where it listens, if that is another address.")
+    ] = None,
+    certificates: Annotated[
+        Path | None, typer.Option(help="Folder of this agent's certificates (`p2p-certificates`).")
+    ] = None,
+    agent: Annotated[int | None, typer.Option(min=0, help="Id of this machine's agent.")] = None,
+    peers: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ID=HOST:PORT|FILE",
+            help="Agents and their p2p-addresses, as often as you like, or a file with one a line; this"
+            " machine's own may be among them. Needs --certificates.",
+        ),
+    ] = None,
+    listen: Annotated[
+        bool,
+        typer.Option("--listen", help="In place of dialling the peers, be dialled by them until Ctrl-C."),
+    ] = False,
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Look at a machine that is to take part in a federation: what is wrong, and what to type.
+
+    A line for each check, `ok`, `warning` or `wrong`, and under it what mends it. Always: versions, the app's
+    code, the run's data, memory, cores, disk. With the options also: the port, the certificates, the
+    SuperLink, the peers and how fast mail goes to them. Nothing is changed on the machine; clocks are
+    never compared. Exit status 0 if nothing is wrong, 1 if something is, 2 if an option is.
+
+    Example: comdml doctor --set dataset=cifar-10 --set data-dir=/data --set batch-size=100
+
+    Example: comdml doctor --superlink 10.0.0.9:9092 --root-certificates ca.crt
+
+    A SuperNode listens for its peers only during a run. So to try the links, type this on all machines but
+    one, each with its own id and folder; the file has a line such as `0=10.0.0.1:9500` for each agent:
+
+    Example: comdml doctor --certificates agent-1 --agent 1 --peers peers.txt --listen
+
+    and on the one that is left the same without --listen:
+
+    Example: comdml doctor --certificates agent-0 --agent 0 --peers peers.txt
+    """
+    from comdml_flwr.config import parse_config
+    from comdml_flwr.doctor.examination import Machine, examine
+
+    folder, own = _own(certificates, agent)
+    others, own_address = _peers(peers, own, folder)
+    _check_listen(listen, as_json, others)
+    if root_certificates is not None and superlink is None:
+        raise InputError("--root-certificates", str(root_certificates), "needs --superlink")
+    machine = Machine(
+        config=parse_config(parse_settings(settings)),
+        superlink=superlink,
+        root_certificates=root_certificates,
+        address=_address(p2p_address or own_address, p2p_listen, listen),
+        listen=p2p_listen,
+        certificates=folder,
+        agent=own,
+        peers=others,
+    )
+    findings = []
+    for finding in examine(machine, dial_peers=not listen):
+        findings.append(finding)
+        if not as_json:
+            _print(finding)
+    states = [finding.state for finding in findings]
+    if as_json:
+        all_findings = [finding.as_json() for finding in findings]
+        typer.echo(json.dumps({"ok": "wrong" not in states, "findings": all_findings}))
+    else:
+        warnings, well = states.count("warning"), states.count("ok")
+        typer.echo(f"{states.count('wrong')} wrong, {warnings} warning{'s' * (warnings != 1)}, {well} ok")
+    if listen:
+        _answer(machine, findings)
+    raise typer.Exit(int("wrong" in states))
+
+
+def _own(certificates: Path | None, agent: int | None) -> tuple[Path | None, int | None]:
+    if (certificates is None) != (agent is None):
+        rule = "need each other: a certificate is an agent's"
+        raise InputError("--certificates, --agent", f"{certificates}, {agent}", rule)
+    return None if certificates is None else certificates.expanduser(), agent
+
+
+def _peers(
+    texts: list[str] | None, agent: int | None, folder: Path | None
+) -> "tuple[tuple[Member, ...], str | None]":
+    """Return the others, and this machine's own address where it is among them."""
+    if not texts:
+        return (), None
+    if folder is None or agent is None:
+        raise InputError("--peers", texts[0], "needs --certificates and --agent")
+    from comdml_flwr.doctor.peers import parse_peers
+
+    members = parse_peers(texts)
+    own = members.pop(agent, None)
+    return tuple(members[peer] for peer in sorted(members)), None if own is None else own.address
+
+
+def _address(address: str | None, listen: str | None, is_to_answer: bool) -> str | None:
+    from comdml_flwr.transport.members import split_address
+
+    for what, given in (("--p2p-address", address), ("--p2p-listen", listen)):
+        if given is not None:
+            split_address(given, what)
+    if address is None and (listen is not None or is_to_answer):
+        what = "--p2p-listen" if listen is not None else "--listen"
+        raise InputError(what, listen or True, "needs --p2p-address, or this agent among --peers")
+    return address
+
+
+def _check_listen(listen: bool, as_json: bool, peers: "tuple[Member, ...]") -> None:
+    if listen and as_json:
+        raise InputError("--listen", True, "cannot go with --json: it prints a line for each peer")
+    if listen and not peers:
+        raise InputError("--listen", True, "needs --peers, --certificates and --agent")
+
+
+def _print(finding: "Finding") -> None:
+    colour = {"ok": "green", "warning": "yellow", "wrong": "red"}[finding.state]
+    typer.echo(f"{typer.style(f'{finding.state:<8}', fg=colour)} {finding.check}: {finding.says}")
+    if finding.mend:
+        typer.echo(f"{'':<8} -> {finding.mend}")
+
+
+def _answer(machine: "Machine", findings: "list[Finding]") -> None:
+    """Let peers' doctors send to this machine until Ctrl-C, unless what that takes is wrong."""
+    from comdml_flwr.doctor import certificates, network, peers
+
+    assert machine.certificates is not None
+    assert machine.agent is not None
+    assert machine.address is not None
+    needed = (certificates.CHECK, network.PORT)
+    if any(finding.state == "wrong" and finding.check in needed for finding in findings):
+        return
+    where = machine.listen or machine.address
+    names = ", ".join(f"agent {peer.agent}" for peer in machine.peers)
+    typer.echo(f"listening on {where} for {names}; end it with Ctrl-C")
+    with suppress(KeyboardInterrupt):
+        peers.answer_peers(machine.certificates, machine.agent, where, machine.peers, typer.echo)

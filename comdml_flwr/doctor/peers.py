@@ -1,0 +1,192 @@
+"""Whether peers are reached over mutual TLS, and how fast.
+
+A SuperNode listens for its peers only while a run goes on, so on the other machines `comdml doctor --listen`
+does. Where it does, letters of random bytes are sent through the transport that runs use, each four times as
+long as the one before, until one takes long enough to be timed; what is told is measured, from here to
+there, the answer that it lies in the peer's inbox included. Where a run goes on, the transport refuses
+letters of another run, so that only the round trip is known.
+"""
+
+import ssl
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from comdml_flwr.doctor.certificates import client_context
+from comdml_flwr.doctor.findings import Finding
+from comdml_flwr.doctor.streams import dial, speaks_http2, why
+from comdml_flwr.errors import InputError, OverdueError, PeerGoneError
+from comdml_flwr.messages import Envelope
+from comdml_flwr.transport.credentials import Credentials, agent_host, load_credentials
+from comdml_flwr.transport.members import Limits, Member, split_address
+from comdml_flwr.transport.transport import Transport
+from comdml_flwr.units import human_bandwidth, human_s
+
+TOKEN = "comdml-doctor"
+FIRST_BYTES, MOST_BYTES = 1 << 18, 1 << 26
+LONG_ENOUGH_S = 0.5
+PATIENCE_S = 60.0  # for one letter; the first one takes so long at 35 kbit/s
+LOOK_S = 0.5
+LIMITS = Limits(patience_s=5.0)
+
+
+def check_peers(folder: Path, agent: int, peers: Iterable[Member]) -> Iterator[Finding]:
+    """Dial each peer, and send to those where a doctor listens.
+
+    Parameters
+    ----------
+    folder : Path
+        This agent's certificates, which are in order.
+    agent : int
+        This agent.
+    peers : Iterable[Member]
+        The others.
+    """
+    credentials = load_credentials(folder, agent)
+    for peer in peers:
+        finding, round_trip_s = _shake_hands(folder, peer)
+        yield finding or _send(credentials, agent, peer, round_trip_s)
+
+
+def answer_peers(
+    folder: Path,
+    agent: int,
+    listen: str,
+    peers: Iterable[Member],
+    say: Callable[[str], None],
+    is_over: Callable[[], bool] = lambda: False,
+) -> None:
+    """Take what doctors on other machines send, until it is over.
+
+    Parameters
+    ----------
+    folder, agent : Path, int
+        This agent and its certificates.
+    listen : str
+        HOST:PORT.
+    peers : Iterable[Member]
+        Who may send.
+    say : Callable[[str], None]
+        Told once of each peer from which something came.
+    is_over : Callable[[], bool]
+        Asked now and then.
+    """
+    heard: set[int] = set()
+    members = [Member(agent, listen), *peers]
+    with Transport(
+        agent, listen, members, load_credentials(folder, agent), TOKEN, limits=LIMITS
+    ) as transport:
+        while not is_over():
+            envelope = transport.receive(LOOK_S)
+            if envelope is not None and envelope.sender not in heard:
+                heard.add(envelope.sender)
+                say(f"agent {envelope.sender} reaches this machine")
+
+
+def parse_peers(texts: Iterable[str]) -> dict[int, Member]:
+    """Read `--peers`: each ID=HOST:PORT, or a file with one of them a line (`#` begins a comment).
+
+    Raises
+    ------
+    InputError
+        A file cannot be read, a line is none of these, or an agent comes twice.
+    """
+    members: dict[int, Member] = {}
+    for text in texts:
+        for line in (text,) if "=" in text else _lines_of(Path(text)):
+            name, _, address = line.partition("=")
+            if not (name.strip().isascii() and name.strip().isdigit() and len(name.strip()) < 6):
+                raise InputError("--peers", line, "must be ID=HOST:PORT, or a file with such lines")
+            split_address(address.strip(), "--peers")
+            member = Member(int(name), address.strip())
+            if member.agent in members:
+                raise InputError("--peers", line, f"must name agent {member.agent} once")
+            members[member.agent] = member
+    return members
+
+
+def _lines_of(path: Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        rule = f"must be ID=HOST:PORT, or a file with such lines ({reason})"
+        raise InputError("--peers", str(path), rule) from None
+    lines = (line.partition("#")[0].strip() for line in text.splitlines())
+    return [line for line in lines if line]
+
+
+def _shake_hands(folder: Path, peer: Member) -> tuple[Finding | None, float]:
+    """Return what is wrong with the way to a peer (None: nothing), and the round trip in seconds."""
+    name, (host, port) = _name(peer), split_address(peer.address, "--peers")
+    round_trip_s = 0.0
+    there = f"on agent {peer.agent}'s machine"
+    try:
+        connection, round_trip_s = dial(host, port)
+        context = client_context(folder)
+        with connection, context.wrap_socket(connection, server_hostname=agent_host(peer.agent)) as stream:
+            if speaks_http2(stream):
+                return None, round_trip_s
+        says, mend = "speaks no gRPC", f"correct {peer.agent}=HOST:PORT"
+    except ConnectionRefusedError:
+        says = "its machine answers, but nobody listens there"
+        mend = (
+            f"{there}: comdml doctor --listen (a SuperNode listens only during a run); or open the firewall"
+        )
+    except ssl.SSLCertVerificationError as error:
+        says = f"what it shows is no certificate of agent {peer.agent} of this federation: {why(error)}"
+        mend = (
+            f"{there}: comdml doctor --certificates FOLDER --agent {peer.agent}; the same ca.crt everywhere"
+        )
+    except ssl.SSLError as error:
+        says = f"it refuses our certificate, or speaks no TLS: {why(error)}"
+        mend = f"the same ca.crt on both machines; {there}: comdml doctor --certificates FOLDER"
+    except OSError as error:
+        says = f"cannot be reached: {why(error)}"
+        mend = f"correct {peer.agent}=HOST:PORT, or open port {port} of {host} for this machine"
+    return Finding(name, "wrong", f"{peer.address}: {says}", mend), round_trip_s
+
+
+def _send(credentials: Credentials, agent: int, peer: Member, round_trip_s: float) -> Finding:
+    name, facts = _name(peer), {"round_trip_s": round_trip_s}
+    told = f"{peer.address} over mutual TLS, round trip {human_s(round_trip_s)}"
+    here = Member(agent, "127.0.0.1:0")  # nobody is to dial us
+    try:
+        with Transport(agent, here.address, (here, peer), credentials, TOKEN, limits=LIMITS) as transport:
+            bytes_per_s = _measure(transport, agent, peer.agent)
+    except PeerGoneError as error:
+        if "another run" in error.reason:
+            mend = "after that run: comdml doctor --listen there"
+            return Finding(name, "warning", f"{told}; its speed is not measured: a run goes on", mend, facts)
+        mend = f"there: the same --peers, with {agent}=HOST:PORT"
+        return Finding(name, "wrong", f"{told}; but {error.reason}", mend, facts)
+    except OverdueError:
+        says = f"{told}; but less than {human_bandwidth(FIRST_BYTES / PATIENCE_S)}"
+        return Finding(name, "wrong", says, 'a faster link, or carrier="grid"', facts)
+    says = f"{told}, {human_bandwidth(bytes_per_s)} to it"
+    return Finding(name, "ok", says, facts={**facts, "bytes_per_s": bytes_per_s})
+
+
+def _measure(transport: Transport, agent: int, peer: int) -> float:
+    """Return how many bytes per second go to a peer."""
+    num_bytes, took_s = FIRST_BYTES, _time_letter(transport, agent, peer, 1)  # the first one also connects
+    while True:
+        took_s = _time_letter(transport, agent, peer, num_bytes)
+        if took_s > LONG_ENOUGH_S or num_bytes >= MOST_BYTES:
+            return num_bytes / took_s
+        num_bytes *= 4
+
+
+def _time_letter(transport: Transport, agent: int, peer: int, num_bytes: int) -> float:
+    bits = np.random.default_rng(0).integers(0, 256, num_bytes, dtype=np.uint8)
+    letter = Envelope(sender=agent, receiver=peer, round=0, kind="doctor", arrays={"bits": bits})
+    began = time.perf_counter()
+    transport.send(letter)
+    transport.flush(PATIENCE_S)
+    return time.perf_counter() - began
+
+
+def _name(peer: Member) -> str:
+    return f"peer {peer.agent}"
