@@ -76,14 +76,16 @@ def doctor(
 
     folder, own = _own(certificates, agent)
     others, own_address = _peers(peers, own, folder)
-    _check_listen(listen, as_json, others)
+    own_address = p2p_address or own_address
+    _check_addresses(superlink, own_address, p2p_listen)
+    _check_listen(listen, as_json, others, own_address)
     if root_certificates is not None and superlink is None:
         raise InputError("--root-certificates", str(root_certificates), "needs --superlink")
     machine = Machine(
         config=parse_config(parse_settings(settings)),
         superlink=superlink,
         root_certificates=root_certificates,
-        address=_address(p2p_address or own_address, p2p_listen, listen),
+        address=own_address,
         listen=p2p_listen,
         certificates=folder,
         agent=own,
@@ -128,23 +130,24 @@ def _peers(
     return tuple(members[peer] for peer in sorted(members)), None if own is None else own.address
 
 
-def _address(address: str | None, listen: str | None, is_to_answer: bool) -> str | None:
+def _check_addresses(superlink: str | None, address: str | None, listen: str | None) -> None:
     from comdml_flwr.transport.members import split_address
 
-    for what, given in (("--p2p-address", address), ("--p2p-listen", listen)):
+    options = (("--superlink", superlink), ("--p2p-address", address), ("--p2p-listen", listen))
+    for what, given in options:
         if given is not None:
             split_address(given, what)
-    if address is None and (listen is not None or is_to_answer):
-        what = "--p2p-listen" if listen is not None else "--listen"
-        raise InputError(what, listen or True, "needs --p2p-address, or this agent among --peers")
-    return address
+    if listen is not None and address is None:
+        raise InputError("--p2p-listen", listen, "needs --p2p-address, or this agent among --peers")
 
 
-def _check_listen(listen: bool, as_json: bool, peers: "tuple[Member, ...]") -> None:
+def _check_listen(listen: bool, as_json: bool, peers: "tuple[Member, ...]", address: str | None) -> None:
     if listen and as_json:
         raise InputError("--listen", True, "cannot go with --json: it prints a line for each peer")
     if listen and not peers:
         raise InputError("--listen", True, "needs --peers, --certificates and --agent")
+    if listen and address is None:
+        raise InputError("--listen", True, "needs --p2p-address, or this agent among --peers")
 
 
 def _print(finding: "Finding") -> None:

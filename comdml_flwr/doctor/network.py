@@ -6,10 +6,8 @@ import ssl
 from pathlib import Path
 
 from comdml_flwr.doctor.findings import Finding
-from comdml_flwr.doctor.streams import dial, speaks_http2, why
-from comdml_flwr.errors import InputError
+from comdml_flwr.doctor.streams import connect, dial, in_ms, names, speaks_http2, why
 from comdml_flwr.transport.members import is_loopback, split_address
-from comdml_flwr.units import human_s
 
 PORT, SUPERLINK = "p2p-address", "superlink"
 
@@ -48,7 +46,14 @@ def check_superlink(address: str, root_certificates: Path | None = None) -> Find
     root_certificates : Path, optional
         The file for `--root-certificates`; without it, as in a SuperNode, the system's authorities.
     """
-    (host, port), context = split_address(address, "--superlink"), _context(root_certificates)
+    host, port = split_address(address, "--superlink")
+    try:
+        context = _context(root_certificates)
+    except OSError as error:  # ssl.SSLError is one, too
+        says = f"{root_certificates} is no file of certificates: {why(error)}"
+        return Finding(
+            SUPERLINK, "wrong", says, "--root-certificates FILE, the SuperLink's ca.crt, a PEM file"
+        )
     try:
         connection, round_trip_s = dial(host, port)
     except OSError as error:
@@ -57,7 +62,7 @@ def check_superlink(address: str, root_certificates: Path | None = None) -> Find
         )
         return Finding(SUPERLINK, "wrong", f"{address} cannot be reached: {why(error)}", mend)
     facts = {"round_trip_s": round_trip_s}
-    told = f"{address} answers; round trip {human_s(round_trip_s)}"
+    told = f"{address} answers; round trip {in_ms(round_trip_s)}"
     try:
         with connection, context.wrap_socket(connection, server_hostname=host) as stream:
             if speaks_http2(stream):
@@ -73,11 +78,7 @@ def check_superlink(address: str, root_certificates: Path | None = None) -> Find
 
 
 def _context(root_certificates: Path | None) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=root_certificates)
-    except OSError as error:  # ssl.SSLError is one, too
-        rule = f"must be a PEM file ({why(error)})"
-        raise InputError("--root-certificates", str(root_certificates), rule) from None
+    context = ssl.create_default_context(cafile=root_certificates)
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # gRPC does not ask for it
     context.set_alpn_protocols(["h2"])
     return context
@@ -88,7 +89,7 @@ def _without_tls(
 ) -> Finding:
     """Say what it is that did not speak TLS."""
     try:
-        with socket.create_connection((host, port), timeout=5.0) as connection:
+        with connect(host, port) as connection:
             is_grpc = speaks_http2(connection)
     except OSError:
         is_grpc = False
@@ -108,7 +109,8 @@ def _no_superlink(told: str, what: str, facts: object) -> Finding:
 
 
 def _listen_once(host: str, port: int) -> None:
-    family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with names():
+        family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     with socket.socket(family, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gRPC does: TIME_WAIT is no fault
         listener.bind(place)

@@ -16,13 +16,13 @@ import numpy as np
 
 from comdml_flwr.doctor.certificates import client_context
 from comdml_flwr.doctor.findings import Finding
-from comdml_flwr.doctor.streams import dial, speaks_http2, why
+from comdml_flwr.doctor.streams import dial, in_ms, speaks_http2, why
 from comdml_flwr.errors import InputError, OverdueError, PeerGoneError
 from comdml_flwr.messages import Envelope
 from comdml_flwr.transport.credentials import Credentials, agent_host, load_credentials
 from comdml_flwr.transport.members import Limits, Member, split_address
 from comdml_flwr.transport.transport import Transport
-from comdml_flwr.units import human_bandwidth, human_s
+from comdml_flwr.units import human_bandwidth
 
 TOKEN = "comdml-doctor"
 FIRST_BYTES, MOST_BYTES = 1 << 18, 1 << 26
@@ -140,7 +140,7 @@ def _shake_hands(folder: Path, peer: Member) -> tuple[Finding | None, float]:
         mend = (
             f"{there}: comdml doctor --certificates FOLDER --agent {peer.agent}; the same ca.crt everywhere"
         )
-    except ssl.SSLError as error:
+    except (ssl.SSLError, ConnectionResetError, BrokenPipeError) as error:
         says = f"it refuses our certificate, or speaks no TLS: {why(error)}"
         mend = f"the same ca.crt on both machines; {there}: comdml doctor --certificates FOLDER"
     except OSError as error:
@@ -151,7 +151,7 @@ def _shake_hands(folder: Path, peer: Member) -> tuple[Finding | None, float]:
 
 def _send(credentials: Credentials, agent: int, peer: Member, round_trip_s: float) -> Finding:
     name, facts = _name(peer), {"round_trip_s": round_trip_s}
-    told = f"{peer.address} over mutual TLS, round trip {human_s(round_trip_s)}"
+    told = f"{peer.address} over mutual TLS, round trip {in_ms(round_trip_s)}"
     here = Member(agent, "127.0.0.1:0")  # nobody is to dial us
     try:
         with Transport(agent, here.address, (here, peer), credentials, TOKEN, limits=LIMITS) as transport:

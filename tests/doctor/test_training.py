@@ -1,0 +1,119 @@
+"""What training needs of a machine: the data's files, memory, cores and a disk."""
+
+import os
+
+import pytest
+import torch
+
+from comdml_flwr.assemble import MODELS
+from comdml_flwr.config import parse_config
+from comdml_flwr.doctor import data_files
+from comdml_flwr.doctor.data_files import check_data
+from comdml_flwr.doctor.machine import available_cores, available_memory_bytes, check_cores, check_disks
+from comdml_flwr.doctor.memory import IMAGES, Images, check_memory
+from comdml_flwr.learning.data import load_digits
+from comdml_flwr.learning.split import profile_model
+from tests.published import write_cifar, write_cinic
+
+
+def config(**keys):
+    return parse_config({name.replace("_", "-"): value for name, value in keys.items()})
+
+
+def of_data(folder, dataset, **keys):
+    finding = check_data(config(dataset=dataset, data_dir=str(folder), **keys))
+    return finding.state, finding.says
+
+
+def test_digits_need_no_files():
+    assert of_data("none", "digits")[0] == "ok"
+
+
+@pytest.mark.parametrize("num_classes", [10, 100])
+def test_cifar_is_there_whole_or_one_is_told_what_it_lacks(tmp_path, monkeypatch, num_classes):
+    name = f"cifar-{num_classes}"
+    assert of_data(tmp_path, name)[0] == "wrong"
+    assert of_data(tmp_path, name, download=True)[0] == "warning"
+    write_cifar(tmp_path, num_classes, monkeypatch)
+    assert of_data(tmp_path, name)[0] == "ok"
+    part = next(tmp_path.glob("*/test*"))
+    whole = part.read_bytes()
+    part.write_bytes(whole[:-1])
+    state, says = of_data(tmp_path, name)
+    assert (state, f"lacks {part.name}," in says) == ("wrong", True)
+    part.write_bytes(whole)
+    assert of_data(tmp_path, name)[0] == "ok"
+
+
+def test_cinic_is_there_whole_or_one_is_told_what_it_lacks(tmp_path, monkeypatch):
+    monkeypatch.setattr(data_files, "CINIC_IMAGES", 2)
+    assert of_data(tmp_path, "cinic-10")[0] == "wrong"
+    write_cinic(tmp_path, num_per_class=2)
+    assert of_data(tmp_path, "cinic-10")[0] == "ok"
+    first, second = (tmp_path / "CINIC-10" / "test" / "dog").iterdir()
+    first.unlink()
+    state, says = of_data(tmp_path, "cinic-10")
+    assert (state, "test/dog lacks 1 of 2 images" in says) == ("warning", True)
+    second.unlink()
+    assert of_data(tmp_path, "cinic-10")[0] == "wrong", "a run would not begin without a class"
+
+
+def test_data_and_models_of_an_app_of_ones_own_are_not_looked_at():
+    assert of_data("none", "sensors")[0] == "warning"
+    assert check_memory(config(dataset="sensors")).state == "warning"
+    assert check_memory(config(model="my-net")).state == "warning"
+
+
+def test_the_shapes_that_are_counted_with_are_those_of_the_data():
+    digits = load_digits()
+    num_samples = len(digits.y_train_N) + len(digits.y_test_N)
+    assert IMAGES["digits"] == Images(digits.input_shape, digits.num_classes, num_samples)
+
+
+def test_what_training_takes_is_what_the_model_is_profiled_at():
+    profile = profile_model(MODELS["resnet-56"]((3, 32, 32), 100, torch.Generator()), (3, 32, 32), 100, 16)
+    facts = check_memory(config(dataset="cifar-100", batch_size=16)).facts
+    assert facts["whole_bytes"] == profile.peak_bytes
+    assert facts["least_bytes"] == min(cut.slow_peak_bytes for cut in profile.cuts)
+    assert facts["helping_bytes"] > facts["whole_bytes"] + max(cut.fast_peak_bytes for cut in profile.cuts)
+    assert facts["data_bytes"] == 60_000 * 3 * 32 * 32 * 4
+
+
+def test_the_less_memory_the_less_an_agent_can_do():
+    facts = check_memory(config()).facts
+    bounds = [facts[name] + facts["data_bytes"] for name in ("helping_bytes", "whole_bytes", "least_bytes")]
+    at = [check_memory(config(), num_bytes) for bound in bounds for num_bytes in (bound, bound - 1)]
+    assert [finding.state for finding in at] == ["ok", *["warning"] * 4, "wrong"]
+    assert "cannot help at every cut" in at[1].says
+    assert "cannot train the whole model" in at[3].says
+    assert "memory_bytes = " in at[1].mend
+    assert all("--set batch-size=16" in finding.mend for finding in at[1:])
+
+
+def test_smaller_batches_mend_what_they_are_said_to_mend():
+    whole = check_memory(config(batch_size=100)).facts
+    least = whole["least_bytes"] + whole["data_bytes"]
+    assert check_memory(config(batch_size=100), least - 1).state == "wrong"
+    assert check_memory(config(batch_size=50), least - 1).state == "warning"
+
+
+def test_the_memory_of_this_machine_is_some_of_what_it_has():
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert 1e8 < available_memory_bytes() <= total
+    assert check_memory(config()).facts["available_bytes"] > 1e8
+
+
+def test_more_threads_than_cores_are_a_warning():
+    assert 0 < available_cores() <= os.cpu_count()
+    assert check_cores(config(threads_per_agent=2), cores=2).state == "ok"
+    assert check_cores(config(), cores=0.25).state == "ok", "slow, but nothing waits"
+    finding = check_cores(config(threads_per_agent=4), cores=2.5)
+    assert (finding.state, "threads-per-agent = 2" in finding.mend) == ("warning", True)
+
+
+def test_results_need_a_folder_to_write_in(tmp_path):
+    fine, _ = check_disks(config(results_dir=str(tmp_path / "not" / "there" / "yet")))
+    (tmp_path / "file").write_text("")
+    wrong, _ = check_disks(config(results_dir=str(tmp_path / "file" / "results")))
+    assert (fine.state, wrong.state) == ("ok", "wrong")
+    assert not (tmp_path / "not").exists()
