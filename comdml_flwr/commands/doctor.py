@@ -60,7 +60,7 @@ def doctor(
 
     Example: comdml doctor --set dataset=cifar-10 --set data-dir=/data --set batch-size=100
 
-    Example: comdml doctor --superlink 10.0.0.9:9092 --root-certificates ca.crt
+    Example: comdml doctor --superlink 10.0.0.9:8000 --root-certificates ca.crt
 
     A SuperNode listens for its peers only during a run. So to try the links, type this on all machines but
     one, each with its own id and folder; the file has a line such as `0=10.0.0.1:9500` for each agent:

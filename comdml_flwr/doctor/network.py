@@ -1,15 +1,22 @@
 """The port on which peers reach this machine, and the SuperLink that it dials."""
 
 import errno
+import json
 import socket
 import ssl
+from contextlib import closing
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 
 from comdml_flwr.doctor.findings import Finding
-from comdml_flwr.doctor.streams import connect, dial, in_ms, names, speaks_http2, why
+from comdml_flwr.doctor.streams import TIMEOUT_S, dial, in_ms, names, why
+from comdml_flwr.messages import Json
 from comdml_flwr.transport.members import is_loopback, split_address
 
 PORT, SUPERLINK = "p2p-address", "superlink"
+_WAY = "on the way: let the port through the firewall; here: correct HOST:PORT"
+_NO_SUPERLINK = "HOST:PORT of the SuperLink, one for all since Flower 1.41 (flower-superlink --port, or 8000)"
+_LONGEST_ANSWER = 1 << 20
 
 
 def check_port(address: str, listen: str | None = None) -> Finding:
@@ -37,7 +44,7 @@ def check_port(address: str, listen: str | None = None) -> Finding:
 
 
 def check_superlink(address: str, root_certificates: Path | None = None) -> Finding:
-    """Dial a SuperLink as a SuperNode would: TCP, then TLS, then the first bytes of gRPC.
+    """Dial a SuperLink as a SuperNode would, over TCP and TLS, and ask it what it is.
 
     Parameters
     ----------
@@ -48,7 +55,8 @@ def check_superlink(address: str, root_certificates: Path | None = None) -> Find
     """
     host, port = split_address(address, "--superlink")
     try:
-        context = _context(root_certificates)
+        context = ssl.create_default_context(cafile=root_certificates)
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # SuperNodes do not ask for it
     except OSError as error:  # ssl.SSLError is one, too
         says = f"{root_certificates} is no file of certificates: {why(error)}"
         return Finding(
@@ -56,56 +64,63 @@ def check_superlink(address: str, root_certificates: Path | None = None) -> Find
         )
     try:
         connection, round_trip_s = dial(host, port)
+        connection.close()
     except OSError as error:
-        mend = (
-            "there: flower-superlink --port ...; on the way: open the port in the firewall; here: HOST:PORT"
+        says = f"{address} cannot be reached: {why(error)}"
+        return Finding(
+            SUPERLINK, "wrong", says, f"there: flower-superlink --host 0.0.0.0 --port {port}; {_WAY}"
         )
-        return Finding(SUPERLINK, "wrong", f"{address} cannot be reached: {why(error)}", mend)
-    facts = {"round_trip_s": round_trip_s}
     told = f"{address} answers; round trip {in_ms(round_trip_s)}"
+    facts: dict[str, Json] = {"round_trip_s": round_trip_s}
     try:
-        with connection, context.wrap_socket(connection, server_hostname=host) as stream:
-            if speaks_http2(stream):
-                return Finding(SUPERLINK, "ok", f"{told}, over TLS", facts=facts)
+        version = _ask(HTTPSConnection(host, port, timeout=TIMEOUT_S, context=context))
     except ssl.SSLCertVerificationError as error:
         given = "the system's authorities" if root_certificates is None else root_certificates
-        mend = "--root-certificates FILE, the ca.crt that signed its certificate; HOST as it is named there"
         says = f"{address} shows a certificate that is refused under {given}: {why(error)}"
+        mend = "--root-certificates FILE, the ca.crt that signed its certificate; HOST as it is named there"
         return Finding(SUPERLINK, "wrong", says, mend, facts)
-    except OSError as error:
-        return _without_tls(host, port, root_certificates, Finding(SUPERLINK, "ok", told, facts=facts), error)
-    return _no_superlink(told, "speaks TLS, but not gRPC", facts)
-
-
-def _context(root_certificates: Path | None) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=root_certificates)
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # gRPC does not ask for it
-    context.set_alpn_protocols(["h2"])
-    return context
+    except (OSError, HTTPException):
+        return _without_tls(host, port, root_certificates, told, facts)
+    if version is None:
+        return Finding(SUPERLINK, "wrong", f"{told}, but it is no SuperLink", _NO_SUPERLINK, facts)
+    return Finding(SUPERLINK, "ok", f"{told}, Flower {version} over TLS", facts={**facts, "flwr": version})
 
 
 def _without_tls(
-    host: str, port: int, root_certificates: Path | None, told: Finding, error: OSError
+    host: str, port: int, root_certificates: Path | None, told: str, facts: dict[str, Json]
 ) -> Finding:
     """Say what it is that did not speak TLS."""
     try:
-        with connect(host, port) as connection:
-            is_grpc = speaks_http2(connection)
-    except OSError:
-        is_grpc = False
-    if not is_grpc:
-        return _no_superlink(told.says, f"speaks neither TLS ({why(error)}) nor gRPC", told.facts)
-    says, mend = f"{told.says}, without TLS", "there: flower-superlink --ssl-certfile ... --ssl-keyfile ..."
+        version = _ask(HTTPConnection(host, port, timeout=TIMEOUT_S))
+    except (OSError, HTTPException):
+        version = None
+    if version is None:
+        return Finding(SUPERLINK, "wrong", f"{told}, but it is no SuperLink", _NO_SUPERLINK, facts)
+    says, facts = f"{told}, Flower {version} without TLS", {**facts, "flwr": version}
+    mend = "there: flower-superlink --ssl-ca-certfile ... --ssl-certfile ... --ssl-keyfile ..."
     if root_certificates is None:
         says += ": who is on the way reads and changes everything, and SuperNodes need --insecure"
-        return Finding(SUPERLINK, "warning", says, mend, told.facts)
-    return Finding(SUPERLINK, "wrong", f"{says}, which --root-certificates asks for", mend, told.facts)
+        return Finding(SUPERLINK, "warning", says, mend, facts)
+    return Finding(SUPERLINK, "wrong", f"{says}, which --root-certificates asks for", mend, facts)
 
 
-def _no_superlink(told: str, what: str, facts: object) -> Finding:
-    assert isinstance(facts, dict)
-    mend = "HOST:PORT of the SuperLink's Fleet API, as flower-superlink printed it"
-    return Finding(SUPERLINK, "wrong", f"{told}, but it {what}", mend, facts)
+def _ask(connection: HTTPConnection) -> str | None:
+    """Return the version of the SuperLink at the other end; None where it is something else.
+
+    Raises
+    ------
+    OSError, HTTPException
+        It speaks neither of what was asked for: TLS, HTTP.
+    """
+    with closing(connection):
+        connection.request("GET", "/openapi.json")
+        try:
+            about = json.loads(connection.getresponse().read(_LONGEST_ANSWER))
+        except ValueError:
+            return None
+    info = about.get("info") if isinstance(about, dict) else None
+    is_superlink = isinstance(info, dict) and info.get("title") == "SuperLink API"
+    return str(info.get("version")) if isinstance(info, dict) and is_superlink else None
 
 
 def _listen_once(host: str, port: int) -> None:

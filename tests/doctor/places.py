@@ -1,14 +1,19 @@
 """What a doctor meets on the loopback interface: ports that are taken, gRPC servers, a slow link."""
 
+import json
 import socket
+import ssl
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import grpc
 
 from tests.transport.meetings import free_address
+
+ABOUT = json.dumps({"openapi": "3.1.0", "info": {"title": "SuperLink API", "version": "1.42.0"}}).encode()
 
 
 @contextmanager
@@ -35,25 +40,34 @@ def grpc_server(own=None):
 
 
 @contextmanager
-def talker(words):
-    """Somebody who says these words to everybody who comes, and hangs up."""
-    with socket.socket() as place:
-        place.bind(("127.0.0.1", 0))
-        place.listen()
+def http_server(own=None, answer=ABOUT):
+    """Somebody who answers every GET so, by default as a SuperLink; with credentials, over TLS."""
 
-        def talk():
-            while True:
-                try:
-                    visitor, _ = place.accept()
-                except OSError:
-                    return
-                with visitor:
-                    visitor.recv(1000)
-                    visitor.sendall(words)
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(answer)
 
-        threading.Thread(target=talk, daemon=True).start()
-        yield f"127.0.0.1:{place.getsockname()[1]}"
-        place.shutdown(socket.SHUT_RDWR)
+        def log_message(self, *_):
+            pass
+
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, request, client_address):
+            """Be silent on visitors who hang up."""
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        if own is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(own / "agent.crt", own / "agent.key")
+            server.socket = context.wrap_socket(
+                server.socket, server_side=True, do_handshake_on_connect=False
+            )
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield f"127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
 
 
 @contextmanager
