@@ -1,6 +1,7 @@
 """`comdml doctor`: what is wrong with this machine, and what mends it."""
 
 import json
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -54,8 +55,8 @@ def doctor(
     """Look at a machine that is to take part in a federation: what is wrong, and what to type.
 
     A line for each check, `ok`, `warning` or `wrong`, and under it what mends it. Always: versions, the app's
-    code, the run's data, memory, cores, disk. With the options also: the port, the certificates, the
-    SuperLink, the peers and how fast mail goes to them. Nothing is changed on the machine; clocks are
+    code, the fleet file, the run's data, memory, cores, disk. With the options also: the SuperLink, the port,
+    the certificates, the peers and how fast mail goes to them. Nothing is changed on the machine; clocks are
     never compared. Exit status 0 if nothing is wrong, 1 if something is, 2 if an option is.
 
     Example: comdml doctor --set dataset=cifar-10 --set data-dir=/data --set batch-size=100
@@ -91,21 +92,10 @@ def doctor(
         agent=own,
         peers=others,
     )
-    findings = []
-    for finding in examine(machine, dial_peers=not listen):
-        findings.append(finding)
-        if not as_json:
-            _print(finding)
-    states = [finding.state for finding in findings]
-    if as_json:
-        all_findings = [finding.as_json() for finding in findings]
-        typer.echo(json.dumps({"ok": "wrong" not in states, "findings": all_findings}))
-    else:
-        warnings, well = states.count("warning"), states.count("ok")
-        typer.echo(f"{states.count('wrong')} wrong, {warnings} warning{'s' * (warnings != 1)}, {well} ok")
+    findings = _tell(examine(machine, dial_peers=not listen), as_json)
     if listen:
         _answer(machine, findings)
-    raise typer.Exit(int("wrong" in states))
+    raise typer.Exit(int(any(finding.state == "wrong" for finding in findings)))
 
 
 def _own(certificates: Path | None, agent: int | None) -> tuple[Path | None, int | None]:
@@ -148,6 +138,24 @@ def _check_listen(listen: bool, as_json: bool, peers: "tuple[Member, ...]", addr
         raise InputError("--listen", True, "needs --peers, --certificates and --agent")
     if listen and address is None:
         raise InputError("--listen", True, "needs --p2p-address, or this agent among --peers")
+
+
+def _tell(examination: "Iterator[Finding]", as_json: bool) -> "list[Finding]":
+    """Print what is found, each as soon as it is; or at the end, as JSON."""
+    findings = []
+    for finding in examination:
+        findings.append(finding)
+        if not as_json:
+            _print(finding)
+    wrong, warnings, well = (
+        sum(finding.state == state for finding in findings) for state in ("wrong", "warning", "ok")
+    )
+    if as_json:
+        told = [finding.as_json() for finding in findings]
+        typer.echo(json.dumps({"ok": not wrong, "findings": told}))
+    else:
+        typer.echo(f"{wrong} wrong, {warnings} warning{'s' * (warnings != 1)}, {well} ok")
+    return findings
 
 
 def _print(finding: "Finding") -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from comdml_flwr.config import RunConfig
 from comdml_flwr.doctor.certificates import check_certificates
+from comdml_flwr.doctor.configuration import check_fleet, check_method
 from comdml_flwr.doctor.findings import Finding
 from comdml_flwr.doctor.machine import check_cores, check_disks
 from comdml_flwr.doctor.network import check_port, check_superlink
@@ -53,6 +54,9 @@ def examine(machine: Machine, *, dial_peers: bool = True) -> Iterator[Finding]:
     yield check_code()
     yield check_cores(machine.config)
     yield from check_disks(machine.config)
+    fleet = check_fleet(machine.config, machine.agent)
+    if fleet is not None:
+        yield fleet
     if all(finding.state == "ok" for finding in imports):
         yield from _examine_training(machine.config)
     if machine.superlink is not None:
@@ -63,9 +67,10 @@ def examine(machine: Machine, *, dial_peers: bool = True) -> Iterator[Finding]:
 
 
 def _examine_training(config: RunConfig) -> Iterator[Finding]:
-    from comdml_flwr.doctor.data_files import check_data  # both need torch, which is known to be there
+    from comdml_flwr.doctor.data_files import check_data  # torch, which is known to be there
     from comdml_flwr.doctor.memory import check_memory
 
+    yield check_method(config)
     yield check_data(config)
     yield check_memory(config)
 

@@ -1,4 +1,4 @@
-"""What training needs of a machine: the data's files, memory, cores and a disk."""
+"""What training needs: names that exist, the data's files, memory, cores and a disk."""
 
 import os
 
@@ -7,17 +7,40 @@ import torch
 
 from comdml_flwr.assemble import MODELS
 from comdml_flwr.config import parse_config
-from comdml_flwr.doctor import data_files
+from comdml_flwr.doctor import configuration, data_files
+from comdml_flwr.doctor.configuration import check_fleet, check_method
 from comdml_flwr.doctor.data_files import check_data
 from comdml_flwr.doctor.machine import available_cores, available_memory_bytes, check_cores, check_disks
 from comdml_flwr.doctor.memory import IMAGES, Images, check_memory
 from comdml_flwr.learning.data import load_digits
 from comdml_flwr.learning.split import profile_model
 from tests.published import write_cifar, write_cinic
+from tests.small import fleet_text
 
 
 def config(**keys):
     return parse_config({name.replace("_", "-"): value for name, value in keys.items()})
+
+
+def test_a_method_that_there_is_not_is_wrong():
+    assert check_method(config(method="gossip")).state == "ok"
+    finding = check_method(config(method="magic"))
+    assert (finding.state, "comdml|" in finding.mend) == ("wrong", True)
+
+
+def test_the_fleet_file_must_have_this_agent(tmp_path):
+    path = tmp_path / "fleet.toml"
+    missing = check_fleet(config(fleet=str(path)), None)
+    assert (missing.state, str(path) in missing.says) == ("wrong", True)
+    path.write_text(fleet_text(3))
+    states = [check_fleet(config(fleet=str(path)), agent).state for agent in (None, 2, 3)]
+    assert states == ["ok", "ok", "wrong"]
+
+
+def test_a_fleet_file_that_nobody_named_need_not_be_here(monkeypatch, tmp_path):
+    """In an installation without the checkout; a ServerApp sends nodes the file."""
+    monkeypatch.setattr(configuration, "find_fleet", lambda name: tmp_path / name)
+    assert check_fleet(config(), 0) is None
 
 
 def of_data(folder, dataset, **keys):
