@@ -1,6 +1,7 @@
 """`comdml doctor`: what is wrong with this machine, and what mends it."""
 
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -92,6 +93,8 @@ def doctor(
         agent=own,
         peers=others,
     )
+    if not listen:  # what the transport would log is among the findings
+        logging.getLogger("comdml_flwr").addHandler(logging.NullHandler())
     findings = _tell(examine(machine, dial_peers=not listen), as_json)
     if listen:
         _answer(machine, findings)

@@ -3,14 +3,16 @@
 A SuperNode listens for its peers only while a run goes on, so on the other machines `comdml doctor --listen`
 does. Where it does, letters of random bytes are sent through the transport that runs use, each four times as
 long as the one before, until one takes long enough to be timed; what is told is measured, from here to
-there, the answer that it lies in the peer's inbox included. Where a run goes on, the transport refuses
-letters of another run, so that only the round trip is known.
+there, the answer that it lies in the peer's inbox included. Where a run goes on, its transport refuses
+letters of another run (and logs it once), so that only the round trip is known.
 """
 
+import socket
 import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
@@ -30,6 +32,7 @@ LONG_ENOUGH_S = 0.5
 PATIENCE_S = 60.0  # for one letter; the first one takes so long at 35 kbit/s
 LOOK_S = 0.5
 LIMITS = Limits(patience_s=5.0)
+_Trouble: TypeAlias = tuple[str, str]
 
 
 def check_peers(folder: Path, agent: int, peers: Iterable[Member]) -> Iterator[Finding]:
@@ -44,10 +47,8 @@ def check_peers(folder: Path, agent: int, peers: Iterable[Member]) -> Iterator[F
     peers : Iterable[Member]
         The others.
     """
-    credentials = load_credentials(folder, agent)
     for peer in peers:
-        finding, round_trip_s = _shake_hands(folder, peer)
-        yield finding or _send(credentials, agent, peer, round_trip_s)
+        yield _visit(folder, agent, peer)
 
 
 def answer_peers(
@@ -118,35 +119,39 @@ def _lines_of(path: Path) -> list[str]:
     return [line for line in lines if line]
 
 
-def _shake_hands(folder: Path, peer: Member) -> tuple[Finding | None, float]:
-    """Return what is wrong with the way to a peer (None: nothing), and the round trip in seconds."""
-    name, (host, port) = _name(peer), split_address(peer.address, "--peers")
-    round_trip_s = 0.0
-    there = f"on agent {peer.agent}'s machine"
+def _visit(folder: Path, agent: int, peer: Member) -> Finding:
+    there, (host, port) = f"on agent {peer.agent}'s machine", split_address(peer.address, "--peers")
+    trouble: _Trouble | None
     try:
         connection, round_trip_s = dial(host, port)
-        context = client_context(folder)
-        with connection, context.wrap_socket(connection, server_hostname=agent_host(peer.agent)) as stream:
-            if speaks_http2(stream):
-                return None, round_trip_s
-        says, mend = "speaks no gRPC", f"correct {peer.agent}=HOST:PORT"
+        trouble = _shake_hands(connection, folder, peer.agent)
     except ConnectionRefusedError:
-        says = "its machine answers, but nobody listens there"
-        mend = (
-            f"{there}: comdml doctor --listen (a SuperNode listens only during a run); or open the firewall"
-        )
-    except ssl.SSLCertVerificationError as error:
-        says = f"what it shows is no certificate of agent {peer.agent} of this federation: {why(error)}"
-        mend = (
-            f"{there}: comdml doctor --certificates FOLDER --agent {peer.agent}; the same ca.crt everywhere"
-        )
-    except (ssl.SSLError, ConnectionResetError, BrokenPipeError) as error:
-        says = f"it refuses our certificate, or speaks no TLS: {why(error)}"
-        mend = f"the same ca.crt on both machines; {there}: comdml doctor --certificates FOLDER"
+        says = "its machine answers, but nobody listens there (a SuperNode does only during a run)"
+        trouble = says, f"{there}: comdml doctor --listen; or let port {port} through its firewall"
     except OSError as error:
         says = f"cannot be reached: {why(error)}"
-        mend = f"correct {peer.agent}=HOST:PORT, or open port {port} of {host} for this machine"
-    return Finding(name, "wrong", f"{peer.address}: {says}", mend), round_trip_s
+        trouble = says, f"correct {peer.agent}=HOST:PORT; or let port {port} of {host} through firewalls"
+    if trouble is None:
+        return _send(load_credentials(folder, agent), agent, peer, round_trip_s)
+    says, mend = trouble
+    return Finding(_name(peer), "wrong", f"{peer.address}: {says}", mend)
+
+
+def _shake_hands(connection: socket.socket, folder: Path, peer: int) -> _Trouble | None:
+    """Return what is wrong with mutual TLS, and what mends it; None: nothing."""
+    there = f"on agent {peer}'s machine: comdml doctor --certificates FOLDER --agent {peer}"
+    try:
+        with connection:
+            stream = client_context(folder).wrap_socket(connection, server_hostname=agent_host(peer))
+            with stream:
+                is_grpc = speaks_http2(stream)
+    except ssl.SSLCertVerificationError as error:
+        says = f"what it shows is no certificate of agent {peer} of this federation: {why(error)}"
+        return says, f"{there}; the same ca.crt everywhere"
+    except OSError as error:  # ssl.SSLError is one, too
+        says = f"it refuses our certificate, or is no SuperNode: {why(error)}"
+        return says, f"the same ca.crt on both machines; {there}"
+    return None if is_grpc else ("it is no SuperNode", f"correct {peer}=HOST:PORT")
 
 
 def _send(credentials: Credentials, agent: int, peer: Member, round_trip_s: float) -> Finding:

@@ -122,4 +122,4 @@ def test_a_peer_that_refuses_our_certificate_is_wrong(folder, made, foreign):
 def test_a_peer_without_tls_is_wrong(made):
     with grpc_server() as address:
         finding = diagnosis(made, Member(1, address))
-    assert (finding.state, "speaks no TLS" in finding.says) == ("wrong", True)
+    assert (finding.state, "is no SuperNode" in finding.says) == ("wrong", True)
