@@ -175,8 +175,9 @@ def _answer(machine: "Machine", findings: "list[Finding]") -> None:
     assert machine.certificates is not None
     assert machine.agent is not None
     assert machine.address is not None
-    needed = (certificates.CHECK, network.PORT)
-    if any(finding.state == "wrong" and finding.check in needed for finding in findings):
+    is_port_free = all(finding.state != "wrong" for finding in findings if finding.check == network.PORT)
+    if not (is_port_free and certificates.are_usable(findings)):
+        typer.echo("not listening: it takes the port and the certificates")
         return
     where = machine.listen or machine.address
     names = ", ".join(f"agent {peer.agent}" for peer in machine.peers)

@@ -7,7 +7,7 @@ side that dials and once as the side that is dialled.
 import datetime
 import ssl
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -51,6 +51,11 @@ def check_certificates(folder: Path, agent: int) -> Iterator[Finding]:
         return
     yield from _check_mode(folder / KEY_FILE)
     yield _check_days(credentials.certificate_pem, credentials.authority_pem, agent, renew)
+
+
+def are_usable(findings: Iterable[Finding]) -> bool:
+    """Tell whether these findings have certificates with which TLS works, even if their key is not safe."""
+    return any(finding.check == CHECK and finding.state != "wrong" for finding in findings)
 
 
 def client_context(folder: Path) -> ssl.SSLContext:

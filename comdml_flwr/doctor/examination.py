@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comdml_flwr.config import RunConfig
-from comdml_flwr.doctor.certificates import check_certificates
+from comdml_flwr.doctor.certificates import are_usable, check_certificates
 from comdml_flwr.doctor.configuration import check_fleet, check_method
 from comdml_flwr.doctor.findings import Finding
 from comdml_flwr.doctor.machine import check_cores, check_disks
@@ -80,7 +80,7 @@ def _examine_peers(machine: Machine, dial_peers: bool) -> Iterator[Finding]:
         return
     own = list(check_certificates(machine.certificates, machine.agent))
     yield from own
-    if dial_peers and not any(finding.state == "wrong" for finding in own):
+    if dial_peers and are_usable(own):
         from comdml_flwr.doctor.peers import check_peers
 
         yield from check_peers(machine.certificates, machine.agent, machine.peers)

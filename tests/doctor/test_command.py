@@ -125,6 +125,26 @@ def test_one_machine_listens_until_ctrl_c_and_another_measures_its_way_there(com
     assert "bps to it" in out
 
 
+def test_it_does_not_listen_without_its_port_or_certificates(comdml, here, folder):
+    peers = ("--peers", f"1={free_address()}", "--agent", "0", "--certificates")
+    with taken_port() as address:
+        words = (*peers, str(folder / "agent-0"), "--listen", "--p2p-address", address)
+        status, out, _ = comdml("doctor", *words)
+    assert (status, "not listening" in out) == (1, True)
+    status, out, _ = comdml("doctor", *peers, "none", "--listen", "--p2p-address", free_address())
+    assert (status, "not listening" in out) == (1, True)
+
+
+def test_peers_are_dialled_where_certificates_work_even_if_the_key_is_not_safe(comdml, here, folder):
+    words = ("--json", "--peers", f"1={free_address()}", "--agent", "0", "--certificates")
+    for mode, own, num_peers in ((0o644, "agent-0", 1), (0o600, "agent-0", 1), (0o600, "agent-2", 0)):
+        (folder / own / "agent.key").chmod(mode)
+        found = json.loads(comdml("doctor", *words, str(folder / own))[1])["findings"]
+        wrong = [finding["check"] for finding in found if finding["state"] == "wrong"]
+        assert wrong.count("peer 1") == num_peers
+        assert ("certificates" in wrong) == (mode != 0o600 or own != "agent-0")
+
+
 def test_help_teaches_and_loads_nothing_that_takes_long():
     code = f"import sys\ntry: exec('{COMDML}')\nexcept SystemExit: print(*sys.modules)"
     words = [sys.executable, "-c", code, "doctor", "--help"]
