@@ -20,9 +20,12 @@ from comdml_flwr.flower.mail import load_state, save_state
 from comdml_flwr.flower.records import NO_STATE, integer, integers, text, texts
 from comdml_flwr.messages import Inbox, Report
 from comdml_flwr.transport.credentials import Credentials, load_credentials
-from comdml_flwr.transport.members import Member, split_address
+from comdml_flwr.transport.members import Limits, Member, split_address
 from comdml_flwr.transport.transport import Transport
 from comdml_flwr.wire import decode_envelope, encode_envelope, read_file, write_file
+
+START_PATIENCE_S = 240.0
+"""How long a peer may be out of reach: a tenth of a core takes minutes to start a process and load torch."""
 
 
 def address_of(context: Context) -> str:
@@ -56,7 +59,8 @@ def run_rounds_of(agent: Agent, facts: ConfigRecord, context: Context, folder: P
     members = map(Member, integers(facts, "agents"), texts(facts, "addresses"))
     reports: dict[int, Report] = {}
     credentials, token = _credentials(agent, context), text(facts, "token")
-    with Transport(agent.id, str(listen), members, credentials, token) as transport:
+    limits = Limits(patience_s=START_PATIENCE_S)
+    with Transport(agent.id, str(listen), members, credentials, token, limits=limits) as transport:
         mail = _mail_folder(folder, agent)
         rounds = DirectRounds(agent, program_of(agent.setup), transport, _read_mail(mail))
         for round_, report in rounds.run(integer(facts, "first"), integer(facts, "last")):
