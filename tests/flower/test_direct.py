@@ -87,7 +87,7 @@ def test_the_failure_of_one_agent_is_the_line_that_all_get(tmp_path, monkeypatch
     """The others say that a peer is gone; what is told is why."""
     from comdml_flwr.agent import Agent
     from comdml_flwr.carriers import direct
-    from comdml_flwr.transport.members import Limits
+    from comdml_flwr.flower import direct_client
 
     real = Agent.weights_sha256
 
@@ -98,9 +98,7 @@ def test_the_failure_of_one_agent_is_the_line_that_all_get(tmp_path, monkeypatch
 
     monkeypatch.setattr(Agent, "weights_sha256", torn)
     monkeypatch.setattr(direct, "PATIENCE_S", 5.0)
-    monkeypatch.setattr(
-        Limits.__init__, "__kwdefaults__", {**Limits.__init__.__kwdefaults__, "patience_s": 2.0}
-    )
+    monkeypatch.setattr(direct_client, "START_PATIENCE_S", 2.0)
     with pytest.raises(RunError, match=r"^agent 2 failed in rounds 1 to 2: ValueError: disk full$"):
         run_direct(tmp_path)
     (run,) = tmp_path.iterdir()
