@@ -26,19 +26,10 @@ from comdml_flwr.learning.split import load_floats
 from comdml_flwr.messages import phase_name
 from comdml_flwr.planning.fleet_file import load_fleet
 from comdml_flwr.planning.presets import preset_text
-from comdml_flwr.rounds import RoundRecord, run_rounds
+from comdml_flwr.rounds import run_rounds
+from tests.small import Silent
 
 NUM_AGENTS = 100
-
-
-class Silent:
-    """An observer that only listens."""
-
-    def exchange_begins(self, round_: int, phase: str, num_agents: int) -> None:
-        """Hear nothing."""
-
-    def round_ends(self, record: RoundRecord) -> None:
-        """Hear nothing."""
 
 
 def make_setup(folder: Path, num_rounds: int) -> Setup:
