@@ -20,7 +20,20 @@ from torch import Tensor
 from comdml_flwr.config import RunConfig
 from comdml_flwr.learning.data import Dataset, augment, batches
 from comdml_flwr.learning.training import Workbench
-from comdml_flwr.messages import Array, Envelope, Inbox, Json, Outbox, Program, Report, Step, size_of
+from comdml_flwr.messages import (
+    NOBODY,
+    Absence,
+    Array,
+    Envelope,
+    Inbox,
+    Json,
+    Outbox,
+    Program,
+    Report,
+    Step,
+    run_phase,
+    size_of,
+)
 from comdml_flwr.planning.clock import Clock, Span, new_clock
 from comdml_flwr.planning.dynamics import draw_participants, newcomers_after
 from comdml_flwr.planning.hysteresis import Pairing
@@ -153,6 +166,7 @@ class Agent:
     lasting: dict[str, Json] = field(default_factory=dict)
     pairing: Pairing = field(default_factory=Pairing)  # of the last round in which it took part
     bytes_sent: int = 0
+    absence: Absence = NOBODY  # as the carrier tells it with each step
     report: Report = field(default_factory=dict)
     clock: Clock = field(init=False)
     _drawn: tuple[tuple[int, str], list[Tensor]] | None = None  # can be drawn again: no part of the state
@@ -169,6 +183,25 @@ class Agent:
     def profile(self) -> Profile:
         """What it tells of itself in this round."""
         return self.setup.profiles_at(max(1, self.round))[self.id]
+
+    @property
+    def gone(self) -> frozenset[int]:
+        """Who failed, or was given up, and is not back in this round."""
+        return self.absence.in_round(self.round)
+
+    @property
+    def members(self) -> tuple[int, ...]:
+        """Who takes part in this round, ascending: those who were drawn and are not gone."""
+        return self.present(self.round)
+
+    def present(self, round_: int) -> tuple[int, ...]:
+        """Return who takes part in a round, as far as this agent knows."""
+        return self.absence.without(self.setup.present(round_), round_)
+
+    @property
+    def newcomers(self) -> tuple[int, ...]:
+        """Who lacks this round's model and takes part in the next: absent or gone now, and there then."""
+        return newcomers_after(self.round, self.setup.config.num_rounds, self.present)
 
     @property
     def weights_P(self) -> Tensor:
@@ -324,19 +357,23 @@ class Agent:
 
 
 def run_steps(
-    agent: Agent, program: Program[Agent], steps: tuple[Step, ...], inbox: Inbox
+    agent: Agent,
+    program: Program[Agent],
+    steps: tuple[Step, ...],
+    inbox: Inbox,
+    absence: Absence = NOBODY,
 ) -> tuple[Outbox, Report]:
     """Run an agent's steps of one exchange; every carrier calls this and nothing else.
 
     Sets the number of threads first: two threads in a convolution give other bits than one.
     """
     torch.set_num_threads(agent.setup.config.threads_per_agent)
-    agent.report = {}
+    agent.report, agent.absence = {}, absence
     outbox: list[Envelope] = []
     for step in steps:
         if step.phase == 0:
             agent.begin_round(step.round)
-        outbox += program[step.phase](agent, inbox)
+        outbox += run_phase(program, step, agent, inbox)
     return tuple(outbox), agent.report
 
 

@@ -60,7 +60,7 @@ def plan_digest(profiles: tuple[Profile, ...], plan: Plan) -> str:
 def forecast(agent: Agent, profiles: tuple[Profile, ...], plan: Plan) -> dict[str, Json]:
     """What the plan and a round without offload would take: one agent tells it for all."""
     model_bytes = agent.weights_P.element_size() * len(agent.weights_P)
-    relay, newcomers = agent.setup.relay, agent.setup.newcomers(agent.round)
+    relay, newcomers = agent.setup.relay, agent.newcomers
     if agent.setup.config.averaging == "mixing":
         alone_s = no_offload_mixing_round_s(profiles, model_bytes, relay, newcomers)
     else:

@@ -7,7 +7,7 @@ from comdml_flwr.assemble import METHODS, Catalogue, assemble, participants_of, 
 from comdml_flwr.carriers.local import LocalCarrier
 from comdml_flwr.config import find_fleet, parse_config
 from comdml_flwr.errors import InputError
-from comdml_flwr.messages import phase_name
+from comdml_flwr.messages import phase_name, return_point
 from comdml_flwr.planning.fleet_file import load_fleet
 from comdml_flwr.results import record_run
 from comdml_flwr.rounds import Observer, RunRecord, run_rounds
@@ -60,6 +60,7 @@ def run_locally(
             setup.availability,
             has_server=method.has_server,
             models_agree=method.models_agree(config),
+            return_point=return_point(program),
         )
 
     with closing(carrier):

@@ -15,6 +15,8 @@ _REPORTED = (
     "end_s",
     "pair",
     "refused",
+    "taken_back",
+    "not_finite",
     "predicted_s",
     "lower_bound_s",
     "no_offload_makespan_s",
@@ -29,8 +31,8 @@ def introduce(agent: Agent, inbox: Inbox) -> Outbox:
     (And with those who take part in the next round: they get the model at the end of this one.)
     """
     profile = agent.profile
-    everybody = receivers_in_turn(agent.id, agent.setup.present(agent.round))
-    met = sorted({*everybody, *agent.setup.newcomers(agent.round)})
+    everybody = receivers_in_turn(agent.id, agent.members)
+    met = sorted({*everybody, *agent.newcomers})
     links = [(peer, profile.links[peer]) for peer in met if peer in profile.links]
     about: dict[str, Json] = {
         "batches_per_s": profile.batches_per_s,
@@ -50,6 +52,8 @@ def meet(agent: Agent, inbox: Inbox) -> tuple[Profile, ...]:
     """Read the introductions of all who take part, in ascending id, and catch up after an absence."""
     catch_up(agent, inbox)
     mail = agent.receive(inbox, "profile")
+    if agent.gone:
+        mail = tuple(envelope for envelope in mail if envelope.sender not in agent.gone)
     return agent.setup.met.answer(
         tuple(envelope.about for envelope in mail), lambda: tuple(map(_read_profile, mail))
     )
@@ -64,7 +68,8 @@ def catch_up(agent: Agent, inbox: Inbox) -> None:
 
 def latest_known_pairing(agent: Agent, inbox: Inbox) -> Pairing:
     """Return the pairing of the latest round that one of those who take part was in; the same for all."""
-    return latest_pairing(_read_pairing(mail) for mail in inbox if mail.kind == "profile")
+    known = (mail for mail in inbox if mail.kind == "profile" and mail.sender not in agent.gone)
+    return latest_pairing(map(_read_pairing, known))
 
 
 def _read_pairing(mail: Envelope) -> Pairing:
@@ -116,7 +121,7 @@ def hand_over(agent: Agent, inbox: Inbox) -> Outbox:
     Everybody can draw both samples, so each holder knows which newcomers are his. The round is over when they
     have the model; the next one begins for all at once.
     """
-    mine = deal_out(agent.setup.present(agent.round), agent.setup.newcomers(agent.round))[agent.id]
+    mine = deal_out(agent.members, agent.newcomers)[agent.id]
     outbox = tuple(agent.send(peer, "model", {}, {"weights": agent.weights_P.numpy()}) for peer in mine)
     agent.notes["end_s"] = max([agent.clock.now_s, *(envelope.arrives_s for envelope in outbox)])
     return outbox
@@ -128,7 +133,7 @@ def evaluate(agent: Agent, inbox: Inbox) -> Outbox:
     Where the agents' models differ (gossip, mixing), the sum of these is the mean accuracy over the agents,
     each judged by its own share.
     """
-    present = agent.setup.present(agent.round)
+    present = agent.members
     shards = shard_bounds(len(agent.setup.dataset.y_test_N), len(present))
     report_round(agent, *shards[present.index(agent.id)])
     return ()

@@ -6,6 +6,10 @@ per agent, which is the least possible (Patarasuk and Yuan, "Bandwidth optimal a
 clusters of workstations", JPDC 2009). An agent's contribution may come in pieces from two senders (the slow
 side from itself, the fast side from its helper), always under its own id, so that the order of the sum, and
 with it the bits, do not depend on who trained what.
+
+When somebody is gone before all have the average, those who are left scatter once more, in as many shards as
+they are: what was trained is still there. Weights that are no finite numbers are left out of the average by
+whoever trained them, for all shards alike.
 """
 
 from collections.abc import Iterable, Sequence
@@ -55,8 +59,15 @@ class Contribution:
 
 
 def scatter(agent: Agent, contributions: Sequence[Contribution]) -> Outbox:
-    """Send every owner its shard of these contributions."""
-    present = agent.setup.present(agent.round)
+    """Send every owner its shard of these contributions; those with NaN or infinity are withdrawn instead."""
+    present = agent.members
+    broken = {contribution.agent for contribution in contributions if not _is_finite(contribution.weights)}
+    if broken:
+        agent.notes["not_finite"] = sorted(broken)
+        whole = [contribution for contribution in contributions if contribution.agent not in broken]
+        return scatter(agent, whole) + tuple(
+            mail for other in sorted(broken) for mail in withdraw(agent, other)
+        )
     bounds = dict(zip(present, shard_bounds(len(agent.weights_P), len(present)), strict=True))
     return tuple(
         _pack(agent, owner, part)
@@ -68,22 +79,26 @@ def scatter(agent: Agent, contributions: Sequence[Contribution]) -> Outbox:
 
 def withdraw(agent: Agent, other: int) -> Outbox:
     """Tell every owner to leave an agent out of this round's average."""
-    present = agent.setup.present(agent.round)
+    present = agent.members
     return tuple(agent.send(owner, "withdraw", {"agent": other}) for owner in present)
 
 
 def gather(agent: Agent, inbox: Inbox) -> Outbox:
-    """Average the shard that this agent owns and send it to all."""
-    present = agent.setup.present(agent.round)
+    """Average the shard that this agent owns and send it to all; where nobody contributed, it stays.
+
+    A piece that is not finite though its sender held it to be is left out as well.
+    """
+    present = agent.members
     start, stop = shard_bounds(len(agent.weights_P), len(present))[present.index(agent.id)]
     if start == stop:
         return ()
     withdrawn = {envelope.integer("agent") for envelope in agent.receive(inbox, "withdraw")}
     pieces = [_unpack(envelope) for envelope in agent.receive(inbox, "contribution")]
+    withdrawn |= {piece.agent for piece in pieces if not _is_finite(piece.weights)}
     whole = assemble_shard((piece for piece in pieces if piece.agent not in withdrawn), start, stop)
-    if not whole:
-        raise RunError(f"agent {agent.id}, round {agent.round}: no contribution to average")
-    mean = weighted_mean([c.weights for c in whole], [c.num_samples for c in whole])
+    mean = agent.weights_P[start:stop].numpy()
+    if whole:
+        mean = weighted_mean([c.weights for c in whole], [c.num_samples for c in whole])
     return tuple(
         agent.send(receiver, "average", {"start": start}, {"weights": mean})
         for receiver in receivers_in_turn(agent.id, present)
@@ -123,6 +138,11 @@ def assemble_shard(pieces: Iterable[Contribution], start: int, stop: int) -> tup
                 Contribution(agent=agent, num_samples=own[0].num_samples, start=start, weights=weights)
             )
     return tuple(whole)
+
+
+def _is_finite(weights: Floats) -> bool:
+    """Tell whether all are finite: NaN and infinity survive a sum, which needs no array of its own."""
+    return bool(np.isfinite(weights.sum(dtype=np.float64)))
 
 
 def _cover(pieces: Sequence[tuple[int, int]], start: int, stop: int) -> bool:

@@ -1,18 +1,15 @@
-"""The loop that everybody uses: rounds over a carrier, and what a round's reports add up to.
-
-The last phase of a round sends no mail that the next round's first phase needs, so the two share an exchange:
-a program of n phases costs n - 1 exchanges a round.
-"""
+"""Rounds over a carrier, and what a round's reports add up to."""
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Protocol
 
 from comdml_flwr.config import RunConfig
 from comdml_flwr.errors import RunError
-from comdml_flwr.messages import Carrier, Json, Report, Step
+from comdml_flwr.lock_step import LockStep
+from comdml_flwr.messages import Carrier, Json, Report
 from comdml_flwr.planning.dynamics import draw_participants
 from comdml_flwr.planning.scenario import Availability
 from comdml_flwr.planning.types import SERVER
@@ -44,6 +41,12 @@ class RoundRecord:
         `pairs` as in `comdml plan --json`, and the ids of those who trained alone.
     refused : list[int]
         Slow agents whose share was left out because they and their helper disagreed on the plan.
+    gone : list[int]
+        Who was missing at the end of the round, having failed in it or before.
+    taken_back : list[int]
+        Slow agents that trained their upper layers themselves, as their helpers were gone.
+    not_finite : list[int]
+        Agents whose share was left out because it held NaN or infinity.
     num_agents : int
         How many took part.
     agents : tuple[Mapping, ...]
@@ -63,6 +66,9 @@ class RoundRecord:
     num_agents: int
     plan: dict[str, Json]
     refused: list[int] = field(default_factory=list)
+    gone: list[int] = field(default_factory=list)
+    taken_back: list[int] = field(default_factory=list)
+    not_finite: list[int] = field(default_factory=list)
     agents: tuple[Mapping[str, Json], ...] = ()
 
 
@@ -105,6 +111,7 @@ def run_rounds(
     *,
     has_server: bool = False,
     models_agree: bool = True,
+    return_point: int | None = None,
 ) -> RunRecord:
     """Run all rounds of a method over a carrier.
 
@@ -126,40 +133,36 @@ def run_rounds(
         Whether the server takes part in every phase.
     models_agree : bool
         Whether all who took part must hold the same weights after a round.
+    return_point : int, optional
+        The phase to which a round goes back when somebody is gone after it.
 
     Raises
     ------
     RunError
-        An agent failed, or the agents' models differ where they must be equal.
+        Nobody is left, or the agents' models differ where they must be equal.
     """
-    began, last = time.monotonic(), len(phase_names) - 1
+    began = lap = time.monotonic()
     records: list[RoundRecord] = []
     digests: dict[int, str] = {}
-    riding: dict[int, tuple[Step, ...]] = {}
-    lap = began
 
-    def finish(reports: Mapping[int, Report]) -> None:
-        nonlocal lap
+    def present(round_: int) -> tuple[int, ...]:
+        return draw_participants(ids, config.participation, config.seed, round_, availability)
+
+    loop = LockStep(
+        carrier,
+        phase_names,
+        present,
+        config.num_rounds,
+        observer,
+        has_server=has_server,
+        return_point=return_point,
+    )
+    for round_, reports in loop.run():
         now = time.monotonic()
-        records.append(add_up(len(records) + 1, reports, now - lap, models_agree=models_agree))
+        records.append(add_up(round_, reports, now - lap, gone=loop.gone, models_agree=models_agree))
         digests.update(digests_of(reports))
         lap = now
         observer.round_ends(records[-1])
-
-    for round_ in range(1, config.num_rounds + 1):
-        present = draw_participants(ids, config.participation, config.seed, round_, availability)
-        present = (SERVER, *present) if has_server else present
-        for phase in range(last):
-            steps: dict[int, tuple[Step, ...]] = {agent: (Step(round_, phase),) for agent in present}
-            if phase == 0:
-                steps = {a: riding.get(a, ()) + steps.get(a, ()) for a in sorted({*riding, *steps})}
-            observer.exchange_begins(round_, phase_names[phase], len(steps))
-            reports = carrier.exchange(steps)
-            if phase == 0 and riding:
-                finish({agent: reports[agent] for agent in riding})
-        riding = {agent: (Step(round_, last),) for agent in present}
-    observer.exchange_begins(config.num_rounds, phase_names[last], len(riding))
-    finish(carrier.exchange(riding))
     return RunRecord(
         rounds=tuple(records),
         weights_sha256=digest_of_all(digests),
@@ -168,9 +171,16 @@ def run_rounds(
 
 
 def add_up(
-    round_: int, reports: Mapping[int, Report], elapsed_s: float, *, models_agree: bool = True
+    round_: int,
+    reports: Mapping[int, Report],
+    elapsed_s: float,
+    *,
+    gone: Iterable[int] = (),
+    models_agree: bool = True,
 ) -> RoundRecord:
     """Return what the reports of a round come to: of all who took part, and of the server.
+
+    Of one who is gone, there is no report: the test samples of its share are not among those of the accuracy.
 
     A method that foretells nothing (it has no offload) is its own forecast.
 
@@ -201,7 +211,10 @@ def add_up(
         bytes_sent=int(_sum(reports, "bytes_sent")),
         num_agents=len(reports.keys() - {SERVER}),
         plan=_plan(reports),
-        refused=sorted({int(_number(a)) for r in reports.values() for a in _list(r.get("refused"))}),
+        refused=_named(reports, "refused"),
+        gone=sorted(gone),
+        taken_back=_named(reports, "taken_back"),
+        not_finite=_named(reports, "not_finite"),
         agents=tuple(
             {"agent": agent, **{name: report[name] for name in _OF_AGENTS}}
             for agent, report in sorted(reports.items())
@@ -271,6 +284,10 @@ def _list(value: Json) -> Sequence[Json]:
 
 def _sum(reports: Mapping[int, Report], name: str) -> float:
     return sum(_number(report.get(name)) for _, report in sorted(reports.items()))
+
+
+def _named(reports: Mapping[int, Report], name: str) -> list[int]:
+    return sorted({int(_number(agent)) for report in reports.values() for agent in _list(report.get(name))})
 
 
 def _most(reports: Mapping[int, Report], name: str) -> float:

@@ -47,7 +47,7 @@ def send_down(agent: Agent, arrays: Mapping[str, Array]) -> Outbox:
 
     The round is over when the latter have it, too.
     """
-    present, newcomers = agent.setup.present(agent.round), agent.setup.newcomers(agent.round)
+    present, newcomers = agent.members, agent.newcomers
     outbox = tuple(agent.send(peer, "model", {}, arrays) for peer in (*present, *newcomers))
     agent.notes["end_s"] = max(envelope.arrives_s for envelope in outbox)
     return outbox

@@ -76,6 +76,12 @@ class Terminal:
                 _pairs(record),
             )
         )
+        if record.gone:
+            self.say(f"  gone: {_ids(record.gone)}; the others go on")
+        if record.taken_back:
+            self.say(f"  {_ids(record.taken_back)} trained the upper layers themselves: their helper is gone")
+        for agent in record.not_finite:
+            self.say(f"  agent {agent}'s share holds NaN or infinity: it is left out")
         for agent in record.refused:
             self.say(f"  agent {agent} and its helper disagreed on the plan: its share is left out")
 
@@ -94,6 +100,10 @@ class Terminal:
 def _row(*cells: str) -> str:
     widths = (7, 8, 8, 9, 10, 8, 8)
     return "  ".join([*(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=False)), cells[-1]])
+
+
+def _ids(agents: list[int]) -> str:
+    return f"agent {agents[0]}" if len(agents) == 1 else f"agents {', '.join(map(str, agents))}"
 
 
 def _pairs(record: RoundRecord) -> str:

@@ -23,7 +23,7 @@ from comdml_flwr.flower.nodes import Federation, greet
 from comdml_flwr.flower.peer_strategy import as_result
 from comdml_flwr.flower.records import blobs, text
 from comdml_flwr.key_cards import new_card, table_of_keys
-from comdml_flwr.messages import Program, Report, Step, agent_failed, phase_name
+from comdml_flwr.messages import NOBODY, Absence, Program, Report, Step, agent_failed, phase_name
 from comdml_flwr.planning.fleet_file import parse_fleet
 from comdml_flwr.planning.types import SERVER
 from comdml_flwr.results import record_run
@@ -108,7 +108,7 @@ class WithServer:
         self._federation, self._private_key = federation, private_key
         self._exchange = self._last_served = 0
 
-    def exchange(self, steps: Mapping[int, tuple[Step, ...]]) -> dict[int, Report]:
+    def exchange(self, steps: Mapping[int, tuple[Step, ...]], absence: Absence = NOBODY) -> dict[int, Report]:
         """Run the agents' steps at their nodes and the server's here; see `Carrier.exchange`."""
         self._exchange += 1
         letters = self._agents.take(SERVER)
@@ -116,6 +116,10 @@ class WithServer:
         if SERVER in steps:
             reports[SERVER] = self._serve(steps[SERVER], letters)
         return reports
+
+    def returned(self, gone: frozenset[int]) -> frozenset[int]:
+        """Return nobody: an agent that fails ends the run."""
+        return frozenset()
 
     def _serve(self, steps: tuple[Step, ...], letters: tuple[SealedLetter, ...]) -> Report:
         folder = self._federation.folder

@@ -11,7 +11,7 @@ from comdml_flwr.assemble import METHODS, Catalogue, assemble, participants_of, 
 from comdml_flwr.carriers.local import LocalCarrier
 from comdml_flwr.config import RunConfig, parse_config
 from comdml_flwr.learning.data import Dataset, load_digits
-from comdml_flwr.messages import phase_name
+from comdml_flwr.messages import phase_name, return_point
 from comdml_flwr.planning.fleet import Fleet
 from comdml_flwr.planning.fleet_file import parse_fleet
 from comdml_flwr.rounds import RoundRecord, RunRecord, run_rounds
@@ -112,6 +112,7 @@ def run_local(
             setup.availability,
             has_server=method.has_server,
             models_agree=method.models_agree(config),
+            return_point=return_point(program),
         ), agents
     finally:
         carrier.close()

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = [
     {"errors", "seeds", "units", "layout"},
     {"messages", "config", "planning", "learning"},
-    {"agent", "profiles", "wire", "sealing", "key_cards"},
+    {"agent", "lock_step", "profiles", "wire", "sealing", "key_cards"},
     {"agreement", "phases", "reduction", "rounds", "transport"},
     {"mixing", "server"},
     {"terminal", "tracking"},

@@ -172,10 +172,32 @@ def test_a_contribution_that_is_withdrawn_is_left_out_even_where_it_is_whole(set
     assert agents[1].weights_P.numpy().tobytes() == weighted_mean(trained[1:], [10, 10]).tobytes()
 
 
-def test_an_owner_who_gets_nothing_whole_says_so_in_one_line(setup):
+def test_where_nobody_contributed_a_shard_stays_what_it_was(setup):
     agent = agents_of(setup)[1]
-    with pytest.raises(RunError, match=r"^agent 1, round 1: no contribution to average$"):
-        gather(agent, ())
+    start, stop = shard_bounds(len(setup.initial_weights_P), len(setup.ids))[1]
+    sent = gather(agent, ())
+    assert {envelope.receiver for envelope in sent} == set(setup.ids)
+    assert all(np.array_equal(e.floats("weights"), setup.initial_weights_P[start:stop]) for e in sent)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_not_finite_are_left_out_of_all_shards(setup, value):
+    agents = agents_of(setup)
+    trained = [np.full(len(setup.initial_weights_P), agent.id, np.float32) for agent in agents]
+    trained[0][-1] = value  # in the last shard only
+    sent = [
+        envelope
+        for agent in agents
+        for envelope in scatter(
+            agent, [Contribution(agent=agent.id, num_samples=10, start=0, weights=trained[agent.id])]
+        )
+    ]
+    assert agents[0].notes["not_finite"] == [0]
+    averages = [gather(agent, deliver([sent], agent.id)) for agent in agents]
+    for agent in agents:
+        adopt(agent, deliver(averages, agent.id))
+    mean = weighted_mean(trained[1:], [10] * (len(agents) - 1))
+    assert all(np.array_equal(agent.weights_P.numpy(), mean) for agent in agents)
 
 
 def averages(setup, starts):

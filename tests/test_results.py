@@ -14,6 +14,7 @@ from rich.console import Console
 from comdml_flwr import results, terminal
 from comdml_flwr.config import parse_config
 from comdml_flwr.errors import InputError, RunError
+from comdml_flwr.messages import NOBODY
 from comdml_flwr.results import RunFolder, record_run
 from comdml_flwr.rounds import RoundRecord, run_rounds
 from comdml_flwr.terminal import QUIET_S, WIDTH, Terminal
@@ -31,7 +32,7 @@ class FakeCarrier:
     def __init__(self, fails_at=None, error=None):
         self._fails_at, self._error, self._count = fails_at, error, 0
 
-    def exchange(self, steps):
+    def exchange(self, steps, absence=NOBODY):
         self._count += 1
         if self._count == self._fails_at:
             raise self._error
@@ -122,9 +123,9 @@ def test_a_round_is_on_disk_before_the_next_begins(tmp_path):
     seen = []
 
     class Looking(FakeCarrier):
-        def exchange(self, steps):
+        def exchange(self, steps, absence=NOBODY):
             seen.append([len(path.read_text().splitlines()) for path in tmp_path.glob("*/rounds.jsonl")])
-            return super().exchange(steps)
+            return super().exchange(steps, absence)
 
     record(tmp_path, Looking(), num_rounds=3)
     # introduce and train; end of round 1 with introduce, train; end of round 2 with introduce, train; end

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from comdml_flwr.agent import draw_participants
 from comdml_flwr.errors import RunError
-from comdml_flwr.messages import Step
+from comdml_flwr.messages import NOBODY, Step
 from comdml_flwr.rounds import RoundRecord, RunRecord, add_up, as_json, run_rounds, summarize
 from tests.small import Silent, run_local, small_config, small_fleet, small_setup
 
@@ -66,7 +66,7 @@ class Recorder:
         self.exchanges, self.begun, self.ended = [], [], []
         self._reports = reports or {}
 
-    def exchange(self, steps):
+    def exchange(self, steps, absence=NOBODY):
         self.exchanges.append(dict(steps))
         return {
             agent: report(**self._reports.get((agent, step.round), {})) for agent, (step, *_) in steps.items()
@@ -168,10 +168,10 @@ def test_the_digest_of_a_run_is_over_all_agents_in_id_order():
 
 def test_a_carrier_that_fails_ends_the_run():
     class Broken(Recorder):
-        def exchange(self, steps):
+        def exchange(self, steps, absence=NOBODY):
             if len(self.exchanges) == 2:
                 raise RunError("agent 3 failed")
-            return super().exchange(steps)
+            return super().exchange(steps, absence)
 
     with pytest.raises(RunError, match="agent 3 failed"):
         run(Broken())

@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from comdml_flwr.agent import Agent, run_steps
 from comdml_flwr.messages import (
+    NOBODY,
+    Absence,
     Envelope,
     Mailboxes,
     Outbox,
@@ -53,17 +55,22 @@ class LocalCarrier:
         self._on_reply = on_reply or (lambda: None)
         self._pool = ThreadPoolExecutor(num_workers, "agent") if num_workers > 1 else None
 
-    def exchange(self, steps: Mapping[int, tuple[Step, ...]]) -> dict[int, Report]:
+    def exchange(self, steps: Mapping[int, tuple[Step, ...]], absence: Absence = NOBODY) -> dict[int, Report]:
         """Run each agent's steps; see `Carrier.exchange`."""
         order = sorted(steps, reverse=self._reverse)
         side_by_side = self._pool.map if self._pool else map
-        replies = list(side_by_side(lambda agent: self._run(agent, steps[agent]), order))
+        replies = list(side_by_side(lambda agent: self._run(agent, steps[agent], absence), order))
         self._mail.put(envelope for outbox, _ in replies for envelope in outbox)
         return {agent: report for agent, (_, report) in zip(order, replies, strict=True)}
 
-    def _run(self, agent: int, steps: tuple[Step, ...]) -> tuple[Outbox, Report]:
+    def returned(self, gone: frozenset[int]) -> frozenset[int]:
+        """Return all: what is in this process can be asked at any time; they begin without a state."""
+        self._agents |= {agent: Agent(agent, self._agents[agent].setup) for agent in gone}
+        return gone
+
+    def _run(self, agent: int, steps: tuple[Step, ...], absence: Absence) -> tuple[Outbox, Report]:
         try:
-            reply = run_steps(self._agents[agent], self._program, steps, self._mail.take(agent))
+            reply = run_steps(self._agents[agent], self._program, steps, self._mail.take(agent), absence)
         except Exception as error:
             last = steps[-1]
             where = f"round {last.round}, {phase_name(self._program[last.phase])}"

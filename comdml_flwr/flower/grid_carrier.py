@@ -13,7 +13,7 @@ from flwr.serverapp import Grid
 from comdml_flwr.errors import RunError
 from comdml_flwr.flower.mail import SealedLetter
 from comdml_flwr.flower.records import NO_STATE, blobs, facts_of, integers, task, text, unpack_report
-from comdml_flwr.messages import Mailboxes, Report, Step, agent_failed
+from comdml_flwr.messages import NOBODY, Absence, Mailboxes, Report, Step, agent_failed
 
 POLL_S = 0.02  # Flower's simulation hands mail over every 0.1 s
 
@@ -67,6 +67,8 @@ class GridCarrier:
         Facts that go with every message.
     on_reply, on_wait : Callable[[], None]
         Called for every reply, and now and then while there is none.
+    on_gone : Callable[[str], None], optional
+        Told in one line who is gone, while the others go on; without it, that ends the run.
     reverse_replies : bool
         Take replies in reversed order, which must not matter.
     """
@@ -80,19 +82,20 @@ class GridCarrier:
         *,
         on_reply: Callable[[], None] = lambda: None,
         on_wait: Callable[[], None] = lambda: None,
+        on_gone: Callable[[str], None] | None = None,
         reverse_replies: bool = False,
     ) -> None:
         self._grid, self._nodes, self._phase_names = grid, nodes, phase_names
         self._common, self._reverse = common, reverse_replies
-        self._on_reply, self._on_wait = on_reply, on_wait
+        self._on_reply, self._on_wait, self._on_gone = on_reply, on_wait, on_gone
         self._mail: Mailboxes[SealedLetter] = Mailboxes()
         self._last_seen: dict[int, int] = {}
         self._exchange = 0
 
-    def exchange(self, steps: Mapping[int, tuple[Step, ...]]) -> dict[int, Report]:
+    def exchange(self, steps: Mapping[int, tuple[Step, ...]], absence: Absence = NOBODY) -> dict[int, Report]:
         """Run each agent's steps; see `Carrier.exchange`."""
         self._exchange += 1
-        contents = {self._nodes[agent]: self._content(agent, todo) for agent, todo in steps.items()}
+        contents = {self._nodes[agent]: self._content(agent, todo, absence) for agent, todo in steps.items()}
         replies = exchange_messages(
             self._grid,
             "train.steps",
@@ -104,11 +107,13 @@ class GridCarrier:
         self._last_seen |= dict.fromkeys(steps, self._exchange)
         reports: dict[int, Report] = {}
         letters: list[SealedLetter] = []
+        failures: list[RunError] = []
         for agent in sorted(steps, reverse=self._reverse):
             try:
                 facts = facts_of(replies[self._nodes[agent]])
             except RunError as error:
-                raise agent_failed(agent, self._name(steps[agent]), error) from None
+                failures.append(agent_failed(agent, self._name(steps[agent]), error))
+                continue
             reports[agent] = unpack_report(text(facts, "report"))
             letters += [
                 SealedLetter(sender=agent, receiver=receiver, sealed=sealed)
@@ -116,8 +121,17 @@ class GridCarrier:
                     integers(facts, "receivers"), blobs(facts, "letters"), strict=True
                 )
             ]
+        self._tell(failures, has_survivors=bool(reports))
         self._mail.put(letters)
         return reports
+
+    def returned(self, gone: frozenset[int]) -> frozenset[int]:
+        """Return those of the agents whose nodes Flower can reach again; their states are not asked for."""
+        there = set(self._grid.get_node_ids())
+        back = frozenset(agent for agent in gone if self._nodes[agent] in there)
+        for agent in back:
+            self._last_seen.pop(agent, None)
+        return back
 
     def take(self, receiver: int) -> tuple[SealedLetter, ...]:
         """Take the mail that waits for one who is no node: a server that the ServerApp plays."""
@@ -127,9 +141,17 @@ class GridCarrier:
         """Put mail of one who is no node among the mail of the next exchange."""
         self._mail.put(letters)
 
-    def _content(self, agent: int, steps: tuple[Step, ...]) -> RecordDict:
+    def _tell(self, failures: list[RunError], *, has_survivors: bool) -> None:
+        """Say who is gone; raise where that ends the run."""
+        for failure in sorted(failures, key=str):
+            if self._on_gone is None or not has_survivors:
+                raise failure
+            self._on_gone(str(failure))
+
+    def _content(self, agent: int, steps: tuple[Step, ...], absence: Absence) -> RecordDict:
         facts = task(
-            steps=[(step.round, step.phase) for step in steps],
+            steps=steps,
+            absence=absence,
             exchange=self._exchange,
             previous=self._last_seen.get(agent, NO_STATE),
             letters=[letter.sealed for letter in self._mail.take(agent)],

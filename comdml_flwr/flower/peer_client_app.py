@@ -35,16 +35,16 @@ from comdml_flwr.flower.node_keys import introduce, sealer_of
 from comdml_flwr.flower.records import (
     NO_STATE,
     OTHER_CHECKOUT,
+    absence_of,
     blobs,
     facts_of,
     failure,
     integer,
-    integers,
     pack_report,
     reply_with,
+    steps_of,
     text,
 )
-from comdml_flwr.messages import Step
 from comdml_flwr.planning.fleet_file import parse_fleet
 from comdml_flwr.sealing import Sealer
 
@@ -111,9 +111,8 @@ def _steps(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> Confi
     exchange, previous = integer(facts, "exchange"), integer(facts, "previous")
     if previous != NO_STATE:
         load_state(agent, folder, previous)
-    todo = tuple(map(Step, integers(facts, "rounds"), integers(facts, "phases")))
     inbox = unseal(blobs(facts, "letters"), folder, sealer)
-    outbox, report = run_steps(agent, program_of(agent.setup), todo, inbox)
+    outbox, report = run_steps(agent, program_of(agent.setup), steps_of(facts), inbox, absence_of(facts))
     save_state(agent, folder, exchange)
     return ConfigRecord(
         {

@@ -19,7 +19,7 @@ from comdml_flwr.errors import InputError
 from comdml_flwr.flower.direct_run import DirectRun
 from comdml_flwr.flower.grid_carrier import GridCarrier, say_goodbye
 from comdml_flwr.flower.nodes import Federation, greet
-from comdml_flwr.messages import phase_name
+from comdml_flwr.messages import phase_name, return_point
 from comdml_flwr.planning.fleet_file import parse_fleet, self_contained_text
 from comdml_flwr.results import record_run
 from comdml_flwr.rounds import Observer, RunRecord, run_rounds
@@ -96,7 +96,8 @@ class PeerStrategy(Strategy):
         """Run phase by phase, the agents' mail going through Flower."""
         federation.tell_of_unsigned_keys(self._terminal)
         scale = Scale(num_agents=len(federation.nodes), num_batches=0)
-        names = tuple(map(phase_name, self._method.program(self._config, scale)))
+        program = self._method.program(self._config, scale)
+        names = tuple(map(phase_name, program))
         carrier = GridCarrier(
             grid,
             federation.nodes,
@@ -104,6 +105,7 @@ class PeerStrategy(Strategy):
             federation.common,
             on_reply=self._terminal.reply,
             on_wait=self._terminal.sign_of_life,
+            on_gone=self._terminal.say,
             reverse_replies=self._reverse_replies,
         )
         with closing(carrier):
@@ -115,6 +117,7 @@ class PeerStrategy(Strategy):
                 observer,
                 parse_fleet(self._fleet_text, "fleet").availability,
                 models_agree=self._method.models_agree(self._config),
+                return_point=return_point(program),
             )
 
     def _direct(self, grid: Grid, federation: Federation, observer: Observer) -> RunRecord:

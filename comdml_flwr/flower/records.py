@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from flwr.app import ConfigRecord, Message, RecordDict
 
 from comdml_flwr.errors import RunError
-from comdml_flwr.messages import Report
+from comdml_flwr.messages import Absence, Report, Step
 
 NO_STATE = -1
 OTHER_CHECKOUT = (
@@ -105,14 +105,16 @@ def unpack_report(packed: str) -> Report:
 
 
 def task(
-    *, steps: Sequence[tuple[int, int]], exchange: int, previous: int, letters: Sequence[bytes]
+    *, steps: Sequence[Step], absence: Absence, exchange: int, previous: int, letters: Sequence[bytes]
 ) -> ConfigRecord:
     """Return the facts of a `train.steps` message.
 
     Parameters
     ----------
-    steps : Sequence[tuple[int, int]]
-        (round, phase) of each step.
+    steps : Sequence[Step]
+        What the agent is to run.
+    absence : Absence
+        Who is missing.
     exchange, previous : int
         Number of this exchange, and of the last one in which the agent ran; `NO_STATE` if it never did.
     letters : Sequence[bytes]
@@ -120,10 +122,25 @@ def task(
     """
     return ConfigRecord(
         {
-            "rounds": [round_ for round_, _ in steps],
-            "phases": [phase for _, phase in steps],
+            "rounds": [step.round for step in steps],
+            "phases": [step.phase for step in steps],
+            "attempts": [step.attempt for step in steps],
+            "gone": sorted(absence.gone),
+            "returning": sorted(absence.returning),
+            "back-in": absence.back_in,
             "exchange": exchange,
             "previous": previous,
             "letters": list(letters),
         }
     )
+
+
+def steps_of(facts: ConfigRecord) -> tuple[Step, ...]:
+    """Return the steps of a `train.steps` message."""
+    return tuple(map(Step, *(integers(facts, name) for name in ("rounds", "phases", "attempts"))))
+
+
+def absence_of(facts: ConfigRecord) -> Absence:
+    """Return who is missing, as a message says it."""
+    gone, returning = (frozenset(integers(facts, name)) for name in ("gone", "returning"))
+    return Absence(gone, returning, integer(facts, "back-in"))

@@ -7,14 +7,15 @@ arrange the sends in a ring; here the pieces go straight to their owners, so tha
 """
 
 from comdml_flwr.agent import Agent
-from comdml_flwr.messages import Inbox, Outbox, Program, together
+from comdml_flwr.messages import Inbox, Outbox, Program, returns_here, together
 from comdml_flwr.phases import evaluate, hand_over, introduce, meet, train_alone
 from comdml_flwr.reduction import Contribution, adopt, gather, scatter
 
 
 def program() -> Program[Agent]:
     """Return one round of AllReduce."""
-    return (introduce, together(train, contribute), gather, together(adopt, hand_over, evaluate))
+    train_and_contribute = returns_here(together(train, contribute), contribute)
+    return (introduce, train_and_contribute, gather, together(adopt, hand_over, evaluate))
 
 
 def train(agent: Agent, inbox: Inbox) -> Outbox:

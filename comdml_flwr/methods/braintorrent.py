@@ -51,7 +51,7 @@ def ask(turn: int) -> Phase[Agent]:
     """Return the phase in which the agent whose turn it is asks all others."""
 
     def ask_all(agent: Agent, inbox: Inbox) -> Outbox:
-        present = agent.setup.present(agent.round)
+        present = agent.members
         if whose_turn(agent, turn) != agent.id:
             return ()
         others = [peer for peer in receivers_in_turn(agent.id, present) if peer != agent.id]
@@ -94,7 +94,7 @@ def learn(turn: int) -> Phase[Agent]:
 
 def whose_turn(agent: Agent, turn: int) -> int:
     """Return the agent whose turn it is: drawn from the seed, so everybody knows it."""
-    present = agent.setup.present(agent.round)
+    present = agent.setup.present(agent.round)  # the turn of one who is gone passes
     seed = derive_seed(agent.setup.config.seed, agent.round, SHARED, f"turn {turn}")
     return present[int(np.random.default_rng(seed).integers(len(present)))]
 

@@ -14,6 +14,11 @@ for Decentralized Multi-Agent Learning", IEEE ICDCS 2024, pp. 680-691, arXiv 240
     5 adopt          the averaged shards are the next round's model
       evaluate       each agent evaluates its share of the test set
 
+When a helper is gone before the average is there, its slow agent takes the upper layers back: it trains both
+sides again from the round's beginning, on the same batches, so its contribution has the bits that the helper
+would have given it. When a slow agent is gone, its helper drops what it trained for it. In both cases those
+who are left scatter once more if they had begun (`returns_here`).
+
 With `averaging = "mixing"` (for sparse topologies) 3 to 5 are
 
     3 give back      the helper sends the trained fast side back
@@ -34,7 +39,18 @@ from torch import Tensor
 from comdml_flwr.agent import Agent
 from comdml_flwr.agreement import agree, forecast
 from comdml_flwr.learning.averaging import weighted_mean
-from comdml_flwr.messages import Array, Envelope, Inbox, Json, Outbox, Phase, Program, together, waits_for
+from comdml_flwr.messages import (
+    Array,
+    Envelope,
+    Inbox,
+    Json,
+    Outbox,
+    Phase,
+    Program,
+    returns_here,
+    together,
+    waits_for,
+)
 from comdml_flwr.mixing import mix, note_neighbours, spread
 from comdml_flwr.phases import evaluate, hand_over, introduce, latest_known_pairing, meet, train_whole
 from comdml_flwr.planning.hysteresis import Pairing, pairing_of
@@ -63,9 +79,9 @@ def program(num_chunks: int, averaging: str = "allreduce") -> Program[Agent]:
         )
     return (
         *training,
-        waits_for(together(chunks[-1], contribute), partner_of),
+        returns_here(waits_for(together(chunks[-1], contribute), partner_of), contribute),
         together(gather, average_aux_head),
-        together(adopt, hand_over, evaluate),
+        together(adopt, adopt_aux_head, hand_over, evaluate),
     )
 
 
@@ -101,6 +117,8 @@ def train_chunk(chunk: int, num_chunks: int) -> Phase[Agent]:
         total = len(agent.batches())
         own = range(total * chunk // num_chunks, min(total, total * (chunk + 1) // num_chunks))
         outbox: Outbox = ()
+        if has_lost_helper(agent):
+            return ()  # it trains both sides, from the beginning, once the others have trained
         if own and "helper" in agent.notes:
             outbox = train_slow_side(agent, own)
         elif own:
@@ -114,6 +132,37 @@ def train_chunk(chunk: int, num_chunks: int) -> Phase[Agent]:
 def partner_of(agent: Agent) -> tuple[int, ...]:
     """Return the slow agent that this one helps: the only one whose mail comes while all train."""
     return (agent.number("partner"),) if "partner" in agent.notes else ()
+
+
+def has_lost_helper(agent: Agent) -> bool:
+    """Tell whether this is a slow agent whose helper is gone."""
+    return agent.notes.get("helper") in agent.gone
+
+
+def has_lost_partner(agent: Agent) -> bool:
+    """Tell whether this is a helper whose slow agent is gone."""
+    return agent.notes.get("partner") in agent.gone
+
+
+def take_back(agent: Agent) -> None:
+    """Train both sides of a slow agent whose helper is gone, from the round's beginning, batch by batch.
+
+    The bits are those of the pair: the fast side sees what it would have seen.
+    """
+    if "taken_back" in agent.notes:
+        return
+    cut, bench = agent.number("cut"), agent.setup.workbench
+    slow, fast = bench.slow_side(cut), bench.fast_side(cut)
+    slow.begin(agent.weights_P[: slow.num_floats], agent.aux_head_weights(cut))
+    fast.begin(agent.weights_P[slow.num_floats :])
+    for number, indices_N in enumerate(agent.batches()):
+        x_NCHW, y_N = agent.samples(indices_N, number)
+        z, _ = slow.train_batch(x_NCHW, y_N)
+        fast.train_batch(z.contiguous(), y_N)
+    agent.clock.work(agent.profile.num_batches)
+    state = slow.state(finished=True)
+    agent.remember("own", state | {"body": torch.cat([state["body"], fast.state(finished=True)["body"]])})
+    agent.notes |= {"taken_back": [agent.id], "training_end_s": agent.clock.now_s}
 
 
 def train_slow_side(agent: Agent, chunk: range) -> Outbox:
@@ -189,11 +238,13 @@ def _is_welcome(agent: Agent, envelope: Envelope) -> bool:
 
 def contribute(agent: Agent, inbox: Inbox) -> Outbox:
     """Scatter what was trained: this agent's own part, and the partner's fast side under the partner's id."""
-    agent.notes["training_end_s"] = agent.clock.now_s
+    agent.notes.setdefault("training_end_s", agent.clock.now_s)
+    if has_lost_helper(agent):
+        take_back(agent)
     own = agent.tensors["own/body"].numpy()
     pieces = [Contribution(agent=agent.id, num_samples=agent.num_samples, start=0, weights=own)]
     gone = set(agent.note_ids("refused"))
-    if agent.notes.get("partner_batches_left") == 0:
+    if agent.notes.get("partner_batches_left") == 0 and not has_lost_partner(agent):
         pieces.append(_partner_contribution(agent))
     elif "partner" in agent.notes:
         gone.add(agent.number("partner"))
@@ -216,13 +267,14 @@ def _send_aux_head(agent: Agent) -> Outbox:
         {"weights": agent.tensors["own/head"].numpy()} if "own/head" in agent.tensors else {}
     )
     about = {"num_samples": agent.num_samples}
-    return tuple(agent.send(peer, "aux head", about, arrays) for peer in agent.note_ids("same_cut"))
+    same_cut = [peer for peer in agent.note_ids("same_cut") if peer not in agent.gone]
+    return tuple(agent.send(peer, "aux head", about, arrays) for peer in same_cut)
 
 
 def give_back(agent: Agent, inbox: Inbox) -> Outbox:
     """Send the partner its trained fast side."""
-    agent.notes["training_end_s"] = agent.clock.now_s
-    if agent.notes.get("partner_batches_left") != 0:
+    agent.notes.setdefault("training_end_s", agent.clock.now_s)
+    if agent.notes.get("partner_batches_left") != 0 or has_lost_partner(agent):
         return ()
     weights = agent.tensors["partner/body"].numpy()
     return (agent.send(agent.number("partner"), "trained fast side", {}, {"weights": weights}),)
@@ -230,7 +282,10 @@ def give_back(agent: Agent, inbox: Inbox) -> Outbox:
 
 def join_halves(agent: Agent, inbox: Inbox) -> Outbox:
     """Put slow and fast side together; an agent whose fast side did not come back keeps the model it had."""
-    if "helper" in agent.notes:
+    if has_lost_helper(agent):
+        take_back(agent)
+        agent.tensors[f"aux-head/{agent.number('cut')}"] = agent.tensors["own/head"]
+    elif "helper" in agent.notes:
         agent.tensors[f"aux-head/{agent.number('cut')}"] = agent.tensors["own/head"]
         halves = [torch.from_numpy(m.floats("weights")) for m in agent.receive(inbox, "trained fast side")]
         whole = torch.cat([agent.tensors["own/body"], *halves]) if halves else agent.weights_P
@@ -239,9 +294,19 @@ def join_halves(agent: Agent, inbox: Inbox) -> Outbox:
 
 
 def average_aux_head(agent: Agent, inbox: Inbox) -> Outbox:
-    """Average the auxiliary head among the agents that used the same cut; the others keep theirs."""
+    """Average the auxiliary head among the agents that used the same cut; the others keep theirs.
+
+    It is adopted with the model: until then, the round may begin once more from what it began with.
+    """
     mail = agent.receive(inbox, "aux head")
     if mail:
         mean = weighted_mean([m.floats("weights") for m in mail], [m.integer("num_samples") for m in mail])
-        agent.keep(f"aux-head/{agent.number('cut')}", mean)
+        agent.keep("own/averaged head", mean)
+    return ()
+
+
+def adopt_aux_head(agent: Agent, inbox: Inbox) -> Outbox:
+    """Make the averaged auxiliary head this agent's."""
+    if "own/averaged head" in agent.tensors:
+        agent.tensors[f"aux-head/{agent.number('cut')}"] = agent.tensors["own/averaged head"]
     return ()

@@ -43,7 +43,7 @@ def train(agent: Agent, inbox: Inbox) -> Outbox:
 
 def push(agent: Agent, inbox: Inbox) -> Outbox:
     """Send the model and its age to one neighbour who takes part; to nobody if there is none."""
-    present, links = agent.setup.present(agent.round), agent.profile.links
+    present, links = agent.members, agent.profile.links
     neighbours = [peer for peer in present if peer in links and links[peer].bytes_per_s > 0]
     if not neighbours:
         return ()

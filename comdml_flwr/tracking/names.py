@@ -15,6 +15,9 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 }
 """Group -> numbers of a line of `rounds.jsonl`; the round itself is the step."""
 
+LISTS = ("refused", "gone", "taken_back", "not_finite")
+"""Lists of agents in such a line: their lengths are counted."""
+
 
 def numbers(line: Mapping[str, object]) -> dict[str, float]:
     """Return the numbers of a line of `rounds.jsonl`.
@@ -27,7 +30,7 @@ def numbers(line: Mapping[str, object]) -> dict[str, float]:
     found = {f"{group}/{name}": line.get(name) for group, names in GROUPS.items() for name in names}
     plan = line.get("plan")
     found["counted/num_pairs"] = _length(plan.get("pairs") if isinstance(plan, Mapping) else None)
-    found["counted/num_refused"] = _length(line.get("refused"))
+    found |= {f"counted/num_{name}": _length(line[name]) for name in LISTS if name in line}
     return {name: value for name, value in found.items() if isinstance(value, int | float)}
 
 

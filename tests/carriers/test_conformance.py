@@ -137,7 +137,7 @@ def test_an_agent_that_fails_ends_the_run_in_one_line(carrier, tmp_path, monkeyp
         return "the same"
 
     monkeypatch.setattr("comdml_flwr.agent.Agent.weights_sha256", digest)
-    reason = r"^agent 0 failed in round 2, adopt\+hand over\+evaluate: ValueError: disk full$"
+    reason = r"^agent 0 failed in round 2, adopt\+adopt aux head\+hand over\+evaluate: ValueError: disk full$"
     with pytest.raises(RunError, match=reason):
         carrier(small_config(), tmp_path, monkeypatch)
 

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import re
 import secrets
 
 import numpy as np
@@ -154,22 +155,37 @@ def test_a_node_with_other_code_is_refused_in_one_line(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_agent_that_fails_ends_the_run_with_one_line_and_no_summary(tmp_path, monkeypatch):
-    config = grid_config(small_config(num_rounds=2), tmp_path)
-    real, calls = peer_client_app.run_steps, []
+def fail_in_round_2(monkeypatch, agents):
+    real = peer_client_app.run_steps
 
-    def fails_later(agent, program, steps, inbox):
-        calls.append(agent.id)
-        if agent.id == 1 and steps[0].round == 2:
+    def fails_later(agent, program, steps, inbox, absence):
+        if agent.id in agents and steps[0].round == 2:
             raise ValueError("disk\nfull")
-        return real(agent, program, steps, inbox)
+        return real(agent, program, steps, inbox, absence)
 
     monkeypatch.setattr(peer_client_app, "run_steps", fails_later)
-    with pytest.raises(RunError, match=r"agent 1 failed in round 2, .*: ValueError: disk full"):
+
+
+def test_when_all_agents_fail_the_run_ends_with_one_line_and_no_summary(tmp_path, monkeypatch):
+    config = grid_config(small_config(num_rounds=2), tmp_path)
+    fail_in_round_2(monkeypatch, {0, 1, 2})
+    with pytest.raises(RunError, match=r"^agent 0 failed in round 2, .*: ValueError: disk full"):
         run_on_grid(config, fleet_text(3), 3)
     (folder,) = tmp_path.iterdir()
     assert not (folder / "summary.json").exists()
-    assert "agent 1 failed" in (folder / "failed.txt").read_text()
+    assert "agent 0 failed" in (folder / "failed.txt").read_text()
+
+
+def test_when_one_agent_fails_the_others_go_on_and_the_reason_is_told(tmp_path, monkeypatch):
+    config = grid_config(small_config(num_rounds=2), tmp_path)
+    fail_in_round_2(monkeypatch, {1})
+    _, strategy = run_on_grid(config, fleet_text(3), 3)
+    (folder,) = tmp_path.iterdir()
+    lines = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
+    assert [line["gone"] for line in lines] == [[], [1]]
+    printed = strategy._terminal.console.file.getvalue()
+    assert re.search(r"^agent 1 failed in round 2, .*: ValueError: disk full$", printed, re.MULTILINE)
+    assert "gone: agent 1; the others go on" in printed
 
 
 def test_an_error_of_flower_is_told_in_one_line(tmp_path):

@@ -10,6 +10,7 @@ import pytest
 
 from comdml_flwr.errors import InputError, RunError
 from comdml_flwr.local_run import run_locally
+from comdml_flwr.messages import NOBODY
 from comdml_flwr.tracking import wandb_tracker
 from comdml_flwr.tracking.names import numbers
 from comdml_flwr.tracking.wandb_tracker import WandbTracker
@@ -130,10 +131,10 @@ class Waiting(FakeCarrier):
         super().__init__()
         self._is_so = is_so
 
-    def exchange(self, steps):
+    def exchange(self, steps, absence=NOBODY):
         if self._count == 2:
             wait_until(self._is_so)
-        return super().exchange(steps)
+        return super().exchange(steps, absence)
 
 
 def wait_until(is_so):

@@ -1,0 +1,154 @@
+"""Rounds in lock step: all agents run a phase, then all run the next.
+
+The last phase of a round sends no mail that the next round's first phase needs, so the two share an exchange:
+a program of n phases costs n - 1 exchanges a round.
+
+An agent that does not reply to an exchange is gone. The others are told with the next one, and if the round
+has passed its return point, they go back there. One that is there again gets the model at the end of the
+round that runs and takes part in the next.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from comdml_flwr.errors import RunError
+from comdml_flwr.messages import NOBODY, Absence, Carrier, Report, Step
+from comdml_flwr.planning.clock import deal_out
+from comdml_flwr.planning.dynamics import newcomers_after
+from comdml_flwr.planning.types import SERVER
+
+
+class Listener(Protocol):
+    """Hears of exchanges."""
+
+    def exchange_begins(self, round_: int, phase: str, num_agents: int) -> None:
+        """Agents begin a phase."""
+
+
+class LockStep:
+    """Walks all agents of a run through its rounds.
+
+    Parameters
+    ----------
+    carrier : Carrier
+        Runs the phases and moves the mail.
+    phase_names : Sequence[str]
+        Names of the program's phases, in order.
+    present : Callable[[int], tuple[int, ...]]
+        Who is drawn for a round.
+    num_rounds : int
+        Of the run.
+    listener : Listener
+        Hears of each exchange.
+    has_server : bool
+        Whether the server takes part in every phase.
+    return_point : int, optional
+        The phase to which a round goes back when somebody is gone after it.
+    """
+
+    def __init__(
+        self,
+        carrier: Carrier,
+        phase_names: Sequence[str],
+        present: Callable[[int], tuple[int, ...]],
+        num_rounds: int,
+        listener: Listener,
+        *,
+        has_server: bool = False,
+        return_point: int | None = None,
+    ) -> None:
+        self._carrier, self._names, self._drawn = carrier, phase_names, present
+        self._num_rounds, self._listener = num_rounds, listener
+        self._server = (SERVER,) if has_server else ()
+        self._return_point = return_point
+        self._absence = self._told = NOBODY  # as it is, and as the agents know it
+        self._gone_at_end: frozenset[int] = frozenset()
+
+    @property
+    def gone(self) -> frozenset[int]:
+        """Who was missing in the round that ended last."""
+        return self._gone_at_end
+
+    def run(self) -> Iterator[tuple[int, Mapping[int, Report]]]:
+        """Run all rounds; give each with its reports when it has ended.
+
+        Raises
+        ------
+        RunError
+            Nobody who takes part in a round is left.
+        """
+        riding: dict[int, tuple[Step, ...]] = {}
+        for round_ in range(1, self._num_rounds + 1):
+            reports = self._exchange(Step(round_, 0), riding)
+            if riding:
+                yield self._ended(round_ - 1, riding, reports)
+            self._to_last(round_)
+            riding = {agent: (Step(round_, self._last),) for agent in self._members(round_)}
+            self._look_who_is_back(round_)
+        reports = self._exchange(None, riding)
+        yield self._ended(self._num_rounds, riding, reports)
+
+    @property
+    def _last(self) -> int:
+        return len(self._names) - 1
+
+    def _members(self, round_: int) -> tuple[int, ...]:
+        members = self._absence.without(self._drawn(round_), round_)
+        if not members:
+            raise RunError(f"round {round_}: nobody who takes part is left")
+        return (*self._server, *members)
+
+    def _to_last(self, round_: int) -> None:
+        """Run the phases between the first and the last; go back when somebody is gone."""
+        phase, attempt = 1, 0
+        while phase < self._last:
+            missing = self._absence
+            self._exchange(Step(round_, phase, attempt))
+            if self._absence != missing and self._return_point is not None and phase >= self._return_point:
+                phase, attempt = self._return_point, attempt + 1
+            else:
+                phase += 1
+
+    def _exchange(
+        self, step: Step | None, riding: Mapping[int, tuple[Step, ...]] | None = None
+    ) -> dict[int, Report]:
+        """Let the members of a step's round run it, and the others what rides with it; note who is gone."""
+        steps = dict(riding or {})
+        if step is not None:
+            for agent in self._members(step.round):
+                steps[agent] = (*steps.get(agent, ()), step)
+        first, *_ = next(iter(steps.values()))
+        shown = step or first
+        self._listener.exchange_begins(shown.round, self._names[shown.phase], len(steps))
+        told = self._told = self._absence
+        reports = self._carrier.exchange({agent: steps[agent] for agent in sorted(steps)}, told)
+        lost = steps.keys() - reports.keys()
+        if lost:
+            self._absence = replace(told, gone=told.gone | lost, returning=told.returning - lost)
+        return reports
+
+    def _look_who_is_back(self, round_: int) -> None:
+        """Ask who is there again, before the last phase of a round: they get the model in it."""
+        if self._absence.gone and round_ < self._num_rounds:
+            returning = self._carrier.returned(self._absence.gone)
+            self._absence = Absence(self._absence.gone, returning, back_in=round_ + 1)
+
+    def _ended(
+        self, round_: int, ran: Mapping[int, tuple[Step, ...]], reports: Mapping[int, Report]
+    ) -> tuple[int, Mapping[int, Report]]:
+        """Return a round with its reports; who should have got the model from one who is gone has none."""
+        self._gone_at_end = self._absence.in_round(round_)
+        behind = self._left_behind(round_, [agent for agent in ran if agent not in reports])
+        self._absence = Absence(self._absence.in_round(round_ + 1) | behind)
+        return round_, {agent: reports[agent] for agent in ran if agent in reports}
+
+    def _left_behind(self, round_: int, lost: Sequence[int]) -> frozenset[int]:
+        if not lost or self._server:
+            return frozenset()
+        told = self._told
+        newcomers = newcomers_after(
+            round_, self._num_rounds, lambda number: told.without(self._drawn(number), number)
+        )
+        dealt = deal_out(told.without(self._drawn(round_), round_), newcomers)
+        return frozenset(agent for holder in lost for agent in dealt[holder])

@@ -1,0 +1,82 @@
+"""An agent that fails costs its share of the round and no more, on the carriers that work in lock step."""
+
+import json
+
+import pytest
+
+from comdml_flwr.assemble import program_of
+from comdml_flwr.messages import return_point
+from tests.faults import FailAt, run_grid_with, run_local_with
+from tests.flower.loop_grid import grid_config
+from tests.small import fleet_text, run_local, small_config, small_fleet, small_setup
+
+NUM_AGENTS = 5
+ROUNDS = 3
+FLEET = small_fleet(NUM_AGENTS)
+
+
+def roles(config):
+    """Return a pair (slow, helper) of the first round, and somebody else."""
+    record, _ = run_local(config, FLEET)
+    pair = record.rounds[0].plan["pairs"][0]
+    alone = next(agent for agent in range(NUM_AGENTS) if agent not in (pair["slow"], pair["fast"]))
+    return {"slow": pair["slow"], "helper": pair["fast"], "other": alone}
+
+
+def places(config):
+    """Return the phases of a round by what a fault table calls them."""
+    program = program_of(small_setup(config, FLEET))
+    scatter = return_point(program)
+    return {
+        "introduce": 0,
+        "before the offload": 1,
+        "during the offload": 2,
+        "after the offload": scatter,
+        "gather": scatter + 1,
+        "adopt": scatter + 2,
+    }
+
+
+CONFIG = small_config(num_rounds=ROUNDS, num_chunks=3)
+
+
+@pytest.mark.parametrize("place", list(places(CONFIG)))
+@pytest.mark.parametrize("role", ["slow", "helper", "other"])
+def test_the_others_go_on_with_equal_weights(role, place, tmp_path):
+    fault = FailAt(roles(CONFIG)[role], places(CONFIG)[place], round=2)
+    record, agents = run_local_with(CONFIG, FLEET, [fault])
+    survivors = [agent for agent in agents if agent != fault.agent]
+    assert len({agents[agent].weights_sha256() for agent in survivors}) == 1
+    first = [fault.agent] if place == "introduce" else []  # together with the end of the round before
+    assert [r.gone for r in record.rounds] == [first, [fault.agent], [fault.agent]]
+    assert [r.num_agents + len(r.gone) for r in record.rounds] == [NUM_AGENTS] * ROUNDS
+
+    run_grid_with(grid_config(CONFIG, tmp_path), fleet_text(NUM_AGENTS), NUM_AGENTS, [fault])
+    (folder,) = tmp_path.iterdir()
+    lines = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
+    assert json.loads((folder / "summary.json").read_text())["weights_sha256"] == record.weights_sha256
+    assert [line["virtual_time_s"] for line in lines] == [r.virtual_time_s for r in record.rounds]
+    assert [line["gone"] for line in lines] == [r.gone for r in record.rounds]
+
+
+@pytest.mark.parametrize("place", ["before the offload", "during the offload", "after the offload", "gather"])
+def test_a_slow_agent_takes_its_upper_layers_back_in_the_same_round(place):
+    """And loses nothing: the average is that of a round whose helper's own share alone is missing."""
+    config = CONFIG.model_copy(update={"num_rounds": 1})
+    pair = roles(config)
+    record, agents = run_local_with(config, FLEET, [FailAt(pair["helper"], places(config)[place], round=1)])
+    assert record.rounds[0].taken_back == [pair["slow"]]
+    _, undisturbed = run_local(config, FLEET)
+    fast = undisturbed[pair["helper"]].tensors["partner/body"]
+    assert agents[pair["slow"]].tensors["own/body"][-len(fast) :].equal(fast), "the bits of the helper"
+
+
+def test_an_agent_that_is_back_has_the_model_and_takes_part_in_the_next_round(tmp_path):
+    config = CONFIG.model_copy(update={"num_rounds": 5})
+    fault = FailAt(roles(config)["helper"], 2, round=2, back_in=4)
+    record, agents = run_local_with(config, FLEET, [fault])
+    assert [r.gone for r in record.rounds] == [[], [fault.agent], [fault.agent], [], []]
+    assert len({agent.weights_sha256() for agent in agents.values()}) == 1
+    run_grid_with(grid_config(config, tmp_path), fleet_text(NUM_AGENTS), NUM_AGENTS, [fault])
+    (folder,) = tmp_path.iterdir()
+    assert json.loads((folder / "summary.json").read_text())["weights_sha256"] == record.weights_sha256
