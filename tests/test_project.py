@@ -22,7 +22,7 @@ FLOORS = [
     {"messages", "config", "planning", "learning"},
     {"agent", "lock_step", "profiles", "wire", "sealing", "key_cards"},
     {"agreement", "phases", "reduction", "rounds", "transport"},
-    {"mixing", "server"},
+    {"mixing", "server", "measuring"},
     {"terminal", "tracking"},
     {"results"},
     {"methods", "carriers"},

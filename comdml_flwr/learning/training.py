@@ -10,6 +10,7 @@ that we compare with, cuts the same step in two: the upper part returns the grad
 part trains by it. Shapes: N samples.
 """
 
+import copy
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -225,6 +226,10 @@ class Workbench(threading.local):
     def whole(self) -> Learner:
         """Return the learner of the whole model."""
         return self._learner(("whole", 0), lambda: (self.model, None))
+
+    def whole_apart(self) -> Learner:
+        """Return a new learner of the whole model in modules of its own, which the others never see."""
+        return Learner(copy.deepcopy(self.model), None, self._settings)
 
     def slow_side(self, cut: int) -> Learner:
         """Return the learner of a slow side with its auxiliary head."""
