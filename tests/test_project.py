@@ -22,7 +22,7 @@ FLOORS = [
     {"messages", "config", "planning", "learning"},
     {"agent", "lock_step", "profiles", "wire", "sealing", "key_cards"},
     {"agreement", "phases", "reduction", "rounds", "transport"},
-    {"mixing", "server", "measuring"},
+    {"measuring", "mixing", "peers", "server"},
     {"terminal", "tracking"},
     {"results"},
     {"methods", "carriers"},

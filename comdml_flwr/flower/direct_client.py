@@ -18,14 +18,13 @@ from comdml_flwr.carriers.direct import DirectRounds
 from comdml_flwr.errors import InputError
 from comdml_flwr.flower.mail import load_state, save_state
 from comdml_flwr.flower.records import NO_STATE, integer, integers, text, texts
+from comdml_flwr.measuring.compute import seconds_per_batch
 from comdml_flwr.messages import Inbox, Report
+from comdml_flwr.peers.deadlines import Deadlines
 from comdml_flwr.transport.credentials import Credentials, load_credentials
 from comdml_flwr.transport.members import Limits, Member, split_address
 from comdml_flwr.transport.transport import Transport
 from comdml_flwr.wire import decode_envelope, encode_envelope, read_file, write_file
-
-START_PATIENCE_S = 240.0
-"""How long a peer may be out of reach: a tenth of a core takes minutes to start a process and load torch."""
 
 
 def address_of(context: Context) -> str:
@@ -58,17 +57,36 @@ def run_rounds_of(agent: Agent, facts: ConfigRecord, context: Context, folder: P
     listen = context.node_config.get("p2p-listen", address)
     members = map(Member, integers(facts, "agents"), texts(facts, "addresses"))
     reports: dict[int, Report] = {}
+    last = integer(facts, "last")
     credentials, token = _credentials(agent, context), text(facts, "token")
-    limits = Limits(patience_s=START_PATIENCE_S)
+    limits = Limits(patience_s=float(text(facts, "start-s")))
     with Transport(agent.id, str(listen), members, credentials, token, limits=limits) as transport:
         mail = _mail_folder(folder, agent)
-        rounds = DirectRounds(agent, program_of(agent.setup), transport, _read_mail(mail))
-        for round_, report in rounds.run(integer(facts, "first"), integer(facts, "last")):
+        rounds = DirectRounds(
+            agent,
+            program_of(agent.setup),
+            transport,
+            Deadlines(limits.patience_s, transfer_s(agent)),
+            seconds_per_batch=seconds_per_batch(agent.setup, agent.id),
+            left_over=_read_mail(mail),
+            absent=integers(facts, "absent"),
+        )
+        for round_, report in rounds.run(integer(facts, "first"), last):
             reports[round_] = report
             save_state(agent, folder, round_)
             _append(folder / "reports" / f"{agent.id}.jsonl", {"round": round_, **report})
         _write_mail(mail, rounds.left_over())
-    return ConfigRecord({"reports": json.dumps(reports), "state": max(reports, default=previous)})
+    save_state(agent, folder, last)
+    return ConfigRecord({"reports": json.dumps(reports), "state": last, "gone": list(rounds.gone)})
+
+
+def transfer_s(agent: Agent) -> float:
+    """Return how long all that an agent sends and gets in a round takes on its slowest link, in seconds."""
+    speeds = [link.bytes_per_s for link in agent.profile.links.values() if link.bytes_per_s > 0]
+    model_bytes = agent.weights_P.element_size() * len(agent.weights_P)
+    most_bytes = max((cut.bytes_per_batch for cut in agent.setup.cuts), default=0)
+    slowest = min(speeds, default=agent.setup.relay.bytes_per_s)
+    return (4 * model_bytes + agent.setup.most_batches * most_bytes) / slowest
 
 
 def _credentials(agent: Agent, context: Context) -> Credentials | None:

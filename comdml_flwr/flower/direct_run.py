@@ -1,20 +1,31 @@
-"""Rounds that go from peer to peer, as the ServerApp sees them: it starts them, and hears how they went."""
+"""Rounds that go from peer to peer, as the ServerApp sees them: it starts them, and hears how they went.
+
+A node that fails costs the others nothing but its share (carriers/direct.py). When Flower says that it is
+there again, it is asked to join the rounds that run; otherwise it is asked with the next message.
+"""
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import count
 
-from flwr.app import ConfigRecord, RecordDict
+from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from comdml_flwr.config import RunConfig
 from comdml_flwr.errors import RunError
-from comdml_flwr.flower.grid_carrier import exchange_messages
+from comdml_flwr.flower.grid_carrier import POLL_S
 from comdml_flwr.flower.nodes import Federation
-from comdml_flwr.flower.records import NO_STATE, facts_of, integer, text
+from comdml_flwr.flower.records import NO_STATE, facts_of, integer, integers, text
 from comdml_flwr.messages import Report, agent_failed
+from comdml_flwr.peers.deadlines import FACTOR
 from comdml_flwr.rounds import Observer, RoundRecord, RunRecord, add_up, digest_of_all, digests_of
+
+SHORTEST_START_S = 30.0
+"""What a node may take at least to start, whatever it took for its hello: a busy machine is no fault."""
+
+_LOOK_S = 2.0  # how often it is looked whether a node that failed is there again
+_MOST_INVITATIONS = 3  # of one node to the rounds of one message
 
 
 class DirectRun:
@@ -32,6 +43,8 @@ class DirectRun:
         Whether all who took part must hold the same weights after a round.
     on_reply, on_wait : Callable[[], None]
         Called for every reply, and now and then while there is none.
+    on_gone : Callable[[str], None]
+        Told in one line who failed, while the others go on.
     """
 
     def __init__(
@@ -43,9 +56,12 @@ class DirectRun:
         models_agree: bool,
         on_reply: Callable[[], None] = lambda: None,
         on_wait: Callable[[], None] = lambda: None,
+        on_gone: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._grid, self._federation, self._config = grid, federation, config
         self._models_agree, self._on_reply, self._on_wait = models_agree, on_reply, on_wait
+        self._on_gone = on_gone
+        self._absent: frozenset[int] = frozenset()  # who does not have the current model
         self._states = dict.fromkeys(federation.ids, NO_STATE)
 
     def run(self, observer: Observer) -> RunRecord:
@@ -54,7 +70,7 @@ class DirectRun:
         Raises
         ------
         RunError
-            An agent failed or is gone, or the agents' models differ where they must be equal.
+            Nobody is left, or the agents' models differ where they must be equal.
         """
         began, last = time.monotonic(), self._config.num_rounds
         records: list[RoundRecord] = []
@@ -64,9 +80,10 @@ class DirectRun:
                 break
             until = min(last, first + self._config.rounds_per_message - 1)
             observer.exchange_begins(first, f"to round {until}, peer to peer", len(self._states))
-            for round_, reports in self._message(first, until).items():
+            for round_, (reports, gone) in self._message(first, until).items():
                 elapsed_s = max(_seconds(report) for report in reports.values())
-                records.append(add_up(round_, reports, elapsed_s, models_agree=self._models_agree))
+                agree = self._models_agree
+                records.append(add_up(round_, reports, elapsed_s, gone=gone, models_agree=agree))
                 digests.update(digests_of(reports))
                 observer.round_ends(records[-1])
         return RunRecord(
@@ -75,50 +92,96 @@ class DirectRun:
             elapsed_s=time.monotonic() - began,
         )
 
-    def _message(self, first: int, last: int) -> dict[int, dict[int, Report]]:
-        """Let all nodes run these rounds; return the reports by round and agent."""
-        name = f"rounds {first} to {last}"
-        nodes = self._federation.nodes
-        contents = {nodes[agent]: self._content(agent, first, last) for agent in self._states}
-        replies = exchange_messages(
-            self._grid,
-            "train.rounds",
-            contents,
-            group=name,
-            on_reply=self._on_reply,
-            on_wait=self._on_wait,
-        )
-        told: dict[int, ConfigRecord] = {}
-        failures: list[RunError] = []
-        for agent in self._states:
-            try:
-                told[agent] = facts_of(replies[nodes[agent]])
-            except RunError as error:
-                failures.append(agent_failed(agent, name, error))
-        if failures:
-            raise _first_cause(failures)
-        by_round: dict[int, dict[int, Report]] = {round_: {} for round_ in range(first, last + 1)}
+    def _message(self, first: int, last: int) -> dict[int, tuple[dict[int, Report], tuple[int, ...]]]:
+        """Let all nodes run these rounds; return the reports by round and agent, and who was gone."""
+        told = self._told(first, last)
+        gone = {agent: frozenset(integers(facts, "gone")) for agent, facts in told.items()}
+        witness = min(told, key=lambda agent: (sum(agent in others for others in gone.values()), agent))
+        self._absent = gone[witness] | (self._states.keys() - told.keys())
+        reports: dict[int, dict[int, Report]] = {}
         for agent, facts in told.items():
             self._states[agent] = integer(facts, "state")
             for round_, report in json.loads(text(facts, "reports")).items():
-                by_round[int(round_)][agent] = report
-        return by_round
+                reports.setdefault(int(round_), {})[agent] = report
+        return {round_: _of_those_together(reports[round_], witness) for round_ in sorted(reports)}
 
-    def _content(self, agent: int, first: int, last: int) -> RecordDict:
+    def _told(self, first: int, last: int) -> dict[int, ConfigRecord]:
+        """Send the message to all nodes that are there; return the facts of those who did not fail."""
+        name = f"rounds {first} to {last}"
+        told: dict[int, ConfigRecord] = {}
+        failed: dict[int, RunError] = {}
+        waiting: dict[str, int] = {}
+        invitations = dict.fromkeys(self._states, 0)
+        to_invite, look_again = {*self._states}, 0.0
+        while waiting or not told:
+            if to_invite and time.monotonic() >= look_again:
+                look_again = time.monotonic() + _LOOK_S
+                there = self._those_there(to_invite, first_time=not told and not failed)
+                waiting |= self._invite(there, first, last, name, self._absent | failed.keys())
+                to_invite -= there
+                for agent in there:
+                    invitations[agent] += 1
+            for reply in self._grid.pull_messages(list(waiting)):
+                agent = waiting.pop(reply.metadata.reply_to_message_id)
+                self._on_reply()
+                try:
+                    told[agent] = facts_of(reply)
+                except RunError as error:
+                    failed[agent] = agent_failed(agent, name, error)
+                    self._on_gone(str(failed[agent]))
+                    if reply.has_error() and invitations[agent] < _MOST_INVITATIONS:
+                        to_invite.add(agent)  # Flower's word for a process that died
+            if not waiting and not told and failed.keys() >= invitations.keys() - to_invite:
+                raise failed[min(failed)]
+            self._on_wait()
+            time.sleep(POLL_S)
+        return told
+
+    def _those_there(self, agents: Iterable[int], *, first_time: bool) -> set[int]:
+        """Return those of the agents whose nodes can be reached; at first, all that have the model."""
+        there = {*self._grid.get_node_ids()}
+        nodes = self._federation.nodes
+        return {a for a in agents if nodes[a] in there or (first_time and a not in self._absent)}
+
+    def _invite(
+        self, agents: Iterable[int], first: int, last: int, name: str, absent: Iterable[int]
+    ) -> dict[str, int]:
+        """Send the message to these agents; return them by its id."""
+        order, nodes = sorted(agents), self._federation.nodes
+        messages = [
+            Message(
+                content=self._content(agent, first, last, absent),
+                dst_node_id=nodes[agent],
+                message_type="train.rounds",
+                group_id=name,
+            )
+            for agent in order
+        ]
+        ids = list(self._grid.push_messages(messages))
+        if len(ids) != len(order) or not all(ids):
+            raise RunError(f"{name}: Flower took {len([i for i in ids if i])} of {len(order)} messages")
+        return dict(zip(ids, order, strict=True))
+
+    def _content(self, agent: int, first: int, last: int, absent: Iterable[int]) -> RecordDict:
         addresses = self._federation.addresses
-        facts: Mapping[str, int | list[int] | list[str]] = {
+        facts: Mapping[str, int | str | list[int] | list[str]] = {
             "first": first,
             "last": last,
             "previous": self._states[agent],
+            "absent": sorted(absent),
+            "start-s": str(max(SHORTEST_START_S, FACTOR * self._federation.hello_s)),
             "agents": sorted(addresses),
             "addresses": [addresses[peer] for peer in sorted(addresses)],
         }
         return RecordDict({"facts": ConfigRecord({**self._federation.common, **facts})})
 
 
-def _first_cause(failures: list[RunError]) -> RunError:
-    """Return the failure that is not a consequence of another: that a peer is gone mostly is one."""
-    return min(failures, key=lambda failure: "is gone" in str(failure))
+def _of_those_together(reports: dict[int, Report], witness: int) -> tuple[dict[int, Report], tuple[int, ...]]:
+    """Return the reports of those who ended a round with the witness, and who was gone for them."""
+    seen_by = witness if witness in reports else min(reports)
+    gone = reports[seen_by].get("gone")
+    missing = tuple(agent for agent in gone if isinstance(agent, int)) if isinstance(gone, list) else ()
+    return {agent: report for agent, report in reports.items() if agent not in missing}, missing
 
 
 def _seconds(report: Report) -> float:

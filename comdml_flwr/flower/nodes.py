@@ -37,12 +37,15 @@ class Federation:
         Facts that go with every message.
     addresses : dict[int, str]
         HOST:PORT by agent id, of those that peers can reach.
+    hello_s : float
+        How long the slowest node took to start, build what the run needs, and reply; in seconds, measured.
     """
 
     nodes: dict[int, int]
     folder: Path
     common: ConfigRecord
     addresses: dict[int, str]
+    hello_s: float
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -85,7 +88,7 @@ def greet(grid: Grid, fleet_text: str, terminal: Terminal, timeout: float = 3600
     try:
         common = {"folder": str(folder), "token": token, "code": code_digest()}
         greeting = ConfigRecord({**common, "fleet": fleet_text})
-        told = gather_nodes(grid, greeting, timeout, terminal)
+        told, hello_s = gather_nodes(grid, greeting, timeout, terminal)
         cards = _cards(told)
         yield Federation(
             nodes={agent: node for agent, (node, _) in told.items()},
@@ -94,6 +97,7 @@ def greet(grid: Grid, fleet_text: str, terminal: Terminal, timeout: float = 3600
             addresses={
                 agent: text(facts, "address") for agent, (_, facts) in told.items() if facts["address"]
             },
+            hello_s=hello_s,
         )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -101,8 +105,10 @@ def greet(grid: Grid, fleet_text: str, terminal: Terminal, timeout: float = 3600
 
 def gather_nodes(
     grid: Grid, greeting: ConfigRecord, timeout: float, terminal: Terminal
-) -> dict[int, tuple[int, ConfigRecord]]:
+) -> tuple[dict[int, tuple[int, ConfigRecord]], float]:
     """Wait until all nodes are there; return each node's id and what it tells of itself, by agent id.
+
+    And how long the slowest took to do so, in seconds.
 
     Parameters
     ----------
@@ -126,12 +132,13 @@ def gather_nodes(
     node_ids = _wait_for_nodes(grid, num_nodes, timeout, terminal)
     terminal.exchange_begins(0, "nodes load data and model", num_nodes)
     told: dict[int, tuple[int, ConfigRecord]] = {}
+    began = time.monotonic()
     for node, facts in _ask(grid, "query.hello", node_ids, greeting, terminal).items():
         agent = integer(facts, "agent")
         if agent in told:
             raise RunError(f"two nodes say that they are agent {agent}: each needs a partition-id of its own")
         told[agent] = node, facts
-    return told
+    return told, time.monotonic() - began
 
 
 def _cards(told: Mapping[int, tuple[int, ConfigRecord]]) -> list[bytes]:

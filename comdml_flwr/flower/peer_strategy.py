@@ -129,6 +129,7 @@ class PeerStrategy(Strategy):
             models_agree=self._method.models_agree(self._config),
             on_reply=self._terminal.reply,
             on_wait=self._terminal.sign_of_life,
+            on_gone=self._terminal.say,
         )
         try:
             return rounds.run(observer)

@@ -76,6 +76,7 @@ class Outgoing:
     def __init__(self, peer: int, dial: Callable[[Iterator[bytes]], Call], limits: Limits) -> None:
         self.peer = peer
         self._dial, self._limits = dial, limits
+        self._patience_s = limits.patience_s
         self._changed = threading.Condition()
         self._waiting: deque[_Letter] = deque()
         self._sent: deque[_Letter] = deque()
@@ -97,6 +98,10 @@ class Outgoing:
     def num_refused(self) -> int:
         """How many envelopes the peer did not want because of their round."""
         return self._num_refused
+
+    def set_patience(self, patience_s: float) -> None:
+        """Say how long the peer may be out of reach from now on."""
+        self._patience_s = patience_s
 
     def watch(self) -> None:
         """Keep a stream open even without mail, to hear when the peer goes; try again one that was gone."""
@@ -170,10 +175,10 @@ class Outgoing:
             began_s, stream = time.monotonic(), _Stream()
             reason, is_final = self._talk(stream)
             now = time.monotonic()
-            if stream.num_answers or (stream.is_open and now - began_s > self._limits.patience_s):
+            if stream.num_answers or (stream.is_open and now - began_s > self._patience_s):
                 self._was_reached_s, pause_s = now, _FIRST_PAUSE_S
             silent_s = now - self._was_reached_s
-            if is_final or silent_s > self._limits.patience_s:
+            if is_final or silent_s > self._patience_s:
                 self.give_up(reason if is_final else f"nothing of it for {silent_s:.0f} s: {reason}")
             with self._changed:
                 self._changed.wait_for(self._is_finished, pause_s)

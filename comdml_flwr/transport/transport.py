@@ -66,6 +66,7 @@ class Transport:
         _check(own, listen, self._members, credentials, run_token)
         self.own, self._listen, self._credentials, self._run_token = own, listen, credentials, run_token
         self._limits = limits or Limits()
+        self._patience_s = self._limits.patience_s
         self._refusals = Refusals()
         self._inbox = Inbox(self._limits.inbox_bytes_per_sender)
         self._incoming = Incoming(
@@ -160,6 +161,13 @@ class Transport:
         """Take envelopes of these rounds only, both included; others are refused and counted."""
         self._incoming.set_rounds(first, last)
 
+    def set_patience(self, patience_s: float) -> None:
+        """Let a peer be out of reach for so long before it counts as gone, in place of the limits' value."""
+        with self._lock:
+            self._patience_s = patience_s
+            for out in self._outgoing.values():
+                out.set_patience(patience_s)
+
     def revoke(self, agent: int) -> None:
         """Take nothing of this agent and send it nothing any more."""
         self._revoked |= {agent}
@@ -210,6 +218,7 @@ class Transport:
                 raise RunError("the transport is closed")
             if peer not in self._outgoing:
                 self._outgoing[peer] = Outgoing(peer, self._dial(peer), self._limits)
+                self._outgoing[peer].set_patience(self._patience_s)
                 if peer in self._revoked:
                     self._outgoing[peer].give_up("its membership is revoked")
             return self._outgoing[peer]

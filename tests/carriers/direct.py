@@ -4,10 +4,13 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
+from comdml_flwr.agent import Agent
 from comdml_flwr.assemble import METHODS, participants_of, program_of
+from comdml_flwr.carriers import direct as direct_module
 from comdml_flwr.carriers.direct import DirectRounds
+from comdml_flwr.peers.deadlines import Deadlines
 from comdml_flwr.rounds import RoundRecord, add_up, digest_of_all, digests_of
-from comdml_flwr.transport.members import Member
+from comdml_flwr.transport.members import Limits, Member
 from comdml_flwr.transport.transport import Transport
 from tests.small import small_setup
 
@@ -50,8 +53,80 @@ def _message(setup, agents, first, last, left_over):
     def rounds(member):
         agent = agents[member.agent]
         with Transport(agent.id, member.address, members, None, "run-1") as transport:
-            direct = DirectRounds(agent, program_of(setup), transport, left_over[agent.id])
+            direct = DirectRounds(
+                agent,
+                program_of(setup),
+                transport,
+                Deadlines(60.0, 1.0),
+                seconds_per_batch=0.01,
+                left_over=left_over[agent.id],
+            )
             return list(direct.run(first, last)), direct.left_over()
+
+    with ThreadPoolExecutor(len(members)) as pool:
+        return dict(zip(agents, pool.map(rounds, members), strict=True))
+
+
+class CrashError(Exception):
+    """An agent dies, as a process does."""
+
+
+def run_direct_with(config, fleet, faults, monkeypatch, *, rounds_per_message=100, start_s=20.0):
+    """Run while agents die; return the records of those who are left, their digests, and all agents.
+
+    A process that dies takes its memory along; its sockets are closed. One that is back in a later message
+    begins anew.
+    """
+    real = direct_module.run_steps
+
+    def run_steps(agent, program, steps, inbox, absence):
+        if any(fault.hits(agent.id, steps) for fault in faults):
+            raise CrashError
+        return real(agent, program, steps, inbox, absence)
+
+    monkeypatch.setattr(direct_module, "run_steps", run_steps)
+    config = config.model_copy(update={"carrier": "direct"})
+    setup = small_setup(config, fleet)
+    agents = {agent.id: agent for agent in participants_of(setup)}
+    reports, absent, left_over = {}, set(), dict.fromkeys(agents, ())
+    for first in range(1, config.num_rounds + 1, rounds_per_message):
+        last = min(config.num_rounds, first + rounds_per_message - 1)
+        told = _message_with(setup, agents, first, last, left_over, absent, start_s)
+        died = {agent for agent in told if told[agent] is None}
+        absent = set(died)
+        for agent, outcome in told.items():
+            if outcome is None:
+                agents[agent] = Agent(agent, setup)
+                continue
+            rounds, left_over[agent], gone = outcome
+            absent |= {*gone}
+            for round_, report in rounds:
+                reports.setdefault(round_, {})[agent] = report
+    digests = {agent: agents[agent].weights_sha256() for agent in agents if agent not in absent}
+    return reports, digests, agents
+
+
+def _message_with(setup, agents, first, last, left_over, absent, start_s):
+    addresses = free_addresses(len(agents))
+    members = [Member(agent, address) for agent, address in zip(agents, addresses, strict=True)]
+
+    def rounds(member):
+        agent = agents[member.agent]
+        limits = Limits(patience_s=start_s)
+        with Transport(agent.id, member.address, members, None, "run-1", limits=limits) as transport:
+            direct = DirectRounds(
+                agent,
+                program_of(setup),
+                transport,
+                Deadlines(start_s, 0.1),
+                seconds_per_batch=0.01,
+                left_over=left_over[agent.id],
+                absent=absent,
+            )
+            try:
+                return list(direct.run(first, last)), direct.left_over(), direct.gone
+            except CrashError:
+                return None
 
     with ThreadPoolExecutor(len(members)) as pool:
         return dict(zip(agents, pool.map(rounds, members), strict=True))

@@ -1,0 +1,73 @@
+"""How long an agent waits for its peers: a multiple of what the round is foretold to take, by the stopwatch.
+
+Every agent tells how long its own batches take on its own clock; clocks of two machines are never compared.
+The forecast of a round is an upper bound of what any plan may ask of a member without a fault:
+
+    compute    2 * max over members of (batches * seconds per batch): a helper may have another's work, too
+    transfer   (4 * model + all activations of an agent) / slowest link
+
+and never less than the longest round that this agent has seen. The deadline is FACTOR times that, so that it
+grows and shrinks with the devices; SHORTEST_S covers what no forecast of a fraction of a second does: the
+operating system.
+
+Whoever waits for a peer that may itself be waiting for a partner waits twice as long, so that it is the
+partner who is given up; and a peer out of reach is given up after a third of the deadline, before one that is
+late.
+"""
+
+from collections.abc import Iterable
+
+FACTOR = 3.0
+SHORTEST_S = 6.0
+
+
+class Deadlines:
+    """How long to wait for one sign of a peer.
+
+    Parameters
+    ----------
+    start_s : float
+        Until the first sign of all is there: processes start, and load data and model.
+    transfer_s : float
+        Forecast for what this agent sends and gets in a round, in seconds.
+    """
+
+    def __init__(self, start_s: float, transfer_s: float) -> None:
+        self._start_s, self._transfer_s = start_s, transfer_s
+        self._training_s: dict[int, float] = {}
+        self._longest_s = 0.0
+        self._all_are_there = False
+
+    def hear(self, agent: int, training_s: float) -> None:
+        """Note how long an agent says that its own batches of a round take it, in seconds."""
+        self._training_s[agent] = training_s
+
+    def forget(self, agents: Iterable[int]) -> None:
+        """Wait no longer for the sake of these agents."""
+        for agent in agents:
+            self._training_s.pop(agent, None)
+
+    def all_are_there(self) -> None:
+        """Note that all have begun: from now on the forecast counts."""
+        self._all_are_there = True
+
+    def round_took(self, elapsed_s: float) -> None:
+        """Note the length of a round without a fault."""
+        self._longest_s = max(self._longest_s, elapsed_s)
+
+    @property
+    def forecast_s(self) -> float:
+        """What a round takes at most, in seconds; 0 while nobody has said anything."""
+        if not self._training_s:
+            return 0.0
+        return max(2 * max(self._training_s.values()) + self._transfer_s, self._longest_s)
+
+    @property
+    def seconds(self) -> float:
+        """How long to wait, in seconds."""
+        return max(SHORTEST_S, FACTOR * self.forecast_s) if self._all_are_there else self._start_s
+
+    @property
+    def patience_s(self) -> float:
+        """How long one who was there may be out of reach, in seconds."""
+        return self.seconds / FACTOR
