@@ -5,9 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from comdml_flwr.agent import Agent
 from comdml_flwr.errors import RunError
 from comdml_flwr.flower import mail, peer_client_app
 from comdml_flwr.flower.peer_strategy import PeerStrategy
+from comdml_flwr.peers import deadlines
 from tests.carriers.direct import free_addresses
 from tests.flower.loop_grid import LoopGrid, quiet_terminal
 from tests.small import CATALOGUE, fleet_text, run_local, small_config, small_fleet
@@ -83,23 +85,36 @@ def test_what_a_node_does_not_tell_is_one_line(addresses, line, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_the_failure_of_one_agent_is_the_line_that_all_get(tmp_path, monkeypatch):
-    """The others say that a peer is gone; what is told is why."""
-    from comdml_flwr.agent import Agent
-    from comdml_flwr.carriers import direct
-    from comdml_flwr.flower import direct_client
-
+def fail_in_round_2(monkeypatch, agents):
     real = Agent.weights_sha256
 
     def torn(agent):
-        if agent.id == 2 and agent.round == 2:
+        if agent.id in agents and agent.round == 2:
             raise ValueError("disk\nfull")
         return real(agent)
 
     monkeypatch.setattr(Agent, "weights_sha256", torn)
-    monkeypatch.setattr(direct, "PATIENCE_S", 5.0)
-    monkeypatch.setattr(direct_client, "START_PATIENCE_S", 2.0)
-    with pytest.raises(RunError, match=r"^agent 2 failed in rounds 1 to 2: ValueError: disk full$"):
+    monkeypatch.setattr(deadlines, "SHORTEST_S", 3.0)
+
+
+def test_one_agent_that_fails_is_told_and_the_others_go_on(tmp_path, monkeypatch):
+    fail_in_round_2(monkeypatch, {2})
+    run = run_direct(tmp_path, num_rounds=3, rounds_per_message=2)
+    lines = [json.loads(line) for line in (run / "rounds.jsonl").read_text().splitlines()]
+    assert [line["gone"] for line in lines] == [[], [2], [2]]
+    assert (run / "summary.json").exists()
+
+
+def test_one_agent_that_failed_is_let_in_with_the_next_message(tmp_path, monkeypatch):
+    fail_in_round_2(monkeypatch, {2})
+    run = run_direct(tmp_path, num_rounds=4, rounds_per_message=2)
+    lines = [json.loads(line) for line in (run / "rounds.jsonl").read_text().splitlines()]
+    assert [line["gone"] for line in lines] == [[], [2], [2], []]
+
+
+def test_when_all_agents_fail_the_run_ends_in_one_line(tmp_path, monkeypatch):
+    fail_in_round_2(monkeypatch, {*range(NUM_AGENTS)})
+    with pytest.raises(RunError, match=r"^agent 0 failed in rounds 1 to 2: ValueError: disk full$"):
         run_direct(tmp_path)
     (run,) = tmp_path.iterdir()
     assert (run / "failed.txt").exists()
