@@ -30,10 +30,11 @@ class Federation:
     folder: Path
     num_nodes: int
     port: int = field(default_factory=free_port)
-    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    ports: dict[str, int] = field(default_factory=dict)
 
     def __enter__(self) -> "Federation":
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self._temporary.mkdir(parents=True, exist_ok=True)
         _make_server_certificate(self.folder)
         self._comdml("certificates", str(self.folder / "peers"), "--agents", f"0-{self.num_nodes - 1}")
         config = self.folder / "home" / "config.toml"
@@ -47,13 +48,14 @@ class Federation:
             _make_node_key(self.folder, number)
             self._until_done("supernode", "register", f"{self.folder}/node-{number}.pub", "dep")
         for number in range(self.num_nodes):
-            self._start_supernode(number)
+            self.start_supernode(number)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in reversed(self.processes):
-            os.killpg(process.pid, signal.SIGTERM)
-        for process in self.processes:
+        for process in reversed(self.processes.values()):
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGTERM)
+        for process in self.processes.values():
             try:
                 process.wait(20)
             except subprocess.TimeoutExpired:
@@ -61,13 +63,54 @@ class Federation:
 
     def run(self, run_config: str) -> tuple[Path, str]:
         """Run this checkout's app; return the folder of its results, and the log."""
-        results = self.folder / f"results-{time.monotonic_ns()}"
-        words = ("run", str(ROOT), "dep", "--stream", "--run-config", f'{run_config} results-dir="{results}"')
+        results, words = self._run_words(run_config)
         done = self.flwr(*words)
         log = done.stdout + done.stderr
         runs = list(results.glob("*/summary.json"))
         assert len(runs) == 1, log + self.logs()
         return runs[0].parent, log
+
+    def start_run(self, run_config: str) -> Path:
+        """Start a run of this checkout's app; return the folder where its results will be."""
+        results, words = self._run_words(run_config)
+        self._start("run", _program("flwr"), *words)
+        return results
+
+    def kill(self, name: str) -> None:
+        """Kill a process and all that it started, at once."""
+        process = self.processes[name]
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def rounds_on_disk(self, number: int) -> list[dict[str, object]]:
+        """Return the reports that a node has written, in order."""
+        paths = self._temporary.glob(f"*/reports/{number}.jsonl")  # all see the ServerApp's folder
+        return [json.loads(line) for path in paths for line in path.read_text().splitlines()]
+
+    def start_supernode(self, number: int) -> None:
+        """Start a SuperNode, for the first time or again."""
+        name, peers = f"supernode-{number}", f"{self.folder}/peers/agent-{number}"
+        port = self.ports.setdefault(name, free_port())
+        node_config = (
+            f"partition-id={number} num-partitions={self.num_nodes}"
+            f' p2p-address="127.0.0.1:{port}" p2p-certificates="{peers}"'
+        )
+        self._start(
+            name,
+            _program("flower-supernode"),
+            *("--superlink", f"127.0.0.1:{self.port}", "--root-certificates", f"{self.folder}/ca.crt"),
+            *("--auth-supernode-private-key", f"{self.folder}/node-{number}"),
+            *("--port", str(free_port()), "--node-config", node_config),
+        )
+
+    @property
+    def _temporary(self) -> Path:
+        return self.folder / "tmp"
+
+    def _run_words(self, run_config: str) -> tuple[Path, tuple[str, ...]]:
+        results = self.folder / f"results-{time.monotonic_ns()}"
+        config = f'{run_config} results-dir="{results}"'
+        return results, ("run", str(ROOT), "dep", "--stream", "--run-config", config)
 
     def flwr(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a `flwr` command to its end."""
@@ -104,22 +147,8 @@ class Federation:
             *("--database", f"{self.folder}/state.db"),
         )
 
-    def _start_supernode(self, number: int) -> None:
-        peers = f"{self.folder}/peers/agent-{number}"
-        node_config = (
-            f"partition-id={number} num-partitions={self.num_nodes}"
-            f' p2p-address="127.0.0.1:{free_port()}" p2p-certificates="{peers}"'
-        )
-        self._start(
-            f"supernode-{number}",
-            _program("flower-supernode"),
-            *("--superlink", f"127.0.0.1:{self.port}", "--root-certificates", f"{self.folder}/ca.crt"),
-            *("--auth-supernode-private-key", f"{self.folder}/node-{number}"),
-            *("--port", str(free_port()), "--node-config", node_config),
-        )
-
     def _start(self, name: str, *words: str) -> None:
-        with (self.folder / f"{name}.log").open("wb") as log:
+        with (self.folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
                 words,
                 cwd=self.folder,
@@ -129,7 +158,7 @@ class Federation:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
-        self.processes.append(process)
+        self.processes[name] = process
 
     def _comdml(self, *words: str) -> None:
         code = "from comdml_flwr.cli import main; main()"
@@ -139,6 +168,7 @@ class Federation:
     def _environment(self) -> dict[str, str]:
         return {
             **os.environ,
+            "TMPDIR": str(self._temporary),
             "FLWR_HOME": str(self.folder / "home"),
             "FLWR_TELEMETRY_ENABLED": "0",
             "FLWR_DISABLE_UPDATE_CHECK": "1",

@@ -1,5 +1,8 @@
 """Real SuperNodes on loopback: SuperLink with TLS and SuperNode authentication, peers with mutual TLS."""
 
+import json
+import time
+
 import pytest
 
 from comdml_flwr.local_run import run_locally
@@ -26,3 +29,42 @@ def test_supernodes_give_the_weights_of_the_local_carrier(tmp_path):
             assert summary["weights_sha256"] == here.weights_sha256, log
             assert summary["num_agents"] == NUM_NODES
             assert summary["carrier"] == carrier
+
+
+def wait_until(is_so, federation, limit_s=300):
+    give_up = time.monotonic() + limit_s
+    while not is_so():
+        assert time.monotonic() < give_up, federation.logs()
+        time.sleep(0.2)
+
+
+@pytest.mark.slow
+def test_peers_finish_the_rounds_of_a_message_when_the_superlink_is_killed(tmp_path):
+    """All ten are trained and on the nodes' disks, and all hold the same weights after each."""
+    with Federation(tmp_path / "federation", NUM_NODES) as federation:
+        federation.start_run('num-rounds=10 rounds-per-message=10 local-epochs=1 carrier="direct"')
+        wait_until(lambda: len(federation.rounds_on_disk(0)) >= 2, federation)
+        federation.kill("superlink")
+        assert len(federation.rounds_on_disk(0)) < 9, "it was killed in the middle"
+        nodes = range(NUM_NODES)
+        wait_until(lambda: all(len(federation.rounds_on_disk(node)) == 10 for node in nodes), federation)
+        reports = [federation.rounds_on_disk(node) for node in nodes]
+        for lines in zip(*reports, strict=True):
+            assert len({line["weights_sha256"] for line in lines}) == 1
+            assert all(line["gone"] == [] for line in lines)
+
+
+@pytest.mark.slow
+def test_a_supernode_that_is_killed_and_started_again_takes_part_again(tmp_path):
+    with Federation(tmp_path / "federation", NUM_NODES) as federation:
+        results = federation.start_run('num-rounds=12 rounds-per-message=6 local-epochs=1 carrier="direct"')
+        wait_until(lambda: len(federation.rounds_on_disk(0)) >= 1, federation)
+        federation.kill("supernode-2")
+        federation.start_supernode(2)
+        wait_until(lambda: list(results.glob("*/summary.json")), federation)
+        (run,) = results.iterdir()
+        lines = [json.loads(line) for line in (run / "rounds.jsonl").read_text().splitlines()]
+        gone = [line["gone"] for line in lines]
+        assert len(lines) == 12
+        assert [2] in gone
+        assert gone[0] == gone[-1] == [], "it was there, was missed, and is there again"
