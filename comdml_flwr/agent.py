@@ -19,7 +19,7 @@ from torch import Tensor
 
 from comdml_flwr.config import RunConfig
 from comdml_flwr.learning.data import Dataset, augment, batches
-from comdml_flwr.learning.training import Workbench
+from comdml_flwr.learning.workbench import Workbench
 from comdml_flwr.messages import (
     NOBODY,
     Absence,

@@ -20,7 +20,8 @@ from comdml_flwr.learning.cinic import load_cinic
 from comdml_flwr.learning.data import Dataset, load_cifar, load_digits, partition
 from comdml_flwr.learning.models import auxiliary_head, resnet
 from comdml_flwr.learning.split import ModelProfile, profile_model, write_floats
-from comdml_flwr.learning.training import OptimizerSettings, Workbench
+from comdml_flwr.learning.training import OptimizerSettings
+from comdml_flwr.learning.workbench import Workbench
 from comdml_flwr.messages import Program
 from comdml_flwr.methods import allreduce, braintorrent, comdml, dpsgd, fedavg, gossip, splitfed
 from comdml_flwr.planning.fleet import Fleet

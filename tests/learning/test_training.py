@@ -13,7 +13,8 @@ from torch.nn.functional import cross_entropy
 from comdml_flwr.errors import InputError
 from comdml_flwr.learning.models import auxiliary_head, resnet
 from comdml_flwr.learning.split import load_floats, split, write_floats
-from comdml_flwr.learning.training import Learner, OptimizerSettings, Workbench, evaluate
+from comdml_flwr.learning.training import Learner, OptimizerSettings, evaluate
+from comdml_flwr.learning.workbench import Workbench
 from comdml_flwr.wire import decode, encode
 from tests.small import four_stages
 

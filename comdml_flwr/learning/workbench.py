@@ -1,0 +1,65 @@
+"""The learners of one thread."""
+
+import copy
+import threading
+from collections.abc import Callable
+
+from torch import nn
+
+from comdml_flwr.learning.split import split
+from comdml_flwr.learning.training import Learner, OptimizerSettings
+
+
+class Workbench(threading.local):
+    """The learners of one thread: built once, then loaded with the weights of whoever is next.
+
+    All of them train in the same modules, so only the one that was loaded last may be used.
+
+    Parameters
+    ----------
+    build_model : Callable[[], nn.Sequential]
+        Builds the model; its weights do not matter.
+    build_aux_head : Callable[[int], nn.Sequential]
+        Builds the auxiliary head of a cut; its weights do not matter.
+    settings : OptimizerSettings
+        The optimizer that every training begins with.
+    """
+
+    def __init__(
+        self,
+        build_model: Callable[[], nn.Sequential],
+        build_aux_head: Callable[[int], nn.Sequential],
+        settings: OptimizerSettings,
+    ) -> None:
+        self.model = build_model()
+        self._build_aux_head, self._settings = build_aux_head, settings
+        self._learners: dict[tuple[str, int], Learner] = {}
+
+    def whole(self) -> Learner:
+        """Return the learner of the whole model."""
+        return self._learner(("whole", 0), lambda: (self.model, None))
+
+    def whole_apart(self) -> Learner:
+        """Return a new learner of the whole model in modules of its own, which the others never see."""
+        return Learner(copy.deepcopy(self.model), None, self._settings)
+
+    def slow_side(self, cut: int) -> Learner:
+        """Return the learner of a slow side with its auxiliary head."""
+        return self._learner(
+            ("slow side", cut), lambda: (split(self.model, cut)[0], self._build_aux_head(cut))
+        )
+
+    def lower_part(self, cut: int) -> Learner:
+        """Return the learner of a slow side without a head of its own, as SplitFed trains it."""
+        return self._learner(("lower part", cut), lambda: (split(self.model, cut)[0], None))
+
+    def fast_side(self, cut: int) -> Learner:
+        """Return the learner of a fast side."""
+        return self._learner(("fast side", cut), lambda: (split(self.model, cut)[1], None))
+
+    def _learner(
+        self, key: tuple[str, int], parts: Callable[[], tuple[nn.Module, nn.Module | None]]
+    ) -> Learner:
+        if key not in self._learners:
+            self._learners[key] = Learner(*parts(), self._settings)
+        return self._learners[key]
