@@ -1,9 +1,9 @@
 """An agent and what outlives a phase.
 
 `Setup` is what all agents of a run share and never changes; `Agent` is one of them, or the server of a method
-that has one. Whatever a phase wants to find again in a later phase it puts into `tensors` or `notes` (or, to
-find it in a later round, into `lasting`): nothing else remembers, because on the grid the next phase may run
-in another process.
+that has one. Whatever a phase wants to find again in a later phase it puts into `tensors`, `paused` or
+`notes` (or, to find it in a later round, into `lasting`): nothing else remembers, because on the grid the
+next phase may run in another process.
 """
 
 import hashlib
@@ -19,6 +19,8 @@ from torch import Tensor
 
 from comdml_flwr.config import RunConfig
 from comdml_flwr.learning.data import Dataset, augment, batches
+from comdml_flwr.learning.paused import Paused
+from comdml_flwr.learning.training import Learner
 from comdml_flwr.learning.workbench import Workbench
 from comdml_flwr.messages import (
     NOBODY,
@@ -162,6 +164,7 @@ class Agent:
     setup: Setup
     round: int = 0
     tensors: dict[str, Tensor] = field(default_factory=dict)
+    paused: dict[str, Paused] = field(default_factory=dict)  # trainings that go on in a later phase
     notes: dict[str, Json] = field(default_factory=dict)
     lasting: dict[str, Json] = field(default_factory=dict)
     pairing: Pairing = field(default_factory=Pairing)  # of the last round in which it took part
@@ -241,21 +244,24 @@ class Agent:
         """Keep a tensor under a name; a copy, because mail is read-only and its buffer goes away."""
         self.tensors[name] = torch.from_numpy(np.array(array))
 
-    def remember(self, part: str, state: Mapping[str, Tensor]) -> None:
-        """Keep the state of a training under `part/...`, in place of what was there."""
+    def put_down(self, part: str, learner: Learner, *, finished: bool) -> None:
+        """Keep a training under `part`: its weights as the tensors `part/...`, or so that it can go on."""
         self.forget(part)
-        self.tensors |= {f"{part}/{name}": tensor for name, tensor in state.items()}
+        if finished:
+            self.tensors |= {f"{part}/{name}": tensor for name, tensor in learner.weights().items()}
+        else:
+            self.paused[part] = learner.pause()
 
-    def recall(self, part: str) -> dict[str, Tensor]:
-        """Return what `remember` kept; empty if nothing."""
-        return {
-            name.removeprefix(f"{part}/"): tensor
-            for name, tensor in self.tensors.items()
-            if name.startswith(f"{part}/")
-        }
+    def take_up(self, part: str) -> Paused | None:
+        """Return the training that was put down under `part`; None if there is none."""
+        if part in self.paused:
+            return self.paused.pop(part)
+        state = {n.removeprefix(f"{part}/"): x for n, x in self.tensors.items() if n.startswith(f"{part}/")}
+        return Paused(state) if state else None
 
     def forget(self, part: str) -> None:
-        """Drop what `remember` kept."""
+        """Drop what `put_down` kept."""
+        self.paused.pop(part, None)
         for name in [name for name in self.tensors if name.startswith(f"{part}/")]:
             del self.tensors[name]
 
@@ -341,11 +347,15 @@ class Agent:
             "uplink_free_s": self.clock.uplink_free_s,
             "spans": [[s.what, s.start_s, s.end_s, s.peer] for s in self.clock.spans or ()],
         }
-        return {name: tensor.numpy() for name, tensor in self.tensors.items()}, facts
+        tensors = dict(self.tensors)
+        for part, paused in self.paused.items():
+            tensors |= {f"{part}/{name}": tensor for name, tensor in paused.state().items()}
+        return {name: tensor.numpy() for name, tensor in tensors.items()}, facts
 
     def load_state_dict(self, arrays: Mapping[str, Array], facts: Mapping[str, Json]) -> None:
         """Take up what `state_dict` gave. Raises TypeError or KeyError where it is of another kind."""
         self.tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+        self.paused = {}
         self.round, self.bytes_sent = _int(facts["round"]), _int(facts["bytes_sent"])
         self.notes, self.lasting = _table(facts["notes"]), _table(facts["lasting"])
         self.pairing = read_pairing(facts["pairing_round"], facts["pairing"])

@@ -99,13 +99,13 @@ def train_whole(agent: Agent, chunk: range | None = None, *, shuffle: str = "shu
 
     `shuffle` names the draw of the batches' order, where an agent trains more than once in a round.
     """
-    learner, state = agent.setup.workbench.whole(), agent.recall("own")
-    learner.resume(state) if state else learner.begin(agent.weights_P)
+    learner, paused = agent.setup.workbench.whole(), agent.take_up("own")
+    learner.resume(paused) if paused else learner.begin(agent.weights_P)
     batches = agent.batches(shuffle)
     chunk = range(len(batches)) if chunk is None else chunk
     for number in chunk:
         learner.train_batch(*agent.samples(batches[number], number, shuffle))
-    agent.remember("own", learner.state(finished=chunk.stop == len(batches)))
+    agent.put_down("own", learner, finished=chunk.stop == len(batches))
 
 
 def train_alone(agent: Agent, *, shuffle: str = "shuffle") -> None:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from comdml_flwr.errors import InputError
+from comdml_flwr.learning.paused import Paused, Seat
 from comdml_flwr.learning.split import FlatFloats
 
 
@@ -61,8 +62,10 @@ class Learner:
         Auxiliary head over `body`; None where `body` ends in the model's own logits.
     settings : OptimizerSettings
         The optimizer to begin with.
-    state : Mapping[str, Tensor], optional
-        What `state` gave when this training was put down; None begins with the weights that are there.
+    seat : Seat, optional
+        That of all learners which share modules with this one.
+
+    It begins with the weights that are there.
     """
 
     def __init__(
@@ -70,7 +73,7 @@ class Learner:
         body: nn.Module,
         head: nn.Module | None,
         settings: OptimizerSettings,
-        state: Mapping[str, Tensor] | None = None,
+        seat: Seat | None = None,
     ) -> None:
         self.body, self.head = body.train(), head.train() if head is not None else None
         modules = [body] if head is None else [body, head]
@@ -78,9 +81,7 @@ class Learner:
         self._body_floats = FlatFloats(body)
         self._head_floats = None if head is None else FlatFloats(head)
         self._optimizer = settings.start(self._parameters)
-        self._is_lent = False  # whether a state that was put down shares the optimizer's tensors
-        if state is not None:
-            self._take_up(state)
+        self._seat = seat or Seat()
 
     @property
     def num_floats(self) -> int:
@@ -89,19 +90,31 @@ class Learner:
 
     def begin(self, body_P: Tensor, head_P: Tensor | None = None) -> "Learner":
         """Begin a training with these weights and a fresh optimizer; return this learner."""
+        self._seat.free()
         self._load(body_P, head_P)
         self._forget_steps()
         return self
 
-    def resume(self, state: Mapping[str, Tensor]) -> "Learner":
-        """Take up a training that was put down with `state(finished=False)`; return this learner."""
-        self._optimizer.state.clear()
-        self._is_lent = False
-        self._take_up(state)
+    def pause(self) -> Paused:
+        """Return the training so that it can be resumed, here or in a learner of another process."""
+        paused = Paused(owner=self, put_down=self._put_down)
+        self._seat.keep(paused)
+        return paused
+
+    def resume(self, paused: Paused) -> "Learner":
+        """Go on with a training that paused; return this learner."""
+        state = paused.take(self)
+        if state is None:
+            self._seat.leave()
+        else:
+            self._seat.free()
+            self._optimizer.state.clear()
+            self._take_up(state)
         return self
 
     def load(self, body_P: Tensor) -> nn.Module:
         """Load weights into the body and return it: to look at it, or to evaluate it."""
+        self._seat.free()
         self._body_floats.load(body_P)
         return self.body
 
@@ -127,6 +140,16 @@ class Learner:
         self._optimizer.step()
         return z.detach(), loss.detach()
 
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the body's output, in training mode but without a step.
+
+        That moves BatchNorm's statistics, so a training that paused here is put down before.
+        """
+        self._seat.free()
+        with torch.no_grad():
+            z: Tensor = self.body(x)
+        return z
+
     def train_for_gradient(self, z: Tensor, y_N: Tensor) -> Tensor:
         """Take one optimizer step on activations and return the gradient of the loss with respect to them."""
         z = z.detach().requires_grad_()
@@ -140,25 +163,26 @@ class Learner:
         torch.autograd.backward(self.body(x), gradient)
         self._optimizer.step()
 
-    def state(self, *, finished: bool) -> dict[str, Tensor]:
-        """Return the weights, and unless training is finished also the optimizer's state, by name."""
-        state = {"body": self._body_floats.write()}
+    def weights(self) -> dict[str, Tensor]:
+        """Return the weights: "body" and, where the loss is local, "head"."""
+        weights = {"body": self._body_floats.write()}
         if self._head_floats is not None:
-            state["head"] = self._head_floats.write()
-        if not finished:
-            self._is_lent = True
-            for index, values in self._optimizer.state_dict()["state"].items():
-                state |= {f"optimizer/{index}/{name}": value for name, value in values.items()}
+            weights["head"] = self._head_floats.write()
+        return weights
+
+    def _put_down(self) -> dict[str, Tensor]:
+        """Return weights and optimizer state; the optimizer's tensors are given away."""
+        state = self.weights()
+        for index, values in self._optimizer.state_dict()["state"].items():
+            state |= {f"optimizer/{index}/{name}": value for name, value in values.items()}
+        self._optimizer.state.clear()
         return state
 
     def _forget_steps(self) -> None:
         """Make the optimizer a fresh one: its tensors at 0, which saves making hundreds of them anew."""
         tensors = [x for values in self._optimizer.state.values() for x in values.values() if x is not None]
-        if self._is_lent:
-            self._optimizer.state.clear()
-        elif tensors:
+        if tensors:
             torch._foreach_zero_(tensors)
-        self._is_lent = False
 
     def _load(self, body_P: Tensor, head_P: Tensor | None) -> None:
         self._body_floats.load(body_P)

@@ -168,14 +168,14 @@ def take_back(agent: Agent) -> None:
 def train_slow_side(agent: Agent, chunk: range) -> Outbox:
     """Train the slow side with its auxiliary head and send each batch's activations to the helper."""
     cut, bench = agent.number("cut"), agent.setup.workbench
-    learner, state = bench.slow_side(cut), agent.recall("own")
-    if state:
-        learner.resume(state)
+    learner, paused = bench.slow_side(cut), agent.take_up("own")
+    if paused:
+        learner.resume(paused)
     else:
         learner.begin(agent.weights_P[: learner.num_floats], agent.aux_head_weights(cut))
     batches, share = agent.batches(), agent.setup.cuts[cut - 1].slow_share
     outbox = []
-    if not state and agent.setup.config.averaging == "mixing":
+    if not paused and agent.setup.config.averaging == "mixing":
         rest = agent.weights_P[learner.num_floats :].numpy()
         outbox.append(agent.send(agent.number("helper"), "fast side", {}, {"weights": rest}))
     for number in chunk:
@@ -189,7 +189,7 @@ def train_slow_side(agent: Agent, chunk: range) -> Outbox:
         }
         arrays: dict[str, Array] = {"activations": z.contiguous().numpy(), "labels": y_N.numpy()}
         outbox.append(agent.send(agent.number("helper"), "activations", about, arrays))
-    agent.remember("own", learner.state(finished=chunk.stop == len(batches)))
+    agent.put_down("own", learner, finished=chunk.stop == len(batches))
     return tuple(outbox)
 
 
@@ -207,9 +207,9 @@ def train_fast_side(agent: Agent, inbox: Inbox) -> None:
     if not welcome:
         return
     cut = agent.number("cut")
-    learner, state = agent.setup.workbench.fast_side(cut), agent.recall("partner")
-    if state:
-        learner.resume(state)
+    learner, paused = agent.setup.workbench.fast_side(cut), agent.take_up("partner")
+    if paused:
+        learner.resume(paused)
     else:
         learner.begin(_fast_side_weights(agent, inbox, learner.num_floats))
     for envelope in welcome:
@@ -220,7 +220,7 @@ def train_fast_side(agent: Agent, inbox: Inbox) -> None:
     last = welcome[-1]
     agent.notes["partner_batches_left"] = last.integer("batches_left")
     agent.notes["partner_samples"] = last.integer("num_samples")
-    agent.remember("partner", learner.state(finished=last.integer("batches_left") == 0))
+    agent.put_down("partner", learner, finished=last.integer("batches_left") == 0)
 
 
 def _fast_side_weights(agent: Agent, inbox: Inbox, length: int) -> Tensor:

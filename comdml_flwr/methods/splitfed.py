@@ -83,7 +83,7 @@ def forward_after_backward(number: int) -> Phase[Agent]:
             x_NCHW, y_N = agent.samples(batches[number - 1], number - 1)
             learner.train_by_gradient(x_NCHW, torch.from_numpy(mail.floats("gradient")))
             _work(agent, agent.clock, "slow", len(y_N), 1 - FORWARD_SHARE)
-            agent.remember("own", learner.state(finished=number == len(batches)))
+            agent.put_down("own", learner, finished=number == len(batches))
         return (_activations(agent, learner, number),) if number < len(batches) else ()
 
     run.__name__ = f"batch_{number + 1}"
@@ -93,8 +93,7 @@ def forward_after_backward(number: int) -> Phase[Agent]:
 def _activations(agent: Agent, learner: Learner, number: int) -> Envelope:
     batches = agent.batches()
     x_NCHW, y_N = agent.samples(batches[number], number)
-    with torch.no_grad():
-        z = learner.body(x_NCHW)
+    z = learner.forward(x_NCHW)
     _work(agent, agent.clock, "slow", len(y_N), FORWARD_SHARE)
     about: dict[str, Json] = {
         "num_samples": agent.num_samples,
@@ -140,7 +139,7 @@ def _serve(agent: Agent, mail: Envelope, part: str, clock: Clock, *, finished: b
     gradient = learner.train_for_gradient(torch.from_numpy(mail.floats("activations")), y_N)
     _work(agent, clock, "fast", len(y_N), 1.0)
     agent.notes["training_end_s"] = max(clock.now_s, _float(agent.notes.get("training_end_s", 0.0)))
-    agent.remember(part, learner.state(finished=finished))
+    agent.put_down(part, learner, finished=finished)
     agent.notes[f"samples of {mail.sender}"] = mail.integer("num_samples")
     return agent.send(mail.sender, "gradient", {}, {"gradient": gradient.numpy()})
 
@@ -170,7 +169,9 @@ def report_whole(agent: Agent, inbox: Inbox) -> Outbox:
 
 def _trained_server_side(agent: Agent) -> Tensor:
     if agent.setup.config.splitfed_version == 2:
-        return agent.tensors["server side/body"]
+        paused = agent.take_up("server side")
+        assert paused is not None
+        return paused.state()["body"]
     clients = sorted(
         int(name.split("/")[0].removeprefix("server side of "))
         for name in agent.tensors
@@ -203,8 +204,8 @@ def _client_side(agent: Agent) -> Learner:
 
 def _take_up(agent: Agent, learner: Learner, part: str, weights_P: Tensor) -> None:
     """Take up a training, or begin one with these weights."""
-    state = agent.recall(part)
-    learner.resume(state) if state else learner.begin(weights_P)
+    paused = agent.take_up(part)
+    learner.resume(paused) if paused else learner.begin(weights_P)
 
 
 def _work(agent: Agent, clock: Clock, side: str, num_samples: int, share: float) -> None:

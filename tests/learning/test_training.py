@@ -1,8 +1,6 @@
 """Training can be put down and taken up; the two sides of a split model do not wait for each other."""
 
 import copy
-import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -12,9 +10,9 @@ from torch.nn.functional import cross_entropy
 
 from comdml_flwr.errors import InputError
 from comdml_flwr.learning.models import auxiliary_head, resnet
+from comdml_flwr.learning.paused import Paused
 from comdml_flwr.learning.split import load_floats, split, write_floats
 from comdml_flwr.learning.training import Learner, OptimizerSettings, evaluate
-from comdml_flwr.learning.workbench import Workbench
 from comdml_flwr.wire import decode, encode
 from tests.small import four_stages
 
@@ -74,7 +72,7 @@ def test_a_training_put_down_and_taken_up_is_an_uninterrupted_one_to_the_bit(
     learner = Learner(body, head, settings)
     for x, y in batches():
         learner.train_batch(x, y)
-    uninterrupted = learner.state(finished=True)
+    uninterrupted = learner.weights()
 
     state = None
     for x, y in batches():  # each batch in another process: new modules, and what was put down
@@ -84,9 +82,11 @@ def test_a_training_put_down_and_taken_up_is_an_uninterrupted_one_to_the_bit(
         else:
             for module in (body, *([head] if head else [])):
                 load_floats(module, torch.full_like(write_floats(module), 9.0))
-        learner = Learner(body, head, settings, state)
+        learner = Learner(body, head, settings)
+        if state is not None:
+            learner.resume(Paused(state))
         learner.train_batch(x, y)
-        state = carried(learner.state(finished=False))
+        state = carried(learner.pause().state())
 
     assert uninterrupted.keys() == ({"body", "head"} if with_head else {"body"})
     for name, weights in uninterrupted.items():
@@ -98,12 +98,14 @@ def test_the_law_above_has_teeth(name):
     """Without the optimizer's state the same training ends elsewhere."""
     ends = []
     for forget in (False, True):
-        model, state = four(), None
+        learner, state = Learner(four(), None, SETTINGS[name]), None
         for x, y in batches():
-            learner = Learner(model, None, SETTINGS[name], state)
+            if state is not None:
+                learner.resume(Paused(state))
             learner.train_batch(x, y)
-            state = learner.state(finished=forget)
-        ends.append(state["body"])
+            weights = learner.weights()
+            state = weights if forget else learner.pause().state()
+        ends.append(weights["body"])
     assert not torch.equal(*ends)
 
 
@@ -112,8 +114,8 @@ def test_a_finished_training_keeps_its_weights_and_nothing_of_the_optimizer(name
     model = four()
     learner = Learner(model, head_of(torch.empty(1, 10)), SETTINGS[name])
     learner.train_batch(*batches()[0])
-    assert learner.state(finished=True).keys() == {"body", "head"}
-    in_training = learner.state(finished=False).keys() - {"body", "head"}
+    assert learner.weights().keys() == {"body", "head"}
+    in_training = learner.pause().state().keys() - {"body", "head"}
     assert all(key.startswith("optimizer/") for key in in_training)
     assert bool(in_training) == (name != "sgd without momentum")
 
@@ -271,32 +273,6 @@ def test_a_model_trains_on_after_an_evaluation():
     assert torch.equal(write_floats(model), write_floats(other))
 
 
-def test_a_workbench_builds_once_and_gives_each_thread_its_own():
-    built = []
-
-    def build(*cut):
-        built.append((threading.get_ident(), *cut))
-        return nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1), nn.Linear(1, 1))
-
-    bench, barrier = Workbench(build, build, SETTINGS["sgd"]), threading.Barrier(3)
-
-    def look():
-        return bench.whole(), bench.slow_side(1), bench.slow_side(2), bench.fast_side(1), bench.lower_part(1)
-
-    def work(_):
-        barrier.wait(timeout=10)  # three threads, not one after the other in the same
-        first = look()
-        assert look() == first
-        return first
-
-    with ThreadPoolExecutor(3) as pool:
-        found = [*pool.map(work, range(3)), look()]
-    assert len({id(learner) for learners in found for learner in learners}) == 4 * 5
-    assert len(built) == len(set(built)) == 4 * 3, "a model and two heads in each thread"
-    for whole, slow_side, _, fast_side, lower_part in found:
-        assert [*slow_side.body, *fast_side.body] == [*whole.body] == [*lower_part.body, *fast_side.body]
-
-
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS.keys())
 def test_a_learner_that_begins_anew_is_a_new_one_to_the_bit(settings):
     """No trace of the training before: weights, head, optimizer, mode."""
@@ -304,7 +280,7 @@ def test_a_learner_that_begins_anew_is_a_new_one_to_the_bit(settings):
     def trained(learner):
         for x, y in batches():
             learner.train_batch(x, y)
-        return learner.state(finished=True)
+        return learner.weights()
 
     model = small_resnet()
     slow_side = split(model, CUT)[0]
@@ -312,7 +288,7 @@ def test_a_learner_that_begins_anew_is_a_new_one_to_the_bit(settings):
     body_P, head_P = write_floats(slow_side), write_floats(head)
     learner, whole = Learner(slow_side, head, settings), Learner(model, None, settings)
     first = trained(learner.begin(body_P, head_P))
-    put_down = learner.state(finished=False)
+    put_down = learner.pause().state()
     kept = {name: value.clone() for name, value in put_down.items()}
     evaluate(whole.load(torch.zeros(whole.num_floats)), *batches()[0])  # in the same modules
     again = trained(learner.begin(body_P, head_P))
