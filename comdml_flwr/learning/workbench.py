@@ -46,7 +46,7 @@ class Workbench(threading.local):
 
     def whole_apart(self) -> Learner:
         """Return a new learner of the whole model in modules of its own, which the others never see."""
-        return Learner(copy.deepcopy(self.model), None, self._settings)
+        return Learner(copy.deepcopy(self.model), None, self._settings, Seat())
 
     def slow_side(self, cut: int) -> Learner:
         """Return the learner of a slow side with its auxiliary head."""

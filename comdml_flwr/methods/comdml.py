@@ -160,8 +160,8 @@ def take_back(agent: Agent) -> None:
         z, _ = slow.train_batch(x_NCHW, y_N)
         fast.train_batch(z.contiguous(), y_N)
     agent.clock.work(agent.profile.num_batches)
-    state = slow.state(finished=True)
-    agent.remember("own", state | {"body": torch.cat([state["body"], fast.state(finished=True)["body"]])})
+    agent.put_down("own", slow, finished=True)
+    agent.tensors["own/body"] = torch.cat([agent.tensors["own/body"], fast.weights()["body"]])
     agent.notes |= {"taken_back": [agent.id], "training_end_s": agent.clock.now_s}
 
 
