@@ -4,10 +4,13 @@ A period is the kernel's own, 100 ms. In a shorter one a small quota is few of t
 which a part is lost when a program changes its core: 50 ms gave a tenth of a core 12 % too little.
 
 A quota is an upper bound, so the testbed's group also has the largest weight: it goes before other programs
-on the machine, and they take what it leaves.
+on the machine, and they take what it leaves. Within it, groups weigh as much as they may have. And a quota of
+a whole core needs a core of its own: where it shares two, the kernel leaves it 85 %. So a group may be bound
+to cores, by its processes' affinity, which needs no further controller.
 """
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +35,19 @@ class Hierarchy:
     def __str__(self) -> str:
         """Return the name for people."""
         return f"cgroup v{self.version} ({'cpu.cfs_quota_us' if self.version == 1 else 'cpu.max'})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """A control group, and the cores that its processes run on."""
+
+    folder: Path
+    cores: frozenset[int]
+
+    def take(self, process: int) -> None:
+        """Put a process, and all that it will start, into the group and on its cores."""
+        (self.folder / "cgroup.procs").write_text(str(process))
+        os.sched_setaffinity(process, self.cores)
 
 
 def find_hierarchy(mounts: str) -> Hierarchy:
@@ -65,13 +81,17 @@ def quota_files(version: int, cpus: float) -> Mapping[str, str]:
     return {"cpu.max": f"{quota_us} {PERIOD_US}"}
 
 
-def weight_files(version: int) -> Mapping[str, str]:
-    """Return what gives a group the largest weight against other programs."""
-    return {"cpu.shares": "262144"} if version == 1 else {"cpu.weight": "10000"}
+def weight_files(version: int, weight: float = 1.0) -> Mapping[str, str]:
+    """Return what gives a group a share of the largest weight that there is."""
+    if version == 1:
+        return {"cpu.shares": str(max(2, round(weight * 262_144)))}
+    return {"cpu.weight": str(max(1, round(weight * 10_000)))}
 
 
-def make_group(hierarchy: Hierarchy, name: str, cpus: float | None) -> Path:
-    """Make a group below the testbed's own and return its folder.
+def make_group(
+    hierarchy: Hierarchy, name: str, *, cpus: float, cores: Iterable[int], is_bound: bool = True
+) -> Group:
+    """Make a group below the testbed's own.
 
     Parameters
     ----------
@@ -79,8 +99,12 @@ def make_group(hierarchy: Hierarchy, name: str, cpus: float | None) -> Path:
         Of this machine.
     name : str
         The group's.
-    cpus : float or None
-        Its quota in cores; None: no bound.
+    cpus : float
+        Its quota in cores, and its weight.
+    cores : Iterable[int]
+        Those that it runs on.
+    is_bound : bool
+        Whether the quota is a bound; otherwise it is a weight only.
 
     Raises
     ------
@@ -95,20 +119,16 @@ def make_group(hierarchy: Hierarchy, name: str, cpus: float | None) -> Path:
                 (parent / "cgroup.subtree_control").write_text("+cpu")
         folder.mkdir(parents=True)
         _write(hierarchy.group, weight_files(hierarchy.version))
-        _write(folder, quota_files(hierarchy.version, cpus) if cpus is not None else {})
+        _write(folder, weight_files(hierarchy.version, min(1.0, cpus)))
+        _write(folder, quota_files(hierarchy.version, cpus) if is_bound else {})
     except OSError as error:
         raise RunError(f"{folder}: the kernel refuses a CPU quota: {error.strerror}") from error
-    return folder
+    return Group(folder=folder, cores=frozenset(cores))
 
 
 def _write(folder: Path, files: Mapping[str, str]) -> None:
     for file, text in files.items():
         (folder / file).write_text(text)
-
-
-def join(folder: Path, process: int) -> None:
-    """Put a process, and all that it will start, into a group."""
-    (folder / "cgroup.procs").write_text(str(process))
 
 
 def members(folder: Path) -> set[int]:

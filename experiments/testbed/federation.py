@@ -14,7 +14,7 @@ from pathlib import Path
 from comdml_flwr.errors import RunError
 from comdml_flwr.messages import Json
 from comdml_flwr.planning.types import SERVER
-from experiments.testbed.cgroups import PERIOD_US, num_throttled
+from experiments.testbed.cgroups import PERIOD_US, Group, num_throttled
 from experiments.testbed.hosts import NETWORK, SUPERLINK_ADDRESS, Host
 from experiments.testbed.processes import ROOT, Process, last_line, listens, program, start
 from experiments.testbed.tls import Certificates, make_certificates
@@ -82,7 +82,7 @@ class Federation:
     ----------
     hosts : Sequence[Host]
         Their namespaces are there.
-    groups : Mapping[int, Path]
+    groups : Mapping[int, Group]
         Control group of each host, by agent, and of the SuperLink.
     folder : Path
         A temporary folder, which nobody else uses.
@@ -97,7 +97,7 @@ class Federation:
     def __init__(
         self,
         hosts: Sequence[Host],
-        groups: Mapping[int, Path],
+        groups: Mapping[int, Group],
         folder: Path,
         logs: Path,
         *,
@@ -152,7 +152,7 @@ class Federation:
         return all(listens(_tcp_table(node), _SUPERNODE_PORT) for node in nodes)
 
     def _are_idle(self) -> bool:
-        groups = [self._groups[host.agent] for host in self._hosts]
+        groups = [self._groups[host.agent].folder for host in self._hosts]
         before = [num_throttled(group) for group in groups]
         time.sleep(_LOOK_S)
         most = _LOOK_S * 1e6 / PERIOD_US * _BUSY_SHARE

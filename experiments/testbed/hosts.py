@@ -10,12 +10,12 @@ Not emulated: latency (`netem` is not in every kernel; the file's latency_ms cou
 memory, and what changes during a run ([scenario], [[availability]]), which is refused.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from comdml_flwr.errors import InputError
 from comdml_flwr.planning.fleet import Fleet, FleetAgent
-from comdml_flwr.planning.types import Link
+from comdml_flwr.planning.types import SERVER, Link
 
 PREFIX = "comdml-tb-"
 NETWORK = f"{PREFIX}net"  # the namespace of the bridge, the SuperLink and `flwr run`
@@ -102,6 +102,23 @@ def hosts_of(fleet: Fleet, *, flops_per_cpu: float, num_cores: int) -> tuple[Hos
     )
     _check_quotas(fleet, hosts, num_cores)
     return hosts
+
+
+def cores_of(hosts: Sequence[Host], cores: Sequence[int]) -> Mapping[int, tuple[int, ...]]:
+    """Tell which cores each host, by agent, and the SuperLink run on.
+
+    A host has a core that still holds all of its quota, the largest quota first; all cores if there is none.
+    The SuperLink and `flwr run` have those that still hold theirs, so that they disturb nobody who fills his.
+    """
+    left = dict.fromkeys(cores, 1.0)
+    found: dict[int, tuple[int, ...]] = {}
+    for host in sorted(hosts, key=lambda host: -host.cpus):
+        fitting = [core for core in cores if left[core] >= host.cpus - 1e-9]
+        found[host.agent] = tuple(fitting[:1] or cores)
+        for core in found[host.agent]:
+            left[core] -= host.cpus / len(found[host.agent])
+    found[SERVER] = tuple(core for core in cores if left[core] >= RESERVED_CPUS - 1e-9) or tuple(cores)
+    return found
 
 
 def _flops_per_s(fleet: Fleet, agent: FleetAgent) -> float:

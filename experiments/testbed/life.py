@@ -1,5 +1,6 @@
 """A testbed's life: made, used, and removed whatever happens in between."""
 
+import os
 import signal
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -8,8 +9,8 @@ from pathlib import Path
 from types import FrameType
 
 from comdml_flwr.planning.types import SERVER
-from experiments.testbed.cgroups import Hierarchy, make_group
-from experiments.testbed.hosts import Host
+from experiments.testbed.cgroups import Group, Hierarchy, make_group
+from experiments.testbed.hosts import RESERVED_CPUS, Host, cores_of
 from experiments.testbed.leftovers import FOLDER_PREFIX, only_one, remove_leftovers
 from experiments.testbed.network import network_commands
 from experiments.testbed.processes import run_commands
@@ -18,14 +19,14 @@ _Handler = signal.Handlers | Callable[[int, FrameType | None], None]
 
 
 @contextmanager
-def living_hosts(hosts: Sequence[Host], hierarchy: Hierarchy) -> Iterator[tuple[dict[int, Path], Path]]:
+def living_hosts(hosts: Sequence[Host], hierarchy: Hierarchy) -> Iterator[tuple[dict[int, Group], Path]]:
     """Make the hosts; remove everything at the end, also after Ctrl-C, SIGTERM, SIGHUP or a failure.
 
     What a testbed that was killed has left is removed first.
 
     Yields
     ------
-    tuple[dict[int, Path], Path]
+    tuple[dict[int, Group], Path]
         Control group of each host, by agent, and of the SuperLink; and a temporary folder.
 
     Raises
@@ -38,8 +39,14 @@ def living_hosts(hosts: Sequence[Host], hierarchy: Hierarchy) -> Iterator[tuple[
             print(f"removed what an earlier testbed left: {found}")
         stack.enter_context(_signals(signal.SIGTERM, signal.SIGHUP, handler=_interrupt))
         stack.callback(_remove_undisturbed, hierarchy)
-        groups = {host.agent: make_group(hierarchy, f"host-{host.agent}", host.cpus) for host in hosts}
-        groups[SERVER] = make_group(hierarchy, "superlink", None)
+        cores = cores_of(hosts, sorted(os.sched_getaffinity(0)))
+        groups = {
+            host.agent: make_group(hierarchy, f"host-{host.agent}", cpus=host.cpus, cores=cores[host.agent])
+            for host in hosts
+        }
+        groups[SERVER] = make_group(
+            hierarchy, "superlink", cpus=RESERVED_CPUS, cores=cores[SERVER], is_bound=False
+        )
         run_commands(network_commands(hosts))
         yield groups, Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
 

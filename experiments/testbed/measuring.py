@@ -15,7 +15,7 @@ from pathlib import Path
 from comdml_flwr.errors import RunError
 from comdml_flwr.planning.fleet import Fleet
 from comdml_flwr.planning.types import BYTES_PER_S_PER_MBPS, Link
-from experiments.testbed.cgroups import join
+from experiments.testbed.cgroups import Group
 from experiments.testbed.hosts import NETWORK, SUPERLINK_ADDRESS, Host
 from experiments.testbed.processes import Process, start
 
@@ -35,7 +35,7 @@ class LinkSpeed:
 
 
 def measure_quotas(
-    hosts: Sequence[Host], groups: Mapping[int, Path], seconds: float = SPIN_S
+    hosts: Sequence[Host], groups: Mapping[int, Group], seconds: float = SPIN_S
 ) -> dict[int, float]:
     """Return how many cores a busy loop gets on each host, by agent."""
     probes = {host.agent: _probe(host.namespace, "spin", seconds) for host in hosts}
@@ -43,7 +43,7 @@ def measure_quotas(
 
 
 def measure_training(
-    hosts: Sequence[Host], groups: Mapping[int, Path], run_config: Path
+    hosts: Sequence[Host], groups: Mapping[int, Group], run_config: Path
 ) -> dict[int, tuple[float, float]]:
     """Return each agent's training speed in batches/s on the run's own model and data, and FLOP/s that it is.
 
@@ -114,10 +114,10 @@ def _probe(namespace: str, what: str, *words: object) -> Process:
     return start(namespace, [*module, *map(str, words)])
 
 
-def _at_once(probes: Mapping[int, Process], groups: Mapping[int, Path]) -> dict[int, dict[str, float]]:
+def _at_once(probes: Mapping[int, Process], groups: Mapping[int, Group]) -> dict[int, dict[str, float]]:
     for agent, process in probes.items():
         _wait_until_ready(process)
-        join(groups[agent], process.pid)
+        groups[agent].take(process.pid)
     for process in probes.values():
         _go(process)
     return {agent: _result(process) for agent, process in probes.items()}

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from comdml_flwr.errors import RunError
-from experiments.testbed.cgroups import join
+from experiments.testbed.cgroups import Group
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 Process = subprocess.Popen[str]
@@ -49,7 +49,7 @@ def start(
     words: Sequence[str],
     *,
     log: Path | None = None,
-    group: Path | None = None,
+    group: Group | None = None,
     hidden: Path | None = None,
     variables: Mapping[str, str] | None = None,
 ) -> Process:
@@ -63,8 +63,8 @@ def start(
         Program and arguments.
     log : Path, optional
         Where its output goes; without it, standard input and output are pipes.
-    group : Path, optional
-        Its control group.
+    group : Group, optional
+        Its control group and cores.
     hidden : Path, optional
         A folder that it sees as an empty one of its own, in memory.
     variables : Mapping[str, str], optional
@@ -85,7 +85,7 @@ def start(
         start_new_session=True,
     )
     if group is not None:
-        join(group, process.pid)
+        group.take(process.pid)
     return process
 
 

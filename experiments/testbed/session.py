@@ -16,7 +16,7 @@ from comdml_flwr.errors import InputError, RunError
 from comdml_flwr.messages import Json
 from comdml_flwr.planning.fleet import Fleet
 from comdml_flwr.terminal import Terminal
-from experiments.testbed.cgroups import Hierarchy
+from experiments.testbed.cgroups import Group, Hierarchy
 from experiments.testbed.federation import Federation, FinishedRun
 from experiments.testbed.hosts import Host
 from experiments.testbed.life import living_hosts
@@ -115,11 +115,11 @@ class Session:
             self._write(folder, measured, runs, about)
             _compare(runs, local)
 
-    def _check(self, groups: Mapping[int, Path]) -> tuple[dict[int, float], tuple[LinkSpeed, ...]]:
+    def _check(self, groups: Mapping[int, Group]) -> tuple[dict[int, float], tuple[LinkSpeed, ...]]:
         return measure_quotas(self.hosts, groups), measure_links(self.hosts)
 
     def _calibrate(
-        self, federation: Federation, groups: Mapping[int, Path], folder: Path
+        self, federation: Federation, groups: Mapping[int, Group], folder: Path
     ) -> dict[int, tuple[float, float]]:
         print("waiting for idle SuperNodes to measure training beside them ...", flush=True)
         federation.wait_until_idle()

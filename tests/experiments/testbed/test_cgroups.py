@@ -49,6 +49,8 @@ def test_a_quota_is_a_share_of_a_period():
 def test_the_testbed_goes_before_other_programs():
     assert weight_files(1) == {"cpu.shares": "262144"}
     assert weight_files(2) == {"cpu.weight": "10000"}
+    assert weight_files(1, 0.1) == {"cpu.shares": "26214"}
+    assert weight_files(2, 0.1) == {"cpu.weight": "1000"}
 
 
 def test_members_are_those_of_all_groups_below(tmp_path):

@@ -4,7 +4,8 @@ import pytest
 
 from comdml_flwr.errors import InputError
 from comdml_flwr.planning.fleet_file import load_fleet
-from experiments.testbed.hosts import hosts_of
+from comdml_flwr.planning.types import SERVER
+from experiments.testbed.hosts import cores_of, hosts_of
 from experiments.testbed.processes import ROOT
 from tests.experiments.testbed.fleets import TEXT, hosts
 
@@ -33,6 +34,19 @@ def test_the_testbeds_own_fleet_fits_two_cores():
     assert {link.bytes_per_s / 125_000 for host in found for link in host.links.values()} == {10, 20, 50, 100}
     with pytest.raises(InputError, match=r"sum of CPU quotas = 1\.85: must be at most 0\.85, 1 cores"):
         hosts_of(fleet, flops_per_cpu=1e9, num_cores=1)
+
+
+def test_a_host_with_a_whole_core_has_it_for_itself():
+    found = hosts_of(
+        load_fleet(ROOT / "experiments" / "fleets" / "testbed.toml"), flops_per_cpu=1e9, num_cores=2
+    )
+    assert cores_of(found, (0, 1)) == {0: (0,), 1: (1,), 2: (1,), 3: (1,), SERVER: (1,)}
+    assert cores_of(found, (4, 5, 6)) == {0: (4,), 1: (5,), 2: (5,), 3: (5,), SERVER: (5, 6)}
+
+
+def test_a_host_that_fits_no_core_has_all_of_them():
+    found = hosts(TEXT.replace("1.0e9", "1.5e9"))
+    assert cores_of(found, (0, 1)) == {7: (0, 1), 2: (0,), 4: (1,), SERVER: (1,)}
 
 
 @pytest.mark.parametrize(
