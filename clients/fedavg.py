@@ -59,7 +59,8 @@ def _evaluate(agent: Agent, message: Message) -> dict[str, ArrayRecord | MetricR
     _take_model(agent, message)
     evaluate(agent, ())
     report = agent.report
-    agent.report = {name: report[name] for name in ("correct", "loss_sum", "num_evaluated", "weights_sha256")}
+    told = ("correct", "loss_sum", "num_evaluated", "evaluation_s", "weights_sha256")
+    agent.report = {name: report[name] for name in told}
     count = report["num_evaluated"]
     assert isinstance(count, int)
     correct, loss_sum = report["correct"], report["loss_sum"]

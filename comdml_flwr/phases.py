@@ -1,5 +1,6 @@
 """Phases that several methods share: introduce, catch up, train alone, hand over, evaluate."""
 
+import time
 from math import inf, isfinite
 
 from comdml_flwr.agent import Agent, read_pairing
@@ -141,7 +142,9 @@ def evaluate(agent: Agent, inbox: Inbox) -> Outbox:
 
 def report_round(agent: Agent, start: int, stop: int) -> None:
     """Evaluate this agent's model on test samples [start, stop) and report the round."""
+    began = time.monotonic()
     correct, loss_sum = evaluate_part(agent, start, stop)
+    agent.report["evaluation_s"] = time.monotonic() - began
     agent.report |= {"correct": correct, "loss_sum": loss_sum, "num_evaluated": stop - start}
     agent.report["weights_sha256"] = agent.weights_sha256()
     report_traffic(agent)
@@ -159,7 +162,7 @@ def report_traffic(agent: Agent) -> None:
     Who evaluated nothing, as a server that only averages, adds nothing to the round's accuracy.
     """
     agent.notes = {"training_end_s": 0.0, "end_s": agent.clock.now_s, **agent.notes}
-    nothing: Report = {"correct": 0, "loss_sum": 0.0, "num_evaluated": 0}
+    nothing: Report = {"correct": 0, "loss_sum": 0.0, "num_evaluated": 0, "evaluation_s": 0.0}
     noted = {name: agent.notes[name] for name in _REPORTED if name in agent.notes}
     agent.report = {**nothing, **agent.report, "bytes_sent": agent.bytes_sent, **noted}
     if agent.round == 1:

@@ -35,6 +35,9 @@ class RoundRecord:
         The same round if every agent trained alone (modelled).
     elapsed_s : float
         Stopwatch, this machine (measured).
+    evaluation_s : float
+        The part of it that the agent with the longest evaluation took for that (measured); the modelled times
+        know no evaluation.
     bytes_sent : int
         By all agents together.
     plan : dict
@@ -62,6 +65,7 @@ class RoundRecord:
     no_offload_virtual_time_s: float
     no_offload_makespan_s: float
     elapsed_s: float
+    evaluation_s: float
     bytes_sent: int
     num_agents: int
     plan: dict[str, Json]
@@ -208,6 +212,7 @@ def add_up(
         no_offload_virtual_time_s=_number(forecast.get("no_offload_virtual_time_s", virtual_time_s)),
         no_offload_makespan_s=_number(forecast.get("no_offload_makespan_s", makespan_s)),
         elapsed_s=elapsed_s,
+        evaluation_s=_most(reports, "evaluation_s"),
         bytes_sent=int(_sum(reports, "bytes_sent")),
         num_agents=len(reports.keys() - {SERVER}),
         plan=_plan(reports),

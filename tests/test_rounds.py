@@ -55,6 +55,7 @@ def report(**facts):
         "weights_sha256": "ab",
         "end_s": 4.0,
         "training_end_s": 3.0,
+        "evaluation_s": 0.25,
         **facts,
     }
 
@@ -186,7 +187,15 @@ def test_a_rounds_reports_added_up_by_hand():
     }
     reports = {
         5: report(correct=2, num_evaluated=7, loss_sum=3.5, end_s=4.5, training_end_s=1.0, pair=pair),
-        2: report(correct=6, num_evaluated=8, loss_sum=2.5, bytes_sent=11, training_end_s=2.75, **forecast),
+        2: report(
+            correct=6,
+            evaluation_s=0.75,
+            num_evaluated=8,
+            loss_sum=2.5,
+            bytes_sent=11,
+            training_end_s=2.75,
+            **forecast,
+        ),
         3: report(correct=0, num_evaluated=0, loss_sum=0.0, bytes_sent=9, end_s=3.0, refused=[9, 8]),
         4: report(correct=1, num_evaluated=5, loss_sum=4.0, bytes_sent=0, refused=[8]),
     }
@@ -200,6 +209,7 @@ def test_a_rounds_reports_added_up_by_hand():
         no_offload_virtual_time_s=8.0,
         no_offload_makespan_s=7.0,
         elapsed_s=1.25,
+        evaluation_s=0.75,
         bytes_sent=120,
         num_agents=4,
         plan={"pairs": [pair], "solo": [3, 4]},
@@ -231,7 +241,7 @@ def test_agents_with_different_weights_are_an_error_that_names_two_of_them(other
 
 
 @pytest.mark.parametrize(
-    "name", ["correct", "num_evaluated", "loss_sum", "bytes_sent", "end_s", "training_end_s"]
+    "name", ["correct", "num_evaluated", "loss_sum", "bytes_sent", "end_s", "training_end_s", "evaluation_s"]
 )
 @pytest.mark.parametrize("value", [None, "3", [3]])
 def test_a_report_without_a_number_where_one_belongs_is_an_error_in_one_line(name, value):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "measured": ("accuracy", "loss", "elapsed_s"),
+    "measured": ("accuracy", "loss", "elapsed_s", "evaluation_s"),
     "modelled": (
         "virtual_time_s",
         "makespan_s",

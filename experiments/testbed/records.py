@@ -1,7 +1,8 @@
 """Measured next to forecast: the tables that the testbed prints, and the JSON that it writes.
 
-`elapsed_s` is the ServerApp's stopwatch between two rounds: training, averaging, evaluation, and what Flower
-takes to carry messages. `virtual_time_s` is the cost model's, which knows neither evaluation nor Flower.
+`elapsed_s` is a stopwatch's: training, averaging, evaluation, and over the carrier `grid` what Flower takes
+to carry messages. `virtual_time_s` is the cost model's, which knows neither evaluation nor Flower. So the
+forecast is compared with what is left of `elapsed_s` without `evaluation_s`.
 """
 
 import platform
@@ -76,8 +77,13 @@ def relative(measured: float, asked: float) -> float:
 
 
 def differences(run: FinishedRun) -> list[float]:
-    """Return by which share each round took longer than its forecast."""
-    return [relative(_number(r["elapsed_s"]), _number(r["virtual_time_s"])) for r in run.rounds]
+    """Return by which share training and averaging of each round took longer than their forecast."""
+    return [relative(training_and_averaging_s(r), _number(r["virtual_time_s"])) for r in run.rounds]
+
+
+def training_and_averaging_s(round_: Mapping[str, Json]) -> float:
+    """Return what a round took without its evaluation (measured)."""
+    return _number(round_["elapsed_s"]) - _number(round_["evaluation_s"])
 
 
 def speed_up(runs: Mapping[str, FinishedRun], key: str) -> float | None:
@@ -131,6 +137,7 @@ def print_runs(runs: Mapping[str, FinishedRun]) -> None:
         (
             f"{method}, round {round_['round']}",
             human_s(_number(round_["elapsed_s"])),
+            human_s(training_and_averaging_s(round_)),
             human_s(_number(round_["virtual_time_s"])),
             f"{difference:+.0%}",
             human_s(_number(round_["makespan_s"])),
@@ -139,7 +146,10 @@ def print_runs(runs: Mapping[str, FinishedRun]) -> None:
         for method, run in runs.items()
         for round_, difference in zip(run.rounds, differences(run), strict=True)
     ]
-    heads = ("run", "measured", "forecast", "difference", "forecast, training alone", "accuracy")
+    heads = (
+        *("run", "measured", "without evaluation", "forecast", "difference"),
+        *("forecast, training alone", "accuracy"),
+    )
     print_table(heads, rows, "Rounds")
     if any(run.summary["carrier"] == "grid" for run in runs.values()):
         print(_GRID)
@@ -194,12 +204,13 @@ def _run(run: FinishedRun) -> dict[str, Json]:
         "carrier": run.summary["carrier"],
         "median_difference": median(differences(run)),
         "rounds": [
-            {"difference": difference, **{key: r[key] for key in ("round", "elapsed_s", *_FORECAST, "plan")}}
+            {"difference": difference, **{key: r[key] for key in ("round", *_MEASURED, *_FORECAST, "plan")}}
             for r, difference in zip(run.rounds, differences(run), strict=True)
         ],
     }
 
 
+_MEASURED = ("elapsed_s", "evaluation_s")
 _FORECAST = ("virtual_time_s", "makespan_s", "predicted_s")
 
 
