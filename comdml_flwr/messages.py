@@ -158,6 +158,15 @@ class Absence:
 NOBODY = Absence()
 
 
+def reads_mail(steps: Iterable[Step]) -> bool:
+    """Tell whether one of the steps has an inbox.
+
+    The first phase of a round has none: what waits for it was sent by the last phase of the round before, in
+    the same exchange or in one of its own, and is for the second.
+    """
+    return any(step.phase > 0 for step in steps)
+
+
 class Carrier(Protocol):
     """Runs phases at agents and moves the mail between them."""
 
@@ -300,3 +309,7 @@ class Mailboxes(Generic[MailT]):
     def take(self, receiver: int) -> tuple[MailT, ...]:
         """Empty the box of a receiver."""
         return tuple(self._boxes.pop(receiver, ()))
+
+    def look(self, receiver: int) -> tuple[MailT, ...]:
+        """Return what is in the box of a receiver, and leave it there."""
+        return tuple(self._boxes.get(receiver, ()))

@@ -177,12 +177,16 @@ def read_file(path: Path) -> bytearray:
     return blob
 
 
-def write_file(path: Path, blob: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
+def write_file(path: Path, blob: bytes, *, sync: bool = False) -> None:
+    """Write a file so that it is there whole or not at all; with `sync`, also after a power cut."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     try:
-        partial.write_bytes(blob)
+        with partial.open("wb") as file:
+            file.write(blob)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         partial.replace(path)
     except OSError:
         partial.unlink(missing_ok=True)
