@@ -106,6 +106,12 @@ class RunConfig(BaseModel):
         10, ge=1, description="of `direct`: rounds that one message of Flower's starts"
     )
     seed: int = Field(1, ge=0, lt=2**63, description="same seed, same result, to the bit")
+    checkpoint_every: int = Field(
+        0, ge=0, description="rounds between two checkpoints, from which the run can go on; 0: none"
+    )
+    resume: str = Field(
+        "", description="folder of a run that goes on from its last checkpoint; empty: begin a new one"
+    )
     results_dir: str = Field(
         "results", description="where the run's folder is made; its full path is printed at the end"
     )

@@ -1,14 +1,15 @@
 """Rounds in lock step: all agents run a phase, then all run the next.
 
 The last phase of a round sends no mail that the next round's first phase needs, so the two share an exchange:
-a program of n phases costs n - 1 exchanges a round.
+a program of n phases costs n - 1 exchanges a round. Before a checkpoint it has one of its own, so that all
+agents are between two rounds; that changes nothing else.
 
 An agent that does not reply to an exchange is gone. The others are told with the next one, and if the round
 has passed its return point, they go back there. One that is there again gets the model at the end of the
 round that runs and takes part in the next.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -70,8 +71,27 @@ class LockStep:
         """Who was missing in the round that ended last."""
         return self._gone_at_end
 
-    def run(self) -> Iterator[tuple[int, Mapping[int, Report]]]:
-        """Run all rounds; give each with its reports when it has ended.
+    @property
+    def gone_next(self) -> frozenset[int]:
+        """Who is missing after that round: those who do not have its model, having failed."""
+        return self._absence.gone
+
+    def run(
+        self,
+        first: int = 1,
+        gone: Iterable[int] = (),
+        ends_apart: Callable[[int], bool] = lambda round_: False,
+    ) -> Iterator[tuple[int, Mapping[int, Report]]]:
+        """Run the rounds from one on; give each with its reports when it has ended.
+
+        Parameters
+        ----------
+        first : int
+            The round to begin with.
+        gone : Iterable[int]
+            Who is missing from the beginning.
+        ends_apart : Callable[[int], bool]
+            Whether a round is to end before the next one begins.
 
         Raises
         ------
@@ -79,15 +99,18 @@ class LockStep:
             Nobody who takes part in a round is left.
         """
         riding: dict[int, tuple[Step, ...]] = {}
-        for round_ in range(1, self._num_rounds + 1):
+        self._absence = Absence(frozenset(gone))
+        for round_ in range(first, self._num_rounds + 1):
             reports = self._exchange(Step(round_, 0), riding)
             if riding:
                 yield self._ended(round_ - 1, riding, reports)
             self._to_last(round_)
             riding = {agent: (Step(round_, self._last),) for agent in self._members(round_)}
             self._look_who_is_back(round_)
-        reports = self._exchange(None, riding)
-        yield self._ended(self._num_rounds, riding, reports)
+            if round_ == self._num_rounds or ends_apart(round_):
+                reports = self._exchange(None, riding)
+                yield self._ended(round_, riding, reports)
+                riding = {}
 
     @property
     def _last(self) -> int:

@@ -105,6 +105,44 @@ class RunRecord:
     elapsed_s: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """What is known of a run between two rounds, besides the agents' states.
+
+    Parameters
+    ----------
+    rounds : tuple[RoundRecord, ...]
+        Those that are over, from the first on.
+    digests : Mapping[int, str]
+        The last digest of each who holds a whole model.
+    gone : tuple[int, ...]
+        Who does not have the current model, having failed.
+    """
+
+    rounds: tuple[RoundRecord, ...] = ()
+    digests: Mapping[int, str] = field(default_factory=dict)
+    gone: tuple[int, ...] = ()
+
+    @property
+    def elapsed_s(self) -> float:
+        """How long these rounds took (measured)."""
+        return sum(record.elapsed_s for record in self.rounds)
+
+
+class Keeper(Protocol):
+    """Keeps a run's checkpoints."""
+
+    @property
+    def begun(self) -> Progress:
+        """Where the run begins: after the rounds of an earlier one that it goes on with, or at none."""
+
+    def is_due(self, round_: int) -> bool:
+        """Tell whether a checkpoint follows on a round."""
+
+    def save(self, progress: Progress) -> None:
+        """Write a checkpoint; all agents are between two rounds."""
+
+
 def run_rounds(
     carrier: Carrier,
     phase_names: Sequence[str],
@@ -116,6 +154,7 @@ def run_rounds(
     has_server: bool = False,
     models_agree: bool = True,
     return_point: int | None = None,
+    checkpoints: Keeper | None = None,
 ) -> RunRecord:
     """Run all rounds of a method over a carrier.
 
@@ -139,6 +178,8 @@ def run_rounds(
         Whether all who took part must hold the same weights after a round.
     return_point : int, optional
         The phase to which a round goes back when somebody is gone after it.
+    checkpoints : Keeper, optional
+        Keeps the run's checkpoints, and says where it begins.
 
     Raises
     ------
@@ -146,8 +187,8 @@ def run_rounds(
         Nobody is left, or the agents' models differ where they must be equal.
     """
     began = lap = time.monotonic()
-    records: list[RoundRecord] = []
-    digests: dict[int, str] = {}
+    begun = checkpoints.begun if checkpoints else Progress()
+    records, digests = list(begun.rounds), dict(begun.digests)
 
     def present(round_: int) -> tuple[int, ...]:
         return draw_participants(ids, config.participation, config.seed, round_, availability)
@@ -161,16 +202,22 @@ def run_rounds(
         has_server=has_server,
         return_point=return_point,
     )
-    for round_, reports in loop.run():
+    is_due = checkpoints.is_due if checkpoints else lambda round_: False
+    for round_, reports in loop.run(len(records) + 1, begun.gone, is_due):
         now = time.monotonic()
         records.append(add_up(round_, reports, now - lap, gone=loop.gone, models_agree=models_agree))
         digests.update(digests_of(reports))
         lap = now
         observer.round_ends(records[-1])
+        if checkpoints and is_due(round_):
+            checkpoints.save(
+                Progress(rounds=tuple(records), digests=digests, gone=tuple(sorted(loop.gone_next)))
+            )
+            lap = time.monotonic()
     return RunRecord(
         rounds=tuple(records),
         weights_sha256=digest_of_all(digests),
-        elapsed_s=time.monotonic() - began,
+        elapsed_s=begun.elapsed_s + time.monotonic() - began,
     )
 
 
@@ -258,6 +305,11 @@ def summarize(record: RunRecord, config: RunConfig, num_agents: int) -> dict[str
 def as_json(record: RoundRecord) -> dict[str, Json]:
     """Return a line of `rounds.jsonl`."""
     return {name: value for name, value in asdict(record).items() if name != "agents"}
+
+
+def read_record(line: Mapping[str, Json]) -> RoundRecord:
+    """Return the record of a line of `rounds.jsonl`. Raises TypeError where it is none."""
+    return RoundRecord(**line)  # type: ignore[arg-type]
 
 
 def _plan(reports: Mapping[int, Report]) -> dict[str, Json]:

@@ -35,6 +35,7 @@ class Terminal:
         self._num_rounds = num_rounds
         self._phase, self._num_agents, self._num_replies = "", 0, 0
         self._last_line = time.monotonic()
+        self._has_header = False
 
     def say(self, line: str) -> None:
         """Print one line as it is, however long."""
@@ -58,7 +59,8 @@ class Terminal:
 
     def round_ends(self, record: RoundRecord) -> None:
         """Print a round's line."""
-        if record.round == 1:
+        if not self._has_header:
+            self._has_header = True
             self.say("")
             self.say(
                 _row("round", "accuracy", "loss", "virtual", "no offload", "speed-up", "elapsed", "pairs")

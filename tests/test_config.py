@@ -91,7 +91,7 @@ def test_true_or_false_is_all_that_a_switch_takes(key, value):
 
 TEXTS = [
     "method", "model", "dataset", "data_dir", "partition", "optimizer", "fleet", "solver", "time_model",
-    "averaging", "topology", "carrier", "results_dir", "wandb", "wandb_project",
+    "averaging", "topology", "carrier", "resume", "results_dir", "wandb", "wandb_project",
 ]  # fmt: skip
 WHOLE = [
     "num_rounds",
@@ -104,6 +104,7 @@ WHOLE = [
     "cut",
     "splitfed_version",
     "rounds_per_message",
+    "checkpoint_every",
 ]
 NUMBERS = [
     "alpha",
