@@ -5,19 +5,21 @@ from contextlib import closing
 
 from comdml_flwr.assemble import METHODS, Catalogue, assemble, participants_of, program_of
 from comdml_flwr.carriers.local import LocalCarrier
-from comdml_flwr.config import find_fleet, parse_config
+from comdml_flwr.checkpoints import Checkpoints
+from comdml_flwr.config import RunConfig, find_fleet, parse_config
 from comdml_flwr.errors import InputError
 from comdml_flwr.messages import phase_name, return_point
-from comdml_flwr.planning.fleet_file import load_fleet
+from comdml_flwr.planning.fleet_file import load_fleet, self_contained_text
 from comdml_flwr.results import record_run
-from comdml_flwr.rounds import Observer, RunRecord, run_rounds
+from comdml_flwr.resuming import Resumed, find_run
+from comdml_flwr.rounds import Observer, Progress, RunRecord, run_rounds
 from comdml_flwr.terminal import Terminal
 
 
 def run_locally(
     values: Mapping[str, object],
     *,
-    num_agents: int,
+    num_agents: int | None = None,
     num_workers: int = 1,
     catalogue: Catalogue | None = None,
     terminal: Terminal | None = None,
@@ -27,9 +29,11 @@ def run_locally(
     Parameters
     ----------
     values : Mapping[str, object]
-        Keys of the run configuration; `carrier` is "local" unless it is given.
-    num_agents : int
-        How many agents of the fleet take part: those with the lowest ids.
+        Keys of the run configuration; `carrier` is "local" unless it is given. With `resume`, those that are
+        not given are those of the run that goes on.
+    num_agents : int, optional
+        How many agents of the fleet take part: those with the lowest ids. May be left out for a run that goes
+        on: it has its own.
     num_workers : int
         Agents that train side by side.
     catalogue : Catalogue, optional
@@ -45,7 +49,15 @@ def run_locally(
     config = parse_config({"carrier": "local", **values})
     if config.carrier != "local":
         raise InputError("carrier", config.carrier, "must be 'local' here; the others are for `flwr run`")
-    setup = assemble(config, load_fleet(find_fleet(config.fleet)), num_agents, catalogue)
+    resumed = find_run(config.resume, {"carrier": "local", **values}) if config.resume else None
+    if resumed:
+        config, fleet = resumed.config, resumed.fleet
+        num_agents = num_agents or len(resumed.checkpoint.ids)
+    else:
+        fleet = load_fleet(find_fleet(config.fleet))
+    if num_agents is None:
+        raise InputError("num_agents", num_agents, "must be given for a run that begins")
+    setup = assemble(config, fleet, num_agents, catalogue)
     program, method = program_of(setup), METHODS[config.method]
     terminal = terminal or Terminal(config.num_rounds)
     carrier = LocalCarrier(participants_of(setup), program, num_workers=num_workers, on_reply=terminal.reply)
@@ -61,7 +73,24 @@ def run_locally(
             has_server=method.has_server,
             models_agree=method.models_agree(config),
             return_point=return_point(program),
+            checkpoints=checkpoints,
         )
 
     with closing(carrier):
-        return record_run(run, config, len(setup.ids), terminal)
+        checkpoints = _checkpoints(config, carrier, resumed)
+        if resumed:
+            resumed.check_agents(setup.ids)
+            carrier.restore(resumed.checkpoint_folder, resumed.checkpoint.files)
+        return record_run(run, config, len(setup.ids), terminal, checkpoints, resumed)
+
+
+def _checkpoints(config: RunConfig, carrier: LocalCarrier, resumed: Resumed | None) -> Checkpoints | None:
+    if resumed:
+        fleet_text, progress = resumed.checkpoint.fleet, resumed.progress
+    elif config.checkpoint_every:
+        fleet_text, progress = self_contained_text(find_fleet(config.fleet)), Progress()
+    else:
+        return None
+    return Checkpoints(
+        config=config, fleet_text=fleet_text, keep=lambda folder, _: carrier.keep(folder), begun=progress
+    )

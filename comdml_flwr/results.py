@@ -3,7 +3,8 @@
 `agents.json` is written after the first round: each agent's samples by label, its speed, and what it did when
 in that round, on the virtual clock.
 
-A run that failed has no `summary.json`; it has `failed.txt` with the reason.
+A run that failed has no `summary.json`; it has `failed.txt` with the reason. With `checkpoint-every` there is
+also `checkpoints` (checkpoints.py), and a run that goes on writes into the same folder.
 """
 
 import json
@@ -11,11 +12,14 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
+from comdml_flwr.checkpoints import FOLDER, Checkpoints, go_back, hold
 from comdml_flwr.config import RunConfig
 from comdml_flwr.errors import InputError
 from comdml_flwr.messages import Json
+from comdml_flwr.resuming import Resumed
 from comdml_flwr.rounds import Observer, RoundRecord, RunRecord, as_json, summarize
 from comdml_flwr.terminal import Terminal
 from comdml_flwr.tracking.trackers import Trackers, check_trackers
@@ -31,6 +35,8 @@ class RunFolder:
         Its `results_dir` is where the folder is made; a relative one counts from the working directory.
     about : str, optional
         What stands in the folder's name in place of the data set.
+    resumed : Resumed, optional
+        The run that goes on, in its own folder: which then is as it was at the checkpoint.
 
     Raises
     ------
@@ -38,18 +44,35 @@ class RunFolder:
         The folder cannot be made.
     """
 
-    def __init__(self, config: RunConfig, about: str | None = None) -> None:
+    def __init__(
+        self, config: RunConfig, about: str | None = None, *, resumed: Resumed | None = None
+    ) -> None:
+        if resumed:
+            self.path = resumed.folder
+            self._go_back(resumed)
+        else:
+            self.path = self._make(config, about)
+        self._write("config.json", config.with_defaults_named())
+
+    def _make(self, config: RunConfig, about: str | None) -> Path:
         about = re.sub(r"[^\w.-]", "-", about or config.dataset)
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{config.method}-{about}-seed{config.seed}"
         try:
             root = Path(config.results_dir).expanduser().absolute()
-            self.path = _new_folder(root, name)
+            return _new_folder(root, name)
         except (OSError, RuntimeError) as error:  # RuntimeError: `~somebody` who is not known here
             reason = getattr(error, "strerror", None) or error
             raise InputError(
                 "results-dir", config.results_dir, f"must be a folder to write in ({reason})"
             ) from None
-        self._write("config.json", config.with_defaults_named())
+
+    def _go_back(self, resumed: Resumed) -> None:
+        """Drop what was written after the checkpoint."""
+        go_back(self.path / FOLDER, resumed.checkpoint.round)
+        lines = (self.path / "rounds.jsonl").read_bytes().splitlines(keepends=True)
+        write_file(self.path / "rounds.jsonl", b"".join(lines[: resumed.checkpoint.round]), sync=True)
+        for name in ("failed.txt", "summary.json"):
+            (self.path / name).unlink(missing_ok=True)
 
     def add_round(self, record: RoundRecord) -> None:
         """Append a line to `rounds.jsonl`; it is on disk when this returns."""
@@ -78,7 +101,12 @@ class RunFolder:
 
 
 def record_run(
-    run: Callable[[Observer], RunRecord], config: RunConfig, num_agents: int, terminal: Terminal
+    run: Callable[[Observer], RunRecord],
+    config: RunConfig,
+    num_agents: int,
+    terminal: Terminal,
+    checkpoints: Checkpoints | None = None,
+    resumed: Resumed | None = None,
 ) -> RunRecord:
     """Make the run's folder, run, and print and write down what it comes to.
 
@@ -92,6 +120,10 @@ def record_run(
         How many agents it has.
     terminal : Terminal
         Where to print.
+    checkpoints : Checkpoints, optional
+        Told in which folder they are kept.
+    resumed : Resumed, optional
+        The run that goes on.
 
     Raises
     ------
@@ -99,11 +131,30 @@ def record_run(
         What is wrong, in one line; for a run that had begun also in its folder.
     """
     check_trackers(config)
-    results = RunFolder(config)
-    terminal.say(f"{num_agents} agents are there; results go to {results.path}")
+    with ExitStack() as held:
+        if resumed:
+            held.enter_context(hold(resumed.folder))
+            terminal.say(resumed.line)
+        results = RunFolder(config, resumed=resumed)
+        if checkpoints:
+            checkpoints.write_into(results.path)
+            if not resumed:
+                held.enter_context(hold(results.path))
+        terminal.say(f"{num_agents} agents are there; results go to {results.path}")
+        return _record(run, config, num_agents, terminal, results, resumed)
+
+
+def _record(
+    run: Callable[[Observer], RunRecord],
+    config: RunConfig,
+    num_agents: int,
+    terminal: Terminal,
+    results: RunFolder,
+    resumed: Resumed | None,
+) -> RunRecord:
     trackers = Trackers(terminal.say)
     try:
-        trackers.start(config, results.path)
+        trackers.start(config, results.path, num_over=resumed.checkpoint.round if resumed else 0)
         record = run(_PrintAndWrite(terminal, results, trackers))
     except BaseException as error:
         results.fail("interrupted" if isinstance(error, KeyboardInterrupt) else str(error) or repr(error))

@@ -6,8 +6,10 @@ the bit. `reverse_replies` turns the order round in which replies come in, which
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from comdml_flwr.agent import Agent, run_steps
+from comdml_flwr.checkpoints import read_agent, write_agent
 from comdml_flwr.messages import (
     NOBODY,
     Absence,
@@ -19,6 +21,7 @@ from comdml_flwr.messages import (
     Step,
     agent_failed,
     phase_name,
+    reads_mail,
 )
 
 
@@ -65,18 +68,33 @@ class LocalCarrier:
 
     def returned(self, gone: frozenset[int]) -> frozenset[int]:
         """Return all: what is in this process can be asked at any time; they begin without a state."""
-        self._agents |= {agent: Agent(agent, self._agents[agent].setup) for agent in gone}
+        for agent in gone:
+            self._agents[agent] = Agent(agent, self._agents[agent].setup)
+            self._mail.take(agent)
         return gone
 
     def _run(self, agent: int, steps: tuple[Step, ...], absence: Absence) -> tuple[Outbox, Report]:
         try:
-            reply = run_steps(self._agents[agent], self._program, steps, self._mail.take(agent), absence)
+            inbox = self._mail.take(agent) if reads_mail(steps) else ()
+            reply = run_steps(self._agents[agent], self._program, steps, inbox, absence)
         except Exception as error:
             last = steps[-1]
             where = f"round {last.round}, {phase_name(self._program[last.phase])}"
             raise agent_failed(agent, where, error) from error
         self._on_reply()
         return reply
+
+    def keep(self, folder: Path) -> dict[int, str]:
+        """Write all agents, and the mail that waits for them, for a checkpoint; return the files' digests."""
+        return {
+            number: write_agent(folder, agent, self._mail.look(number))
+            for number, agent in sorted(self._agents.items())
+        }
+
+    def restore(self, folder: Path, digests: Mapping[int, str]) -> None:
+        """Take up what `keep` wrote. Raises InputError where it is damaged."""
+        for number, agent in sorted(self._agents.items()):
+            self._mail.put(read_agent(folder, agent, digests[number]))
 
     def close(self) -> None:
         """End the workers."""

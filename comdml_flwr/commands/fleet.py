@@ -137,6 +137,8 @@ def run_dry(values: Mapping[str, object], num_agents: int, *, dry_run: bool, as_
 
     if not dry_run:
         raise InputError("--json", True, "needs --dry-run: a run prints a line a round")
+    if values.get("resume"):
+        raise InputError("resume", values["resume"], "does not go with --dry-run: it keeps no checkpoints")
     for key in FROM_THE_FLEET:
         if key in values:
             raise InputError(key, values[key], "is not read by --dry-run: the fleet file says it")

@@ -1,5 +1,6 @@
 """`comdml run`: a method in this process."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -7,13 +8,22 @@ import typer
 from comdml_flwr.commands.fleet import run_dry
 from comdml_flwr.commands.options import Settings, parse_settings
 
+DEFAULT_NUM_AGENTS = 10
+
 
 def run(
     settings: Settings = None,
-    num_agents: Annotated[int, typer.Option(min=1, help="How many agents of the fleet take part.")] = 10,
+    num_agents: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many agents of the fleet take part; 10, or those of the resumed run."),
+    ] = None,
     num_workers: Annotated[
         int, typer.Option(min=1, help="Agents that train side by side; the result does not depend on it.")
     ] = 1,
+    resume: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Go on with the run in this folder, from its last checkpoint."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Plans and the virtual clock only: no data, no training.")
     ] = False,
@@ -26,10 +36,17 @@ def run(
 
     Example: comdml run --set num-rounds=3 --set method=allreduce
 
+    Example: comdml run --set checkpoint-every=5, and after a crash: comdml run --resume results/RUN
+
     Example: comdml run --dry-run --num-agents 100 --set num-rounds=200 --set fleet=fleet.toml
     """
+    values = dict(parse_settings(settings))
+    if resume is not None:
+        values["resume"] = str(resume)
+    if num_agents is None and not values.get("resume"):
+        num_agents = DEFAULT_NUM_AGENTS
     if dry_run or as_json:
-        return run_dry(parse_settings(settings), num_agents, dry_run=dry_run, as_json=as_json)
+        return run_dry(values, num_agents or DEFAULT_NUM_AGENTS, dry_run=dry_run, as_json=as_json)
     from comdml_flwr.local_run import run_locally  # imports torch
 
-    run_locally(parse_settings(settings), num_agents=num_agents, num_workers=num_workers)
+    run_locally(values, num_agents=num_agents, num_workers=num_workers)

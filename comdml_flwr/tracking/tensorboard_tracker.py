@@ -19,12 +19,15 @@ class TensorBoardTracker:
         The run.
     folder : Path
         The run's folder; events go to `tensorboard` in it.
+    num_over : int
+        Rounds that are over; what an earlier process wrote of later ones is not shown any more.
     """
 
-    def __init__(self, config: RunConfig, folder: Path) -> None:
+    def __init__(self, config: RunConfig, folder: Path, num_over: int = 0) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(str(folder / "tensorboard"))
+        goes_on_at = num_over + 1 if num_over else None
+        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=goes_on_at)
         self._add_text("config", config.with_defaults_named())
 
     def round_ends(self, record: RoundRecord) -> None:

@@ -48,12 +48,18 @@ class Trackers:
         self._say = say
         self._trackers: dict[str, Tracker] = {}
 
-    def start(self, config: RunConfig, folder: Path) -> None:
-        """Start those that the configuration names, for a run's folder with its `config.json`."""
+    def start(self, config: RunConfig, folder: Path, num_over: int = 0) -> None:
+        """Start those that the configuration names, for a run's folder with its `config.json`.
+
+        A run of which some rounds are over goes on where it was.
+        """
         if config.wandb != "disabled":
             self._try("wandb", lambda: self._add("wandb", WandbTracker(folder)))
         if config.tensorboard:
-            self._try("tensorboard", lambda: self._add("tensorboard", TensorBoardTracker(config, folder)))
+            self._try(
+                "tensorboard",
+                lambda: self._add("tensorboard", TensorBoardTracker(config, folder, num_over)),
+            )
 
     def round_ends(self, record: RoundRecord) -> None:
         """Hand on a round."""
