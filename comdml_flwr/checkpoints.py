@@ -29,7 +29,7 @@ import numpy as np
 from comdml_flwr.agent import Agent
 from comdml_flwr.config import RunConfig
 from comdml_flwr.errors import InputError, RunError
-from comdml_flwr.messages import Array, Inbox, Json
+from comdml_flwr.messages import Array, Envelope, Inbox, Json
 from comdml_flwr.rounds import Progress
 from comdml_flwr.wire import decode, decode_envelope, encode, encode_envelope, read_file, write_file
 
@@ -74,6 +74,22 @@ class Checkpoint:
     def ids(self) -> tuple[int, ...]:
         """All agents, ascending, without a server."""
         return tuple(agent for agent in sorted(self.files) if agent >= 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """Mail that waits for an agent between two rounds.
+
+    Parameters
+    ----------
+    for_first : tuple[Envelope, ...]
+        For its first phase of a round, if that comes before its second: from a server.
+    for_second : tuple[Envelope, ...]
+        For its second phase of a round; see `has_second_phase`.
+    """
+
+    for_first: Inbox = ()
+    for_second: Inbox = ()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -203,20 +219,21 @@ def agent_file(agent: int) -> str:
     return "server.safetensors" if agent < 0 else f"agent-{agent}.safetensors"
 
 
-def write_agent(folder: Path, agent: Agent, mail: Inbox) -> str:
+def write_agent(folder: Path, agent: Agent, waiting: Waiting) -> str:
     """Write an agent's state and the mail that waits for it; return the file's SHA-256."""
     arrays, facts = agent.state_dict()
     packed: dict[str, Array] = {
         _STATE + name: array for name, array in arrays.items() if not name.startswith(_OF_ONE_ROUND)
     }
-    for number, envelope in enumerate(mail):
+    for number, envelope in enumerate((*waiting.for_first, *waiting.for_second)):
         packed[f"{_MAIL}{number}"] = np.frombuffer(encode_envelope(envelope), np.uint8)
-    blob = encode(packed, {**facts, "notes": {}, "num_letters": len(mail)})
+    letters = {"for_first": len(waiting.for_first), "for_second": len(waiting.for_second)}
+    blob = encode(packed, {**facts, "notes": {}, **letters})
     write_file(folder / agent_file(agent.id), blob, sync=True)
     return hashlib.sha256(blob).hexdigest()
 
 
-def read_agent(folder: Path, agent: Agent, sha256: str) -> Inbox:
+def read_agent(folder: Path, agent: Agent, sha256: str) -> Waiting:
     """Take up what `write_agent` wrote; return the mail that waits.
 
     Raises
@@ -230,10 +247,15 @@ def read_agent(folder: Path, agent: Agent, sha256: str) -> Inbox:
         agent.load_state_dict(
             {name.removeprefix(_STATE): arrays[name] for name in arrays if name.startswith(_STATE)}, facts
         )
-        letters = [arrays[f"{_MAIL}{number}"] for number in range(int(str(facts["num_letters"])))]
+        first, second = (int(str(facts[name])) for name in ("for_first", "for_second"))
+        mail = tuple(_letter(arrays[f"{_MAIL}{number}"]) for number in range(first + second))
     except (RunError, KeyError, TypeError, ValueError) as error:
         raise _damaged(folder, f"{agent_file(agent.id)}: {error}") from None
-    return tuple(decode_envelope(bytearray(letter.tobytes())) for letter in letters)
+    return Waiting(for_first=mail[:first], for_second=mail[first:])
+
+
+def _letter(array: Array) -> Envelope:
+    return decode_envelope(bytearray(array.tobytes()))  # a copy, which is aligned
 
 
 def read_checked(folder: Path, agent: int, sha256: str) -> bytearray:

@@ -158,11 +158,11 @@ class Absence:
 NOBODY = Absence()
 
 
-def reads_mail(steps: Iterable[Step]) -> bool:
-    """Tell whether one of the steps has an inbox.
+def has_second_phase(steps: Iterable[Step]) -> bool:
+    """Tell whether one of the steps is a later one than the first of its round.
 
-    The first phase of a round has none: what waits for it was sent by the last phase of the round before, in
-    the same exchange or in one of its own, and is for the second.
+    What the last phase of a round sends is for the second phase of the next one: mostly it shares an exchange
+    with the first. Where it has its own, before a checkpoint, its mail waits for an exchange like this.
     """
     return any(step.phase > 0 for step in steps)
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from comdml_flwr.agent import Agent, run_steps
-from comdml_flwr.checkpoints import read_agent, write_agent
+from comdml_flwr.checkpoints import Waiting, read_agent, write_agent
 from comdml_flwr.messages import (
     NOBODY,
     Absence,
@@ -20,8 +20,8 @@ from comdml_flwr.messages import (
     Report,
     Step,
     agent_failed,
+    has_second_phase,
     phase_name,
-    reads_mail,
 )
 
 
@@ -54,6 +54,7 @@ class LocalCarrier:
         self._agents = {agent.id: agent for agent in agents}
         self._program = program
         self._mail: Mailboxes[Envelope] = Mailboxes()
+        self._for_second: Mailboxes[Envelope] = Mailboxes()
         self._reverse = reverse_replies
         self._on_reply = on_reply or (lambda: None)
         self._pool = ThreadPoolExecutor(num_workers, "agent") if num_workers > 1 else None
@@ -63,7 +64,14 @@ class LocalCarrier:
         order = sorted(steps, reverse=self._reverse)
         side_by_side = self._pool.map if self._pool else map
         replies = list(side_by_side(lambda agent: self._run(agent, steps[agent], absence), order))
-        self._mail.put(envelope for outbox, _ in replies for envelope in outbox)
+        last = len(self._program) - 1
+        for boxes, is_last in ((self._mail, False), (self._for_second, True)):
+            boxes.put(
+                envelope
+                for agent, (outbox, _) in zip(order, replies, strict=True)
+                if (steps[agent][-1].phase == last) == is_last
+                for envelope in outbox
+            )
         return {agent: report for agent, (_, report) in zip(order, replies, strict=True)}
 
     def returned(self, gone: frozenset[int]) -> frozenset[int]:
@@ -71,11 +79,14 @@ class LocalCarrier:
         for agent in gone:
             self._agents[agent] = Agent(agent, self._agents[agent].setup)
             self._mail.take(agent)
+            self._for_second.take(agent)
         return gone
 
     def _run(self, agent: int, steps: tuple[Step, ...], absence: Absence) -> tuple[Outbox, Report]:
         try:
-            inbox = self._mail.take(agent) if reads_mail(steps) else ()
+            inbox = self._mail.take(agent)
+            if has_second_phase(steps):
+                inbox = (*self._for_second.take(agent), *inbox)
             reply = run_steps(self._agents[agent], self._program, steps, inbox, absence)
         except Exception as error:
             last = steps[-1]
@@ -87,14 +98,20 @@ class LocalCarrier:
     def keep(self, folder: Path) -> dict[int, str]:
         """Write all agents, and the mail that waits for them, for a checkpoint; return the files' digests."""
         return {
-            number: write_agent(folder, agent, self._mail.look(number))
+            number: write_agent(
+                folder,
+                agent,
+                Waiting(for_first=self._mail.look(number), for_second=self._for_second.look(number)),
+            )
             for number, agent in sorted(self._agents.items())
         }
 
     def restore(self, folder: Path, digests: Mapping[int, str]) -> None:
         """Take up what `keep` wrote. Raises InputError where it is damaged."""
         for number, agent in sorted(self._agents.items()):
-            self._mail.put(read_agent(folder, agent, digests[number]))
+            waiting = read_agent(folder, agent, digests[number])
+            self._mail.put(waiting.for_first)
+            self._for_second.put(waiting.for_second)
 
     def close(self) -> None:
         """End the workers."""

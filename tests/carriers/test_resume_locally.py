@@ -7,7 +7,7 @@ import pytest
 from comdml_flwr.carriers.local import LocalCarrier
 from comdml_flwr.errors import RunError
 from comdml_flwr.local_run import run_locally
-from tests.carriers.interrupted import SCENARIOS, Killed, lines_of, outcome_of, only_run_in, write_fleet
+from tests.carriers.interrupted import SCENARIOS, Killed, lines_of, only_run_in, outcome_of, write_fleet
 from tests.flower.loop_grid import quiet_terminal
 from tests.small import CATALOGUE
 
