@@ -16,15 +16,14 @@ from comdml_flwr.agent import Agent
 from comdml_flwr.assemble import program_of
 from comdml_flwr.carriers.direct import DirectRounds
 from comdml_flwr.errors import InputError
-from comdml_flwr.flower.mail import load_state, save_state
+from comdml_flwr.flower.mail import load_state, read_waiting, save_state, write_waiting
 from comdml_flwr.flower.records import NO_STATE, integer, integers, text, texts
 from comdml_flwr.measuring.compute import seconds_per_batch
-from comdml_flwr.messages import Inbox, Report
+from comdml_flwr.messages import Report
 from comdml_flwr.peers.deadlines import Deadlines
 from comdml_flwr.transport.credentials import Credentials, load_credentials
 from comdml_flwr.transport.members import Limits, Member, split_address
 from comdml_flwr.transport.transport import Transport
-from comdml_flwr.wire import decode_envelope, encode_envelope, read_file, write_file
 
 
 def address_of(context: Context) -> str:
@@ -61,21 +60,20 @@ def run_rounds_of(agent: Agent, facts: ConfigRecord, context: Context, folder: P
     credentials, token = _credentials(agent, context), text(facts, "token")
     limits = Limits(patience_s=float(text(facts, "start-s")))
     with Transport(agent.id, str(listen), members, credentials, token, limits=limits) as transport:
-        mail = _mail_folder(folder, agent)
         rounds = DirectRounds(
             agent,
             program_of(agent.setup),
             transport,
             Deadlines(limits.patience_s, transfer_s(agent)),
             seconds_per_batch=seconds_per_batch(agent.setup, agent.id),
-            left_over=_read_mail(mail),
+            left_over=read_waiting(folder, agent.id),
             absent=integers(facts, "absent"),
         )
         for round_, report in rounds.run(integer(facts, "first"), last):
             reports[round_] = report
             save_state(agent, folder, round_)
             _append(folder / "reports" / f"{agent.id}.jsonl", {"round": round_, **report})
-        _write_mail(mail, rounds.left_over())
+        write_waiting(folder, agent.id, rounds.left_over())
     save_state(agent, folder, last)
     return ConfigRecord({"reports": json.dumps(reports), "state": last, "gone": list(rounds.gone)})
 
@@ -92,22 +90,6 @@ def transfer_s(agent: Agent) -> float:
 def _credentials(agent: Agent, context: Context) -> Credentials | None:
     folder = context.node_config.get("p2p-certificates")
     return None if folder is None else load_credentials(Path(str(folder)).expanduser(), agent.id)
-
-
-def _mail_folder(folder: Path, agent: Agent) -> Path:
-    return folder / "waiting-mail" / str(agent.id)
-
-
-def _read_mail(folder: Path) -> Inbox:
-    paths = sorted(folder.glob("*.safetensors"), key=lambda path: int(path.stem))
-    return tuple(decode_envelope(read_file(path)) for path in paths)
-
-
-def _write_mail(folder: Path, mail: Inbox) -> None:
-    for path in folder.glob("*.safetensors"):
-        path.unlink()
-    for number, envelope in enumerate(mail):
-        write_file(folder / f"{number}.safetensors", encode_envelope(envelope))
 
 
 def _append(path: Path, line: Report) -> None:

@@ -7,19 +7,18 @@ there again, it is asked to join the rounds that run; otherwise it is asked with
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
-from itertools import count
 
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from comdml_flwr.config import RunConfig
 from comdml_flwr.errors import RunError
-from comdml_flwr.flower.grid_carrier import POLL_S
+from comdml_flwr.flower.grid_carrier import POLL_S, say_goodbye
 from comdml_flwr.flower.nodes import Federation
-from comdml_flwr.flower.records import NO_STATE, facts_of, integer, integers, text
-from comdml_flwr.messages import Report, agent_failed
+from comdml_flwr.flower.records import NO_STATE, facts_of, integer, integers, task, text
+from comdml_flwr.messages import NOBODY, Report, agent_failed
 from comdml_flwr.peers.deadlines import FACTOR
-from comdml_flwr.rounds import Observer, RoundRecord, RunRecord, add_up, digest_of_all, digests_of
+from comdml_flwr.rounds import Keeper, Observer, Progress, RunRecord, add_up, digest_of_all, digests_of
 
 SHORTEST_START_S = 30.0
 """What a node may take at least to start, whatever it took for its hello: a busy machine is no fault."""
@@ -64,8 +63,8 @@ class DirectRun:
         self._absent: frozenset[int] = frozenset()  # who does not have the current model
         self._states = dict.fromkeys(federation.ids, NO_STATE)
 
-    def run(self, observer: Observer) -> RunRecord:
-        """Run all rounds and tell the observer of each.
+    def run(self, observer: Observer, checkpoints: Keeper | None = None) -> RunRecord:
+        """Run all rounds and tell the observer of each; a message ends where a checkpoint is due.
 
         Raises
         ------
@@ -73,12 +72,12 @@ class DirectRun:
             Nobody is left, or the agents' models differ where they must be equal.
         """
         began, last = time.monotonic(), self._config.num_rounds
-        records: list[RoundRecord] = []
-        digests: dict[int, str] = {}
-        for first in count(1, self._config.rounds_per_message):
-            if first > last:
-                break
+        begun = checkpoints.begun if checkpoints else Progress()
+        records, digests = list(begun.rounds), dict(begun.digests)
+        while (first := len(records) + 1) <= last:
             until = min(last, first + self._config.rounds_per_message - 1)
+            if checkpoints:
+                until = next(filter(checkpoints.is_due, range(first, until)), until)
             observer.exchange_begins(first, f"to round {until}, peer to peer", len(self._states))
             for round_, (reports, gone) in self._message(first, until).items():
                 elapsed_s = max(_seconds(report) for report in reports.values())
@@ -86,11 +85,29 @@ class DirectRun:
                 records.append(add_up(round_, reports, elapsed_s, gone=gone, models_agree=agree))
                 digests.update(digests_of(reports))
                 observer.round_ends(records[-1])
+            if checkpoints and checkpoints.is_due(until):
+                gone = tuple(sorted(self._absent))
+                checkpoints.save(Progress(rounds=tuple(records), digests=digests, gone=gone))
         return RunRecord(
             rounds=tuple(records),
             weights_sha256=digest_of_all(digests),
-            elapsed_s=time.monotonic() - began,
+            elapsed_s=begun.elapsed_s + time.monotonic() - began,
         )
+
+    def settle(self) -> dict[int, ConfigRecord]:
+        """Return what a node must know to write its part of a checkpoint; its mail waits there already."""
+        return {
+            agent: task(steps=(), absence=NOBODY, exchange=0, previous=state, letters=())
+            for agent, state in self._states.items()
+        }
+
+    def restored(self, state: int) -> None:
+        """Say that every node has a state of this number."""
+        self._states = dict.fromkeys(self._states, state)
+
+    def close(self) -> None:
+        """Let nodes that keep the run's files in a folder of their own remove them."""
+        say_goodbye(self._grid, self._federation.nodes.values(), self._federation.common, self._on_wait)
 
     def _message(self, first: int, last: int) -> dict[int, tuple[dict[int, Report], tuple[int, ...]]]:
         """Let all nodes run these rounds; return the reports by round and agent, and who was gone."""

@@ -133,6 +133,15 @@ class GridCarrier:
             self._last_seen.pop(agent, None)
         return back
 
+    def settle(self) -> dict[int, ConfigRecord]:
+        """Take all mail that waits, for an exchange of another kind than steps; see `NodeCheckpoints`."""
+        self._exchange += 1
+        return {agent: self._task(agent, (), NOBODY) for agent in self._nodes}
+
+    def restored(self, state: int) -> None:
+        """Say that every node has a state of this number."""
+        self._last_seen = dict.fromkeys(self._nodes, state)
+
     def take(self, receiver: int) -> tuple[SealedLetter, ...]:
         """Take the mail that waits for one who is no node: a server that the ServerApp plays."""
         return self._mail.take(receiver)
@@ -149,14 +158,16 @@ class GridCarrier:
             self._on_gone(str(failure))
 
     def _content(self, agent: int, steps: tuple[Step, ...], absence: Absence) -> RecordDict:
-        facts = task(
+        return RecordDict({"facts": ConfigRecord({**self._common, **self._task(agent, steps, absence)})})
+
+    def _task(self, agent: int, steps: tuple[Step, ...], absence: Absence) -> ConfigRecord:
+        return task(
             steps=steps,
             absence=absence,
             exchange=self._exchange,
             previous=self._last_seen.get(agent, NO_STATE),
             letters=[letter.sealed for letter in self._mail.take(agent)],
         )
-        return RecordDict({"facts": ConfigRecord({**self._common, **facts})})
 
     def _name(self, steps: tuple[Step, ...]) -> str:
         return f"round {steps[-1].round}, {self._phase_names[steps[-1].phase]}"

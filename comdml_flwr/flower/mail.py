@@ -16,13 +16,13 @@ from pathlib import Path
 
 from comdml_flwr.agent import Agent
 from comdml_flwr.errors import RunError
-from comdml_flwr.messages import Envelope, Outbox
+from comdml_flwr.messages import Envelope, Inbox, Outbox
 from comdml_flwr.sealing import Sealer
 from comdml_flwr.wire import decode, decode_envelope, encode, encode_envelope, read_file, write_file
 
 FILE_FROM_BYTES = 16_384  # below, a file costs more than the bytes
 TOKEN = "run-token"
-FLEET = "fleet.toml"
+FLEET, CONFIG = "fleet.toml", "run-config.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,10 +42,10 @@ class SealedLetter:
     sealed: bytes
 
 
-def new_shared_folder(token: str, fleet_text: str) -> Path:
+def new_shared_folder(token: str, fleet_text: str, config_text: str = "") -> Path:
     """Make a run's folder, with a token by which a node knows that it sees the same one."""
     folder = Path(tempfile.mkdtemp(prefix="comdml-flwr-"))
-    write_file(folder / FLEET, fleet_text.encode())
+    _write_about(folder, fleet_text, config_text)
     write_file(folder / TOKEN, token.encode())
     return folder
 
@@ -63,7 +63,7 @@ def own_folder(run_id: int, node_id: int) -> Path:
     return Path(tempfile.gettempdir()) / f"comdml-flwr-{os.getuid()}-node" / f"{run_id}-{node_id}"
 
 
-def make_own_folder(folder: Path, fleet_text: str) -> None:
+def make_own_folder(folder: Path, fleet_text: str, config_text: str = "") -> None:
     """Make a node's own folder anew, where no other user looks in.
 
     Raises
@@ -78,7 +78,14 @@ def make_own_folder(folder: Path, fleet_text: str) -> None:
         raise RunError(f"{place} belongs to another user: remove it, or set TMPDIR to a folder of your own")
     place.chmod(0o700)
     shutil.rmtree(folder, ignore_errors=True)
+    _write_about(folder, fleet_text, config_text)
+
+
+def _write_about(folder: Path, fleet_text: str, config_text: str) -> None:
+    """Write what nodes must know of the run; no configuration: Flower's holds."""
     write_file(folder / FLEET, fleet_text.encode())
+    if config_text:
+        write_file(folder / CONFIG, config_text.encode())
 
 
 def seal(outbox: Outbox, folder: Path, sealer: Sealer | None, *, exchange: int) -> list[bytes]:
@@ -152,6 +159,24 @@ def load_state(agent: Agent, folder: Path, exchange: int) -> None:
         hint = "a Ray cluster of several hosts needs TMPDIR on shared storage"
         raise RunError(f"agent {agent.id}: {path} is not there; {hint}") from None
     agent.load_state_dict(*decode(blob))
+
+
+def read_waiting(folder: Path, agent: int) -> Inbox:
+    """Return the mail that waits for an agent's next phase, opened."""
+    paths = sorted(_waiting(folder, agent).glob("*.safetensors"), key=lambda path: int(path.stem))
+    return tuple(decode_envelope(read_file(path)) for path in paths)
+
+
+def write_waiting(folder: Path, agent: int, mail: Inbox) -> None:
+    """Let mail wait for an agent's next phase, in place of what waited."""
+    for path in _waiting(folder, agent).glob("*.safetensors"):
+        path.unlink()
+    for number, envelope in enumerate(mail):
+        write_file(_waiting(folder, agent) / f"{number}.safetensors", encode_envelope(envelope))
+
+
+def _waiting(folder: Path, agent: int) -> Path:
+    return folder / "waiting-mail" / str(agent)
 
 
 def _state_path(folder: Path, agent: int, exchange: int) -> Path:

@@ -64,7 +64,9 @@ class Federation:
 
 
 @contextmanager
-def greet(grid: Grid, fleet_text: str, terminal: Terminal, timeout: float = 3600) -> Iterator[Federation]:
+def greet(
+    grid: Grid, fleet_text: str, terminal: Terminal, timeout: float = 3600, config_text: str = ""
+) -> Iterator[Federation]:
     """Make the run's folder, gather all nodes, and remove the folder at the end.
 
     Parameters
@@ -77,6 +79,8 @@ def greet(grid: Grid, fleet_text: str, terminal: Terminal, timeout: float = 3600
         Where progress is printed.
     timeout : float
         How long to wait for all nodes to be there, in seconds.
+    config_text : str
+        The run's configuration as JSON, where it is not the one that Flower hands to the nodes.
 
     Raises
     ------
@@ -84,10 +88,10 @@ def greet(grid: Grid, fleet_text: str, terminal: Terminal, timeout: float = 3600
         As `gather_nodes` does.
     """
     token = secrets.token_hex(16)
-    folder = new_shared_folder(token, fleet_text)
+    folder = new_shared_folder(token, fleet_text, config_text)
     try:
         common = {"folder": str(folder), "token": token, "code": code_digest()}
-        greeting = ConfigRecord({**common, "fleet": fleet_text})
+        greeting = ConfigRecord({**common, "fleet": fleet_text, "config": config_text})
         told, hello_s = gather_nodes(grid, greeting, timeout, terminal)
         cards = _cards(told)
         yield Federation(

@@ -2,11 +2,14 @@
 
 Five messages exist: `query.count` (how many nodes has the federation), `query.hello` (who are you, do you see
 the run's folder, is everything there that the run needs), `train.steps` (run these steps on this mail),
-`train.rounds` (run these rounds, mail going from peer to peer) and `query.goodbye` (the run is over).
+`train.rounds` (run these rounds, mail going from peer to peer) and `query.goodbye` (the run is over). Three
+more are for checkpoints: `train.keep` (write one), `train.restore` (go on from one), `train.forget` (remove
+them all).
 Whatever goes wrong comes back as a reply with one line, never as an exception: Flower would wrap that in a
 stack trace, or hang.
 """
 
+import json
 import shutil
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -22,15 +25,19 @@ from comdml_flwr.errors import ComdmlError, InputError, RunError
 from comdml_flwr.flower.code_version import code_digest, code_folder
 from comdml_flwr.flower.direct_client import address_of, run_rounds_of
 from comdml_flwr.flower.mail import (
+    CONFIG,
     FLEET,
     is_shared,
     load_state,
     make_own_folder,
     own_folder,
+    read_waiting,
     save_state,
     seal,
     unseal,
+    write_waiting,
 )
+from comdml_flwr.flower.node_checkpoints import forget, keep, place_of, restore
 from comdml_flwr.flower.node_keys import introduce, sealer_of
 from comdml_flwr.flower.records import (
     NO_STATE,
@@ -45,6 +52,7 @@ from comdml_flwr.flower.records import (
     steps_of,
     text,
 )
+from comdml_flwr.messages import has_second_phase
 from comdml_flwr.planning.fleet_file import parse_fleet
 from comdml_flwr.sealing import Sealer
 
@@ -70,6 +78,9 @@ def peer_client_app(
         (app.query("hello"), partial(_hello, catalogue)),
         (app.train("steps"), partial(_steps, catalogue)),
         (app.train("rounds"), partial(_rounds, catalogue)),
+        (app.train("keep"), partial(_keep, catalogue)),
+        (app.train("restore"), partial(_restore, catalogue)),
+        (app.train("forget"), _forget),
         (app.query("goodbye"), _goodbye),
     ):
         register(partial(_always_reply, handler))
@@ -96,7 +107,7 @@ def _hello(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> Confi
         return failure(f"this node runs other code, from {code_folder()}; {OTHER_CHECKOUT}")
     folder, shared = _folder(facts, context)
     if not shared:
-        make_own_folder(folder, text(facts, "fleet"))
+        make_own_folder(folder, text(facts, "fleet"), text(facts, "config"))
     setup = _setup_of(catalogue, context, folder)
     agent = setup.ids[_node_number(context, "partition-id")]
     address = address_of(context) if setup.config.carrier == "direct" else ""
@@ -112,7 +123,11 @@ def _steps(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> Confi
     if previous != NO_STATE:
         load_state(agent, folder, previous)
     inbox = unseal(blobs(facts, "letters"), folder, sealer)
-    outbox, report = run_steps(agent, program_of(agent.setup), steps_of(facts), inbox, absence_of(facts))
+    todo = steps_of(facts)
+    if has_second_phase(todo):
+        inbox = (*read_waiting(folder, agent.id), *inbox)
+        write_waiting(folder, agent.id, ())
+    outbox, report = run_steps(agent, program_of(agent.setup), todo, inbox, absence_of(facts))
     save_state(agent, folder, exchange)
     return ConfigRecord(
         {
@@ -127,6 +142,37 @@ def _rounds(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> Conf
     """Run an agent's rounds, its mail going from peer to peer."""
     agent, (folder, _) = agent_of(catalogue, facts, context), _folder(facts, context)
     return run_rounds_of(agent, facts, context, folder)
+
+
+def _keep(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> ConfigRecord:
+    """Write a checkpoint of the agent, with the mail that waits for it."""
+    agent, (folder, _) = agent_of(catalogue, facts, context), _folder(facts, context)
+    previous, letters = integer(facts, "previous"), blobs(facts, "letters")
+    if previous != NO_STATE:
+        load_state(agent, folder, previous)
+    mail = unseal(letters, folder, _sealer(agent, facts, context)) if letters else ()
+    place = _checkpoints(agent.id, facts, context)
+    return ConfigRecord({"sha256": keep(agent, folder, place, integer(facts, "round"), mail)})
+
+
+def _restore(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> ConfigRecord:
+    """Let the agent go on from a checkpoint."""
+    agent, (folder, _) = agent_of(catalogue, facts, context), _folder(facts, context)
+    place = _checkpoints(agent.id, facts, context)
+    restore(agent, folder, place, integer(facts, "round"), text(facts, "sha256"))
+    return ConfigRecord()
+
+
+def _forget(facts: ConfigRecord, context: Context) -> ConfigRecord:
+    """Remove the run's checkpoints from this node."""
+    forget(_checkpoints(integer(facts, "agent"), facts, context))
+    return ConfigRecord()
+
+
+def _checkpoints(agent: int, facts: ConfigRecord, context: Context) -> Path:
+    """Return where this node keeps an agent's checkpoints."""
+    folder, shared = _folder(facts, context)
+    return place_of(folder if shared and facts["files"] else None, text(facts, "checkpoints"), agent)
 
 
 def _sealer(agent: Agent, facts: ConfigRecord, context: Context) -> Sealer | None:
@@ -169,14 +215,24 @@ _SETUPS: dict[tuple[object, ...], Setup] = {}
 def _setup_of(catalogue: Catalogue, context: Context, folder: Path) -> Setup:
     num_agents = _node_number(context, "num-partitions")
     fleet_text = _fleet_text(folder)
-    key = (fleet_text, num_agents, *sorted(context.run_config.items()))
+    values = _run_config(folder, context)
+    key = (fleet_text, num_agents, *sorted(values.items()))
     if key not in _SETUPS:
-        config, fleet = parse_config(context.run_config), parse_fleet(fleet_text, str(folder / FLEET))
+        config, fleet = parse_config(values), parse_fleet(fleet_text, str(folder / FLEET))
         setup = assemble(config, fleet, num_agents, catalogue)
         _SETUPS.clear()
         _SETUPS[key] = setup
         return setup
     return _SETUPS[key]
+
+
+def _run_config(folder: Path, context: Context) -> Mapping[str, bool | int | float | str | bytes]:
+    """Return the run's configuration; that of a run that goes on is in its folder."""
+    try:
+        values: dict[str, bool | int | float | str] = json.loads((folder / CONFIG).read_text())
+    except FileNotFoundError:
+        return context.run_config
+    return values
 
 
 def _fleet_text(folder: Path) -> str:

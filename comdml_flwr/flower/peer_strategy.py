@@ -5,6 +5,8 @@ for the ServerApp: wait until all nodes are there, start each phase, hand on the
 up what they report. `Result.arrays` stays empty.
 """
 
+import json
+import secrets
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from functools import partial
@@ -13,16 +15,21 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import Result, Strategy
 
+from comdml_flwr.agent import Agent
 from comdml_flwr.assemble import METHODS, Catalogue, DatasetLoader, ModelBuilder, Scale
+from comdml_flwr.checkpoints import Checkpoints
 from comdml_flwr.config import RunConfig, find_fleet, parse_config
 from comdml_flwr.errors import InputError
 from comdml_flwr.flower.direct_run import DirectRun
-from comdml_flwr.flower.grid_carrier import GridCarrier, say_goodbye
+from comdml_flwr.flower.grid_carrier import GridCarrier
+from comdml_flwr.flower.node_checkpoints import RESTORED
 from comdml_flwr.flower.nodes import Federation, greet
-from comdml_flwr.messages import phase_name, return_point
+from comdml_flwr.flower.run_checkpoints import NodeCheckpoints
+from comdml_flwr.messages import Program, phase_name, return_point
 from comdml_flwr.planning.fleet_file import parse_fleet, self_contained_text
 from comdml_flwr.results import record_run
-from comdml_flwr.rounds import Observer, RunRecord, run_rounds
+from comdml_flwr.resuming import Resumed, find_run, given_to_flower
+from comdml_flwr.rounds import Observer, Progress, RunRecord, run_rounds
 from comdml_flwr.terminal import Terminal
 
 
@@ -39,13 +46,21 @@ class PeerStrategy(Strategy):
         Where progress is printed.
     reverse_replies : bool
         Take replies in reversed order, which must not matter.
+    resumed : Resumed, optional
+        The run that goes on; `config` is its configuration, and `fleet_text` its fleet.
     """
 
     def __init__(
-        self, config: RunConfig, fleet_text: str, terminal: Terminal, *, reverse_replies: bool = False
+        self,
+        config: RunConfig,
+        fleet_text: str,
+        terminal: Terminal,
+        *,
+        reverse_replies: bool = False,
+        resumed: Resumed | None = None,
     ) -> None:
         self._config, self._fleet_text, self._terminal = config, fleet_text, terminal
-        self._reverse_replies = reverse_replies
+        self._reverse_replies, self._resumed = reverse_replies, resumed
         self._method = METHODS[config.method]
 
     def start(
@@ -85,56 +100,96 @@ class PeerStrategy(Strategy):
             raise InputError(
                 "PeerStrategy.start", "an argument", "must be left out: the run configuration says it"
             )
-        with greet(grid, self._fleet_text, self._terminal, timeout) as federation:
-            run = self._direct if self._config.carrier == "direct" else self._by_phases
+        config_text = json.dumps(self._config.with_defaults_named()) if self._resumed else ""
+        with (
+            greet(grid, self._fleet_text, self._terminal, timeout, config_text) as federation,
+            closing(self._carrier(grid, federation)) as carrier,
+        ):
+            nodes, checkpoints = self._checkpoints(grid, federation, carrier)
+            if self._resumed:
+                self._resumed.check_agents(federation.ids)
+                nodes.restore(self._resumed.checkpoint_folder, self._resumed.checkpoint)
+                carrier.restored(RESTORED)
             record = record_run(
-                partial(run, grid, federation), self._config, len(federation.ids), self._terminal
+                partial(self._run, carrier, federation.ids, checkpoints),
+                self._config,
+                len(federation.ids),
+                self._terminal,
+                checkpoints,
+                self._resumed,
             )
+            if checkpoints:
+                nodes.forget()
             return as_result(record)
 
-    def _by_phases(self, grid: Grid, federation: Federation, observer: Observer) -> RunRecord:
-        """Run phase by phase, the agents' mail going through Flower."""
+    def _carrier(self, grid: Grid, federation: Federation) -> GridCarrier | DirectRun:
+        """Return who runs the phases: Flower, mail and all, or the agents, many rounds at a time."""
+        if self._config.carrier == "direct":
+            return DirectRun(
+                grid,
+                federation,
+                self._config,
+                models_agree=self._method.models_agree(self._config),
+                on_reply=self._terminal.reply,
+                on_wait=self._terminal.sign_of_life,
+                on_gone=self._terminal.say,
+            )
         federation.tell_of_unsigned_keys(self._terminal)
-        scale = Scale(num_agents=len(federation.nodes), num_batches=0)
-        program = self._method.program(self._config, scale)
-        names = tuple(map(phase_name, program))
-        carrier = GridCarrier(
+        return GridCarrier(
             grid,
             federation.nodes,
-            names,
+            self._phase_names(len(federation.nodes)),
             federation.common,
             on_reply=self._terminal.reply,
             on_wait=self._terminal.sign_of_life,
             on_gone=self._terminal.say,
             reverse_replies=self._reverse_replies,
         )
-        with closing(carrier):
-            return run_rounds(
-                carrier,
-                names,
-                federation.ids,
-                self._config,
-                observer,
-                parse_fleet(self._fleet_text, "fleet").availability,
-                models_agree=self._method.models_agree(self._config),
-                return_point=return_point(program),
-            )
 
-    def _direct(self, grid: Grid, federation: Federation, observer: Observer) -> RunRecord:
-        """Let the agents run many rounds at a time, their mail going from peer to peer."""
-        rounds = DirectRun(
-            grid,
-            federation,
-            self._config,
-            models_agree=self._method.models_agree(self._config),
-            on_reply=self._terminal.reply,
-            on_wait=self._terminal.sign_of_life,
-            on_gone=self._terminal.say,
+    def _program(self, num_agents: int) -> Program[Agent]:
+        """Return one round, as far as the ServerApp, which has no data, can know it: the phases' names."""
+        return self._method.program(self._config, Scale(num_agents=num_agents, num_batches=0))
+
+    def _phase_names(self, num_agents: int) -> tuple[str, ...]:
+        return tuple(map(phase_name, self._program(num_agents)))
+
+    def _checkpoints(
+        self, grid: Grid, federation: Federation, carrier: GridCarrier | DirectRun
+    ) -> tuple[NodeCheckpoints, Checkpoints | None]:
+        resumed = self._resumed
+        token = resumed.checkpoint.token if resumed else secrets.token_hex(16)
+        nodes = NodeCheckpoints(grid, federation, token, carrier.settle, self._terminal.sign_of_life)
+        if not (resumed or self._config.checkpoint_every):
+            return nodes, None
+        return nodes, Checkpoints(
+            config=self._config,
+            fleet_text=self._fleet_text,
+            keep=nodes.keep,
+            at_nodes=not federation.shares_folder,
+            begun=resumed.progress if resumed else Progress(),
+            token=token,
         )
-        try:
-            return rounds.run(observer)
-        finally:
-            say_goodbye(grid, federation.nodes.values(), federation.common, self._terminal.sign_of_life)
+
+    def _run(
+        self,
+        carrier: GridCarrier | DirectRun,
+        ids: tuple[int, ...],
+        checkpoints: Checkpoints | None,
+        observer: Observer,
+    ) -> RunRecord:
+        if isinstance(carrier, DirectRun):
+            return carrier.run(observer, checkpoints)
+        return run_rounds(
+            carrier,
+            self._phase_names(len(ids)),
+            ids,
+            self._config,
+            observer,
+            parse_fleet(self._fleet_text, "fleet").availability,
+            models_agree=self._method.models_agree(self._config),
+            return_point=return_point(self._program(len(ids))),
+            checkpoints=checkpoints,
+        )
 
     def summary(self) -> None:
         """Print what will run."""
@@ -198,18 +253,24 @@ def peer_server_app(
     @app.main()
     def main(grid: Grid, context: Context) -> None:
         config = parse_config(context.run_config)
+        resumed = find_run(config.resume, given_to_flower(context.run_config)) if config.resume else None
+        config = resumed.config if resumed else config
         catalogue.check(config)
         if config.carrier == "local":
             raise InputError("carrier", config.carrier, "must be 'grid' or 'direct' under `flwr run`")
-        text, terminal = self_contained_text(find_fleet(config.fleet)), Terminal(config.num_rounds)
+        text = resumed.checkpoint.fleet if resumed else self_contained_text(find_fleet(config.fleet))
+        terminal = Terminal(config.num_rounds)
         if METHODS[config.method].has_server:
             if config.method not in (with_server or {}):
                 raise InputError("method", config.method, "has a server, which this app does not play")
             if config.carrier != "grid":
                 raise InputError("carrier", config.carrier, f"must be 'grid' for {config.method}")
+            if config.checkpoint_every:
+                rule = f"must be 0 for {config.method} under `flwr run`; `comdml run` keeps checkpoints of it"
+                raise InputError("checkpoint-every", config.checkpoint_every, rule)
             (with_server or {})[config.method](grid, config, text, catalogue, terminal)
             return
-        strategy = PeerStrategy(config, text, terminal)
+        strategy = PeerStrategy(config, text, terminal, resumed=resumed)
         strategy.summary()
         strategy.start(grid)
 

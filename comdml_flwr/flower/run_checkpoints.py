@@ -1,0 +1,112 @@
+"""The ServerApp's part in checkpoints: it lets the nodes write them, and says which one they go on from."""
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.serverapp import Grid
+
+from comdml_flwr.checkpoints import FOLDER, Checkpoint, agent_file, read_checked
+from comdml_flwr.errors import RunError
+from comdml_flwr.flower.grid_carrier import exchange_messages
+from comdml_flwr.flower.nodes import Federation
+from comdml_flwr.flower.records import facts_of, text
+from comdml_flwr.messages import agent_failed
+from comdml_flwr.wire import write_file
+
+
+class NodeCheckpoints:
+    """Checkpoints of which each node writes its agent's part.
+
+    Parameters
+    ----------
+    grid : Grid
+        Flower's grid.
+    federation : Federation
+        The nodes, and the folder that they may share.
+    token : str
+        Under which nodes know the run when it goes on.
+    settle : Callable[[], Mapping[int, ConfigRecord]]
+        Takes the mail that waits, and gives by agent what a node must know to write its part: `exchange`,
+        `previous` and `letters` as in `train.steps`.
+    on_wait : Callable[[], None]
+        Called now and then while there is no reply.
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        federation: Federation,
+        token: str,
+        settle: Callable[[], Mapping[int, ConfigRecord]],
+        on_wait: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._grid, self._federation, self._token = grid, federation, token
+        self._settle, self._on_wait = settle, on_wait
+
+    def keep(self, folder: Path, round_: int) -> dict[int, str]:
+        """Let all nodes write a checkpoint; return the SHA-256 of each agent's file, by id."""
+        facts = {agent: ConfigRecord({**about, "round": round_}) for agent, about in self._settle().items()}
+        replies = self._ask("train.keep", facts, f"checkpoint of round {round_}")
+        digests = {agent: text(reply, "sha256") for agent, reply in replies.items()}
+        if self._federation.shares_folder:
+            self._take(folder, round_, digests)
+        return digests
+
+    def _take(self, folder: Path, round_: int, digests: Mapping[int, str]) -> None:
+        for agent, sha256 in digests.items():
+            blob = read_checked(self._place(agent, round_), agent, sha256)
+            write_file(folder / agent_file(agent), bytes(blob), sync=True)
+        shutil.rmtree(self._federation.folder / FOLDER)
+
+    def restore(self, folder: Path, checkpoint: Checkpoint) -> None:
+        """Let all nodes go on from a checkpoint.
+
+        Raises
+        ------
+        InputError, RunError
+            A file is not there or damaged.
+        """
+        if self._federation.shares_folder:
+            for agent, sha256 in checkpoint.files.items():
+                blob = read_checked(folder, agent, sha256)
+                write_file(self._place(agent, checkpoint.round) / agent_file(agent), bytes(blob))
+        facts = {
+            agent: ConfigRecord({"round": checkpoint.round, "sha256": sha256})
+            for agent, sha256 in checkpoint.files.items()
+        }
+        self._ask("train.restore", facts, f"checkpoint of round {checkpoint.round}")
+
+    def forget(self) -> None:
+        """Let nodes remove what they keep in folders of their own; one that does not costs nothing else."""
+        if not self._federation.shares_folder:
+            facts = {agent: ConfigRecord({"agent": agent}) for agent in self._federation.ids}
+            self._exchange("train.forget", facts, "goodbye")
+
+    def _place(self, agent: int, round_: int) -> Path:
+        return self._federation.folder / FOLDER / str(agent) / str(round_)
+
+    def _ask(self, kind: str, facts: Mapping[int, ConfigRecord], group: str) -> dict[int, ConfigRecord]:
+        replies = self._exchange(kind, facts, group)
+        told: dict[int, ConfigRecord] = {}
+        for agent in facts:
+            try:
+                told[agent] = facts_of(replies[self._federation.nodes[agent]])
+            except RunError as error:
+                raise agent_failed(agent, group, error) from None
+        return told
+
+    def _exchange(self, kind: str, facts: Mapping[int, ConfigRecord], group: str) -> dict[int, Message]:
+        nodes, common = self._federation.nodes, {**self._federation.common, "checkpoints": self._token}
+        return exchange_messages(
+            self._grid,
+            kind,
+            {
+                nodes[agent]: RecordDict({"facts": ConfigRecord({**common, **about})})
+                for agent, about in facts.items()
+            },
+            group=group,
+            on_reply=self._on_wait,
+            on_wait=self._on_wait,
+        )
