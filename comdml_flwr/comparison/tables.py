@@ -24,6 +24,8 @@ _NOT_HERE = {
     "carrier": "is always local in a comparison",
     "results-dir": "is set by --output",
     "fleet": "belongs to a case",
+    "checkpoint-every": "is always 0 in a comparison, which runs anew what was not finished",
+    "resume": "is for a run by itself: a comparison runs anew what was not finished",
 }
 
 

@@ -99,6 +99,8 @@ def test_the_main_comparison_is_well_formed(smoke):
         ((METHOD, f"{METHOD}\nbatch-size = 0"), "methods[0].batch-size = 0: must be greater than or equal"),
         ((METHOD, f"{METHOD}\nseed = 3"), "methods[0].seed = 3: is set by `seeds`"),
         ((METHOD, f'{METHOD}\nfleet = "a"'), "methods[0].fleet = 'a': belongs to a case"),
+        ((METHOD, f"{METHOD}\ncheckpoint-every = 2"), "methods[0].checkpoint-every = 2: is always 0 in a"),
+        ((METHOD, f'{METHOD}\nresume = "a"'), "methods[0].resume = 'a': is for a run by itself"),
         ((METHOD, f'{METHOD}\nresults-dir = "a"'), "methods[0].results-dir = 'a': is set by --output"),
         ((METHOD, f'{METHOD}\ncarrier = "grid"'), "methods[0].carrier = 'grid': is always local"),
         ((METHOD, f"{METHOD}\nalpha = [1]"), "methods[0].alpha = [1]: must be a number"),
