@@ -132,10 +132,10 @@ def _check_unfinished(folder: Path, config: RunConfig) -> None:
 
 
 def _newest(folder: Path, config: RunConfig) -> Checkpoint:
-    """Return the newest checkpoint that a run of so many rounds comes by, too.
+    """Return the newest checkpoint that an undisturbed run of so many rounds comes by, too.
 
-    In its last round nobody hands the model to those who come in the next one. So where a run is to have more
-    rounds than it had, and somebody comes, it goes on from the checkpoint before.
+    In its last round nobody hands the model to those who come in the next one. So where a run that has ended
+    is to have more rounds, and somebody comes, it goes on from the checkpoint before.
     """
     found = rounds_in(folder / FOLDER)
     if not found:
@@ -146,21 +146,27 @@ def _newest(folder: Path, config: RunConfig) -> Checkpoint:
         if config.num_rounds < checkpoint.round:
             rule = f"must be at least {checkpoint.round}: so many are over"
             raise InputError("num-rounds", config.num_rounds, rule)
-        if not _ended_without_newcomers(checkpoint, config):
+        if _comes_by(checkpoint, config):
             return checkpoint
-    rule = "has ended without a model for those who come next, and has no checkpoint before that"
+    rule = (
+        f"has no checkpoint that a run of {config.num_rounds} rounds comes by: who comes next gets the model"
+        " in all but the last"
+    )
     raise InputError("resume", str(folder), rule)
 
 
-def _ended_without_newcomers(checkpoint: Checkpoint, config: RunConfig) -> bool:
-    if not checkpoint.round == checkpoint.num_rounds < config.num_rounds:
-        return False
+def _comes_by(checkpoint: Checkpoint, config: RunConfig) -> bool:
+    """Tell whether the same agents were handed the model as in a run with this number of rounds."""
     availability = parse_fleet(checkpoint.fleet, config.fleet).availability
 
     def present(round_: int) -> tuple[int, ...]:
         return draw_participants(checkpoint.ids, config.participation, config.seed, round_, availability)
 
-    return bool(newcomers_after(checkpoint.round, config.num_rounds, present))
+    then, now = (
+        newcomers_after(checkpoint.round, num_rounds, present)
+        for num_rounds in (checkpoint.num_rounds, config.num_rounds)
+    )
+    return then == now
 
 
 def _check_fleet(config: RunConfig, checkpoint: Checkpoint) -> None:
