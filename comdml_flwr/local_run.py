@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from contextlib import closing
 
-from comdml_flwr.assemble import METHODS, Catalogue, assemble, participants_of, program_of
+from comdml_flwr.assemble import METHODS, Catalogue, agent_ids, assemble, participants_of, program_of
 from comdml_flwr.carriers.local import LocalCarrier
 from comdml_flwr.checkpoints import Checkpoints
 from comdml_flwr.config import RunConfig, find_fleet, parse_config
@@ -53,6 +53,7 @@ def run_locally(
     if resumed:
         config, fleet = resumed.config, resumed.fleet
         num_agents = num_agents or len(resumed.checkpoint.ids)
+        resumed.check_agents(agent_ids(fleet, num_agents))
     else:
         fleet = load_fleet(find_fleet(config.fleet))
     if num_agents is None:
@@ -79,7 +80,6 @@ def run_locally(
     with closing(carrier):
         checkpoints = _checkpoints(config, carrier, resumed)
         if resumed:
-            resumed.check_agents(setup.ids)
             carrier.restore(resumed.checkpoint_folder, resumed.checkpoint.files)
         return record_run(run, config, len(setup.ids), terminal, checkpoints, resumed)
 

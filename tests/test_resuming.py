@@ -197,3 +197,29 @@ def test_of_what_flower_hands_over_the_defaults_do_not_count():
     values = parse_config({"seed": 3, "resume": "here"}).with_defaults_named()
     assert given_to_flower(values) == {"seed": 3, "resume": "here"}
     assert given_to_flower({**values, "num-round": 4}) == {"seed": 3, "resume": "here", "num-round": 4}
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_on_the_command_line_a_refusal_is_one_line_and_exit_status_2(comdml, finished, here):
+    line = (
+        f"comdml: resume = '{here / 'x'}': must be a run's folder; config.json: No such file or directory\n"
+    )
+    assert comdml("run", "--resume", "x") == (2, "", line)
+    status, out, err = comdml("run", "--resume", str(finished), "--set", "seed=3")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("comdml: seed = 3: contradicts the run in ")
+    assert comdml("run", "--resume", str(finished), "--dry-run")[0] == 2
+    assert list(here.iterdir()) == []
+
+
+def test_the_number_of_agents_cannot_be_another(comdml, run, here):
+    fewer = ("run", "--resume", str(run), "--num-agents", "2")
+    status, _, err = comdml(*fewer)
+    assert status == 2
+    assert err == f"comdml: resume = '{run}': has 3 agents, 2 are there; it needs the same ones\n"

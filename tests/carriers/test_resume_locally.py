@@ -2,11 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from comdml_flwr.carriers.local import LocalCarrier
 from comdml_flwr.errors import RunError
 from comdml_flwr.local_run import run_locally
+from comdml_flwr.messages import Step
 from tests.carriers.interrupted import SCENARIOS, Killed, lines_of, only_run_in, outcome_of, write_fleet
 from tests.flower.loop_grid import quiet_terminal
 from tests.small import CATALOGUE
@@ -135,18 +138,39 @@ def test_a_run_that_died_before_its_summary_gets_one(tmp_path, monkeypatch):
     assert outcome_of(run_folder) == whole
 
 
+def test_tensorboard_goes_on_with_the_same_curves(tmp_path, monkeypatch):
+    """What was written of round 5, which is trained again, is not shown twice."""
+    values = values_of(tmp_path, SCENARIOS["allreduce"], "results") | {"tensorboard": True}
+    with monkeypatch.context() as patch:
+        dies_in_round(patch, 6, Killed)
+        with pytest.raises(Killed):
+            run({**values, "checkpoint-every": 2})
+    killed = only_run_in(tmp_path / "results")
+    assert len(lines_of(killed)) == 5
+    run({"resume": str(killed)}, num_agents=None)
+    events = EventAccumulator(str(killed / "tensorboard"))
+    events.Reload()
+    shown = [(event.step, event.value) for event in events.Scalars("measured/accuracy")]
+    assert shown == [(line["round"], np.float32(line["accuracy"])) for line in lines_of(killed)]
+
+
+def dies_in_round(monkeypatch, round_, error):
+    """Let the run end with an error in the second exchange of a round."""
+    real = LocalCarrier.exchange
+
+    def dies(self, steps):
+        if next(iter(steps.values()))[0] == Step(round_, 1):
+            raise error
+        return real(self, steps)
+
+    monkeypatch.setattr(LocalCarrier, "exchange", dies)
+
+
 def test_an_agents_fault_leaves_a_run_that_can_go_on(tmp_path, monkeypatch):
     values = values_of(tmp_path, SCENARIOS["gossip"], "undisturbed")
     run(values)
-    real = LocalCarrier.exchange
-
-    def faulty(self, steps):
-        if any(step.round == 5 for step in next(iter(steps.values()))):
-            raise RunError("disk full")
-        return real(self, steps)
-
     with monkeypatch.context() as patch:
-        patch.setattr(LocalCarrier, "exchange", faulty)
+        dies_in_round(patch, 5, RunError("disk full"))
         with pytest.raises(RunError, match="disk full"):
             run({**values, "results-dir": str(tmp_path / "failed"), "checkpoint-every": 3})
     failed = only_run_in(tmp_path / "failed")
