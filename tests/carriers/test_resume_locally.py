@@ -13,6 +13,7 @@ from comdml_flwr.messages import Step
 from tests.carriers.interrupted import SCENARIOS, Killed, lines_of, only_run_in, outcome_of, write_fleet
 from tests.flower.loop_grid import quiet_terminal
 from tests.small import CATALOGUE
+from tests.tracking.wandb_files import records
 
 NUM_ROUNDS = 6
 LOCAL = {
@@ -152,6 +153,23 @@ def test_tensorboard_goes_on_with_the_same_curves(tmp_path, monkeypatch):
     events.Reload()
     shown = [(event.step, event.value) for event in events.Scalars("measured/accuracy")]
     assert shown == [(line["round"], np.float32(line["accuracy"])) for line in lines_of(killed)]
+
+
+def test_wandb_goes_on_under_the_same_id_with_all_rounds(tmp_path, monkeypatch):
+    values = values_of(tmp_path, SCENARIOS["allreduce"], "results") | {"wandb": "offline"}
+    with monkeypatch.context() as patch:
+        dies_in_round(patch, 6, Killed)
+        with pytest.raises(Killed):
+            run({**values, "checkpoint-every": 2})
+    killed = only_run_in(tmp_path / "results")
+    run({"resume": str(killed)}, num_agents=None)
+    files = sorted(killed.glob("wandb/offline-run-*/*.wandb"))
+    assert len(files) == 2
+    for file, num_rounds, exit_code in zip(files, (5, 6), (1, 0), strict=True):
+        found = list(records(file))
+        assert {record.run.run_id for record in found if record.HasField("run")} == {killed.name}
+        assert len([record for record in found if record.HasField("history")]) == num_rounds
+        assert [record.exit.exit_code for record in found if record.HasField("exit")] == [exit_code]
 
 
 def dies_in_round(monkeypatch, round_, error):
