@@ -82,3 +82,29 @@ def test_a_checkout_without_the_guard_is_refused_in_one_line(tmp_path):
 def last_line_of_the_error(log):
     error = log[: log.index("Exit Code: 700")].strip().splitlines()
     return [line for line in error if "ERROR" not in line][-1]
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_under_another_run_id(tmp_path):
+    """Values that are not given again are those of the run, not the app's defaults."""
+    values = {"local-epochs": 1, "method": "allreduce", "seed": 3, "batch-size": 100}
+    whole = {**values, "num-rounds": 3, "results-dir": str(tmp_path / "local")}
+    here = run_locally(whole, num_agents=3, terminal=quiet_terminal(3))
+    engine = Engine(tmp_path / "home")
+    try:
+        first = 'local-epochs=1 method="allreduce" seed=3 batch-size=100 num-rounds=2 checkpoint-every=1'
+        results = tmp_path / "grid"
+        log = engine.run(ROOT, f'{first} results-dir="{results}"', num_supernodes=3, num_actors=1)
+        assert engine.last_status() == "finished:completed", log
+        (run,) = results.iterdir()
+        log = engine.run(ROOT, f'num-rounds=3 resume="{run}"', num_supernodes=3, num_actors=1)
+        assert engine.last_status() == "finished:completed", log
+        assert f"goes on after round 2 of 3: {run}" in log
+        assert json.loads((run / "summary.json").read_text())["weights_sha256"] == here.weights_sha256
+        assert len((run / "rounds.jsonl").read_text().splitlines()) == 3
+
+        log = engine.run(ROOT, f'seed=4 resume="{run}"', num_supernodes=3, num_actors=1)
+        line = f"seed = 4: contradicts the run in {run}, which has 3"
+        assert last_line_of_the_error(log).endswith(line), log
+    finally:
+        engine.stop()
