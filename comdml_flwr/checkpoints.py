@@ -132,7 +132,20 @@ class Checkpoints:
         return bool(every) and round_ % every == 0
 
     def save(self, progress: Progress) -> None:
-        """Write a checkpoint; see `Keeper.save`."""
+        """Write a checkpoint; see `Keeper.save`.
+
+        Raises
+        ------
+        RunError
+            The disk does not take it.
+        """
+        try:
+            self._save(progress)
+        except OSError as error:
+            reason = f"{error.strerror or error}; the ones before are there"
+            raise RunError(f"checkpoint of round {len(progress.rounds)}: {reason}") from error
+
+    def _save(self, progress: Progress) -> None:
         assert self._folder is not None, "write_into comes first"
         round_ = len(progress.rounds)
         with new_checkpoint(self._folder, round_) as folder:
@@ -164,6 +177,8 @@ def hold(run_folder: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InputError("resume", str(run_folder), "is a run that still goes on") from None
+        except OSError:
+            pass  # a file system without locks
         yield
 
 

@@ -69,8 +69,8 @@ class RunFolder:
     def _go_back(self, resumed: Resumed) -> None:
         """Drop what was written after the checkpoint."""
         go_back(self.path / FOLDER, resumed.checkpoint.round)
-        lines = (self.path / "rounds.jsonl").read_bytes().splitlines(keepends=True)
-        write_file(self.path / "rounds.jsonl", b"".join(lines[: resumed.checkpoint.round]), sync=True)
+        lines = (self.path / "rounds.jsonl").read_bytes().splitlines()[: resumed.checkpoint.round]
+        write_file(self.path / "rounds.jsonl", b"".join(line + b"\n" for line in lines), sync=True)
         for name in ("failed.txt", "summary.json"):
             (self.path / name).unlink(missing_ok=True)
 

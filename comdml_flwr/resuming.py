@@ -90,6 +90,9 @@ def find_run(folder: str, given: Mapping[str, object]) -> Resumed:
     config = _with(given, _stored_config(path), path)
     _check_unfinished(path, config)
     checkpoint = _newest(path, config)
+    if checkpoint.at_nodes and (path / "summary.json").exists():
+        rule = "has finished, and its nodes have removed what they kept of it"
+        raise InputError("resume", str(path), rule)
     _check_fleet(config, checkpoint)
     progress = Progress(rounds=_rounds(path, checkpoint.round), digests=checkpoint.digests)
     return Resumed(folder=path, config=config, checkpoint=checkpoint, progress=progress)

@@ -8,7 +8,7 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from comdml_flwr.checkpoints import FOLDER, Checkpoint, agent_file, read_checked
-from comdml_flwr.errors import RunError
+from comdml_flwr.errors import InputError, RunError
 from comdml_flwr.flower.grid_carrier import exchange_messages
 from comdml_flwr.flower.nodes import Federation
 from comdml_flwr.flower.records import facts_of, text
@@ -66,8 +66,12 @@ class NodeCheckpoints:
         Raises
         ------
         InputError, RunError
-            A file is not there or damaged.
+            A file is not there or damaged, or lies where it is not looked for.
         """
+        if checkpoint.at_nodes == self._federation.shares_folder:
+            place = "on its nodes" if checkpoint.at_nodes else "in this folder"
+            rule = f"is {place}: whether all nodes see the run's folder must be as it was"
+            raise InputError("checkpoint", str(folder), rule)
         if self._federation.shares_folder:
             for agent, sha256 in checkpoint.files.items():
                 blob = read_checked(folder, agent, sha256)

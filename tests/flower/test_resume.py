@@ -7,7 +7,7 @@ from flwr.app import Context, RecordDict
 
 from comdml_flwr.config import parse_config
 from comdml_flwr.errors import ComdmlError
-from comdml_flwr.flower import direct_run, grid_carrier, peer_client_app, run_checkpoints
+from comdml_flwr.flower import direct_run, grid_carrier, mail, peer_client_app, run_checkpoints
 from comdml_flwr.flower.peer_strategy import peer_server_app
 from comdml_flwr.local_run import run_locally
 from tests.carriers.direct import free_addresses
@@ -197,6 +197,32 @@ def test_a_damaged_file_is_one_line_and_changes_nothing(damage, killed, home):
     path.write_bytes(blob)
     flwr_run({"resume": str(killed)})
     assert (killed / "summary.json").exists()
+
+
+def test_nodes_that_have_removed_theirs_are_told_in_one_line(tmp_path, home, monkeypatch):
+    """A finished run trains on where its checkpoints are in its folder."""
+    values = values_of(tmp_path, GRID["allreduce"], "results") | {"num-rounds": 2, "checkpoint-every": 1}
+    flwr_run(values)
+    run = only_run_in(tmp_path / "results")
+    if (run / "checkpoints" / "2").exists():
+        flwr_run({"resume": str(run), "num-rounds": 3})
+        assert len(lines_of(run)) == 3
+        return
+    with pytest.raises(ComdmlError) as caught:
+        flwr_run({"resume": str(run), "num-rounds": 3})
+    line = f"resume = '{run}': has finished, and its nodes have removed what they kept of it"
+    assert str(caught.value) == line
+
+
+def test_nodes_that_see_another_folder_than_before_are_one_line(killed, monkeypatch):
+    was_shared = any(killed.rglob("agent-3.safetensors"))
+    is_shared = (lambda *_: False) if was_shared else mail.is_shared
+    monkeypatch.setattr(peer_client_app, "is_shared", is_shared)
+    before = contents(killed)
+    with pytest.raises(ComdmlError) as caught:
+        flwr_run({"resume": str(killed)})
+    assert str(caught.value).endswith("whether all nodes see the run's folder must be as it was")
+    assert contents(killed) == before
 
 
 def test_a_method_with_a_server_refuses_checkpoints_in_one_line(tmp_path, monkeypatch):
