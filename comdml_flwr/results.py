@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from comdml_flwr.checkpoints import FOLDER, Checkpoints, go_back, hold
+from comdml_flwr.checkpoint_files import go_back
+from comdml_flwr.checkpoints import FOLDER, Checkpoints, hold
 from comdml_flwr.config import RunConfig
 from comdml_flwr.errors import InputError
 from comdml_flwr.messages import Json

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from comdml_flwr.checkpoints import FOLDER, Checkpoint, read_checkpoint, rounds_in
+from comdml_flwr.checkpoint_files import rounds_in
+from comdml_flwr.checkpoints import FOLDER, Checkpoint, read_checkpoint
 from comdml_flwr.config import RunConfig, find_fleet, parse_config
 from comdml_flwr.errors import InputError
 from comdml_flwr.planning.dynamics import draw_participants, newcomers_after

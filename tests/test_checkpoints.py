@@ -10,22 +10,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comdml_flwr import checkpoints
+from comdml_flwr import checkpoint_files
 from comdml_flwr.agent import Agent
-from comdml_flwr.checkpoints import (
-    ABOUT,
-    FOLDER,
-    Checkpoints,
+from comdml_flwr.checkpoint_files import (
     Waiting,
     agent_file,
     go_back,
-    hold,
     new_checkpoint,
     read_agent,
-    read_checkpoint,
     rounds_in,
     write_agent,
 )
+from comdml_flwr.checkpoints import ABOUT, FOLDER, Checkpoints, hold, read_checkpoint
 from comdml_flwr.errors import InputError, RunError
 from comdml_flwr.messages import Envelope
 from comdml_flwr.planning.hysteresis import Pairing
@@ -142,7 +138,9 @@ def test_the_last_two_are_kept(tmp_path):
 @pytest.mark.parametrize("number", [1, 2])
 def test_wherever_the_process_ends_a_whole_one_is_there(call, number, tmp_path, monkeypatch):
     fill(tmp_path, [2, 4])
-    where = {"_sync": checkpoints, "rename": checkpoints.Path, "rmtree": checkpoints.shutil}[call]
+    where = {"_sync": checkpoint_files, "rename": checkpoint_files.Path, "rmtree": checkpoint_files.shutil}[
+        call
+    ]
     real, count = getattr(where, call), [0]
 
     def dies(*args, **keys):

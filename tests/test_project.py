@@ -21,7 +21,7 @@ FLOORS = [
     {"errors", "seeds", "units", "layout"},
     {"messages", "config", "planning", "learning"},
     {"agent", "lock_step", "profiles", "wire", "sealing", "key_cards"},
-    {"agreement", "phases", "reduction", "rounds", "transport"},
+    {"agreement", "phases", "reduction", "rounds", "checkpoint_files", "transport"},
     {"checkpoints", "measuring", "mixing", "peers", "server"},
     {"terminal", "tracking", "resuming"},
     {"results"},

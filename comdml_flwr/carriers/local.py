@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from comdml_flwr.agent import Agent, run_steps
-from comdml_flwr.checkpoints import Waiting, read_agent, write_agent
+from comdml_flwr.checkpoint_files import Waiting, read_agent, write_agent
 from comdml_flwr.messages import (
     NOBODY,
     Absence,

@@ -13,7 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from comdml_flwr.agent import Agent
-from comdml_flwr.checkpoints import FOLDER, Waiting, go_back, new_checkpoint, read_agent, write_agent
+from comdml_flwr.checkpoint_files import Waiting, go_back, new_checkpoint, read_agent, write_agent
+from comdml_flwr.checkpoints import FOLDER
 from comdml_flwr.errors import RunError
 from comdml_flwr.flower.mail import read_waiting, save_state, write_waiting
 from comdml_flwr.messages import Inbox

@@ -7,7 +7,8 @@ from pathlib import Path
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
-from comdml_flwr.checkpoints import FOLDER, Checkpoint, agent_file, read_checked
+from comdml_flwr.checkpoint_files import agent_file, read_checked
+from comdml_flwr.checkpoints import FOLDER, Checkpoint
 from comdml_flwr.errors import InputError, RunError
 from comdml_flwr.flower.grid_carrier import exchange_messages
 from comdml_flwr.flower.nodes import Federation

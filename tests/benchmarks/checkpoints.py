@@ -11,7 +11,7 @@ from pathlib import Path
 
 from comdml_flwr.assemble import assemble, participants_of, program_of
 from comdml_flwr.carriers.local import LocalCarrier
-from comdml_flwr.checkpoints import new_checkpoint
+from comdml_flwr.checkpoint_files import new_checkpoint
 from comdml_flwr.config import find_fleet, parse_config
 from comdml_flwr.planning.fleet_file import load_fleet
 
