@@ -8,7 +8,9 @@ next phase may run in another process.
 
 import hashlib
 import operator
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Generic, TypeAlias, TypeVar
 
@@ -39,10 +41,13 @@ from comdml_flwr.messages import (
 from comdml_flwr.planning.clock import Clock, Span, new_clock
 from comdml_flwr.planning.dynamics import draw_participants, newcomers_after
 from comdml_flwr.planning.hysteresis import Pairing
+from comdml_flwr.planning.measured import Measured, read_measured
 from comdml_flwr.planning.scenario import Availability
 from comdml_flwr.planning.types import SERVER, CutTable, Link, Plan, Profile
 from comdml_flwr.seeds import derive_seed
 
+MEASURED = "measured"  # in what lasts
+OBSERVED_S, OBSERVED_BATCHES = "observed_s", "observed_batches"  # among the notes
 Question: TypeAlias = tuple[object, ...]
 AnswerT = TypeVar("AnswerT")
 
@@ -184,8 +189,19 @@ class Agent:
 
     @property
     def profile(self) -> Profile:
-        """What it tells of itself in this round."""
-        return self.setup.profiles_at(max(1, self.round))[self.id]
+        """What it tells of itself in this round: what the fleet file says, or what it has measured."""
+        told = self.setup.profiles_at(max(1, self.round))[self.id]
+        return self.measured.instead_of(told) if self.measured else told
+
+    @property
+    def measured(self) -> Measured | None:
+        """What it has measured of itself before this round; None where the fleet file holds."""
+        table = self.lasting.get(MEASURED)
+        return None if table is None else read_measured(table)
+
+    @measured.setter
+    def measured(self, measured: Measured) -> None:
+        self.lasting[MEASURED] = measured.as_json()
 
     @property
     def gone(self) -> frozenset[int]:
@@ -270,8 +286,27 @@ class Agent:
         self.round, self.bytes_sent = round_, 0
         self.forget("own")
         self.forget("partner")
+        self._take_in_observed()
         self.notes.clear()
         self.clock = self.new_clock()
+
+    @contextmanager
+    def observed(self, num_batches: float) -> Iterator[None]:
+        """Let the stopwatch run while it trains so many batches of the whole model; a share is a fraction.
+
+        It counts from the next round on, so that within a round all plan with what was introduced.
+        """
+        began = time.perf_counter()
+        yield
+        if MEASURED in self.lasting:
+            work_s, before = self.notes.get(OBSERVED_S, 0.0), self.notes.get(OBSERVED_BATCHES, 0.0)
+            self.notes[OBSERVED_S] = _float(work_s) + time.perf_counter() - began
+            self.notes[OBSERVED_BATCHES] = _float(before) + num_batches
+
+    def _take_in_observed(self) -> None:
+        work_s, num_batches = (_float(self.notes.get(note, 0.0)) for note in (OBSERVED_S, OBSERVED_BATCHES))
+        if self.measured and work_s > 0 and num_batches > 0:
+            self.measured = self.measured.observe(work_s, num_batches=num_batches)
 
     def generator(self, purpose: str) -> torch.Generator:
         """Return a generator for one purpose of this agent in this round."""

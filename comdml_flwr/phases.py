@@ -104,8 +104,10 @@ def train_whole(agent: Agent, chunk: range | None = None, *, shuffle: str = "shu
     learner.resume(paused) if paused else learner.begin(agent.weights_P)
     batches = agent.batches(shuffle)
     chunk = range(len(batches)) if chunk is None else chunk
-    for number in chunk:
-        learner.train_batch(*agent.samples(batches[number], number, shuffle))
+    full_batches = sum(len(batches[number]) for number in chunk) / agent.setup.config.batch_size
+    with agent.observed(full_batches):
+        for number in chunk:
+            learner.train_batch(*agent.samples(batches[number], number, shuffle))
     agent.put_down("own", learner, finished=chunk.stop == len(batches))
 
 

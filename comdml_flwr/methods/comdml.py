@@ -179,9 +179,11 @@ def train_slow_side(agent: Agent, chunk: range) -> Outbox:
         rest = agent.weights_P[learner.num_floats :].numpy()
         outbox.append(agent.send(agent.number("helper"), "fast side", {}, {"weights": rest}))
     for number in chunk:
-        x_NCHW, y_N = agent.samples(batches[number], number)
-        z, _ = learner.train_batch(x_NCHW, y_N)
-        agent.clock.work(share * len(y_N) / agent.setup.config.batch_size)
+        work = share * len(batches[number]) / agent.setup.config.batch_size
+        with agent.observed(work):
+            x_NCHW, y_N = agent.samples(batches[number], number)
+            z, _ = learner.train_batch(x_NCHW, y_N)
+        agent.clock.work(work)
         about: dict[str, Json] = {
             "digest": agent.notes["digest"],
             "num_samples": agent.num_samples,

@@ -1,0 +1,97 @@
+"""What an agent has measured of itself, which then stands in its profile for what the fleet file says.
+
+Speeds are smoothed over what was observed (`SpeedEstimate`, an exponential moving average). The number of
+batches stays that of the data, and the links stay those that the fleet file and the topology have: a pair
+that is not to be linked is not measured. A bound on memory in the fleet file holds, too.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from math import inf
+
+from comdml_flwr.planning.dynamics import SpeedEstimate
+from comdml_flwr.planning.types import Link, Profile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """Measured speed, memory and links of an agent.
+
+    Parameters
+    ----------
+    speed : SpeedEstimate
+        Seconds per batch of the whole model, smoothed.
+    memory_bytes : float
+        What was free for training; inf where the system does not tell.
+    links : Mapping[int, Link]
+        By the other agent's id, the same at both ends; of a linked peer that is absent here, the fleet file's
+        link holds.
+
+    Examples
+    --------
+    >>> told = Profile(agent=0, batches_per_s=1, num_batches=6, links={1: Link(bytes_per_s=1e6)})
+    >>> fast = Measured(speed=SpeedEstimate(batch_s=0.25), links={1: Link(bytes_per_s=5e5, latency_s=0.01)})
+    >>> profile = fast.observe(0.75, num_batches=1).instead_of(told)
+    >>> profile.batches_per_s, profile.num_batches, profile.links[1].bytes_per_s
+    (2.0, 6, 500000.0)
+    """
+
+    speed: SpeedEstimate
+    memory_bytes: float = inf
+    links: Mapping[int, Link] = field(default_factory=dict)
+
+    def instead_of(self, told: Profile) -> Profile:
+        """Return a profile with what was measured in place of what the fleet file tells."""
+        links = {peer: self.links.get(peer, link) for peer, link in told.links.items()}
+        return replace(
+            told,
+            batches_per_s=self.speed.batches_per_s,
+            memory_bytes=min(told.memory_bytes, self.memory_bytes),
+            links=links,
+            nic_bytes_per_s=inf,
+        )
+
+    def observe(self, work_s: float, *, num_batches: float) -> "Measured":
+        """Take in that the time of so many batches of the whole model was observed."""
+        return replace(self, speed=self.speed.observe(work_s, num_batches=num_batches))
+
+    def as_json(self) -> dict[str, float | list[list[float]] | None]:
+        """Return it as a table of plain values; None: no bound."""
+        return {
+            "batch_s": self.speed.batch_s,
+            "memory_bytes": None if self.memory_bytes == inf else self.memory_bytes,
+            "links": [[peer, link.bytes_per_s, link.latency_s] for peer, link in sorted(self.links.items())],
+        }
+
+
+def read_measured(table: object) -> Measured:
+    """Read what `as_json` gave.
+
+    Raises
+    ------
+    TypeError
+        It is something else.
+    """
+    if not isinstance(table, Mapping):
+        raise TypeError(f"{table!r} is no measurement")
+    memory_bytes, links = table.get("memory_bytes"), table.get("links")
+    if not isinstance(links, list | tuple):
+        raise TypeError(f"{links!r} are no measured links")
+    return Measured(
+        speed=SpeedEstimate(batch_s=_number(table.get("batch_s"))),
+        memory_bytes=inf if memory_bytes is None else _number(memory_bytes),
+        links=dict(map(_read_link, links)),
+    )
+
+
+def _read_link(row: object) -> tuple[int, Link]:
+    if not isinstance(row, list | tuple) or len(row) != 3:
+        raise TypeError(f"{row!r} is no measured link")
+    peer, bytes_per_s, latency_s = map(_number, row)
+    return int(peer), Link(bytes_per_s=bytes_per_s, latency_s=latency_s)
+
+
+def _number(value: object) -> float:
+    if not isinstance(value, int | float):
+        raise TypeError(f"{value!r} is no number")
+    return value
