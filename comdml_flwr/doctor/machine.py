@@ -1,4 +1,4 @@
-"""What this machine has: memory, cores, disk. In a container, what the container may use."""
+"""What this machine has: cores and disk. In a container, what the container may use."""
 
 import os
 import shutil
@@ -8,27 +8,11 @@ from pathlib import Path
 
 from comdml_flwr.config import RunConfig
 from comdml_flwr.doctor.findings import Finding, State
+from comdml_flwr.measuring.memory import CGROUP, read_number
 from comdml_flwr.units import human_bytes
 
 CORES = "cores"
 FEW_BYTES, TOO_FEW_BYTES = 2e9, 1e8  # of a disk: a run's states and letters take some tens of MB an agent
-_CGROUP = Path("/sys/fs/cgroup")
-
-
-def available_memory_bytes() -> int | None:
-    """Return how much memory programs can still take here; None where the system does not tell.
-
-    The least of what the kernel holds to be available (`MemAvailable`) and what a container's control group,
-    of version 2 or 1, has left; file pages that have not been used for a while count as left.
-    """
-    found = [
-        _mem_available(),
-        _left_in_group(_CGROUP, "memory.max", "memory.current", "inactive_file"),
-        _left_in_group(
-            _CGROUP / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"
-        ),
-    ]
-    return min((num_bytes for num_bytes in found if num_bytes is not None), default=None)
 
 
 def available_cores() -> float:
@@ -80,39 +64,12 @@ def _first_there(path: Path) -> Path:
     return path
 
 
-def _mem_available() -> int | None:
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    found = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
-    return int(found[0]) * 1024 if found else None
-
-
-def _left_in_group(folder: Path, limit: str, usage: str, file_pages: str) -> int | None:
-    most, used = _number(folder / limit), _number(folder / usage)
-    if most is None or used is None:
-        return None
-    try:
-        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-    except (OSError, ValueError):
-        stat = {}
-    return max(0, most - used + int(stat.get(file_pages, 0)))
-
-
 def _quota() -> float | None:
     """Return the cores that the control group grants; None where it grants all."""
     try:
-        quota, period = (_CGROUP / "cpu.max").read_text().split()
+        quota, period = (CGROUP / "cpu.max").read_text().split()
         return None if quota == "max" else int(quota) / int(period)
     except (OSError, ValueError):
         pass
-    quota_us, period_us = (_number(_CGROUP / "cpu" / f"cpu.cfs_{name}_us") for name in ("quota", "period"))
+    quota_us, period_us = (read_number(CGROUP / "cpu" / f"cpu.cfs_{name}_us") for name in ("quota", "period"))
     return quota_us / period_us if quota_us and period_us and quota_us > 0 else None
-
-
-def _number(path: Path) -> int | None:
-    try:
-        return int(path.read_text())
-    except (OSError, ValueError):  # "max": no limit
-        return None

@@ -14,8 +14,8 @@ from torch import nn
 from comdml_flwr.assemble import MODELS, cut_table
 from comdml_flwr.config import RunConfig
 from comdml_flwr.doctor.findings import Finding
-from comdml_flwr.doctor.machine import available_memory_bytes
 from comdml_flwr.learning.split import FLOAT_BYTES, profile_model
+from comdml_flwr.measuring.memory import available_memory_bytes
 from comdml_flwr.planning.costs import partner_bytes
 from comdml_flwr.planning.types import CutTable
 from comdml_flwr.units import human_bytes
