@@ -1,35 +1,28 @@
 """Whether peers are reached over mutual TLS, and how fast.
 
 A SuperNode listens for its peers only while a run goes on, so on the other machines `comdml doctor --listen`
-does. Where it does, letters of random bytes are sent through the transport that runs use, each four times as
-long as the one before, until one takes long enough to be timed; what is told is measured, from here to
-there, the answer that it lies in the peer's inbox included. Where a run goes on, its transport refuses
-letters of another run (and logs it once), so that only the round trip is known.
+does. Where it does, the link is measured as a run measures it (measuring/links.py), from here to there. Where
+a run goes on, its transport refuses letters of another run (and logs it once), so that only the round trip
+is known.
 """
 
 import socket
 import ssl
-import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeAlias
-
-import numpy as np
 
 from comdml_flwr.doctor.certificates import client_context
 from comdml_flwr.doctor.findings import Finding
 from comdml_flwr.doctor.streams import dial, in_ms, speaks_http2, why
 from comdml_flwr.errors import InputError, OverdueError, PeerGoneError
-from comdml_flwr.messages import Envelope
+from comdml_flwr.measuring.links import FIRST_BYTES, PATIENCE_S, measure_link
 from comdml_flwr.transport.credentials import Credentials, agent_host, load_credentials
 from comdml_flwr.transport.members import Limits, Member, split_address
 from comdml_flwr.transport.transport import Transport
 from comdml_flwr.units import human_bandwidth
 
 TOKEN = "comdml-doctor"
-FIRST_BYTES, MOST_BYTES = 1 << 18, 1 << 26
-LONG_ENOUGH_S = 0.5
-PATIENCE_S = 60.0  # for one letter; the first one takes so long at 35 kbit/s
 LOOK_S = 0.5
 LIMITS = Limits(patience_s=5.0)
 _Trouble: TypeAlias = tuple[str, str]
@@ -160,7 +153,7 @@ def _send(credentials: Credentials, agent: int, peer: Member, round_trip_s: floa
     here = Member(agent, "127.0.0.1:0")  # nobody is to dial us
     try:
         with Transport(agent, here.address, (here, peer), credentials, TOKEN, limits=LIMITS) as transport:
-            bytes_per_s = _measure(transport, agent, peer.agent)
+            bytes_per_s = measure_link(transport, peer.agent).bytes_per_s
     except PeerGoneError as error:
         if "another run" in error.reason:
             mend = "after that run: comdml doctor --listen there"
@@ -172,25 +165,6 @@ def _send(credentials: Credentials, agent: int, peer: Member, round_trip_s: floa
         return Finding(name, "wrong", says, 'a faster link, or carrier="grid"', facts)
     says = f"{told}, {human_bandwidth(bytes_per_s)} to it"
     return Finding(name, "ok", says, facts={**facts, "bytes_per_s": bytes_per_s})
-
-
-def _measure(transport: Transport, agent: int, peer: int) -> float:
-    """Return how many bytes per second go to a peer."""
-    num_bytes, took_s = FIRST_BYTES, _time_letter(transport, agent, peer, 1)  # the first one also connects
-    while True:
-        took_s = _time_letter(transport, agent, peer, num_bytes)
-        if took_s > LONG_ENOUGH_S or num_bytes >= MOST_BYTES:
-            return num_bytes / took_s
-        num_bytes *= 4
-
-
-def _time_letter(transport: Transport, agent: int, peer: int, num_bytes: int) -> float:
-    bits = np.random.default_rng(0).integers(0, 256, num_bytes, dtype=np.uint8)
-    letter = Envelope(sender=agent, receiver=peer, round=0, kind="doctor", arrays={"bits": bits})
-    began = time.perf_counter()
-    transport.send(letter)
-    transport.flush(PATIENCE_S)
-    return time.perf_counter() - began
 
 
 def _name(peer: Member) -> str:
