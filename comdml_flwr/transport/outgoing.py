@@ -83,6 +83,7 @@ class Outgoing:
         self._num_bytes, self._last_sequence = 0, 0
         self._num_refused = 0
         self._gone: str | None = None
+        self._trouble: tuple[float, str] | None = None
         self._was_reached_s = time.monotonic()
         self._is_watched, self._is_closed = False, False
         self._stream = _Stream(is_over=True)
@@ -93,6 +94,11 @@ class Outgoing:
     def gone(self) -> str | None:
         """Why the peer is gone; None while it is not known to be."""
         return self._gone
+
+    @property
+    def trouble(self) -> tuple[float, str] | None:
+        """Since when (`time.monotonic()`) no stream could be kept open, and why; None while one is."""
+        return self._trouble
 
     @property
     def num_refused(self) -> int:
@@ -177,6 +183,7 @@ class Outgoing:
             now = time.monotonic()
             if stream.num_answers or (stream.is_open and now - began_s > self._patience_s):
                 self._was_reached_s, pause_s = now, _FIRST_PAUSE_S
+            self._trouble = self._trouble[0] if self._trouble else now, reason
             silent_s = now - self._was_reached_s
             if is_final or silent_s > self._patience_s:
                 self.give_up(reason if is_final else f"nothing of it for {silent_s:.0f} s: {reason}")
@@ -234,7 +241,7 @@ class Outgoing:
             self._waiting.extendleft(reversed(self._sent))
             self._sent.clear()
             self._last_sequence = accepted
-            stream.is_open = True
+            stream.is_open, self._trouble = True, None
             self._changed.notify_all()
 
     def _answered(self, stream: _Stream, sequence: int, verdict: int) -> None:

@@ -181,6 +181,11 @@ class Transport:
         return {peer: out.gone for peer, out in sorted(self._outgoing.items()) if out.gone is not None}
 
     @property
+    def troubles(self) -> Mapping[int, tuple[float, str]]:
+        """Since when (`time.monotonic()`) no stream to a peer could be kept open, and why, by agent."""
+        return {peer: out.trouble for peer, out in sorted(self._outgoing.items()) if out.trouble is not None}
+
+    @property
     def refused(self) -> Mapping[tuple[str, int | None], int]:
         """How much of what came was refused, by reason and peer (None: nobody that is known)."""
         return self._refusals.counts

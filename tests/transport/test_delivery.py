@@ -420,3 +420,17 @@ def test_what_went_through_leaves_no_memory_behind():
 
 def resident_bytes():
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def test_trouble_with_a_peer_shows_while_it_lasts():
+    members = addresses(2)
+    with meeting(members, who={0}, limits=Limits(patience_s=30.0)) as (zero,):
+        zero.watch([1])
+        until(lambda: 1 in zero.troubles)
+        since_s, reason = zero.troubles[1]
+        assert "refused" in reason
+        assert 1 not in zero.gone
+        with meeting(members, who={1}):
+            until(lambda: 1 not in zero.troubles)
+        until(lambda: 1 in zero.troubles)
+        assert zero.troubles[1][0] > since_s
