@@ -97,10 +97,15 @@ class RunConfig(BaseModel):
     threads_per_agent: int = Field(
         1, ge=1, description="threads of a convolution; another number, other bits"
     )
-    carrier: Literal["grid", "direct", "local"] = Field(
+    profiles: Literal["auto", "fleet", "measured"] = Field(
+        "auto",
+        description="speeds and links that plans are made of: the `fleet` file's, or `measured` on the nodes;"
+        " `auto` measures on SuperNodes alone",
+    )
+    carrier: Literal["grid", "direct", "auto", "local"] = Field(
         "grid",
-        description="who moves the mail: `grid` (Flower) or `direct` (peer to peer) under `flwr run`, `local`"
-        " under `comdml run`",
+        description="who moves the mail: `grid` (Flower), `direct` (peer to peer) or `auto` (`direct` if all"
+        " nodes reach each other) under `flwr run`, `local` under `comdml run`",
     )
     rounds_per_message: int = Field(
         10, ge=1, description="of `direct`: rounds that one message of Flower's starts"

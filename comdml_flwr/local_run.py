@@ -49,6 +49,8 @@ def run_locally(
     config = parse_config({"carrier": "local", **values})
     if config.carrier != "local":
         raise InputError("carrier", config.carrier, "must be 'local' here; the others are for `flwr run`")
+    if config.profiles == "measured":
+        raise InputError("profiles", config.profiles, "must be 'fleet' (or 'auto') here, on one machine")
     resumed = find_run(config.resume, {"carrier": "local", **values}) if config.resume else None
     if resumed:
         config, fleet = resumed.config, resumed.fleet
@@ -58,6 +60,7 @@ def run_locally(
         fleet = load_fleet(find_fleet(config.fleet))
     if num_agents is None:
         raise InputError("num_agents", num_agents, "must be given for a run that begins")
+    config = config.model_copy(update={"profiles": "fleet"})
     setup = assemble(config, fleet, num_agents, catalogue)
     program, method = program_of(setup), METHODS[config.method]
     terminal = terminal or Terminal(config.num_rounds)

@@ -5,6 +5,7 @@ profile, and every agent a link with it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from math import inf
 
@@ -13,7 +14,7 @@ from comdml_flwr.errors import InputError
 from comdml_flwr.planning.dynamics import draw_participants, fleet_at, unchanged_since
 from comdml_flwr.planning.fleet import Fleet
 from comdml_flwr.planning.topology import build_topology, topology_of_links
-from comdml_flwr.planning.types import SERVER, Profile
+from comdml_flwr.planning.types import SERVER, Link, Profile
 from comdml_flwr.seeds import SHARED, derive_seed
 
 ALL_LINKS = "fleet"
@@ -67,6 +68,52 @@ def profiles_by_round(
         return _profiles(config, now, sizes, batch_flops, edges, server_speed)
 
     return lambda round_: since(unchanged_since(fleet, round_))
+
+
+def through_relay(
+    profiles_at: Callable[[int], Mapping[int, Profile]], relay: Callable[[int, int], Link]
+) -> Callable[[int], Mapping[int, Profile]]:
+    """Return the profiles where all mail goes through a relay: the same pairs are linked, at its price.
+
+    Parameters
+    ----------
+    profiles_at : Callable[[int], Mapping[int, Profile]]
+        All profiles of a round, with direct links.
+    relay : Callable[[int, int], Link]
+        The way from one agent to another; the same in both directions.
+    """
+
+    def priced(profile: Profile) -> Profile:
+        links = {
+            peer: relay(profile.agent, peer)
+            if link.bytes_per_s and SERVER not in (peer, profile.agent)
+            else link
+            for peer, link in profile.links.items()
+        }
+        return replace(profile, links=links, nic_bytes_per_s=inf)
+
+    @lru_cache(maxsize=2)
+    def at(round_: int) -> Mapping[int, Profile]:
+        return {agent: priced(profile) for agent, profile in profiles_at(round_).items()}
+
+    return at
+
+
+def up_and_down(ways: Mapping[int, Link]) -> Callable[[int, int], Link]:
+    """Return the way between two agents that lies over a third place, which takes all before it hands it on.
+
+    Bytes go up one agent's way and then down the other's: 1 / bandwidth = 1 / up + 1 / down. A latency is
+    there and back, so that of two of them half counts.
+    """
+
+    def way(one: int, other: int) -> Link:
+        up, down = ways[one], ways[other]
+        return Link(
+            bytes_per_s=1 / (1 / up.bytes_per_s + 1 / down.bytes_per_s),
+            latency_s=(up.latency_s + down.latency_s) / 2,
+        )
+
+    return way
 
 
 def edges_of(config: RunConfig, ids: Sequence[int]) -> Edges | None:

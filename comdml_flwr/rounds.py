@@ -289,6 +289,7 @@ def summarize(record: RunRecord, config: RunConfig, num_agents: int) -> dict[str
         "num_rounds": len(rounds),
         "seed": config.seed,
         "carrier": config.carrier,
+        "profiles": config.profiles,
         "accuracy": rounds[-1].accuracy,
         "virtual_time_s": virtual_s,
         "no_offload_virtual_time_s": no_offload_s,

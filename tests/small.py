@@ -75,6 +75,7 @@ def small_config(**keys: bool | int | float | str) -> RunConfig:
         "num-rounds": 2,
         "batch-size": 8,
         "carrier": "local",
+        "profiles": "fleet",
     }
     return parse_config({**values, **{name.replace("_", "-"): value for name, value in keys.items()}})
 

@@ -91,7 +91,7 @@ def test_true_or_false_is_all_that_a_switch_takes(key, value):
 
 TEXTS = [
     "method", "model", "dataset", "data_dir", "partition", "optimizer", "fleet", "solver", "time_model",
-    "averaging", "topology", "carrier", "resume", "results_dir", "wandb", "wandb_project",
+    "averaging", "topology", "profiles", "carrier", "resume", "results_dir", "wandb", "wandb_project",
 ]  # fmt: skip
 WHOLE = [
     "num_rounds",
@@ -164,7 +164,8 @@ def test_a_key_that_takes_a_number_refuses_anything_else(key, value):
         ("optimizer", "rmsprop", "must be 'sgd' or 'adam'"),
         ("solver", "integer-program", "must be 'exact' or 'greedy'"),
         ("time_model", "", "must be 'pipeline' or 'overlap'"),
-        ("carrier", "pigeon", "must be 'grid', 'direct' or 'local'"),
+        ("carrier", "pigeon", "must be 'grid', 'direct', 'auto' or 'local'"),
+        ("profiles", "guessed", "must be 'auto', 'fleet' or 'measured'"),
         ("wandb", "on", "must be 'disabled', 'offline' or 'online'"),
         ("wandb_project", "a/b", r"must match pattern '^[^/\\#?%:]{1,128}$'"),
         ("wandb_project", "", r"must match pattern '^[^/\\#?%:]{1,128}$'"),

@@ -282,6 +282,7 @@ def test_a_summary_by_hand():
         "num_rounds": 2,
         "seed": 5,
         "carrier": "local",
+        "profiles": "fleet",
         "accuracy": 0.75,
         "virtual_time_s": 6.0,
         "no_offload_virtual_time_s": 12.0,

@@ -104,7 +104,7 @@ class Comparison:
     def config(self, case: Case, method: Method, seed: int) -> RunConfig:
         """Return the configuration of a run; it names the fleet, not the file that a worker writes."""
         ours: Keys = {"seed": seed, "carrier": "local", "fleet": case.fleet, "results-dir": RESULTS_DIR}
-        return parse_config({**self.keys, **method.keys, **case.keys, **ours})
+        return parse_config({**self.keys, **method.keys, **case.keys, "profiles": "fleet", **ours})
 
 
 def load_comparison(path: Path, *, smoke: bool = False) -> Comparison:

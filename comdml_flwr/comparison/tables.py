@@ -22,6 +22,7 @@ LONGEST_LABEL = 80  # it names a folder
 _NOT_HERE = {
     "seed": "is set by `seeds`",
     "carrier": "is always local in a comparison",
+    "profiles": "are always those of the fleet in a comparison",
     "results-dir": "is set by --output",
     "fleet": "belongs to a case",
     "checkpoint-every": "is always 0 in a comparison, which runs anew what was not finished",

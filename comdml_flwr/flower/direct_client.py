@@ -57,7 +57,7 @@ def run_rounds_of(agent: Agent, facts: ConfigRecord, context: Context, folder: P
     members = map(Member, integers(facts, "agents"), texts(facts, "addresses"))
     reports: dict[int, Report] = {}
     last = integer(facts, "last")
-    credentials, token = _credentials(agent, context), text(facts, "token")
+    credentials, token = credentials_of(agent, context), text(facts, "token")
     limits = Limits(patience_s=float(text(facts, "start-s")))
     with Transport(agent.id, str(listen), members, credentials, token, limits=limits) as transport:
         rounds = DirectRounds(
@@ -87,7 +87,8 @@ def transfer_s(agent: Agent) -> float:
     return (4 * model_bytes + agent.setup.most_batches * most_bytes) / slowest
 
 
-def _credentials(agent: Agent, context: Context) -> Credentials | None:
+def credentials_of(agent: Agent, context: Context) -> Credentials | None:
+    """Return a node's credentials for mutual TLS; None where it is told of none."""
     folder = context.node_config.get("p2p-certificates")
     return None if folder is None else load_credentials(Path(str(folder)).expanduser(), agent.id)
 

@@ -26,8 +26,11 @@ def exchange_messages(
     group: str,
     on_reply: Callable[[], None],
     on_wait: Callable[[], None],
+    arrived_s: dict[int, float] | None = None,
 ) -> dict[int, Message]:
     """Send a message to each node and return the replies by node id, errors included.
+
+    When each came (`time.monotonic()`), by node id, is put into `arrived_s`.
 
     Flower's own `send_and_receive` looks for replies every 3 s, and cannot say who replied with an error:
     an error's sender may be the SuperLink, so replies are told apart by the message that they answer.
@@ -44,7 +47,10 @@ def exchange_messages(
     replies: dict[int, Message] = {}
     while waiting:
         for reply in grid.pull_messages(list(waiting)):
-            replies[waiting.pop(reply.metadata.reply_to_message_id)] = reply
+            node = waiting.pop(reply.metadata.reply_to_message_id)
+            replies[node] = reply
+            if arrived_s is not None:
+                arrived_s[node] = time.monotonic()
             on_reply()
         if waiting:
             on_wait()

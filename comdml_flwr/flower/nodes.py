@@ -36,9 +36,9 @@ class Federation:
     common : ConfigRecord
         Facts that go with every message.
     addresses : dict[int, str]
-        HOST:PORT by agent id, of those that peers can reach.
+        HOST:PORT by agent id, of those that say where peers reach them.
     hello_s : float
-        How long the slowest node took to start, build what the run needs, and reply; in seconds, measured.
+        How long the slowest node took to load what the run needs and to answer (measured).
     """
 
     nodes: dict[int, int]
@@ -112,7 +112,7 @@ def gather_nodes(
 ) -> tuple[dict[int, tuple[int, ConfigRecord]], float]:
     """Wait until all nodes are there; return each node's id and what it tells of itself, by agent id.
 
-    And how long the slowest took to do so, in seconds.
+    And how long they took to tell it, in seconds.
 
     Parameters
     ----------

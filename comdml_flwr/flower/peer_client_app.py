@@ -1,10 +1,10 @@
 """The peer ClientApp: runs an agent's phases on the mail that comes with a message, and always replies.
 
-Five messages exist: `query.count` (how many nodes has the federation), `query.hello` (who are you, do you see
-the run's folder, is everything there that the run needs), `train.steps` (run these steps on this mail),
-`train.rounds` (run these rounds, mail going from peer to peer) and `query.goodbye` (the run is over). Three
-more are for checkpoints: `train.keep` (write one), `train.restore` (go on from one), `train.forget` (remove
-them all).
+Ten messages exist: `query.count` (how many nodes has the federation), `query.hello` (who are you, do you see
+the run's folder, is everything there that the run needs), `query.probe` (whom do you reach, how fast are
+you), `query.echo` (return what is sent), `train.steps` (run these steps on this mail), `train.rounds` (run
+these rounds, mail going from peer to peer) and `query.goodbye` (the run is over). Three are for checkpoints:
+`train.keep` (write one), `train.restore` (go on from one), `train.forget` (remove them all).
 Whatever goes wrong comes back as a reply with one line, never as an exception: Flower would wrap that in a
 stack trace, or hang.
 """
@@ -22,6 +22,7 @@ from comdml_flwr.agent import Agent, Setup, run_steps
 from comdml_flwr.assemble import METHODS, Catalogue, DatasetLoader, ModelBuilder, assemble, program_of
 from comdml_flwr.config import parse_config
 from comdml_flwr.errors import ComdmlError, InputError, RunError
+from comdml_flwr.flower.chosen import by_way_of_relay, chosen, relay_told
 from comdml_flwr.flower.code_version import code_digest, code_folder
 from comdml_flwr.flower.direct_client import address_of, run_rounds_of
 from comdml_flwr.flower.mail import (
@@ -39,10 +40,12 @@ from comdml_flwr.flower.mail import (
 )
 from comdml_flwr.flower.node_checkpoints import forget, keep, place_of, restore
 from comdml_flwr.flower.node_keys import introduce, sealer_of
+from comdml_flwr.flower.probe_client import probe, take_up_measured
 from comdml_flwr.flower.records import (
     NO_STATE,
     OTHER_CHECKOUT,
     absence_of,
+    blob,
     blobs,
     facts_of,
     failure,
@@ -76,6 +79,8 @@ def peer_client_app(
     for register, handler in (
         (app.query("count"), _count),
         (app.query("hello"), partial(_hello, catalogue)),
+        (app.query("probe"), partial(_probe, catalogue)),
+        (app.query("echo"), _echo),
         (app.train("steps"), partial(_steps, catalogue)),
         (app.train("rounds"), partial(_rounds, catalogue)),
         (app.train("keep"), partial(_keep, catalogue)),
@@ -108,11 +113,23 @@ def _hello(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> Confi
     folder, shared = _folder(facts, context)
     if not shared:
         make_own_folder(folder, text(facts, "fleet"), text(facts, "config"))
-    setup = _setup_of(catalogue, context, folder)
+    setup = _setup_of(catalogue, context, folder, facts)
     agent = setup.ids[_node_number(context, "partition-id")]
-    address = address_of(context) if setup.config.carrier == "direct" else ""
+    needs_address = setup.config.carrier == "direct" or "p2p-address" in context.node_config
+    address = address_of(context) if needs_address and setup.config.carrier in ("direct", "auto") else ""
     card = introduce(folder, agent, text(facts, "token"), context)
     return ConfigRecord({"agent": agent, "sees-folder": shared, "address": address, "card": card})
+
+
+def _probe(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> ConfigRecord:
+    """Look for the peers and measure what the run's plans need."""
+    folder, _ = _folder(facts, context)
+    return probe(agent_of(catalogue, facts, context), facts, context, folder)
+
+
+def _echo(facts: ConfigRecord, context: Context) -> ConfigRecord:
+    """Return what was sent, for the ServerApp to time it; the time in here is none."""
+    return ConfigRecord({"bits": blob(facts, "bits"), "handled-s": 0.0})
 
 
 def _steps(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> ConfigRecord:
@@ -212,14 +229,14 @@ _SETUPS: dict[tuple[object, ...], Setup] = {}
 """The set-up of the run that this process last worked for; it can be built again from the run's files."""
 
 
-def _setup_of(catalogue: Catalogue, context: Context, folder: Path) -> Setup:
+def _setup_of(catalogue: Catalogue, context: Context, folder: Path, facts: ConfigRecord) -> Setup:
     num_agents = _node_number(context, "num-partitions")
     fleet_text = _fleet_text(folder)
-    values = _run_config(folder, context)
-    key = (fleet_text, num_agents, *sorted(values.items()))
+    values, relay = {**_run_config(folder, context), **chosen(facts)}, relay_told(facts)
+    key = (fleet_text, num_agents, *sorted(values.items()), relay)
     if key not in _SETUPS:
         config, fleet = parse_config(values), parse_fleet(fleet_text, str(folder / FLEET))
-        setup = assemble(config, fleet, num_agents, catalogue)
+        setup = by_way_of_relay(assemble(config, fleet, num_agents, catalogue), relay)
         _SETUPS.clear()
         _SETUPS[key] = setup
         return setup
@@ -245,8 +262,11 @@ def _fleet_text(folder: Path) -> str:
 def agent_of(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> Agent:
     """Return the agent that this node is, as it begins; facts are those that go with every message."""
     folder, _ = _folder(facts, context)
-    setup = _setup_of(catalogue, context, folder)
-    return Agent(setup.ids[_node_number(context, "partition-id")], setup)
+    setup = _setup_of(catalogue, context, folder, facts)
+    agent = Agent(setup.ids[_node_number(context, "partition-id")], setup)
+    if facts.get("profiles") == "measured":
+        take_up_measured(agent, folder)
+    return agent
 
 
 def _node_number(context: Context, key: str) -> int:

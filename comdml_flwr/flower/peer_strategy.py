@@ -20,6 +20,7 @@ from comdml_flwr.assemble import METHODS, Catalogue, DatasetLoader, ModelBuilder
 from comdml_flwr.checkpoints import Checkpoints
 from comdml_flwr.config import RunConfig, find_fleet, parse_config
 from comdml_flwr.errors import InputError
+from comdml_flwr.flower.choices import choose, without_choice
 from comdml_flwr.flower.direct_run import DirectRun
 from comdml_flwr.flower.grid_carrier import GridCarrier
 from comdml_flwr.flower.node_checkpoints import RESTORED
@@ -101,26 +102,29 @@ class PeerStrategy(Strategy):
                 "PeerStrategy.start", "an argument", "must be left out: the run configuration says it"
             )
         config_text = json.dumps(self._config.with_defaults_named()) if self._resumed else ""
-        with (
-            greet(grid, self._fleet_text, self._terminal, timeout, config_text) as federation,
-            closing(self._carrier(grid, federation)) as carrier,
-        ):
-            nodes, checkpoints = self._checkpoints(grid, federation, carrier)
-            if self._resumed:
-                self._resumed.check_agents(federation.ids)
-                nodes.restore(self._resumed.checkpoint_folder, self._resumed.checkpoint)
-                carrier.restored(RESTORED)
-            record = record_run(
-                partial(self._run, carrier, federation.ids, checkpoints),
-                self._config,
-                len(federation.ids),
-                self._terminal,
-                checkpoints,
-                self._resumed,
-            )
-            if checkpoints:
-                nodes.forget()
-            return as_result(record)
+        with greet(grid, self._fleet_text, self._terminal, timeout, config_text) as greeted:
+            self._config, federation = choose(grid, greeted, self._config, self._terminal)
+            with closing(self._carrier(grid, federation)) as carrier:
+                return as_result(self._recorded(grid, federation, carrier))
+
+    def _recorded(self, grid: Grid, federation: Federation, carrier: GridCarrier | DirectRun) -> RunRecord:
+        """Run all rounds, or those that are left, and write the result files."""
+        nodes, checkpoints = self._checkpoints(grid, federation, carrier)
+        if self._resumed:
+            self._resumed.check_agents(federation.ids)
+            nodes.restore(self._resumed.checkpoint_folder, self._resumed.checkpoint)
+            carrier.restored(RESTORED)
+        record = record_run(
+            partial(self._run, carrier, federation.ids, checkpoints),
+            self._config,
+            len(federation.ids),
+            self._terminal,
+            checkpoints,
+            self._resumed,
+        )
+        if checkpoints:
+            nodes.forget()
+        return record
 
     def _carrier(self, grid: Grid, federation: Federation) -> GridCarrier | DirectRun:
         """Return who runs the phases: Flower, mail and all, or the agents, many rounds at a time."""
@@ -257,18 +261,16 @@ def peer_server_app(
         config = resumed.config if resumed else config
         catalogue.check(config)
         if config.carrier == "local":
-            raise InputError("carrier", config.carrier, "must be 'grid' or 'direct' under `flwr run`")
+            raise InputError("carrier", config.carrier, "must be 'grid', 'direct' or 'auto' under `flwr run`")
         text = resumed.checkpoint.fleet if resumed else self_contained_text(find_fleet(config.fleet))
         terminal = Terminal(config.num_rounds)
         if METHODS[config.method].has_server:
             if config.method not in (with_server or {}):
                 raise InputError("method", config.method, "has a server, which this app does not play")
-            if config.carrier != "grid":
-                raise InputError("carrier", config.carrier, f"must be 'grid' for {config.method}")
             if config.checkpoint_every:
                 rule = f"must be 0 for {config.method} under `flwr run`; `comdml run` keeps checkpoints of it"
                 raise InputError("checkpoint-every", config.checkpoint_every, rule)
-            (with_server or {})[config.method](grid, config, text, catalogue, terminal)
+            (with_server or {})[config.method](grid, without_choice(config), text, catalogue, terminal)
             return
         strategy = PeerStrategy(config, text, terminal, resumed=resumed)
         strategy.summary()

@@ -75,6 +75,22 @@ def texts(facts: ConfigRecord, name: str) -> list[str]:
     return [value for value in values if isinstance(value, str)]
 
 
+def number(facts: ConfigRecord, name: str) -> float:
+    """Return a fact that is a number."""
+    value = facts[name]
+    if not isinstance(value, int | float):
+        raise RunError(f"{name} = {value!r} in a message is no number")
+    return float(value)
+
+
+def floats(facts: ConfigRecord, name: str) -> list[float]:
+    """Return a fact that is a list of numbers."""
+    values = facts[name]
+    if not isinstance(values, list) or not all(isinstance(value, int | float) for value in values):
+        raise RunError(f"{name} in a message is no list of numbers")
+    return [float(value) for value in values]
+
+
 def blob(facts: ConfigRecord, name: str) -> bytes:
     """Return a fact that is bytes."""
     value = facts[name]

@@ -176,6 +176,7 @@ def read_run_config(given: Sequence[str], fleet: Path, rounds: int | None) -> Ru
         if key in values:
             raise InputError("--run-config", key, "is set by the testbed's own arguments")
     values |= {"fleet": str(fleet.absolute())} | ({"num-rounds": rounds} if rounds else {})
+    values.setdefault("profiles", "fleet")  # of the file that is calibrated, and that the forecast is made of
     config = parse_config(values)
     if config.carrier == "local":
         raise InputError("carrier", config.carrier, "must be one of those between SuperNodes")

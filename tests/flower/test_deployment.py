@@ -15,13 +15,13 @@ ROUNDS = 2
 
 @pytest.mark.slow
 def test_supernodes_give_the_weights_of_the_local_carrier(tmp_path):
-    values = {"num-rounds": ROUNDS, "local-epochs": 1, "participation": 0.8}
+    values = {"num-rounds": ROUNDS, "local-epochs": 1, "participation": 0.8, "profiles": "fleet"}
     here = run_locally(
         {**values, "results-dir": str(tmp_path / "local")},
         num_agents=NUM_NODES,
         terminal=quiet_terminal(ROUNDS),
     )
-    run_config = " ".join(f"{key}={value}" for key, value in values.items())
+    run_config = " ".join(f"{key}={json.dumps(value)}" for key, value in values.items())
     with Federation(tmp_path / "federation", NUM_NODES) as federation:
         for carrier in ("direct", "grid"):
             run, log = federation.run(f'{run_config} carrier="{carrier}"')

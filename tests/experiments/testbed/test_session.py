@@ -28,6 +28,7 @@ def test_words_and_files_are_read_as_flwr_reads_them(tmp_path):
         "tensorboard": True,
         "fleet": "/fleets/two.toml",
         "num-rounds": 2,
+        "profiles": "fleet",
     }
 
 

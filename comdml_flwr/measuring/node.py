@@ -1,0 +1,51 @@
+"""What a node measures on first contact with a run, and where it keeps it until the run is over."""
+
+import json
+from pathlib import Path
+
+from comdml_flwr.agent import Setup
+from comdml_flwr.errors import RunError
+from comdml_flwr.measuring.compute import seconds_per_batch
+from comdml_flwr.measuring.memory import available_memory_bytes
+from comdml_flwr.planning.dynamics import SpeedEstimate
+from comdml_flwr.planning.measured import Measured, read_measured
+from comdml_flwr.wire import write_file
+
+
+def measure_node(setup: Setup, agent: int) -> Measured:
+    """Measure this machine's training speed and what memory is left; no link.
+
+    Memory is what is left when data and model are loaded. It has just trained the whole model, so that at
+    least this fits, whatever the system says.
+    """
+    speed = SpeedEstimate(batch_s=seconds_per_batch(setup, agent))
+    free_bytes = available_memory_bytes()
+    if free_bytes is None:
+        return Measured(speed=speed)
+    return Measured(speed=speed, memory_bytes=max(float(free_bytes), setup.cuts[0].whole_bytes))
+
+
+def keep_measured(folder: Path, agent: int, measured: Measured) -> None:
+    """Keep a measurement in a folder of the run, for messages that other processes handle."""
+    write_file(_path(folder, agent), json.dumps(measured.as_json()).encode())
+
+
+def kept_measured(folder: Path, agent: int) -> Measured | None:
+    """Return the measurement that was kept; None if none was.
+
+    Raises
+    ------
+    RunError
+        What is there is no measurement.
+    """
+    path = _path(folder, agent)
+    try:
+        return read_measured(json.loads(path.read_bytes()))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        raise RunError(f"{path}: {error}") from None
+
+
+def _path(folder: Path, agent: int) -> Path:
+    return folder / "measured" / f"{agent}.json"
