@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from comdml_flwr.messages import Json
 
 WIDTH = 100
-FROM_THE_FLEET = ("model", "dataset", "partition", "alpha", "batch-size")
+FROM_THE_FLEET = ("model", "dataset", "partition", "alpha", "batch-size", "profiles")
 
 fleet_app = typer.Typer(
     help="Write fleet files: devices and links of published settings.", no_args_is_help=True
