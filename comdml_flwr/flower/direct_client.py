@@ -19,6 +19,7 @@ from comdml_flwr.errors import InputError
 from comdml_flwr.flower.mail import load_state, read_waiting, save_state, write_waiting
 from comdml_flwr.flower.records import NO_STATE, integer, integers, text, texts
 from comdml_flwr.measuring.compute import seconds_per_batch
+from comdml_flwr.measuring.node import observe_traffic
 from comdml_flwr.messages import Report
 from comdml_flwr.peers.deadlines import Deadlines
 from comdml_flwr.transport.credentials import Credentials, load_credentials
@@ -71,6 +72,7 @@ def run_rounds_of(agent: Agent, facts: ConfigRecord, context: Context, folder: P
         )
         for round_, report in rounds.run(integer(facts, "first"), last):
             reports[round_] = report
+            observe_traffic(agent, transport)
             save_state(agent, folder, round_)
             _append(folder / "reports" / f"{agent.id}.jsonl", {"round": round_, **report})
         write_waiting(folder, agent.id, rounds.left_over())

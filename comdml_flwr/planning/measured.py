@@ -55,6 +55,19 @@ class Measured:
         """Take in that the time of so many batches of the whole model was observed."""
         return replace(self, speed=self.speed.observe(work_s, num_batches=num_batches))
 
+    def observe_link(self, peer: int, num_bytes: int, busy_s: float) -> "Measured":
+        """Take in how long so many bytes to a peer kept the link busy; of a peer without a link, nothing.
+
+        Smoothed is the time per byte, with the weight that speeds are smoothed with. The peer goes on telling
+        what it knows of the link, and the slower value counts: so a link that has become slow is noticed, and
+        that it is fast again, up to what was measured first.
+        """
+        link, weight = self.links.get(peer), self.speed.weight
+        if link is None or busy_s <= 0:
+            return self
+        byte_s = weight * busy_s / num_bytes + (1 - weight) / link.bytes_per_s
+        return replace(self, links={**self.links, peer: replace(link, bytes_per_s=1 / byte_s)})
+
     def as_json(self) -> dict[str, float | list[list[float]] | None]:
         """Return it as a table of plain values; None: no bound."""
         return {

@@ -19,6 +19,7 @@ from comdml_flwr.errors import ComdmlError, OverdueError, PeerGoneError
 from comdml_flwr.transport.frames import cut
 from comdml_flwr.transport.incoming import ACCEPTED, ANSWER, DELIVERED
 from comdml_flwr.transport.members import Limits
+from comdml_flwr.transport.traffic import Traffic, TrafficMeter
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ class _Letter:
     parts: list[memoryview]
     num_bytes: int
     sequence: int = 0
+    began_s: float = 0.0  # when its sending began
 
 
 @dataclass(slots=True, eq=False)
@@ -84,6 +86,7 @@ class Outgoing:
         self._num_refused = 0
         self._gone: str | None = None
         self._trouble: tuple[float, str] | None = None
+        self._meter = TrafficMeter()
         self._was_reached_s = time.monotonic()
         self._is_watched, self._is_closed = False, False
         self._stream = _Stream(is_over=True)
@@ -108,6 +111,11 @@ class Outgoing:
     def set_patience(self, patience_s: float) -> None:
         """Say how long the peer may be out of reach from now on."""
         self._patience_s = patience_s
+
+    def take_traffic(self) -> Traffic:
+        """Return what sending took since this was last asked."""
+        with self._changed:
+            return self._meter.take()
 
     def watch(self) -> None:
         """Keep a stream open even without mail, to hear when the peer goes; try again one that was gone."""
@@ -247,6 +255,8 @@ class Outgoing:
     def _answered(self, stream: _Stream, sequence: int, verdict: int) -> None:
         with self._changed:
             stream.num_answers += 1
+            if self._sent and self._sent[0].sequence == sequence:
+                self._meter.answered(self._sent[0].num_bytes, self._sent[0].began_s)
             self._forget(sequence)
             self._num_refused += verdict != DELIVERED
             self._changed.notify_all()
@@ -266,7 +276,7 @@ class Outgoing:
                 return None
             letter = self._waiting.popleft()
             self._last_sequence += 1
-            letter.sequence = self._last_sequence
+            letter.sequence, letter.began_s = self._last_sequence, time.monotonic()
             self._sent.append(letter)
             return letter
 

@@ -18,6 +18,7 @@ from comdml_flwr.transport.members import Limits, Member, is_loopback, split_add
 from comdml_flwr.transport.memory import keep_freed_memory
 from comdml_flwr.transport.outgoing import Call, Outgoing
 from comdml_flwr.transport.refusals import Refusals
+from comdml_flwr.transport.traffic import Traffic
 from comdml_flwr.wire import envelope_parts
 
 _STOP_S = 5.0
@@ -184,6 +185,11 @@ class Transport:
     def troubles(self) -> Mapping[int, tuple[float, str]]:
         """Since when (`time.monotonic()`) no stream to a peer could be kept open, and why, by agent."""
         return {peer: out.trouble for peer, out in sorted(self._outgoing.items()) if out.trouble is not None}
+
+    def take_traffic(self) -> Mapping[int, Traffic]:
+        """Return what sending long letters took since this was last asked, by peer."""
+        told = {peer: out.take_traffic() for peer, out in sorted(self._outgoing.items())}
+        return {peer: traffic for peer, traffic in told.items() if traffic.num_bytes}
 
     @property
     def refused(self) -> Mapping[tuple[str, int | None], int]:

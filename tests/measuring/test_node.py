@@ -6,10 +6,17 @@ from comdml_flwr.agent import Agent
 from comdml_flwr.errors import RunError
 from comdml_flwr.flower.probe_client import take_up_measured
 from comdml_flwr.measuring import node
-from comdml_flwr.measuring.node import keep_measured, kept_measured, measure_node
+from comdml_flwr.measuring.node import (
+    ENOUGH_BYTES,
+    keep_measured,
+    kept_measured,
+    measure_node,
+    observe_traffic,
+)
 from comdml_flwr.planning.dynamics import SpeedEstimate
 from comdml_flwr.planning.measured import Measured
 from comdml_flwr.planning.types import Link
+from comdml_flwr.transport.traffic import Traffic
 from tests.small import small_config, small_fleet, small_setup
 
 SOME = Measured(
@@ -64,3 +71,34 @@ def test_what_it_has_just_trained_fits_whatever_the_system_says(free_bytes, monk
     assert measured.memory_bytes >= setup.cuts[0].whole_bytes
     assert measured.memory_bytes >= (free_bytes or 0)
     assert (measured.memory_bytes == float("inf")) == (free_bytes is None)
+
+
+class Sent:
+    """A transport that has sent this."""
+
+    def __init__(self, **traffic):
+        self._traffic = traffic
+
+    def take_traffic(self):
+        return {1: Traffic(**self._traffic)}
+
+
+@pytest.mark.parametrize(
+    ("traffic", "bytes_per_s"),
+    [
+        ({"num_bytes": 4_000_000, "busy_s": 12.004, "num_starts": 2}, 0.5e6),  # 3 us a byte, where it was 1
+        ({"num_bytes": ENOUGH_BYTES - 1, "busy_s": 12.0}, 1e6),
+    ],
+    ids=["without the round trips", "too little"],
+)
+def test_a_rounds_mail_refines_the_link_that_it_took(traffic, bytes_per_s):
+    agent = Agent(0, small())
+    agent.measured = SOME
+    observe_traffic(agent, Sent(**traffic))
+    assert agent.measured.links[1].bytes_per_s == pytest.approx(bytes_per_s)
+
+
+def test_with_the_fleets_profiles_mail_changes_nothing():
+    agent = Agent(0, small())
+    observe_traffic(agent, Sent(num_bytes=4_000_000, busy_s=12.0))
+    assert agent.measured is None

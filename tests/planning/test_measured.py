@@ -76,3 +76,18 @@ def test_it_comes_back_from_json_as_it_was(batch_s, memory_bytes, links):
 def test_anything_else_is_no_measurement(table):
     with pytest.raises(TypeError):
         read_measured(table)
+
+
+def test_a_link_that_carried_slower_moves_half_way_in_its_time_per_byte():
+    before = Measured(speed=SPEED, links={1: Link(bytes_per_s=1000, latency_s=0.1), 2: Link(bytes_per_s=7)})
+    after = before.observe_link(1, num_bytes=900, busy_s=2.7)  # 3 ms a byte, where it was 1 ms
+    assert after.links[1].bytes_per_s == pytest.approx(500)
+    assert after.links[1].latency_s == 0.1
+    assert replace(after, links=before.links) == before
+    assert after.links[2] == before.links[2]
+
+
+@pytest.mark.parametrize(("peer", "busy_s"), [(3, 1.0), (1, 0.0)])
+def test_what_tells_nothing_of_a_known_link_changes_nothing(peer, busy_s):
+    before = Measured(speed=SPEED, links={1: Link(bytes_per_s=1000)})
+    assert before.observe_link(peer, 10, busy_s) == before
