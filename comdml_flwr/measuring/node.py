@@ -5,7 +5,7 @@ from pathlib import Path
 
 from comdml_flwr.agent import Agent, Setup
 from comdml_flwr.errors import RunError
-from comdml_flwr.measuring.compute import seconds_per_batch
+from comdml_flwr.measuring.compute import sustained_seconds_per_batch
 from comdml_flwr.measuring.memory import available_memory_bytes
 from comdml_flwr.planning.dynamics import SpeedEstimate
 from comdml_flwr.planning.measured import Measured, read_measured
@@ -21,7 +21,7 @@ def measure_node(setup: Setup, agent: int) -> Measured:
     Memory is what is left when data and model are loaded. It has just trained the whole model, so that at
     least this fits, whatever the system says.
     """
-    speed = SpeedEstimate(batch_s=seconds_per_batch(setup, agent))
+    speed = SpeedEstimate(batch_s=sustained_seconds_per_batch(setup, agent))
     free_bytes = available_memory_bytes()
     if free_bytes is None:
         return Measured(speed=speed)

@@ -28,7 +28,11 @@ def test_supernodes_give_the_weights_of_the_local_carrier(tmp_path):
             summary = summary_of(run)
             assert summary["weights_sha256"] == here.weights_sha256, log
             assert summary["num_agents"] == NUM_NODES
-            assert summary["carrier"] == carrier
+            assert (summary["carrier"], summary["profiles"]) == (carrier, "fleet")
+        run, log = federation.run('num-rounds=1 local-epochs=1 carrier="auto"')
+        assert "carrier = auto -> direct: all 4 agents reach each other" in log
+        assert "profiles: measured: " in log
+        assert (summary_of(run)["carrier"], summary_of(run)["profiles"]) == ("direct", "measured")
 
 
 def wait_until(is_so, federation, limit_s=300):

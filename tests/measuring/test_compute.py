@@ -11,7 +11,7 @@ from comdml_flwr.agent import Agent
 from comdml_flwr.assemble import Catalogue, assemble
 from comdml_flwr.errors import InputError
 from comdml_flwr.learning.training import Workbench
-from comdml_flwr.measuring.compute import seconds_per_batch
+from comdml_flwr.measuring.compute import seconds_per_batch, sustained_seconds_per_batch
 from comdml_flwr.phases import train_whole
 from tests.small import CATALOGUE, four_stages, small_config, small_fleet, small_setup
 
@@ -66,9 +66,22 @@ def test_it_draws_nothing_from_the_global_random_state(augment):
 
 
 def test_the_median_is_of_the_batches_after_the_first(monkeypatch):
-    setup, clock = small_setup(small_config(), small_fleet(2)), iter([0, 9, 10, 12, 20, 21, 30, 33])
+    setup, clock = small_setup(small_config(), small_fleet(2)), iter([10, 12, 20, 21, 30, 33])
     monkeypatch.setattr("comdml_flwr.measuring.compute.time.perf_counter", lambda: next(clock))
-    assert seconds_per_batch(setup, 0, num_batches=3) == 2  # of 2, 1 and 3; the first took 9
+    assert seconds_per_batch(setup, 0, num_batches=3) == 2  # of 2, 1 and 3
+
+
+@pytest.mark.parametrize(
+    ("took_s", "mean_s"),
+    [([0.1, 0.5, 0.1, 0.5], 0.3), ([2.0, 3.0, 7.0], 4.0)],
+    ids=["until a second is over", "but three batches"],
+)
+def test_a_machine_that_stands_still_now_and_then_is_measured_by_the_mean(took_s, mean_s, monkeypatch):
+    looks = [look for seconds in took_s for look in (0.0, seconds)]
+    monkeypatch.setattr("comdml_flwr.measuring.compute.time.perf_counter", lambda: looks.pop(0))
+    found_s = sustained_seconds_per_batch(small_setup(small_config(), small_fleet(2)), 0, least_s=1.0)
+    assert found_s == pytest.approx(mean_s)
+    assert looks == []
 
 
 @pytest.mark.parametrize("num_samples", [1, 3, 8, 100])
