@@ -4,8 +4,9 @@ Theory of operation
 -------------------
 Nodes begin within seconds or minutes of each other, and one that has not begun looks like one that is out of
 reach. So everybody sends everybody a sign and waits until it was taken, at most for `patience_s`; but whoever
-has sent a sign has begun, and gets only `REACH_S` more to take ours. Then everybody tells those whom it
-reaches whom it does not reach. Only where all have told that they reach all are the links measured.
+has sent a sign has begun, and gets only seconds more to take ours (who found nobody there dials again after
+two). Then everybody tells those whom it reaches whom it does not reach. Only where all have told that they
+reach all are the links measured.
 
 Links are measured a pair at a time, as far as that goes without a leader: in the order of a round-robin
 tournament every agent is in one pair at a time, and a pair begins when both are free. The agent with the
@@ -25,7 +26,7 @@ from comdml_flwr.messages import Envelope, Json
 from comdml_flwr.planning.types import Link
 from comdml_flwr.transport.transport import Transport
 
-REACH_S = 8.0  # for a peer that has begun; who found nobody there dials again after 2 s at the latest
+REACH_S, _OF_PATIENCE = 8.0, 0.25  # for a peer that has begun: the longer of both
 PAIR_PATIENCE_S = 300.0  # for a peer that is still busy with others
 _FLUSH_S = 5.0
 LINGER_S = 0.3  # at the end, so that peers hear that their last letter was taken
@@ -63,7 +64,8 @@ def meet_peers(transport: Transport, ids: Sequence[int], linked: Sequence[int], 
     patience_s : float
         How long a peer may take to begin.
     """
-    meeting = _Meeting(transport, [peer for peer in sorted(ids) if peer != transport.own])
+    peers, reach_s = sorted({*ids} - {transport.own}), max(REACH_S, _OF_PATIENCE * patience_s)
+    meeting = _Meeting(transport, peers, reach_s)
     deadline = time.monotonic() + patience_s
     missing = meeting.reach(deadline)
     if not meeting.all_reach_all(deadline):
@@ -98,8 +100,8 @@ def opponents(ids: Sequence[int], own: int) -> Iterator[int]:
 
 
 class _Meeting:
-    def __init__(self, transport: Transport, peers: Sequence[int]) -> None:
-        self._transport, self._peers = transport, peers
+    def __init__(self, transport: Transport, peers: Sequence[int], reach_s: float) -> None:
+        self._transport, self._peers, self._reach_s = transport, peers, reach_s
         self._heard_s: dict[int, float] = {}
         self._come: dict[tuple[int, str], Envelope] = {}
         self._missing: dict[int, str] = {}
@@ -125,7 +127,7 @@ class _Meeting:
         for peer in self._peers:
             self._send(peer, _TOLD, {"missing": sorted(self._missing)})
         for peer in self._peers:
-            self._wait(peer, _TOLD, max(deadline, time.monotonic() + REACH_S))
+            self._wait(peer, _TOLD, max(deadline, time.monotonic() + self._reach_s))
         told = [self._come.get((peer, _TOLD)) for peer in self._peers]
         if not self._missing and all(letter and not letter.numbers("missing") for letter in told):
             return True
@@ -178,7 +180,7 @@ class _Meeting:
     def _is_lost(self, peer: int) -> bool:
         """Tell whether a peer that was reached has not been for a while."""
         since_s, _ = self._transport.troubles.get(peer, (inf, ""))
-        return peer not in self._missing and time.monotonic() - since_s > REACH_S
+        return peer not in self._missing and time.monotonic() - since_s > self._reach_s
 
     def _look(self, timeout_s: float) -> None:
         """Take what has come, letters that only measure the way included."""
@@ -197,7 +199,7 @@ class _Meeting:
 
     def _is_too_late(self, peer: int, deadline: float) -> bool:
         now = time.monotonic()
-        has_had_its_time = now - self._heard_s.get(peer, now) > REACH_S
+        has_had_its_time = now - self._heard_s.get(peer, now) > self._reach_s
         return has_had_its_time or now > deadline or peer in self._transport.gone
 
     def _why(self, peer: int) -> str:

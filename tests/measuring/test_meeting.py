@@ -17,7 +17,7 @@ from comdml_flwr.transport.transport import Transport
 from tests.doctor.places import slow_link
 from tests.transport.meetings import addresses, free_address
 
-PATIENCE_S = 20.0
+PATIENCE_S = 4.0
 
 
 @pytest.fixture(autouse=True)
@@ -130,7 +130,7 @@ def test_two_slow_links_are_told_apart():
 
 def test_one_that_begins_late_is_waited_for(monkeypatch):
     monkeypatch.setattr(meeting, "REACH_S", 10.0)  # the others look again after 2 s at the latest
-    met = meet(addresses(3), late={2: 2.5})
+    met = meet(addresses(3), late={2: 2.5}, patience_s=20.0)
     assert all(len(found.links) == 2 for found in met.values())
 
 
