@@ -33,7 +33,12 @@ _Decided: TypeAlias = dict[str, str | list[float]]
 @dataclass(frozen=True, slots=True)
 class _Answer:
     facts: ConfigRecord
-    on_the_way_s: float
+    on_the_way_s: float  # there and back, with the start of a process; without what was done in it
+
+    @property
+    def exchange_s(self) -> float:
+        """What an exchange takes in which nothing is done: a new process loads the run's data and model."""
+        return self.on_the_way_s + number(self.facts, "loading-s")
 
 
 def is_simulated(grid: Grid) -> bool:
@@ -127,15 +132,18 @@ def _probe(
 def _measure_relay(
     grid: Grid, federation: Federation, terminal: Terminal, answers: Mapping[int, _Answer]
 ) -> _Decided:
-    """Return each node's bytes per second and latency by way of the SuperLink, from an echo of known size."""
+    """Return each node's bytes per second and latency by way of the SuperLink, from an echo of known size.
+
+    What is less than a tenth of the exchange cannot be told from its own ups and downs: a faster way counts
+    as one that takes so long. The latency is that of a whole exchange.
+    """
     bits = {"bits": secrets.token_bytes(ECHO_BYTES)}
     echoes = _ask(grid, federation, terminal, "echo", "nodes echo through the SuperLink", bits)
     bytes_per_s, latency_s = [], []
     for agent, echo in sorted(echoes.items()):
-        empty_s = answers[agent].on_the_way_s
-        for_bits_s = max(echo.on_the_way_s - empty_s, echo.on_the_way_s / 10)
+        for_bits_s = max(echo.on_the_way_s - answers[agent].on_the_way_s, echo.on_the_way_s / 10)
         bytes_per_s.append(2 * ECHO_BYTES / for_bits_s)
-        latency_s.append(empty_s)
+        latency_s.append(answers[agent].exchange_s)
     return {"relay": "measured", "relay-bytes-per-s": bytes_per_s, "relay-latency-s": latency_s}
 
 
@@ -165,8 +173,8 @@ def _ask(
             told = facts_of(replies[node])
         except RunError as error:
             raise agent_failed(agent, name, error) from None
-        took_s = arrived_s[node] - began - number(told, "handled-s")
-        answers[agent] = _Answer(told, max(took_s, 1e-6))
+        here_s = number(told, "loading-s") + number(told, "handled-s")
+        answers[agent] = _Answer(told, max(arrived_s[node] - began - here_s, 1e-6))
     return answers
 
 

@@ -11,6 +11,7 @@ stack trace, or hang.
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -123,13 +124,15 @@ def _hello(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> Confi
 
 def _probe(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> ConfigRecord:
     """Look for the peers and measure what the run's plans need."""
-    folder, _ = _folder(facts, context)
-    return probe(agent_of(catalogue, facts, context), facts, context, folder)
+    began, (folder, _) = time.monotonic(), _folder(facts, context)
+    agent = agent_of(catalogue, facts, context)
+    loading_s = time.monotonic() - began
+    return ConfigRecord({**probe(agent, facts, context, folder), "loading-s": loading_s})
 
 
 def _echo(facts: ConfigRecord, context: Context) -> ConfigRecord:
     """Return what was sent, for the ServerApp to time it; the time in here is none."""
-    return ConfigRecord({"bits": blob(facts, "bits"), "handled-s": 0.0})
+    return ConfigRecord({"bits": blob(facts, "bits"), "loading-s": 0.0, "handled-s": 0.0})
 
 
 def _steps(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> ConfigRecord:

@@ -220,3 +220,48 @@ def test_a_node_that_fails_to_measure_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(probe_client, "measure_node", broken)
     with pytest.raises(RunError, match=r"^agent 0 failed in probe: ValueError: no memory$"):
         run(tmp_path, grid_class=LoopGrid, carrier="grid", profiles="measured")
+
+
+class TimedGrid(LoopGrid):
+    """A SuperLink by the clock of a test: a node's link takes 1 us a byte, each way, and an exchange 5 s."""
+
+    now_s = 0.0
+
+    def push_messages(self, messages):
+        self._began_s, self._due = TimedGrid.now_s, {}
+        names = []
+        for message in messages:
+            num_bytes = len(message.content.config_records["facts"].get("bits", b""))
+            name = self._handle(message)
+            facts = self._replies[name].content.config_records["facts"]
+            here_s = facts.get("loading-s", 0.0) + facts.get("handled-s", 0.0)
+            speed = 1e6 if message.metadata.dst_node_id == 1000 else 4e6
+            self._due[name] = self._began_s + 5.0 + 2 * num_bytes / speed + here_s
+            names.append(name)
+        return names
+
+    def pull_messages(self, message_ids):
+        first = min(message_ids, key=self._due.get)
+        TimedGrid.now_s = self._due[first]
+        return super().pull_messages([first])
+
+
+def test_the_relays_price_is_the_echos_time_without_that_of_an_empty_exchange(tmp_path, monkeypatch):
+    class Stopwatch:
+        monotonic = staticmethod(lambda: TimedGrid.now_s)
+        sleep = staticmethod(lambda seconds: None)
+
+    monkeypatch.setattr(choices, "ECHO_BYTES", 1 << 21)
+    monkeypatch.setattr(choices, "time", Stopwatch)
+    monkeypatch.setattr("comdml_flwr.flower.grid_carrier.time", Stopwatch)
+    told = {}
+    real = choices._measure_relay
+
+    def watched(*words):
+        told.update(real(*words))
+        return told
+
+    monkeypatch.setattr(choices, "_measure_relay", watched)
+    run(tmp_path, grid_class=TimedGrid, carrier="grid", profiles="measured")
+    assert told["relay-bytes-per-s"] == pytest.approx([1e6, 4e6, 4e6], rel=0.05)
+    assert all(5.0 <= latency_s < 6.0 for latency_s in told["relay-latency-s"])
