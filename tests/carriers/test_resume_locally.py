@@ -47,11 +47,11 @@ def die_at(monkeypatch, exchange):
     """Let the process die as the carrier begins its n-th exchange."""
     real, count = LocalCarrier.exchange, [0]
 
-    def dies(self, steps):
+    def dies(self, steps, *rest):
         count[0] += 1
         if count[0] == exchange:
             raise Killed
-        return real(self, steps)
+        return real(self, steps, *rest)
 
     monkeypatch.setattr(LocalCarrier, "exchange", dies)
 
@@ -59,9 +59,9 @@ def die_at(monkeypatch, exchange):
 def count_exchanges(monkeypatch):
     real, count = LocalCarrier.exchange, [0]
 
-    def counts(self, steps):
+    def counts(self, steps, *rest):
         count[0] += 1
-        return real(self, steps)
+        return real(self, steps, *rest)
 
     monkeypatch.setattr(LocalCarrier, "exchange", counts)
     return count
@@ -176,10 +176,10 @@ def dies_in_round(monkeypatch, round_, error):
     """Let the run end with an error in the second exchange of a round."""
     real = LocalCarrier.exchange
 
-    def dies(self, steps):
+    def dies(self, steps, *rest):
         if next(iter(steps.values()))[0] == Step(round_, 1):
             raise error
-        return real(self, steps)
+        return real(self, steps, *rest)
 
     monkeypatch.setattr(LocalCarrier, "exchange", dies)
 

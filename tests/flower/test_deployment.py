@@ -70,5 +70,5 @@ def test_a_supernode_that_is_killed_and_started_again_takes_part_again(tmp_path)
         lines = [json.loads(line) for line in (run / "rounds.jsonl").read_text().splitlines()]
         gone = [line["gone"] for line in lines]
         assert len(lines) == 12
-        assert [2] in gone
-        assert gone[0] == gone[-1] == [], "it was there, was missed, and is there again"
+        assert [2] in gone, federation.logs()
+        assert (gone[0], gone[-1]) == ([], []), f"it is there again: {gone}\n{federation.logs()}"

@@ -10,7 +10,7 @@ from torch import nn
 from comdml_flwr.agent import Agent
 from comdml_flwr.assemble import Catalogue, assemble
 from comdml_flwr.errors import InputError
-from comdml_flwr.learning.training import Workbench
+from comdml_flwr.learning.workbench import Workbench
 from comdml_flwr.measuring.compute import seconds_per_batch, sustained_seconds_per_batch
 from comdml_flwr.phases import train_whole
 from tests.small import CATALOGUE, four_stages, small_config, small_fleet, small_setup
