@@ -38,6 +38,7 @@ ROUND = add_up(
             "end_s": 1.0,
             "training_end_s": 1.0,
             "bytes_sent": 1,
+            "evaluation_s": 0.1,
         }
     },
     0.5,
@@ -55,8 +56,8 @@ def used_agent(setup):
     agent.begin_round(4)
     agent.tensors["weights"] = torch.arange(5.0)
     agent.tensors["aux-head/2"] = torch.ones(3)
-    agent.remember("own", {"body": torch.zeros(1000)})
-    agent.remember("partner", {"body": torch.zeros(1000)})
+    agent.tensors["own/body"] = torch.zeros(1000)
+    agent.tensors["partner/body"] = torch.zeros(1000)
     agent.notes["end_s"] = 3.5
     agent.lasting["age"] = {"0": 7}
     agent.pairing = Pairing(round=3, pairs=((2, 0, 1),))
