@@ -103,6 +103,17 @@ class Federation:
             *("--port", str(free_port()), "--node-config", node_config),
         )
 
+    def restart_supernode(self, number: int, limit_s: float = 120) -> None:
+        """Start a SuperNode that was killed, again and again: the SuperLink has to miss the dead one first."""
+        give_up = time.monotonic() + limit_s
+        while True:
+            self.start_supernode(number)
+            try:
+                self.processes[f"supernode-{number}"].wait(15)
+            except subprocess.TimeoutExpired:
+                return  # it runs
+            assert time.monotonic() < give_up, self.logs()
+
     @property
     def _temporary(self) -> Path:
         return self.folder / "tmp"

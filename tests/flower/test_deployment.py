@@ -61,14 +61,14 @@ def test_peers_finish_the_rounds_of_a_message_when_the_superlink_is_killed(tmp_p
 @pytest.mark.slow
 def test_a_supernode_that_is_killed_and_started_again_takes_part_again(tmp_path):
     with Federation(tmp_path / "federation", NUM_NODES) as federation:
-        results = federation.start_run('num-rounds=12 rounds-per-message=6 local-epochs=1 carrier="direct"')
+        results = federation.start_run('num-rounds=24 rounds-per-message=6 local-epochs=1 carrier="direct"')
         wait_until(lambda: len(federation.rounds_on_disk(0)) >= 1, federation)
         federation.kill("supernode-2")
-        federation.start_supernode(2)
+        federation.restart_supernode(2)
         wait_until(lambda: list(results.glob("*/summary.json")), federation)
         (run,) = results.iterdir()
         lines = [json.loads(line) for line in (run / "rounds.jsonl").read_text().splitlines()]
         gone = [line["gone"] for line in lines]
-        assert len(lines) == 12
+        assert len(lines) == 24
         assert [2] in gone, federation.logs()
         assert (gone[0], gone[-1]) == ([], []), f"it is there again: {gone}\n{federation.logs()}"

@@ -44,6 +44,7 @@ def values_of(tmp_path, keys, results):
         "num-rounds": NUM_ROUNDS,
         "batch-size": 8,
         "local-epochs": 1,
+        "profiles": "fleet",
         "fleet": write_fleet(tmp_path),
         "results-dir": str(tmp_path / results),
         **keys,
@@ -78,16 +79,27 @@ def die_at(monkeypatch, number, *, kinds=("train.steps", "train.rounds", "train.
     """Let the ServerApp die when the nodes have done what its n-th messages (of these kinds) ask for."""
     real, count = grid_carrier.exchange_messages, [0]
 
-    def dies(grid, message_type, *args, **keys):
-        replies = real(grid, message_type, *args, **keys)
+    real_told = direct_run.DirectRun._told
+
+    def may_die(message_type):
         if message_type in kinds:
             count[0] += 1
             if count[0] == number:
                 raise Killed
+
+    def dies(grid, message_type, *args, **keys):
+        replies = real(grid, message_type, *args, **keys)
+        may_die(message_type)
         return replies
 
-    for module in (grid_carrier, direct_run, run_checkpoints):
+    def dies_among_rounds(*args):
+        told = real_told(*args)
+        may_die("train.rounds")
+        return told
+
+    for module in (grid_carrier, run_checkpoints):
         monkeypatch.setattr(module, "exchange_messages", dies)
+    monkeypatch.setattr(direct_run.DirectRun, "_told", dies_among_rounds)
     return count
 
 
