@@ -104,7 +104,7 @@ class Federation:
         )
 
     def restart_supernode(self, number: int, limit_s: float = 120) -> None:
-        """Start a SuperNode that was killed, again and again: the SuperLink has to miss the dead one first."""
+        """Start a SuperNode that was killed, until the SuperLink has missed the dead one and lets it in."""
         give_up = time.monotonic() + limit_s
         while True:
             self.start_supernode(number)
