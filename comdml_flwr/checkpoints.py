@@ -52,6 +52,8 @@ class Checkpoint:
         Under which nodes know the run when it goes on.
     at_nodes : bool
         Whether the agents' files lie on the nodes.
+    gone : tuple[int, ...]
+        Agents that had failed, of which there is no file: they begin anew.
     """
 
     round: int
@@ -61,11 +63,12 @@ class Checkpoint:
     fleet: str
     token: str
     at_nodes: bool
+    gone: tuple[int, ...] = ()
 
     @property
     def ids(self) -> tuple[int, ...]:
         """All agents, ascending, without a server."""
-        return tuple(agent for agent in sorted(self.files) if agent >= 0)
+        return tuple(agent for agent in sorted({*self.files, *self.gone}) if agent >= 0)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -78,8 +81,10 @@ class Checkpoints:
         Number of rounds, and of rounds between two checkpoints.
     fleet_text : str
         Text of the fleet file.
-    keep : Callable[[Path, int], Mapping[int, str]]
-        (folder, round) -> SHA-256 of each agent's file, by id; lets the agents write them.
+    ids : tuple[int, ...]
+        All agents, ascending, without a server.
+    keep : Callable[[Path, Progress], Mapping[int, str]]
+        (folder, progress) -> SHA-256 of each agent's file, by id; lets those who are not gone write them.
     at_nodes : bool
         Whether the agents' files lie on the nodes: these remove them at the end, so the last round has none.
     begun : Progress
@@ -90,7 +95,8 @@ class Checkpoints:
 
     config: RunConfig
     fleet_text: str
-    keep: Callable[[Path, int], Mapping[int, str]]
+    ids: tuple[int, ...]
+    keep: Callable[[Path, Progress], Mapping[int, str]]
     at_nodes: bool = False
     begun: Progress = field(default_factory=Progress)
     token: str = field(default_factory=lambda: secrets.token_hex(16))
@@ -125,14 +131,16 @@ class Checkpoints:
         assert self._folder is not None, "write_into comes first"
         round_ = len(progress.rounds)
         with new_checkpoint(self._folder, round_) as folder:
+            files = self.keep(folder, progress)
             checkpoint = Checkpoint(
                 round=round_,
                 num_rounds=self.config.num_rounds,
-                files=self.keep(folder, round_),
+                files=files,
                 digests=progress.digests,
                 fleet=self.fleet_text,
                 token=self.token,
                 at_nodes=self.at_nodes,
+                gone=tuple(agent for agent in self.ids if agent not in files),
             )
             write_file(folder / ABOUT, _as_text(checkpoint).encode(), sync=True)
 
@@ -177,7 +185,7 @@ def read_checkpoint(run_folder: Path, round_: int) -> Checkpoint:
             raise ValueError("is not as it was written")
         del content["format"]
         by_id = {key: {int(a): str(d) for a, d in content[key].items()} for key in ("files", "digests")}
-        return Checkpoint(**{**content, **by_id})
+        return Checkpoint(**{**content, **by_id, "gone": tuple(map(int, content["gone"]))})
     except OSError as error:
         raise damaged(folder, f"{ABOUT}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:

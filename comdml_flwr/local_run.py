@@ -81,13 +81,15 @@ def run_locally(
         )
 
     with closing(carrier):
-        checkpoints = _checkpoints(config, carrier, resumed)
+        checkpoints = _checkpoints(config, setup.ids, carrier, resumed)
         if resumed:
             carrier.restore(resumed.checkpoint_folder, resumed.checkpoint.files)
         return record_run(run, config, len(setup.ids), terminal, checkpoints, resumed)
 
 
-def _checkpoints(config: RunConfig, carrier: LocalCarrier, resumed: Resumed | None) -> Checkpoints | None:
+def _checkpoints(
+    config: RunConfig, ids: tuple[int, ...], carrier: LocalCarrier, resumed: Resumed | None
+) -> Checkpoints | None:
     if resumed:
         fleet_text, progress = resumed.checkpoint.fleet, resumed.progress
     elif config.checkpoint_every:
@@ -95,5 +97,9 @@ def _checkpoints(config: RunConfig, carrier: LocalCarrier, resumed: Resumed | No
     else:
         return None
     return Checkpoints(
-        config=config, fleet_text=fleet_text, keep=lambda folder, _: carrier.keep(folder), begun=progress
+        config=config,
+        fleet_text=fleet_text,
+        ids=ids,
+        keep=lambda folder, so_far: carrier.keep(folder, so_far.gone),
+        begun=progress,
     )

@@ -95,7 +95,8 @@ def find_run(folder: str, given: Mapping[str, object]) -> Resumed:
         rule = "has finished, and its nodes have removed what they kept of it"
         raise InputError("resume", str(path), rule)
     _check_fleet(config, checkpoint)
-    progress = Progress(rounds=_rounds(path, checkpoint.round), digests=checkpoint.digests)
+    rounds = _rounds(path, checkpoint.round)
+    progress = Progress(rounds=rounds, digests=checkpoint.digests, gone=checkpoint.gone)
     return Resumed(folder=path, config=config, checkpoint=checkpoint, progress=progress)
 
 

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from comdml_flwr import checkpoint_files
 from comdml_flwr.agent import Agent
+from comdml_flwr.assemble import participants_of, program_of
+from comdml_flwr.carriers.local import LocalCarrier
 from comdml_flwr.checkpoint_files import (
     Waiting,
     agent_file,
@@ -178,7 +180,8 @@ def keeper(run, **keys):
     made = Checkpoints(
         config=small_config(**keys),
         fleet_text="[links]",
-        keep=lambda folder, round_: {0: f"{round_}", 11: "ab", -1: "cd"},
+        ids=(0, 11),
+        keep=lambda folder, progress: {0: f"{len(progress.rounds)}", 11: "ab", -1: "cd"},
     )
     made.write_into(run)
     return made
@@ -281,3 +284,19 @@ def test_one_process_at_a_time_works_on_a_run(tmp_path):
     assert told.get(timeout=20) == "held"
     other.join()
     shutil.rmtree(tmp_path / FOLDER)
+
+
+def test_of_who_is_gone_there_is_no_file(setup, tmp_path):
+    """It is gone when the run goes on, and comes in with the model as one that failed does."""
+    carrier = LocalCarrier(participants_of(setup), program_of(setup))
+    made = Checkpoints(
+        config=setup.config,
+        fleet_text="[links]",
+        ids=setup.ids,
+        keep=lambda folder, progress: carrier.keep(folder, progress.gone),
+    )
+    made.write_into(tmp_path)
+    made.save(Progress(rounds=(ROUND,), gone=(1,)))
+    found = read_checkpoint(tmp_path, 1)
+    assert (found.ids, found.gone, sorted(found.files)) == ((0, 1, 2), (1,), [0, 2])
+    carrier.restore(tmp_path / FOLDER / "1", found.files)

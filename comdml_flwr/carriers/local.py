@@ -4,7 +4,7 @@ With `num_workers` > 1 agents run side by side in threads, each on its own modul
 the bit. `reverse_replies` turns the order round in which replies come in, which must not matter either.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -95,8 +95,8 @@ class LocalCarrier:
         self._on_reply()
         return reply
 
-    def keep(self, folder: Path) -> dict[int, str]:
-        """Write all agents, and the mail that waits for them, for a checkpoint; return the files' digests."""
+    def keep(self, folder: Path, gone: Collection[int] = ()) -> dict[int, str]:
+        """Write all agents that are not gone, and their mail, for a checkpoint; return the files' digests."""
         return {
             number: write_agent(
                 folder,
@@ -104,12 +104,13 @@ class LocalCarrier:
                 Waiting(for_first=self._mail.look(number), for_second=self._for_second.look(number)),
             )
             for number, agent in sorted(self._agents.items())
+            if number not in gone
         }
 
     def restore(self, folder: Path, digests: Mapping[int, str]) -> None:
         """Take up what `keep` wrote. Raises InputError where it is damaged."""
-        for number, agent in sorted(self._agents.items()):
-            waiting = read_agent(folder, agent, digests[number])
+        for number, sha256 in sorted(digests.items()):
+            waiting = read_agent(folder, self._agents[number], sha256)
             self._mail.put(waiting.for_first)
             self._for_second.put(waiting.for_second)
 

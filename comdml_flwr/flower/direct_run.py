@@ -74,6 +74,7 @@ class DirectRun:
         began, last = time.monotonic(), self._config.num_rounds
         begun = checkpoints.begun if checkpoints else Progress()
         records, digests = list(begun.rounds), dict(begun.digests)
+        self._absent = frozenset(begun.gone)
         while (first := len(records) + 1) <= last:
             until = min(last, first + self._config.rounds_per_message - 1)
             if checkpoints:
@@ -101,9 +102,9 @@ class DirectRun:
             for agent, state in self._states.items()
         }
 
-    def restored(self, state: int) -> None:
-        """Say that every node has a state of this number."""
-        self._states = dict.fromkeys(self._states, state)
+    def restored(self, state: int, agents: Iterable[int]) -> None:
+        """Say that these agents' nodes have a state of this number."""
+        self._states |= dict.fromkeys(agents, state)
 
     def close(self) -> None:
         """Let nodes that keep the run's files in a folder of their own remove them."""

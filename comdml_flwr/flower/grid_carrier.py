@@ -144,9 +144,9 @@ class GridCarrier:
         self._exchange += 1
         return {agent: self._task(agent, (), NOBODY) for agent in self._nodes}
 
-    def restored(self, state: int) -> None:
-        """Say that every node has a state of this number."""
-        self._last_seen = dict.fromkeys(self._nodes, state)
+    def restored(self, state: int, agents: Iterable[int]) -> None:
+        """Say that these agents' nodes have a state of this number."""
+        self._last_seen = dict.fromkeys(agents, state)
 
     def take(self, receiver: int) -> tuple[SealedLetter, ...]:
         """Take the mail that waits for one who is no node: a server that the ServerApp plays."""

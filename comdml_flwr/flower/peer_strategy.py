@@ -113,7 +113,7 @@ class PeerStrategy(Strategy):
         if self._resumed:
             self._resumed.check_agents(federation.ids)
             nodes.restore(self._resumed.checkpoint_folder, self._resumed.checkpoint)
-            carrier.restored(RESTORED)
+            carrier.restored(RESTORED, self._resumed.checkpoint.files)
         record = record_run(
             partial(self._run, carrier, federation.ids, checkpoints),
             self._config,
@@ -162,12 +162,20 @@ class PeerStrategy(Strategy):
     ) -> tuple[NodeCheckpoints, Checkpoints | None]:
         resumed = self._resumed
         token = resumed.checkpoint.token if resumed else secrets.token_hex(16)
-        nodes = NodeCheckpoints(grid, federation, token, carrier.settle, self._terminal.sign_of_life)
+        nodes = NodeCheckpoints(
+            grid,
+            federation,
+            token,
+            carrier.settle,
+            on_wait=self._terminal.sign_of_life,
+            on_gone=self._terminal.say,
+        )
         if not (resumed or self._config.checkpoint_every):
             return nodes, None
         return nodes, Checkpoints(
             config=self._config,
             fleet_text=self._fleet_text,
+            ids=federation.ids,
             keep=nodes.keep,
             at_nodes=not federation.shares_folder,
             begun=resumed.progress if resumed else Progress(),

@@ -14,6 +14,7 @@ from comdml_flwr.flower.grid_carrier import exchange_messages
 from comdml_flwr.flower.nodes import Federation
 from comdml_flwr.flower.records import facts_of, text
 from comdml_flwr.messages import agent_failed
+from comdml_flwr.rounds import Progress
 from comdml_flwr.wire import write_file
 
 
@@ -33,6 +34,8 @@ class NodeCheckpoints:
         `previous` and `letters` as in `train.steps`.
     on_wait : Callable[[], None]
         Called now and then while there is no reply.
+    on_gone : Callable[[str], None]
+        Told in one line which node did not write its part.
     """
 
     def __init__(
@@ -42,15 +45,29 @@ class NodeCheckpoints:
         token: str,
         settle: Callable[[], Mapping[int, ConfigRecord]],
         on_wait: Callable[[], None] = lambda: None,
+        on_gone: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._grid, self._federation, self._token = grid, federation, token
-        self._settle, self._on_wait = settle, on_wait
+        self._settle, self._on_wait, self._on_gone = settle, on_wait, on_gone
 
-    def keep(self, folder: Path, round_: int) -> dict[int, str]:
-        """Let all nodes write a checkpoint; return the SHA-256 of each agent's file, by id."""
-        facts = {agent: ConfigRecord({**about, "round": round_}) for agent, about in self._settle().items()}
-        replies = self._ask("train.keep", facts, f"checkpoint of round {round_}")
-        digests = {agent: text(reply, "sha256") for agent, reply in replies.items()}
+    def keep(self, folder: Path, progress: Progress) -> dict[int, str]:
+        """Let all nodes write a checkpoint; return the SHA-256 of each agent's file, by id.
+
+        A node that is gone, or fails to write, has no file: its agent is to begin anew.
+        """
+        round_ = len(progress.rounds)
+        facts = {
+            agent: ConfigRecord({**about, "round": round_})
+            for agent, about in self._settle().items()
+            if agent not in progress.gone
+        }
+        replies = self._exchange("train.keep", facts, f"checkpoint of round {round_}")
+        digests: dict[int, str] = {}
+        for agent in facts:
+            try:
+                digests[agent] = text(facts_of(replies[self._federation.nodes[agent]]), "sha256")
+            except RunError as error:
+                self._on_gone(str(agent_failed(agent, f"checkpoint of round {round_}", error)))
         if self._federation.shares_folder:
             self._take(folder, round_, digests)
         return digests
