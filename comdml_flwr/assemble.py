@@ -24,7 +24,7 @@ from comdml_flwr.learning.training import OptimizerSettings
 from comdml_flwr.learning.workbench import Workbench
 from comdml_flwr.messages import Program
 from comdml_flwr.methods import allreduce, braintorrent, comdml, dpsgd, fedavg, gossip, splitfed
-from comdml_flwr.planning.fleet import Fleet
+from comdml_flwr.planning.fleet import Fleet, TimeShares
 from comdml_flwr.planning.types import SERVER, Cut, CutTable
 from comdml_flwr.profiles import profiles_by_round
 from comdml_flwr.seeds import SHARED, derive_seed
@@ -161,18 +161,40 @@ def agent_ids(fleet: Fleet, num_agents: int) -> tuple[int, ...]:
     return tuple(ids[:num_agents])
 
 
-def cut_table(profile: ModelProfile, batch_size: int) -> CutTable:
-    """Return what the planner needs of a model: shares of the FLOPs, bytes with the labels, memory."""
+def cut_table(profile: ModelProfile, batch_size: int, fleet: Fleet | None = None) -> CutTable:
+    """Return what the planner needs of a model: shares of the work, bytes with the labels, memory.
+
+    Shares are those of the time where the fleet has measured them, otherwise of the FLOPs.
+
+    Raises
+    ------
+    InputError
+        The fleet's time shares are of a model with another number of cuts.
+    """
+    shares = [
+        TimeShares(
+            slow_share=cut.slow_flops / profile.whole_flops, fast_share=cut.fast_flops / profile.whole_flops
+        )
+        for cut in profile.cuts
+    ]
+    if fleet is not None and fleet.time_shares:
+        if len(fleet.time_shares) != len(shares):
+            what, rule = (
+                f"{fleet.source}: time_shares",
+                f"must be one for each of the model's {len(shares)} cuts",
+            )
+            raise InputError(what, f"{len(fleet.time_shares)} entries", rule)
+        shares = list(fleet.time_shares)
     return tuple(
         Cut(
-            slow_share=cut.slow_flops / profile.whole_flops,
-            fast_share=cut.fast_flops / profile.whole_flops,
+            slow_share=share.slow_share,
+            fast_share=share.fast_share,
             bytes_per_batch=batch_size * (cut.activation_bytes + LABEL_BYTES),
             slow_bytes=cut.slow_peak_bytes,
             fast_bytes=cut.fast_peak_bytes,
             whole_bytes=profile.peak_bytes,
         )
-        for cut in profile.cuts
+        for cut, share in zip(profile.cuts, shares, strict=True)
     )
 
 
@@ -235,7 +257,7 @@ def assemble(config: RunConfig, fleet: Fleet, num_agents: int, catalogue: Catalo
         relay=fleet.relay,
         dataset=dataset,
         parts=dict(zip(ids, parts, strict=True)),
-        cuts=cut_table(profile, config.batch_size),
+        cuts=cut_table(profile, config.batch_size, fleet),
         workbench=Workbench(
             lambda: build(torch.Generator()),
             lambda cut: auxiliary_head(

@@ -50,7 +50,7 @@ def model_costs(fleet: Fleet) -> ModelCosts:
     heads = [auxiliary_head(cut.activation_shape, classes, torch.Generator()) for cut in profile.cuts]
     return ModelCosts(
         batch_flops=profile.whole_flops * fleet.model.batch_size,
-        cuts=cut_table(profile, fleet.model.batch_size),
+        cuts=cut_table(profile, fleet.model.batch_size, fleet),
         num_floats=num_floats(model),
         fast_floats=tuple(num_floats(split(model, cut.cut)[1]) for cut in profile.cuts),
         head_floats=tuple(map(num_floats, heads)),

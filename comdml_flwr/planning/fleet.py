@@ -52,6 +52,14 @@ class FleetServer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TimeShares:
+    """What the two sides of a cut take of the whole model's time per batch, as measured on a device."""
+
+    slow_share: float
+    fast_share: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fleet:
     """What a fleet file says.
 
@@ -71,6 +79,8 @@ class Fleet:
         Between two agents without a direct link; only for the clock of averaging, never for offload.
     server : FleetServer or None
         Of the methods that have one; None: as fast as the fastest agent, at the end of the relay's link.
+    time_shares : tuple[TimeShares, ...]
+        By cut; they stand in for the shares of the FLOPs. Empty: not measured.
     scenario : Scenario or None
         How devices change during a run.
     availability : Availability or None
@@ -87,6 +97,7 @@ class Fleet:
     scenario: Scenario | None = None
     availability: Availability | None = None
     server: FleetServer | None = None
+    time_shares: tuple[TimeShares, ...] = ()
 
     def server_link(self, agent: FleetAgent) -> Link:
         """Return the link between an agent and the server; one without a network of its own has the relay."""

@@ -14,6 +14,9 @@ A fleet file is TOML; 1 Mbps = 125,000 bytes/s:
     # slow_bytes = 1e8          # memory to train each side, and the uncut model (equal in all cuts):
     # fast_bytes = 5e7          # needed if an agent has memory_bytes
     # whole_bytes = 1.2e8
+    # [[time_shares]]           # measured, one entry for each cut of the model: in place of its sides' shares
+    # slow_share = 0.75         # of the FLOPs, which are counted and not quite those of the time
+    # fast_share = 0.13
     [links]                     # for each pair of agents; without this table there are only the [[link]]s
     bandwidth_mbps = 50         # 0 = not connected
     latency_ms = 0              # default 0
@@ -35,8 +38,8 @@ A fleet file is TOML; 1 Mbps = 125,000 bytes/s:
     latency_ms = 0              # default: that of [links]
 
 What changes during a run stands in the tables [scenario] and [[availability]], see scenario.py.
-A run trains its own model and data and takes only speeds and links from here: [model], [[cuts]], num_samples
-and num_batches may then be absent.
+A run trains its own model and data and takes only speeds, time shares and links from here: [model], [[cuts]],
+num_samples and num_batches may then be absent.
 """
 
 import tomllib
@@ -45,7 +48,7 @@ from math import inf
 from pathlib import Path
 
 from comdml_flwr.errors import InputError
-from comdml_flwr.planning.fleet import Fleet, FleetAgent, FleetModel, FleetServer
+from comdml_flwr.planning.fleet import Fleet, FleetAgent, FleetModel, FleetServer, TimeShares
 from comdml_flwr.planning.scenario import (
     read_availability,
     read_scenario,
@@ -55,7 +58,7 @@ from comdml_flwr.planning.toml_tables import Table, is_whole
 from comdml_flwr.planning.types import BYTES_PER_S_PER_MBPS, Cut, CutTable, Link
 
 _RELAY_MBPS = 10.0
-_TABLES = ("model", "cuts", "links", "server", "agents", "link", "scenario", "availability")
+_TABLES = ("model", "cuts", "time_shares", "links", "server", "agents", "link", "scenario", "availability")
 
 
 def load_fleet(path: str | Path) -> Fleet:
@@ -122,6 +125,8 @@ def parse_fleet(text: str, source: str) -> Fleet:
     top = Table(f"{source}:", values, _TABLES)
     if "model" in values and "cuts" in values:
         raise top.error("cuts", "give either [model] or [[cuts]]")
+    if "time_shares" in values and "cuts" in values:
+        raise top.error("time_shares", "must be left out with [[cuts]], which has shares of its own")
     agents = _read_agents(top)
     ids = {agent.id for agent in agents}
     default_link, relay = _read_links(top)
@@ -136,6 +141,7 @@ def parse_fleet(text: str, source: str) -> Fleet:
         scenario=read_scenario(top),
         availability=read_availability(top, ids, Path(source).parent),
         server=_read_server(top, relay) if "server" in top else None,
+        time_shares=_read_time_shares(top) if "time_shares" in values else (),
     )
 
 
@@ -165,6 +171,12 @@ def _read_cuts(top: Table) -> CutTable:
         if cuts[-1].whole_bytes != cuts[0].whole_bytes:
             raise table.error("whole_bytes", "must be equal in all cuts: it is that of the uncut model")
     return tuple(cuts)
+
+
+def _read_time_shares(top: Table) -> tuple[TimeShares, ...]:
+    keys = ("slow_share", "fast_share")
+    tables = top.tables("time_shares", keys)
+    return tuple(TimeShares(**{key: table.number(key, positive=True) for key in keys}) for table in tables)
 
 
 def _read_agents(top: Table) -> tuple[FleetAgent, ...]:

@@ -13,7 +13,7 @@ from math import inf
 from pathlib import Path
 
 from comdml_flwr.errors import RunError
-from comdml_flwr.planning.fleet import Fleet
+from comdml_flwr.planning.fleet import Fleet, TimeShares
 from comdml_flwr.planning.types import BYTES_PER_S_PER_MBPS, Link
 from experiments.testbed.cgroups import Group
 from experiments.testbed.hosts import NETWORK, SUPERLINK_ADDRESS, Host
@@ -61,6 +61,20 @@ def measure_training(
         )
         for host in hosts
     }
+
+
+def measure_shares(
+    hosts: Sequence[Host], groups: Mapping[int, Group], run_config: Path
+) -> tuple[TimeShares, ...]:
+    """Return what the sides of each cut take of a batch's time, on the host that has most of a core.
+
+    A share of the time is not one of the FLOPs: small layers take longer than theirs.
+    """
+    fastest = max(hosts, key=lambda host: host.cpus)
+    probe = _probe(fastest.namespace, "shares", fastest.agent, run_config, len(hosts))
+    found = _at_once({fastest.agent: probe}, groups)[fastest.agent]
+    cuts = range(1, len(found) // 2 + 1)
+    return tuple(TimeShares(slow_share=found[f"slow {cut}"], fast_share=found[f"fast {cut}"]) for cut in cuts)
 
 
 def measure_links(hosts: Sequence[Host], seconds: float = TRANSFER_S) -> tuple[LinkSpeed, ...]:
@@ -150,7 +164,9 @@ def _error(process: Process) -> str:
     return lines[-1] if lines else f"exit status {process.returncode}"
 
 
-def calibrated_text(fleet: Fleet, flops_per_s: Mapping[int, float], about: str) -> str:
+def calibrated_text(
+    fleet: Fleet, flops_per_s: Mapping[int, float], about: str, time_shares: Sequence[TimeShares] = ()
+) -> str:
     """Write a fleet file for runs: the links of a fleet, and the speeds that were measured.
 
     A [server] has no speed there: the file's was not measured, and is taken to be the fastest agent's.
@@ -163,11 +179,16 @@ def calibrated_text(fleet: Fleet, flops_per_s: Mapping[int, float], about: str) 
         By agent id.
     about : str
         The first line's comment.
+    time_shares : Sequence[TimeShares]
+        By cut.
     """
     lines = [f"# {about}", "", "[links]", *_link(fleet.default_link)]
     lines += [f"relay_bandwidth_mbps = {fleet.relay.bytes_per_s / BYTES_PER_S_PER_MBPS!r}", ""]
     if fleet.server is not None:
         lines += ["[server]", *_link(fleet.server.link), ""]
+    for cut, share in enumerate(time_shares, start=1):
+        lines += [f"[[time_shares]]  # cut {cut}", f"slow_share = {share.slow_share!r}"]
+        lines += [f"fast_share = {share.fast_share!r}", ""]
     for agent in fleet.agents:
         lines += ["[[agents]]", f"id = {agent.id}", f"flops_per_s = {flops_per_s[agent.id]!r}"]
         if agent.bytes_per_s is not None:

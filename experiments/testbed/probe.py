@@ -2,6 +2,7 @@
 
     python -m experiments.testbed.probe spin SECONDS
     python -m experiments.testbed.probe train SECONDS AGENT RUN.toml NUM_AGENTS
+    python -m experiments.testbed.probe shares AGENT RUN.toml NUM_AGENTS
     python -m experiments.testbed.probe receive ADDRESS PORT
     python -m experiments.testbed.probe send ADDRESS PORT NUM_BYTES
 
@@ -16,10 +17,16 @@ import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
 
 from comdml_flwr.messages import Json
 
+if TYPE_CHECKING:
+    from comdml_flwr.agent import Agent
+
 _CHUNK_BYTES = 65_536
+_TURNS = 16
 _WARM_S = 2.0  # the first batches allocate memory and choose kernels
 
 
@@ -41,14 +48,7 @@ def train(seconds: float, agent_id: int, run_config: str, num_agents: int) -> di
         `batches_per_s`: full batches; the small one at an epoch's end counts by its samples, as it does in
         the cost model. `profile_batches_per_s`: what the fleet file says.
     """
-    from comdml_flwr.agent import Agent  # here: other probes need no torch
-    from comdml_flwr.assemble import assemble
-    from comdml_flwr.config import find_fleet, parse_config
-    from comdml_flwr.planning.fleet_file import load_fleet
-
-    config = parse_config(tomllib.loads(Path(run_config).read_text()))
-    agent = Agent(agent_id, assemble(config, load_fleet(find_fleet(config.fleet)), num_agents))
-    agent.begin_round(1)
+    agent = _agent(agent_id, run_config, num_agents)
     learner = agent.setup.workbench.whole().begin(agent.weights_P)
 
     def sizes() -> Iterator[int]:
@@ -62,9 +62,48 @@ def train(seconds: float, agent_id: int, run_config: str, num_agents: int) -> di
     _count_for(trained, _WARM_S)
     num_samples, elapsed_s = _count_for(trained, seconds)
     return {
-        "batches_per_s": num_samples / config.batch_size / elapsed_s,
+        "batches_per_s": num_samples / agent.setup.config.batch_size / elapsed_s,
         "profile_batches_per_s": agent.profile.batches_per_s,
     }
+
+
+def shares(agent_id: int, run_config: str, num_agents: int) -> dict[str, Json]:
+    """Train full batches whole and in halves, by turns.
+
+    Returns
+    -------
+    dict
+        `slow 1`, `fast 1`, `slow 2`, ...: what each side takes of the whole model's time; medians.
+    """
+    agent = _agent(agent_id, run_config, num_agents)
+    bench, (x, y_N) = agent.setup.workbench, agent.samples(agent.batches()[0], 0)
+    learners = {"whole": (bench.whole().begin(agent.weights_P), x)}
+    for cut in range(1, len(agent.setup.cuts) + 1):
+        slow, fast = bench.slow_side(cut), bench.fast_side(cut)
+        slow.begin(agent.weights_P[: slow.num_floats], agent.aux_head_weights(cut))
+        learners[f"slow {cut}"] = slow, x
+        learners[f"fast {cut}"] = fast, slow.train_batch(x, y_N)[0]
+    _ready()
+    seconds: dict[str, list[float]] = {name: [] for name in learners}
+    for _ in range(_TURNS):
+        for name, (learner, samples) in learners.items():
+            began = time.perf_counter()
+            learner.train_batch(samples, y_N)
+            seconds[name].append(time.perf_counter() - began)
+    took_s = {name: median(times[1:]) for name, times in seconds.items()}
+    return {name: took_s[name] / took_s["whole"] for name in took_s if name != "whole"}
+
+
+def _agent(agent_id: int, run_config: str, num_agents: int) -> "Agent":
+    from comdml_flwr.agent import Agent  # here: other probes need no torch
+    from comdml_flwr.assemble import assemble
+    from comdml_flwr.config import find_fleet, parse_config
+    from comdml_flwr.planning.fleet_file import load_fleet
+
+    config = parse_config(tomllib.loads(Path(run_config).read_text()))
+    agent = Agent(agent_id, assemble(config, load_fleet(find_fleet(config.fleet)), num_agents))
+    agent.begin_round(1)
+    return agent
 
 
 def _count_for(sizes: Iterator[int], seconds: float) -> tuple[int, float]:
@@ -109,6 +148,8 @@ def main() -> None:
         measured = spin(float(words[0]))
     elif what == "train":
         measured = train(float(words[0]), int(words[1]), words[2], int(words[3]))
+    elif what == "shares":
+        measured = shares(int(words[0]), words[1], int(words[2]))
     elif what == "receive":
         measured = receive(words[0], int(words[1]))
     else:

@@ -25,6 +25,7 @@ from experiments.testbed.measuring import (
     calibrated_text,
     measure_links,
     measure_quotas,
+    measure_shares,
     measure_training,
 )
 from experiments.testbed.records import Measured, as_json, print_measured, print_runs
@@ -125,9 +126,12 @@ class Session:
         federation.wait_until_idle()
         file = _write_run_config(folder, "calibration", self.run_config)
         training = measure_training(self.hosts, groups, file)
+        shares = measure_shares(self.hosts, groups, file)
         about = f"{Path(self.fleet.source).name} with the training speeds that the testbed measured"
         speeds = {agent: flops_per_s for agent, (_, flops_per_s) in training.items()}
-        (folder / _CALIBRATED).write_text(calibrated_text(self.fleet, speeds, about), encoding="utf-8")
+        (folder / _CALIBRATED).write_text(
+            calibrated_text(self.fleet, speeds, about, shares), encoding="utf-8"
+        )
         return training
 
     def _write(

@@ -71,7 +71,7 @@ id = 1
 flops_per_s = 2e9
 """
 
-TABLES = "model, cuts, links, server, agents, link, scenario, availability"
+TABLES = "model, cuts, time_shares, links, server, agents, link, scenario, availability"
 AGENT = "[[agents]]\nid = 0\nflops_per_s = 1\n"
 TWO = AGENT + "[[agents]]\nid = 1\nflops_per_s = 1\n"
 
@@ -191,6 +191,10 @@ def test_a_folder_is_not_a_fleet(tmp_path: Path) -> None:
         ("agents = [3]", "agents[0] = 3: must be a table"),
         (AGENT + "[[agent]]\nid = 1", "agent = 'an array': is not known here; did you mean agents?"),
         (
+            WITH_CUTS + "[[time_shares]]\nslow_share = 1\nfast_share = 1\n",
+            "time_shares = 'an array': must be left out with [[cuts]], which has shares of its own",
+        ),
+        (
             AGENT + "[zebra]",
             f"zebra = 'a table': is not known here; known are {TABLES}",
         ),
@@ -259,6 +263,7 @@ NUMBERS = [
     ("bandwidth_mbps", TWO + "[[link]]\nbetween = [0, 1]\nbandwidth_mbps = @", "link[0]", False),
     ("latency_ms", TWO + "[[link]]\nbetween = [0, 1]\nbandwidth_mbps = 1\nlatency_ms = @", "link[0]", False),
     ("slow_share", WITH_CUTS.replace("0.73", "@"), "cuts[0]", False),
+    ("fast_share", AGENT + "[[time_shares]]\nslow_share = 1\nfast_share = @\n", "time_shares[0]", True),
     ("fast_share", WITH_CUTS.replace("0.8", "@", 1), "cuts[1]", False),
     ("bytes_per_batch", WITH_CUTS.replace("1.25e6", "@"), "cuts[0]", False),
 ]

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from comdml_flwr.planning.fleet import TimeShares
 from experiments.testbed.measuring import calibrated_text
 from experiments.testbed.processes import ROOT, listens
 from tests.experiments.testbed.fleets import fleet_of
@@ -21,6 +22,12 @@ def test_a_calibrated_file_has_the_links_of_the_first_and_the_measured_speeds():
     assert read.links_by_agent() == asked.links_by_agent()
     assert read.relay == asked.relay
     assert [read.server_link(a) for a in read.agents] == [asked.server_link(a) for a in asked.agents]
+
+
+def test_a_calibrated_file_has_the_time_shares_that_were_measured():
+    shares = (TimeShares(slow_share=1.02, fast_share=0.0625), TimeShares(slow_share=1 / 3, fast_share=0.7))
+    assert fleet_of(calibrated_text(fleet_of(), SPEEDS, "about", shares)).time_shares == shares
+    assert fleet_of(calibrated_text(fleet_of(), SPEEDS, "about")).time_shares == ()
 
 
 def test_a_servers_speed_is_left_to_the_fastest_agent():
@@ -72,3 +79,15 @@ def test_a_model_is_measured_in_the_units_of_the_fleet_file(tmp_path):
     measured = json.loads(probe("train", "1", "3", str(file), "4").communicate("go\n", timeout=120)[0])
     assert measured["batches_per_s"] > 0
     assert 0.05 < measured["profile_batches_per_s"] < 5  # 1e8 FLOP/s, ResNet-56, 32 images of 8 x 8
+
+
+@pytest.mark.slow
+def test_the_sides_of_a_cut_take_about_what_the_whole_model_takes(tmp_path):
+    """Over all of the model's cuts, in the run's own order: 1 offloads least."""
+    run = tmp_path / "run.toml"
+    run.write_text(f'fleet = "{ROOT}/experiments/fleets/testbed.toml"\n')
+    found = json.loads(probe("shares", "0", str(run), "4").communicate("go\n", timeout=100)[0])
+    assert list(found) == [f"{side} {cut}" for cut in range(1, 8) for side in ("slow", "fast")]
+    assert found["slow 1"] > found["slow 7"]
+    assert found["fast 1"] < found["fast 7"]
+    assert all(0.5 < found[f"slow {cut}"] + found[f"fast {cut}"] < 2 for cut in range(1, 8))
