@@ -1,8 +1,9 @@
 """What hosts and links really give, and the fleet file with the speeds that were measured.
 
 All hosts are measured at the same time, as they will train; training beside an idle SuperNode in the same
-quota, which takes 5 to 9 % of a tenth of a core. Links are measured one after the other, without the hosts'
-quotas, because at a tenth of a core Python would be the bottleneck and not the link.
+quota, which takes 5 to 9 % of a tenth of a core. What a cut's sides take of a batch's time is measured on one
+host and holds for all: a quota changes speeds, not shares. Links are measured one after the other, without
+the hosts' quotas, because at a tenth of a core Python would be the bottleneck and not the link.
 """
 
 import json
