@@ -106,14 +106,13 @@ class Machines:
         else:
             assert process.wait(400) == 0, f"{text}\n{log.read_text()[-4000:]}"
 
-    def end(self, number: int = signal.SIGINT) -> None:
-        """End what stays, as Ctrl-C does."""
-        for process in reversed(self.running):
-            with_children = os.getpgid(process.pid) if process.poll() is None else None
-            if with_children is not None:
-                os.killpg(with_children, number)
+    def end(self, how_many: int) -> None:
+        """End the last that were started and stay, as Ctrl-C does."""
+        for _ in range(how_many):
+            process = self.running.pop()
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGINT)
                 process.wait(30)
-        self.running.clear()
 
     def _wait_until_it_listens(self, text: str, process: subprocess.Popen[bytes], log: Path) -> None:
         if "flower-supernode" in text:
@@ -157,7 +156,7 @@ def three_machines(folder: Path) -> Iterator[Machines]:
     try:
         yield machines
     finally:
-        machines.end(signal.SIGTERM)
+        machines.end(len(machines.running))
 
 
 @pytest.mark.slow
@@ -172,11 +171,7 @@ def test_the_guide_leads_to_a_run_with_the_weights_of_a_local_one(tmp_path):
             for machine in block.machines:
                 machines.type(block, machine)
             if "comdml doctor" in block.text and not block.stays:
-                listeners = machines.running[-2:]
-                del machines.running[-2:]
-                for listener in listeners:
-                    os.killpg(listener.pid, signal.SIGINT)
-                    listener.wait(30)
+                machines.end(2)  # the two that listened
         federation = machines.home(1) / "federation"
         (summary,) = federation.glob("results/*/summary.json")
         local = "comdml run --num-agents 3 --set fleet=fleet.toml --set num-rounds=3 --set results-dir=local"
