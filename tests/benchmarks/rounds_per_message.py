@@ -1,13 +1,13 @@
 """What Flower costs per round when one of its messages starts ten rounds, and when it starts one.
 
-    python -m tests.benchmarks.rounds_per_message     # five minutes; see README.md
+    python -m tests.benchmarks.rounds_per_message     # some minutes; see README.md
 
 A real federation on loopback (SuperLink with TLS and SuperNode authentication, two SuperNodes), the direct
 carrier, ten rounds of ComDML with as little training as there can be. The overhead of a round is the run's
 `elapsed_s`, a stopwatch in the ServerApp, less what the rounds themselves take on the nodes, over ten:
 
-    told       what the rounds themselves take is the sum of their `elapsed_s`, which with a round a message
-               holds the time in which a node waits for the other one's process to start
+    told         what the rounds themselves take is the sum of their `elapsed_s`, which with a round a message
+                 holds the time in which a node waits for the other one's process to start
     undisturbed  it is ten times the median of the rounds 2 to 10 of one message, in both runs
 """
 
