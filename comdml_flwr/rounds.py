@@ -50,6 +50,8 @@ class RoundRecord:
         Slow agents that trained their upper layers themselves, as their helpers were gone.
     not_finite : list[int]
         Agents whose share was left out because it held NaN or infinity.
+    not_committed : list[int]
+        Agents whose previous weights stayed, as the results of the round differed.
     num_agents : int
         How many took part.
     agents : tuple[Mapping, ...]
@@ -73,6 +75,7 @@ class RoundRecord:
     gone: list[int] = field(default_factory=list)
     taken_back: list[int] = field(default_factory=list)
     not_finite: list[int] = field(default_factory=list)
+    not_committed: list[int] = field(default_factory=list)
     agents: tuple[Mapping[str, Json], ...] = ()
 
 
@@ -267,6 +270,7 @@ def add_up(
         gone=sorted(gone),
         taken_back=_named(reports, "taken_back"),
         not_finite=_named(reports, "not_finite"),
+        not_committed=_named(reports, "not_committed"),
         agents=tuple(
             {"agent": agent, **{name: report[name] for name in _OF_AGENTS}}
             for agent, report in sorted(reports.items())

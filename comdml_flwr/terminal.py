@@ -82,6 +82,8 @@ class Terminal:
             self.say(f"  gone: {_ids(record.gone)}; the others go on")
         if record.taken_back:
             self.say(f"  {_ids(record.taken_back)} trained the upper layers themselves: their helper is gone")
+        if record.not_committed:
+            self.say("  the agents' results differed: the round is not committed, the previous weights stay")
         for agent in record.not_finite:
             self.say(f"  agent {agent}'s share holds NaN or infinity: it is left out")
         for agent in record.refused:

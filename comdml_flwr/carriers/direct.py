@@ -197,6 +197,7 @@ class DirectRounds:
             log.warning("round %d: the agents' models differ after averaging; it is not committed", round_)
             _set_models(self._agent, before)
             report = {**report, "not_committed": [self._agent.id]}
+            report["weights_sha256"] = self._agent.weights_sha256()
         elapsed_s = time.monotonic() - began
         if attempt == 0:
             self._deadlines.round_took(elapsed_s)

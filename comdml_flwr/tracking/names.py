@@ -15,7 +15,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 }
 """Group -> numbers of a line of `rounds.jsonl`; the round itself is the step."""
 
-LISTS = ("refused", "gone", "taken_back", "not_finite")
+LISTS = ("refused", "gone", "taken_back", "not_finite", "not_committed")
 """Lists of agents in such a line: their lengths are counted."""
 
 
