@@ -3,9 +3,11 @@
 import json
 
 import pytest
+import torch
 
 from comdml_flwr.assemble import program_of
 from comdml_flwr.messages import return_point
+from comdml_flwr.methods import comdml
 from tests.faults import FailAt, run_grid_with, run_local_with
 from tests.flower.loop_grid import grid_config
 from tests.small import fleet_text, run_local, small_config, small_fleet, small_setup
@@ -79,4 +81,29 @@ def test_an_agent_that_is_back_has_the_model_and_takes_part_in_the_next_round(tm
     assert len({agent.weights_sha256() for agent in agents.values()}) == 1
     run_grid_with(grid_config(config, tmp_path), fleet_text(NUM_AGENTS), NUM_AGENTS, [fault])
     (folder,) = tmp_path.iterdir()
+    assert json.loads((folder / "summary.json").read_text())["weights_sha256"] == record.weights_sha256
+
+
+@pytest.mark.parametrize("role", ["slow", "helper", "other"])
+def test_weights_that_are_not_finite_cost_an_agent_its_share_and_no_more(role, tmp_path, monkeypatch):
+    """The others' average is that of a round in which it died; the next round it begins with their model."""
+    config, broken, real = CONFIG.model_copy(update={"num_rounds": 2}), roles(CONFIG)[role], comdml.contribute
+    _, without = run_local_with(config, FLEET, [FailAt(broken, places(config)["after the offload"], round=2)])
+
+    def contribute(agent, inbox):
+        if agent.id == broken and agent.round == 2:
+            agent.tensors["own/body"] = torch.full_like(agent.tensors["own/body"], torch.nan)
+        return real(agent, inbox)
+
+    monkeypatch.setattr(comdml, "contribute", contribute)
+    record, agents = run_local(config, FLEET)
+    assert [r.not_finite for r in record.rounds] == [[], [broken]]
+    assert [r.gone for r in record.rounds] == [[], []]
+    survivor = min(without.keys() - {broken})
+    assert {agent.weights_sha256() for agent in agents} == {without[survivor].weights_sha256()}
+
+    run_grid_with(grid_config(config, tmp_path), fleet_text(NUM_AGENTS), NUM_AGENTS, [])
+    (folder,) = tmp_path.iterdir()
+    lines = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
+    assert [line["not_finite"] for line in lines] == [[], [broken]]
     assert json.loads((folder / "summary.json").read_text())["weights_sha256"] == record.weights_sha256
