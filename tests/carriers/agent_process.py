@@ -56,7 +56,7 @@ class AgentProcess:
         )
         self._stops = {tuple(stop) for stop in order["stops"]}
         self._left_over = ()
-        self._step, self._num_sent = None, 0
+        self._step, self._sent_to = None, []
         self._free_s, self._waits = 0.0, []
         self._run_steps, direct.run_steps = direct.run_steps, self._watched_steps
         deadlines.SHORTEST_S = order["shortest_s"]
@@ -97,7 +97,7 @@ class AgentProcess:
     def _watched_steps(self, agent, program, steps, inbox, absence):
         (step,) = steps
         self._note_wait()
-        self._step, self._num_sent = step, 0
+        self._step, self._sent_to = step, []
         if step.phase == 0:
             time.sleep(self._order["pace_s"])
         self._stop(BEFORE)
@@ -109,10 +109,10 @@ class AgentProcess:
         return done
 
     def _watched_send(self, envelope, timeout_s):
-        if self._num_sent == NUM_SENT and self._is_stop(SENDING):
-            self._transport.flush(self._order["start_s"])
+        if len(self._sent_to) == NUM_SENT and self._is_stop(SENDING):
+            self._transport.flush(self._order["start_s"], {*self._sent_to})
             self._stop(SENDING)
-        self._num_sent += 1
+        self._sent_to.append(envelope.receiver)
         self._send(envelope, timeout_s)
 
     def _is_stop(self, moment):

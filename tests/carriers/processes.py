@@ -228,18 +228,18 @@ class Run:
         return self.processes[agent]
 
     def hear_of_round(self, round_, *, without):
-        """Wait until all but one have committed a round."""
+        """Wait until all but some have committed a round."""
         for agent, process in self.processes.items():
-            if agent != without:
+            if agent not in without:
                 process.hear_of_round(round_)
 
     def kill(self, agent):
         """Kill an agent's process."""
         self._crew.kill(self.processes.pop(agent))
 
-    def start_again(self, agent):
+    def start_again(self, agent, *, stops=()):
         """Invite an agent to the rounds that run, in a new process that knows nothing."""
-        self._orders[agent]["stops"] = []
+        self._orders[agent]["stops"] = [list(stop) for stop in stops]
         self._begin(agent).hear("begun")
         first, last = self._message
         absent = sorted(self._absent | {agent})

@@ -112,10 +112,11 @@ def test_the_others_go_on_with_the_weights_of_the_local_carrier(kill, run_of):
     assert told(run, 5, "digest") == digest_without(killed, before, round_=2, num_rounds=5)
 
 
-def test_who_is_killed_between_its_last_signs_has_its_share_in_the_round_everywhere(run_of):
+@pytest.mark.parametrize("round_", [2, 3], ids=["in a message", "at its end"])
+def test_who_is_killed_between_its_last_signs_has_its_share_in_the_round_everywhere(round_, run_of):
     """Two peers can commit the round; the others begin the averaging again, and take what the two have."""
     killed, num_rounds = roles(CONFIG)["other"], 5
-    with run_of(num_rounds, stops={killed: [(2, phase_of("adopt"), SENDING)]}) as run:
+    with run_of(num_rounds, stops={killed: [(round_, phase_of("adopt"), SENDING)]}) as run:
         run.start(1, 3)
         run.at_its_place(killed)
         run.kill(killed)
@@ -123,43 +124,54 @@ def test_who_is_killed_between_its_last_signs_has_its_share_in_the_round_everywh
         run.start(4, 5)
         run.finish()
     check(run, num_rounds, disturbed=[killed])
-    assert [told(run, r, "gone") for r in range(1, 6)] == [[], [], *[[killed]] * 3]
-    assert told(run, 5, "digest") == digest_without(killed, "before the offload", round_=3, num_rounds=5)
+    assert [told(run, r, "gone") for r in range(1, 6)] == [[]] * round_ + [[killed]] * (5 - round_)
+    expected = digest_without(killed, "before the offload", round_=round_ + 1, num_rounds=num_rounds)
+    assert told(run, num_rounds, "digest") == expected
 
 
-def test_a_stalled_process_is_left_behind_and_let_in_again(run_of):
-    """It is stopped in the gathering for longer than the deadline, and goes on when the others have."""
-    stalled, num_rounds = roles(CONFIG)["other"], 12
-    with run_of(num_rounds, stops={stalled: [(2, phase_of("gather"), BEFORE)]}, pace_s=PACE_S) as run:
+@pytest.mark.parametrize(
+    ("place", "moment", "gone"),
+    [("gather", BEFORE, True)],
+    ids=["in the gathering"],
+)
+def test_a_stalled_process_is_left_behind_and_let_in_again(place, moment, gone, run_of):
+    """It is stopped for longer than the deadline, and goes on when the others have."""
+    stalled, num_rounds = NUM_AGENTS - 1, 12
+    with run_of(num_rounds, stops={stalled: [(2, phase_of(place), moment)]}, pace_s=PACE_S) as run:
         run.start(1, 10)
         process = run.at_its_place(stalled)
         process.signal(signal.SIGSTOP)
         process.order("go on")
-        run.hear_of_round(2, without=stalled)
+        run.hear_of_round(2, without=[stalled])
         process.signal(signal.SIGCONT)
         run.finish()
         run.start(11, 12)
         run.finish()
     check(run, num_rounds, disturbed=[stalled])
-    assert told(run, 2, "gone") == [stalled]
+    assert told(run, 2, "gone") == [stalled] * gone
+    assert told(run, 3, "gone") == [stalled]
     assert is_back_from(run, stalled) in range(4, 11)
 
 
-def test_who_trains_beyond_the_forecast_is_left_behind_and_let_in_again(run_of):
-    slow, num_rounds = roles(CONFIG)["other"], 12
+@pytest.mark.parametrize("role", ["slow", "helper", "other"])
+def test_who_trains_beyond_the_forecast_is_left_behind_and_let_in_again(role, run_of):
+    pair, num_rounds = roles(CONFIG), 12
+    late = pair[role]
     with run_of(
-        num_rounds, stops={slow: [(2, phase_of("during the offload"), BEFORE)]}, pace_s=PACE_S
+        num_rounds, stops={late: [(2, phase_of("during the offload"), BEFORE)]}, pace_s=PACE_S
     ) as run:
         run.start(1, 10)
-        process = run.at_its_place(slow)
-        run.hear_of_round(2, without=slow)
+        process = run.at_its_place(late)
+        run.hear_of_round(2, without=[late])
         process.order("go on")
         run.finish()
         run.start(11, 12)
         run.finish()
-    check(run, num_rounds, disturbed=[slow])
-    assert told(run, 2, "gone") == [slow]
-    assert is_back_from(run, slow) in range(4, 11)
+    check(run, num_rounds, disturbed=[late])
+    assert told(run, 2, "gone") == [late]
+    assert is_back_from(run, late) in range(4, 11)
+    if role == "helper":
+        assert run.reports[2][pair["slow"]]["taken_back"] == [pair["slow"]]
 
 
 def test_a_process_that_is_started_again_with_nothing_is_let_in(run_of):
@@ -176,6 +188,37 @@ def test_a_process_that_is_started_again_with_nothing_is_let_in(run_of):
     check(run, num_rounds, disturbed=[killed])
     assert told(run, 2, "gone") == [killed]
     assert is_back_from(run, killed) in range(3, 11)
+
+
+def test_one_fault_after_the_other_leaves_the_others_with_equal_weights(run_of):
+    """Killed, and started again; killed for good; stalled, and back; and killed in its second life."""
+    pair, num_rounds = roles(CONFIG), 24
+    twice, once, stalled = pair["helper"], pair["slow"], pair["other"]
+    witness = min({*range(NUM_AGENTS)} - {twice, once, stalled})
+    stops = {
+        twice: [(2, phase_of("during the offload"), BEFORE)],
+        once: [(5, phase_of("gather"), SENDING)],
+        stalled: [(8, phase_of("after the offload"), SENDING)],
+    }
+    with run_of(num_rounds, stops=stops, pace_s=PACE_S) as run:
+        run.start(1, 22)
+        run.at_its_place(twice)
+        run.kill(twice)
+        run.start_again(twice, stops=[(16, phase_of("adopt"), SENDING)])
+        run.at_its_place(once)
+        run.kill(once)
+        process = run.at_its_place(stalled)
+        process.signal(signal.SIGSTOP)
+        process.order("go on")
+        run.processes[witness].hear_of_round(8)
+        process.signal(signal.SIGCONT)
+        run.at_its_place(twice)
+        run.kill(twice)
+        run.finish()
+        run.start(23, 24)
+        run.finish()
+    check(run, num_rounds, disturbed=[twice, once, stalled])
+    assert told(run, 22, "gone") == told(run, 24, "gone") == sorted([twice, once])
 
 
 def is_back_from(run, agent):
