@@ -218,7 +218,7 @@ class DirectRounds:
             self._tell(step, self._send(outbox), missing)
         if self._attempt is not None:
             self._results[self._attempt] = _models_of(self._agent), report
-        self._collect(self._others(), Step(round_, self._last), num_deadlines=2)
+        self._collect(self._others(), Step(round_, self._last), self._deadlines.for_all_s)
         return report
 
     def _inbox(self, step: Step, phase: Phase[Agent]) -> Inbox:
@@ -226,9 +226,9 @@ class DirectRounds:
             return ()
         expected, done = expected_senders(phase, self._agent), Step(step.round, step.phase - 1)
         if expected is None:  # they may wait for a partner themselves
-            self._collect(self._others(), done, num_deadlines=2)
+            self._collect(self._others(), done, self._deadlines.for_all_s)
         else:
-            self._collect(expected, done)
+            self._collect(expected, done, self._deadlines.seconds)
         if step.phase == 1:
             self._deadlines.all_are_there()
             self._transport.set_patience(self._deadlines.patience_s)
@@ -266,13 +266,15 @@ class DirectRounds:
         for peer in sorted(receivers - {self._agent.id}):
             self._post.say(DONE, peer, about, is_needed=True)
 
-    def _collect(self, senders: Iterable[int], step: Step, num_deadlines: int = 1) -> None:
+    def _collect(self, senders: Iterable[int], step: Step, patience_s: float) -> None:
         """Wait until these peers have done a step or are gone, and keep what they sent up to then."""
-        patience_s = num_deadlines * self._deadlines.seconds
-        give_up = time.monotonic() + patience_s
+        give_up, gone = time.monotonic() + patience_s, self._membership.gone
         self._check()
         for sender in sorted({*senders} - {self._agent.id}):
             while sender not in self._membership.gone and not self._keep_up_to(sender, step):
+                if gone != self._membership.gone:  # for whom the sender may have waited, too
+                    gone = self._membership.gone
+                    give_up = max(give_up, time.monotonic() + self._deadlines.patience_s)
                 if self._look():
                     continue
                 self._post.watch([sender])

@@ -10,9 +10,10 @@ and never less than the longest round that this agent has seen. The deadline is 
 grows and shrinks with the devices; SHORTEST_S covers what no forecast of a fraction of a second does: the
 operating system.
 
-Whoever waits for a peer that may itself be waiting for a partner waits twice as long, so that it is the
-partner who is given up; and a peer out of reach is given up after a third of the deadline, before one that is
-late.
+A peer out of reach is given up after a third of the deadline, before one that is late. Whoever waits for a
+peer that may itself be waiting waits two thirds longer, so that the one is given up for whom both wait: a
+partner, or one whose last sign came to some and not to others. When somebody has been given up meanwhile, the
+others get another third to catch up. So nobody waits longer than two deadlines for one fault.
 """
 
 from collections.abc import Iterable
@@ -69,5 +70,10 @@ class Deadlines:
 
     @property
     def patience_s(self) -> float:
-        """How long one who was there may be out of reach, in seconds."""
+        """How long one may be out of reach, or catch up when somebody else has been given up, in seconds."""
         return self.seconds / FACTOR
+
+    @property
+    def for_all_s(self) -> float:
+        """How long to wait for peers that may be waiting themselves, in seconds."""
+        return 2 * self.seconds - self.patience_s

@@ -131,11 +131,16 @@ def test_who_is_killed_between_its_last_signs_has_its_share_in_the_round_everywh
 
 @pytest.mark.parametrize(
     ("place", "moment", "gone"),
-    [("gather", BEFORE, True)],
-    ids=["in the gathering"],
+    [("gather", BEFORE, True), ("adopt", SENDING, False)],
+    ids=["in the gathering", "between its last signs"],
 )
 def test_a_stalled_process_is_left_behind_and_let_in_again(place, moment, gone, run_of):
-    """It is stopped for longer than the deadline, and goes on when the others have."""
+    """It is stopped for longer than the deadline, and goes on when the others have.
+
+    Between its last signs, two peers commit the round at once and then wait for the others, who wait for the
+    one that is stalled: nobody but that one may be given up. It has the highest id, so that they are looked
+    at before it.
+    """
     stalled, num_rounds = NUM_AGENTS - 1, 12
     with run_of(num_rounds, stops={stalled: [(2, phase_of(place), moment)]}, pace_s=PACE_S) as run:
         run.start(1, 10)
