@@ -6,6 +6,7 @@ and it opens no letter.
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import inf
 
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
@@ -14,8 +15,11 @@ from comdml_flwr.errors import RunError
 from comdml_flwr.flower.mail import SealedLetter
 from comdml_flwr.flower.records import NO_STATE, blobs, facts_of, integers, task, text, unpack_report
 from comdml_flwr.messages import NOBODY, Absence, Mailboxes, Report, Step, agent_failed
+from comdml_flwr.peers.deadlines import FACTOR
 
 POLL_S = 0.02  # Flower's simulation hands mail over every 0.1 s
+SHORTEST_PATIENCE_S = 60.0
+"""How long a node may take at least: about as long as Flower takes to miss one that is dead."""
 
 
 def exchange_messages(
@@ -27,10 +31,12 @@ def exchange_messages(
     on_reply: Callable[[], None],
     on_wait: Callable[[], None],
     arrived_s: dict[int, float] | None = None,
+    patience_s: float = inf,
 ) -> dict[int, Message]:
     """Send a message to each node and return the replies by node id, errors included.
 
-    When each came (`time.monotonic()`), by node id, is put into `arrived_s`.
+    When each came (`time.monotonic()`), by node id, is put into `arrived_s`. Who does not reply in time is
+    missing.
 
     Flower's own `send_and_receive` looks for replies every 3 s, and cannot say who replied with an error:
     an error's sender may be the SuperLink, so replies are told apart by the message that they answer.
@@ -45,7 +51,8 @@ def exchange_messages(
         raise RunError(f"{group}: Flower took {len([i for i in ids if i])} of {len(nodes)} messages")
     waiting = dict(zip(ids, nodes, strict=True))
     replies: dict[int, Message] = {}
-    while waiting:
+    give_up = time.monotonic() + patience_s
+    while waiting and time.monotonic() < give_up:
         for reply in grid.pull_messages(list(waiting)):
             node = waiting.pop(reply.metadata.reply_to_message_id)
             replies[node] = reply
@@ -97,11 +104,13 @@ class GridCarrier:
         self._mail: Mailboxes[SealedLetter] = Mailboxes()
         self._last_seen: dict[int, int] = {}
         self._exchange = 0
+        self._longest_s: dict[int, float] = {}  # by phase
 
     def exchange(self, steps: Mapping[int, tuple[Step, ...]], absence: Absence = NOBODY) -> dict[int, Report]:
         """Run each agent's steps; see `Carrier.exchange`."""
         self._exchange += 1
         contents = {self._nodes[agent]: self._content(agent, todo, absence) for agent, todo in steps.items()}
+        began, phase = time.monotonic(), max(step.phase for todo in steps.values() for step in todo)
         replies = exchange_messages(
             self._grid,
             "train.steps",
@@ -109,14 +118,16 @@ class GridCarrier:
             group=self._name(next(iter(steps.values()))),
             on_reply=self._on_reply,
             on_wait=self._on_wait,
+            patience_s=self._patience_s,
         )
+        self._longest_s[phase] = max(self._longest_s.get(phase, 0.0), time.monotonic() - began)
         self._last_seen |= dict.fromkeys(steps, self._exchange)
         reports: dict[int, Report] = {}
         letters: list[SealedLetter] = []
         failures: list[RunError] = []
         for agent in sorted(steps, reverse=self._reverse):
             try:
-                facts = facts_of(replies[self._nodes[agent]])
+                facts = facts_of(self._reply(replies, agent))
             except RunError as error:
                 failures.append(agent_failed(agent, self._name(steps[agent]), error))
                 continue
@@ -155,6 +166,23 @@ class GridCarrier:
     def put(self, letters: Iterable[SealedLetter]) -> None:
         """Put mail of one who is no node among the mail of the next exchange."""
         self._mail.put(letters)
+
+    @property
+    def _patience_s(self) -> float:
+        """How long a node may take for a phase: three times what a round took at most; at first, for ever.
+
+        In any phase an agent may have to train what it had given away. A node that has died is told of by
+        Flower; this is for one that lives and does not reply.
+        """
+        if self._on_gone is None or len(self._longest_s) < len(self._phase_names):
+            return inf
+        return max(SHORTEST_PATIENCE_S, FACTOR * sum(self._longest_s.values()))
+
+    def _reply(self, replies: Mapping[int, Message], agent: int) -> Message:
+        node = self._nodes[agent]
+        if node not in replies:
+            raise RunError("no reply in three times as long as a round has taken")
+        return replies[node]
 
     def _tell(self, failures: list[RunError], *, has_survivors: bool) -> None:
         """Say who is gone; raise where that ends the run."""

@@ -13,7 +13,7 @@ from flwr.clientapp import ClientApp
 
 from comdml_flwr import wire
 from comdml_flwr.errors import InputError, RunError
-from comdml_flwr.flower import mail, peer_client_app
+from comdml_flwr.flower import grid_carrier, mail, peer_client_app
 from comdml_flwr.flower.grid_carrier import GridCarrier
 from comdml_flwr.flower.peer_strategy import PeerStrategy
 from comdml_flwr.messages import Step
@@ -243,3 +243,24 @@ def test_a_node_that_does_not_see_the_runs_folder_keeps_its_own_and_removes_it(t
     PeerStrategy(config, fleet_text(3), quiet_terminal(2)).start(grid)
     assert len(list((tmp_path / "results").glob("*/summary.json"))) == 1
     assert list((tmp_path / "tmp").rglob("*.*")) == []
+
+
+def test_a_node_that_does_not_reply_is_given_up_after_three_times_a_round(tmp_path, monkeypatch):
+    """It is asked again with the next round, as Flower says that it is there."""
+
+    class SilentGrid(LoopGrid):
+        def pull_messages(self, message_ids):
+            return [m for m in super().pull_messages(message_ids) if not self._is_held_back(m)]
+
+        def _is_held_back(self, message):
+            mine = message.metadata.src_node_id == 1000 - 1
+            return mine and message.metadata.group_id.startswith("round 3, train")
+
+    monkeypatch.setattr(grid_carrier, "SHORTEST_PATIENCE_S", 0.5)
+    config = grid_config(small_config(num_rounds=4, method="allreduce"), tmp_path)
+    app = peer_client_app.peer_client_app(models=CATALOGUE.models, datasets=CATALOGUE.datasets)
+    grid = SilentGrid(app, 3, config.with_defaults_named())
+    PeerStrategy(config, fleet_text(3), quiet_terminal(4)).start(grid)
+    (folder,) = tmp_path.iterdir()
+    lines = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
+    assert [line["gone"] for line in lines] == [[], [], [1], []]
