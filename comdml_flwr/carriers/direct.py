@@ -339,12 +339,11 @@ class DirectRounds:
         return self._attempt is None or told <= {self._agent.weights_sha256()}
 
     def _take_decided(self, round_: int) -> Report:
-        """Take the result that a peer has committed, if this agent had it as well."""
+        """Take the result that a peer ended the round with, if this agent had it as well."""
         notice = self._post.decided[round_]
-        self._attempt, self._signs = frozenset(ids_in(notice, "gone")), {}
+        self._attempt, self._signs = frozenset(ids_in(notice, "gone")), {notice.sender: notice}
         if self._attempt not in self._results:
             raise _LeftBehindError
-        self._post.joining |= pairs_in(notice, "joining")
         models, report = self._results[self._attempt]
         _set_models(self._agent, models)
         return report
@@ -355,7 +354,10 @@ class DirectRounds:
         said = [pair for sign in self._signs.values() for pair in pairs_in(sign, "joining")]
         joining = {p: n for p, n in sorted([*said, *self._post.joining.items()]) if p in missing}
         self._model = round_, self._agent.weights_P
-        self._post.tell_committed(round_, {"gone": sorted(missing), "joining": sorted(joining.items())})
+        about: dict[str, Json] = {"gone": sorted(missing), "joining": sorted(joining.items())}
+        if self._return_point is not None:
+            about["digest"] = self._agent.weights_sha256()  # of the previous weights if they stayed
+        self._post.tell_committed(round_, about)
         self._deadlines.forget(missing)
         self._post.let_in(joining)
         self._attempt = None

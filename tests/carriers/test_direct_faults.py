@@ -8,6 +8,7 @@ from comdml_flwr import reduction
 from comdml_flwr.carriers import direct
 from comdml_flwr.methods import comdml
 from comdml_flwr.peers import deadlines, post
+from comdml_flwr.transport.transport import Transport
 from tests.carriers.direct import run_direct_with
 from tests.carriers.test_faults import CONFIG, FLEET, NUM_AGENTS, places, roles
 from tests.faults import FailAt, run_local_with
@@ -89,9 +90,10 @@ def test_one_who_is_slow_beyond_the_forecast_is_given_up_and_let_in_again(monkey
     assert len({*digests.values()}) == 1
 
 
-def test_models_that_differ_are_not_committed_and_the_previous_weights_stay(monkeypatch):
+@pytest.mark.parametrize("is_late", [False, True], ids=["", "one hears of the end before the last sign"])
+def test_models_that_differ_are_not_committed_and_the_previous_weights_stay(is_late, monkeypatch):
     """As a bit that flips in one agent's memory would make them."""
-    real = reduction.adopt
+    real, real_send = reduction.adopt, Transport.send
 
     def flips(agent, inbox):
         outbox = real(agent, inbox)
@@ -99,7 +101,17 @@ def test_models_that_differ_are_not_committed_and_the_previous_weights_stay(monk
             agent.tensors["weights"] = agent.tensors["weights"] + 1
         return outbox
 
+    def send(transport, envelope, timeout_s):
+        if (
+            is_late
+            and (envelope.sender, envelope.receiver) == (0, NUM_AGENTS - 1)
+            and "digest" in envelope.about
+        ):
+            time.sleep(1.5)  # the others have all signs by then, and part
+        real_send(transport, envelope, timeout_s)
+
     monkeypatch.setattr(comdml, "adopt", flips)
+    monkeypatch.setattr(Transport, "send", send)
     reports, digests, _ = run_direct_with(DIRECT.model_copy(update={"num_rounds": 2}), FLEET, [], monkeypatch)
     assert all(report["not_committed"] == [agent] for agent, report in reports[2].items())
     assert {*digests.values()} == {report["weights_sha256"] for report in reports[1].values()}
