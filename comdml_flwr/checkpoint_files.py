@@ -11,13 +11,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from comdml_flwr.agent import Agent
 from comdml_flwr.errors import InputError, RunError
 from comdml_flwr.messages import Array, Envelope, Inbox
 from comdml_flwr.wire import decode, decode_envelope, encode, encode_envelope, read_file, write_file
+
+if TYPE_CHECKING:  # `comdml run --dry-run` needs no torch
+    from comdml_flwr.agent import Agent
 
 NUM_KEPT = 2
 _STATE, _MAIL = "state/", "mail/"
@@ -92,7 +95,7 @@ def agent_file(agent: int) -> str:
     return "server.safetensors" if agent < 0 else f"agent-{agent}.safetensors"
 
 
-def write_agent(folder: Path, agent: Agent, waiting: Waiting) -> str:
+def write_agent(folder: Path, agent: "Agent", waiting: Waiting) -> str:
     """Write an agent's state and the mail that waits for it; return the file's SHA-256."""
     arrays, facts = agent.state_dict()
     packed: dict[str, Array] = {
@@ -106,7 +109,7 @@ def write_agent(folder: Path, agent: Agent, waiting: Waiting) -> str:
     return hashlib.sha256(blob).hexdigest()
 
 
-def read_agent(folder: Path, agent: Agent, sha256: str) -> Waiting:
+def read_agent(folder: Path, agent: "Agent", sha256: str) -> Waiting:
     """Take up what `write_agent` wrote; return the mail that waits.
 
     Raises

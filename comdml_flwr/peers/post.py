@@ -52,7 +52,8 @@ class Post:
         self.joining: dict[int, int] = {}  # peer -> number of its request to be let in
         self._let_in: dict[int, int] = {}  # the last request of each peer that was granted
         self.welcome: Envelope | None = None
-        self.wanting: dict[int, int] = {}  # peer -> the round whose model it asks for
+        self._wanting: dict[int, int] = {}  # peer -> the round whose model it asks for
+        self._model: tuple[int, Array] | None = None  # the last round that ended here, and its model
         self.models: dict[int, Envelope] = {}  # by peer, as it was asked
         self.decided: dict[int, Envelope] = {}  # by round: a peer has committed it
         self.latest_commit: dict[int, int] = {}  # by peer
@@ -110,6 +111,24 @@ class Post:
         """Tell a peer that this agent has committed a round."""
         self.say(COMMITTED, peer, {"committed": round_, **self._committed[round_]})
 
+    def has_model(self, round_: int, weights: Array) -> None:
+        """Note the current model, and give it to those who have asked for it."""
+        self._model = round_, weights
+        for peer, wanted in sorted(self._wanting.items()):
+            if wanted <= round_:
+                del self._wanting[peer]
+                self._give_model(peer)
+
+    def say_welcome(self, peer: int, next_round: int) -> None:
+        """Let a peer in from a round on: tell it who is gone, and give it the current model."""
+        assert self._model is not None
+        about: dict[str, Json] = {
+            "next": next_round,
+            "gone": sorted(self._membership.gone),
+            "admissions": self._membership.admissions,
+        }
+        self.say(WELCOME, peer, about, {"weights": self._model[1]})
+
     def watch(self, peers: Iterable[int], *, anew: bool = False) -> None:
         """See to it that it is known within seconds if one of these peers goes."""
         fresh = {*peers} if anew else {*peers} - self._watched
@@ -145,7 +164,7 @@ class Post:
             self.decided.setdefault(round_, envelope)
             self.latest_commit[sender] = max(round_, self.latest_commit.get(sender, 0))
         elif envelope.kind == WANT_MODEL:
-            self.wanting[sender] = envelope.integer("wanted")
+            self._asked_for_model(sender, envelope.integer("wanted"))
         elif envelope.kind == CURRENT_MODEL:
             self.models[sender] = envelope
         elif sender not in self._membership.gone or envelope.round > self.round:
@@ -160,6 +179,16 @@ class Post:
             self.accuse(peer, "it asks to be let in")
         self.watch([peer], anew=True)
         self.joining[peer] = request
+
+    def _asked_for_model(self, peer: int, wanted: int) -> None:
+        if self._model is not None and wanted <= self._model[0]:
+            self._give_model(peer)
+        else:
+            self._wanting[peer] = wanted
+
+    def _give_model(self, peer: int) -> None:
+        assert self._model is not None
+        self.say(CURRENT_MODEL, peer, {}, {"weights": self._model[1]})
 
     def _answer_late(self, envelope: Envelope) -> None:
         """Tell one who begins a committed round's averaging again what it was committed as."""

@@ -140,9 +140,10 @@ def test_a_letter_to_another_node_is_refused(tmp_path, apart):
 
     def lie(message):
         letters = message.content["facts"].get("letters", [])
-        if kept and letters:
-            message.content["facts"]["letters"] = [kept[0]]
-        kept.extend(letters)
+        if message.metadata.dst_node_id == 1000:
+            kept.extend(letters)
+        elif message.metadata.dst_node_id == 999 and kept:
+            message.content["facts"]["letters"] = [kept[-1]]
 
     grid.change = lie
     assert "to agent 0 came to agent 1" in refused(grid, config)

@@ -1,0 +1,1 @@
+"""Tests of what an agent knows of its peers."""

@@ -1,0 +1,49 @@
+"""Deadlines grow and shrink with what the agents say of themselves."""
+
+import pytest
+
+from comdml_flwr.peers.deadlines import FACTOR, SHORTEST_S, Deadlines
+
+
+def deadlines(training_s=(), *, start_s=60.0, transfer_s=1.0):
+    made = Deadlines(start_s, transfer_s)
+    for agent, seconds in enumerate(training_s):
+        made.hear(agent, seconds)
+    return made
+
+
+def test_until_all_are_there_the_start_counts():
+    made = deadlines([0.1])
+    assert made.seconds == 60.0
+    made.all_are_there()
+    assert made.seconds == max(SHORTEST_S, FACTOR * made.forecast_s)
+
+
+def test_the_slowest_with_anothers_work_and_the_transfer_are_foretold():
+    made = deadlines([3.0, 10.0, 4.0], transfer_s=2.5)
+    made.all_are_there()
+    assert made.forecast_s == 2 * 10.0 + 2.5
+    assert made.seconds == FACTOR * 22.5
+
+
+def test_a_round_that_took_longer_is_no_fault_the_next_time():
+    made = deadlines([1.0], transfer_s=0.0)
+    made.all_are_there()
+    made.round_took(9.0)
+    made.round_took(4.0)
+    assert made.seconds == FACTOR * 9.0
+
+
+def test_nobody_waits_for_the_sake_of_one_who_is_gone():
+    made = deadlines([100.0, 1.0], transfer_s=0.0)
+    made.all_are_there()
+    made.forget([0])
+    assert made.forecast_s == 2.0
+
+
+@pytest.mark.parametrize("training_s", [0.0, 0.5, 30.0])
+def test_nobody_waits_longer_than_two_deadlines(training_s):
+    made = deadlines([training_s])
+    made.all_are_there()
+    assert made.patience_s < made.seconds < made.for_all_s
+    assert made.for_all_s + made.patience_s == pytest.approx(2 * made.seconds)

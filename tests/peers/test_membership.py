@@ -1,0 +1,70 @@
+"""Who is gone is a function of the accusations, in whatever order and company they come."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from comdml_flwr.peers.membership import Membership
+
+AGENTS = st.integers(0, 5)
+ACCUSATIONS = st.lists(
+    st.tuples(st.integers(1, 4), AGENTS, AGENTS).filter(lambda row: row[1] != row[2]), max_size=12
+)
+
+
+@given(rows=ACCUSATIONS, data=st.data())
+def test_the_order_in_which_accusations_come_does_not_matter(rows, data):
+    one, other = Membership(), Membership()
+    one.merge(rows)
+    for row in data.draw(st.permutations(rows)):
+        other.merge([row])
+        other.merge([row])
+    assert (one.gone, one.accusations) == (other.gone, other.accusations)
+
+
+@given(rows=ACCUSATIONS)
+def test_whoever_accuses_somebody_is_gone_or_rid_of_him(rows):
+    members = Membership()
+    members.merge(rows)
+    for round_, accuser, accused in rows:
+        earlier = [row for row in sorted(rows) if row < (round_, accuser, accused)]
+        before = Membership()
+        before.merge(earlier)
+        assert accused in members.gone or accuser in before.gone
+
+
+@given(rows=ACCUSATIONS, absent=st.sets(AGENTS))
+def test_who_is_admitted_is_in_until_accused_in_a_later_round(rows, absent):
+    members = Membership(absent)
+    members.merge(rows)
+    members.admit(range(6), since=5)
+    assert members.gone == frozenset()
+    assert members.accusations == ()
+    members.merge(rows)
+    assert members.gone == frozenset(), "accusations of earlier rounds may still be on their way"
+    members.merge([(5, 0, 1)])
+    assert members.gone == {1}
+
+
+def test_of_two_who_accuse_each_other_the_lower_id_stays():
+    """Their link is broken: only one of them must go."""
+    members = Membership()
+    members.merge([(3, 4, 2), (3, 2, 4)])
+    assert members.gone == {4}
+
+
+def test_an_accuser_that_was_gone_before_harms_nobody():
+    members = Membership()
+    members.merge([(1, 0, 5), (2, 5, 1), (2, 5, 2)])
+    assert members.gone == {5}
+
+
+@given(rows=ACCUSATIONS, absent=st.sets(AGENTS))
+def test_who_takes_over_knows_what_the_other_does(rows, absent):
+    member, newcomer = Membership(absent), Membership()
+    member.merge(rows)
+    member.admit([3], since=5)
+    newcomer.merge([(4, 1, 3)])
+    newcomer.take_over(member.gone, member.admissions)
+    assert newcomer.gone == member.gone
+    newcomer.merge([(4, 2, 3)])
+    assert newcomer.gone == member.gone, "an accusation from before the admission"
