@@ -36,6 +36,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -209,7 +210,12 @@ class DirectRounds:
                 self._collector.begin_attempt()
             missing = self._collector.missing
             outbox, report = run_steps(self._agent, self._program, (step,), inbox, Absence(missing))
-            self._tell(step, self._send(outbox), missing)
+            sign = self._sign(step, missing)
+            if self._is_only_for_receivers(step):
+                self._send(_with_sign(outbox, sign))
+            else:
+                self._send(outbox)
+                self._tell(step, sign)
         if self._collector.attempt is not None:
             self._results[self._collector.attempt] = _models_of(self._agent), report
         self._collector.collect(self._others(), Step(round_, self._last), self._deadlines.for_all_s)
@@ -228,20 +234,23 @@ class DirectRounds:
             self._transport.set_patience(self._deadlines.patience_s)
         return self._collector.take()
 
-    def _send(self, outbox: Outbox) -> set[int]:
-        """Send mail; return to whom."""
+    def _send(self, outbox: Outbox) -> None:
         for envelope in outbox:
             if envelope.receiver == self._agent.id:
                 self._collector.kept.append(envelope)
             else:
                 self._post.send(envelope)
-        return {envelope.receiver for envelope in outbox}
 
-    def _tell(self, step: Step, receivers: set[int], missing: frozenset[int]) -> None:
-        """Say that a phase is done, behind its mail."""
-        is_last = step.phase == self._last
+    def _is_only_for_receivers(self, step: Step) -> bool:
+        """Tell whether nobody but the receivers of its mail must hear that a phase is done."""
+        return step.phase < self._last and (
+            expected_senders(self._program[step.phase + 1], self._agent) is not None
+        )
+
+    def _sign(self, step: Step, missing: frozenset[int]) -> dict[str, Json]:
+        """Return what is said when a phase is done."""
         about: dict[str, Json] = {
-            "phase": step.phase,
+            DONE: step.phase,
             "gone": sorted(missing),
             "accusations": self._membership.accusations,
         }
@@ -249,16 +258,18 @@ class DirectRounds:
             training_s = len(self._agent.batches()) * self._seconds_per_batch
             self._deadlines.hear(self._agent.id, training_s)
             about["training_s"] = training_s
-        if is_last:
+        if step.phase == self._last:
             about["joining"] = sorted(self._post.joining.items())
             about["admissions"] = self._membership.admissions
-            receivers = {*self._others(), *self._agent.newcomers}
             if self._return_point is not None:
                 about["digest"] = self._agent.weights_sha256()
-        elif expected_senders(self._program[step.phase + 1], self._agent) is None:
-            receivers = {*self._others()}
-        for peer in sorted(receivers - {self._agent.id}):
-            self._post.say(DONE, peer, about, is_needed=True)
+        return about
+
+    def _tell(self, step: Step, sign: dict[str, Json]) -> None:
+        """Say to all members, and to who takes part next, that a phase is done, behind its mail."""
+        newcomers = self._agent.newcomers if step.phase == self._last else ()
+        for peer in sorted({*self._others(), *newcomers}):
+            self._post.say(DONE, peer, sign, is_needed=True)
 
     def _digests_agree(self) -> bool:
         told = {sign.about.get("digest") for sign in self._collector.signs.values()}
@@ -337,6 +348,17 @@ class DirectRounds:
             self._transport.flush(self._deadlines.seconds)
         except (PeerGoneError, OverdueError) as error:
             log.info("%s", error)
+
+
+def _with_sign(outbox: Outbox, sign: Mapping[str, Json]) -> Outbox:
+    """Put a sign on the last envelope for each receiver: a message for each batch, not two."""
+    last = {envelope.receiver: envelope for envelope in outbox}.values()
+    return tuple(
+        replace(envelope, about={**envelope.about, **sign})
+        if any(envelope is one for one in last)
+        else envelope
+        for envelope in outbox
+    )
 
 
 def _models_of(agent: Agent) -> dict[str, Tensor]:

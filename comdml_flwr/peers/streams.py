@@ -1,6 +1,7 @@
 """What came from each peer, in the order in which it was sent, cut where the peer ended a phase.
 
-After each phase a peer sends a sign, behind the mail of that phase. The mail between two signs is a segment.
+After each phase a peer sends a sign, behind the mail of that phase or on the last envelope of it. The mail up
+to a sign is a segment.
 """
 
 from collections import deque
@@ -12,6 +13,7 @@ from comdml_flwr.messages import Envelope, Inbox, Json, Step
 from comdml_flwr.peers.membership import Accusation
 
 DONE = "phase done"
+"""The kind of an envelope that is but a sign, and under which name a sign says which phase."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +56,9 @@ class Streams:
         mail = self._open[envelope.sender]
         if envelope.kind != DONE:
             mail.append(envelope)
+        if DONE not in envelope.about:
             return
-        step = Step(envelope.round, envelope.integer("phase"))
+        step = Step(envelope.round, envelope.integer(DONE))
         gone = frozenset(ids_in(envelope, "gone"))
         of_round = tuple(one for one in mail if one.round == envelope.round)  # not of a process that died
         self._segments[envelope.sender].append(Segment(step, gone, of_round, envelope))
