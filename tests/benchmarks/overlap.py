@@ -45,6 +45,7 @@ from comdml_flwr.config import parse_config
 from comdml_flwr.learning.models import resnet
 from comdml_flwr.learning.training import Learner
 from comdml_flwr.messages import Inbox, Outbox, Phase, phase_name
+from comdml_flwr.peers.deadlines import Deadlines
 from comdml_flwr.planning.fleet_file import parse_fleet
 from comdml_flwr.planning.types import BYTES_PER_S_PER_MBPS
 from comdml_flwr.transport.certificates import make_certificates
@@ -239,7 +240,8 @@ def be_agent(
 
     with transport(9500) as rounds_mail, transport(9501) as other_mail:
         barrier.wait()
-        for _ in DirectRounds(agent, program, rounds_mail).run(1, num_rounds):
+        rounds = DirectRounds(agent, program, rounds_mail, Deadlines(120.0, 10.0), seconds_per_batch=1.0)
+        for _ in rounds.run(1, num_rounds):
             seen = Round(
                 begin_s=stamps[0][0], end_s=stamps[-1][1], busy_s=sum(end - begin for begin, end in stamps)
             )
