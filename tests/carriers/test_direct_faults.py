@@ -73,6 +73,7 @@ def test_two_die_at_two_places_of_one_round(monkeypatch):
     assert len({*digests.values()}) == 1
 
 
+@pytest.mark.slow
 def test_one_who_is_slow_beyond_the_forecast_is_given_up_and_let_in_again(monkeypatch):
     """It sleeps through the gathering, finds that the others went on, and gets their model."""
     agent, real = roles(CONFIG)["other"], reduction.gather

@@ -22,7 +22,13 @@ def test_the_comparisons_are_these():
     assert names == {"main", "main_110", "scaling", "sparse", "dynamic"}
 
 
-@pytest.mark.parametrize("path", COMPARISONS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.stem, marks=pytest.mark.slow if path.stem == "main_110" else [])
+        for path in COMPARISONS
+    ],
+)
 def test_the_small_variant_runs_to_its_report(path, tmp_path):
     comparison = load_comparison(path, smoke=True)
     with CompareProgress() as progress:
