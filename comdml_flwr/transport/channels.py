@@ -4,7 +4,7 @@ gRPC's own retries, proxies and shared connections are off: a member dials a mem
 when to try again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import TypeAlias
 
@@ -25,8 +25,12 @@ def new_server(
     credentials: Credentials | None,
     limits: Limits,
     pool: Executor,
+    on_handshake: Callable[[], None],
 ) -> tuple[grpc.Server, int]:
-    """Return a server that is not started yet, and its port; InputError where it cannot listen."""
+    """Return a server that is not started yet, and its port; InputError where it cannot listen.
+
+    `on_handshake` is called when a TLS handshake begins.
+    """
     own: _Options = (
         ("grpc.so_reuseport", 0),  # or two members would share a port, and each get half of the streams
         ("grpc.http2.min_ping_interval_without_data_ms", 1000),
@@ -37,7 +41,7 @@ def new_server(
         if credentials is None:
             port = server.add_insecure_port(listen)
         else:
-            port = server.add_secure_port(listen, _server_credentials(credentials))
+            port = server.add_secure_port(listen, _server_credentials(credentials, on_handshake))
     except RuntimeError:
         port = 0
     if not port:
@@ -78,9 +82,14 @@ def _options(limits: Limits) -> _Options:
     )
 
 
-def _server_credentials(credentials: Credentials) -> grpc.ServerCredentials:
-    return grpc.ssl_server_credentials(
-        [(credentials.key_pem, credentials.certificate_pem)],
-        root_certificates=credentials.authority_pem,
-        require_client_auth=True,
+def _server_credentials(credentials: Credentials, on_handshake: Callable[[], None]) -> grpc.ServerCredentials:
+    own = grpc.ssl_server_certificate_configuration(
+        [(credentials.key_pem, credentials.certificate_pem)], root_certificates=credentials.authority_pem
     )
+
+    def asked_for_certificate() -> grpc.ServerCertificateConfiguration:
+        """Return the same certificate as ever; gRPC asks at each handshake."""
+        on_handshake()
+        return own
+
+    return grpc.dynamic_ssl_server_credentials(own, asked_for_certificate, require_client_authentication=True)

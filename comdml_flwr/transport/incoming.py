@@ -17,6 +17,7 @@ import grpc
 from comdml_flwr.errors import RefusedError
 from comdml_flwr.messages import Envelope
 from comdml_flwr.transport.credentials import agent_uri
+from comdml_flwr.transport.doorkeeper import Doorkeeper
 from comdml_flwr.transport.frames import Assembler
 from comdml_flwr.transport.inbox import Inbox
 from comdml_flwr.transport.members import Limits
@@ -61,6 +62,8 @@ class Incoming:
         Where the mail goes.
     refusals : Refusals
         Where what is refused is counted.
+    doorkeeper : Doorkeeper
+        Told of each connection that brings a stream.
     limits : Limits
         Bounds of memory and time.
     """
@@ -74,10 +77,12 @@ class Incoming:
         is_secure: bool,
         inbox: Inbox,
         refusals: Refusals,
+        doorkeeper: Doorkeeper,
         limits: Limits,
     ) -> None:
         self._own, self._run_token, self._members = own, run_token, members
         self._is_secure, self._inbox, self._refusals, self._limits = is_secure, inbox, refusals, limits
+        self._doorkeeper = doorkeeper
         self._lock = threading.Lock()
         self._streams: dict[int, _Stream] = {}
         self._accepted: dict[int, int] = {}
@@ -122,6 +127,7 @@ class Incoming:
 
     def _deliver(self, frames: Iterator[bytes], context: _Context) -> Iterator[bytes]:
         peer: int | None = None
+        self._doorkeeper.came_in(context.peer())
         try:
             peer = self._admit(context)
             stream = self._begin(peer, context)

@@ -12,6 +12,7 @@ from comdml_flwr.errors import InputError, RunError
 from comdml_flwr.messages import Envelope
 from comdml_flwr.transport.channels import new_channel, new_server
 from comdml_flwr.transport.credentials import Credentials
+from comdml_flwr.transport.doorkeeper import Doorkeeper
 from comdml_flwr.transport.inbox import Inbox
 from comdml_flwr.transport.incoming import METHOD, RECEIVER, RUN, SENDER, SERVICE, Incoming
 from comdml_flwr.transport.members import Limits, Member, is_loopback, split_address
@@ -69,6 +70,7 @@ class Transport:
         self._limits = limits or Limits()
         self._patience_s = self._limits.patience_s
         self._refusals = Refusals()
+        self._doorkeeper = Doorkeeper(self._refusals, 2 * self._limits.keepalive_s)
         self._inbox = Inbox(self._limits.inbox_bytes_per_sender)
         self._incoming = Incoming(
             own=own,
@@ -77,6 +79,7 @@ class Transport:
             is_secure=credentials is not None,
             inbox=self._inbox,
             refusals=self._refusals,
+            doorkeeper=self._doorkeeper,
             limits=self._limits,
         )
         self._lock = threading.Lock()
@@ -103,7 +106,12 @@ class Transport:
         keep_freed_memory()
         self._pool = ThreadPoolExecutor(2 * len(self._members) + 2, thread_name_prefix="mail from")
         server, self.port = new_server(
-            self._listen, self._incoming.handler(), self._credentials, self._limits, self._pool
+            self._listen,
+            self._incoming.handler(),
+            self._credentials,
+            self._limits,
+            self._pool,
+            self._doorkeeper.handshake_begins,
         )
         server.start()
         self._server = server
@@ -220,6 +228,7 @@ class Transport:
     def _watch_streams(self) -> None:
         while not self._is_closed.wait(_LOOK_S):
             self._incoming.end_stalled()
+            self._doorkeeper.count_refused()
 
     def _to(self, peer: int) -> Outgoing:
         if peer not in self._members or peer == self.own:

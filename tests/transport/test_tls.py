@@ -4,6 +4,7 @@ import datetime
 import shutil
 import socket
 import ssl
+import time
 
 import pytest
 from cryptography import x509
@@ -65,13 +66,32 @@ def test_members_mail_each_other_over_mutual_tls(folder):
             assert not member.refused
 
 
-def test_a_certificate_of_another_authority_is_not_let_in(folder, foreign):
-    """It trusts us, so that it is our side that refuses."""
-    members = addresses(2)
+def test_a_certificate_of_another_authority_is_not_let_in(folder, foreign, caplog):
+    """It trusts us, so that it is our side that refuses: counted each time, logged once."""
+    members = addresses(3)
     authority = (folder / "ca.crt").read_bytes()
-    with meeting(members, folder=folder, who={1}) as (two,):
-        refusal(members, credentials_of(foreign, 0, authority_pem=authority))
-        assert two.receive(0.1) is None
+    with meeting(members, folder=folder, who={1, 2}) as (two, three):
+        three.send(mail(2, 1))  # a member, meanwhile
+        for _ in range(2):
+            refusal(members, credentials_of(foreign, 0, authority_pem=authority))
+        assert received(two, 1)[0].sender == 2
+        give_up = time.monotonic() + 20
+        while two.refused.get(("not a member", None), 0) < 2 and time.monotonic() < give_up:
+            time.sleep(0.1)
+        assert {*two.refused} == {("not a member", None)}
+        assert not three.refused
+    told = [record for record in caplog.records if "nobody proved to be one" in record.message]
+    assert len(told) == 1
+
+
+def test_members_are_never_counted_as_strangers(folder):
+    with meeting(addresses(2), folder=folder) as (one, two):
+        for value in range(3):
+            one.send(mail(0, 1, value=value))
+            two.send(mail(1, 0, value=value))
+            time.sleep(1.0)
+        assert (len(received(one, 3)), len(received(two, 3))) == (3, 3)
+        assert (one.refused, two.refused) == ({}, {})
 
 
 def test_nobody_talks_to_a_peer_with_a_certificate_of_another_authority(folder, foreign):
