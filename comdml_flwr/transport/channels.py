@@ -25,7 +25,7 @@ def new_server(
     credentials: Credentials | None,
     limits: Limits,
     pool: Executor,
-    on_handshake: Callable[[], None],
+    on_handshake: Callable[[], None] = lambda: None,
 ) -> tuple[grpc.Server, int]:
     """Return a server that is not started yet, and its port; InputError where it cannot listen.
 
