@@ -7,18 +7,17 @@ next phase may run in another process.
 """
 
 import hashlib
-import operator
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Generic, TypeAlias, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from comdml_flwr.answers import Answers, are_same_objects
 from comdml_flwr.config import RunConfig
 from comdml_flwr.learning.data import Dataset, augment, batches
 from comdml_flwr.learning.paused import Paused
@@ -48,34 +47,6 @@ from comdml_flwr.seeds import derive_seed
 
 MEASURED = "measured"  # in what lasts
 OBSERVED_S, OBSERVED_BATCHES = "observed_s", "observed_batches"  # among the notes
-Question: TypeAlias = tuple[object, ...]
-AnswerT = TypeVar("AnswerT")
-
-
-class Answers(Generic[AnswerT]):
-    """The last answer of a pure function, for agents of one process that ask it the same question.
-
-    Parameters
-    ----------
-    is_same : Callable[[tuple, tuple], bool]
-        Whether two questions are the same; by default, whether they are equal.
-    """
-
-    def __init__(self, is_same: Callable[[Question, Question], bool] = operator.eq) -> None:
-        self._is_same = is_same
-        self._last: tuple[Question, AnswerT] | None = None
-
-    def answer(self, question: Question, solve: Callable[[], AnswerT]) -> AnswerT:
-        """Return the answer to a question; `solve` finds it unless it is the last one's."""
-        last = self._last
-        if last is None or not self._is_same(last[0], question):
-            last = self._last = question, solve()
-        return last[1]
-
-
-def are_same_objects(one: Question, other: Question) -> bool:
-    """Tell whether two questions are about the very same objects, which nobody writes into."""
-    return len(one) == len(other) and all(map(operator.is_, one, other))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
