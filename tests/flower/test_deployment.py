@@ -72,3 +72,15 @@ def test_a_supernode_that_is_killed_and_started_again_takes_part_again(tmp_path)
         assert len(lines) == 24
         assert [2] in gone, federation.logs()
         assert (gone[0], gone[-1]) == ([], []), f"it is there again: {gone}\n{federation.logs()}"
+
+
+@pytest.mark.slow
+def test_over_the_relay_the_others_go_on_when_a_supernode_is_killed(tmp_path):
+    with Federation(tmp_path / "federation", NUM_NODES) as federation:
+        results = federation.start_run('num-rounds=3 local-epochs=1 profiles="fleet" carrier="grid"')
+        wait_until(lambda: list(results.glob("*/rounds.jsonl")), federation)
+        federation.kill("supernode-2")
+        wait_until(lambda: list(results.glob("*/summary.json")), federation)
+        (run,) = results.iterdir()
+        gone = [json.loads(line)["gone"] for line in (run / "rounds.jsonl").read_text().splitlines()]
+        assert (len(gone), gone[-1]) == (3, [2]), f"{gone}\n{federation.logs()}"
