@@ -8,7 +8,7 @@ from typing import Protocol
 
 from comdml_flwr.config import RunConfig
 from comdml_flwr.errors import RunError
-from comdml_flwr.lock_step import LockStep
+from comdml_flwr.lock_step import Listener, LockStep
 from comdml_flwr.messages import Carrier, Json, Report
 from comdml_flwr.planning.dynamics import draw_participants
 from comdml_flwr.planning.scenario import Availability
@@ -79,11 +79,8 @@ class RoundRecord:
     agents: tuple[Mapping[str, Json], ...] = ()
 
 
-class Observer(Protocol):
+class Observer(Listener, Protocol):
     """Hears of a run's progress."""
-
-    def exchange_begins(self, round_: int, phase: str, num_agents: int) -> None:
-        """Agents begin a phase."""
 
     def round_ends(self, record: RoundRecord) -> None:
         """A round's reports are in."""

@@ -4,15 +4,13 @@ from dataclasses import dataclass
 
 from flwr.app import Error, Message
 
-from comdml_flwr.assemble import METHODS, participants_of, program_of
 from comdml_flwr.carriers.local import LocalCarrier
 from comdml_flwr.flower.peer_client_app import peer_client_app
 from comdml_flwr.flower.peer_strategy import PeerStrategy
 from comdml_flwr.flower.records import integers
-from comdml_flwr.messages import NOBODY, Step, phase_name, return_point
-from comdml_flwr.rounds import run_rounds
+from comdml_flwr.messages import NOBODY, Step
 from tests.flower.loop_grid import LoopGrid, quiet_terminal
-from tests.small import CATALOGUE, Silent, small_setup
+from tests.small import CATALOGUE, run_local
 
 
 @dataclass(frozen=True)
@@ -40,8 +38,8 @@ class FailAt:
 class FaultyLocalCarrier(LocalCarrier):
     """The local carrier, some of whose agents die; who has not died is there at once."""
 
-    def __init__(self, agents, program, faults):
-        super().__init__(agents, program)
+    def __init__(self, agents, program, faults, **keys):
+        super().__init__(agents, program, **keys)
         self._faults, self._round = faults, 0
 
     def exchange(self, steps, absence=NOBODY):
@@ -57,21 +55,14 @@ class FaultyLocalCarrier(LocalCarrier):
 
 def run_local_with(config, fleet, faults):
     """Run over the local carrier; return the record and the agents that are left."""
-    setup = small_setup(config, fleet)
-    program, method = program_of(setup), METHODS[config.method]
-    agents = list(participants_of(setup))
-    carrier = FaultyLocalCarrier(agents, program, faults)
-    record = run_rounds(
-        carrier,
-        tuple(map(phase_name, program)),
-        setup.ids,
-        config,
-        Silent(),
-        setup.availability,
-        models_agree=method.models_agree(config),
-        return_point=return_point(program),
-    )
-    return record, carrier._agents
+    carriers = []
+
+    def make_carrier(agents, program, **keys):
+        carriers.append(FaultyLocalCarrier(agents, program, faults, **keys))
+        return carriers[0]
+
+    record, _ = run_local(config, fleet, make_carrier=make_carrier)
+    return record, carriers[0]._agents
 
 
 class FaultyGrid(LoopGrid):

@@ -1,6 +1,7 @@
 """A small run that the tests share: real digits, a network of four stages, a fleet of unequal agents."""
 
 import threading
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -96,13 +97,18 @@ class Silent:
 
 
 def run_local(
-    config: RunConfig, fleet: Fleet, *, num_workers: int = 1, reverse_replies: bool = False
+    config: RunConfig,
+    fleet: Fleet,
+    *,
+    make_carrier: Callable[..., LocalCarrier] = LocalCarrier,
+    num_workers: int = 1,
+    reverse_replies: bool = False,
 ) -> tuple[RunRecord, list[Agent]]:
     """Run over the local carrier; return what it came to, and the agents."""
     setup = small_setup(config, fleet)
     agents = list(participants_of(setup))
     program, method = program_of(setup), METHODS[config.method]
-    carrier = LocalCarrier(agents, program, num_workers=num_workers, reverse_replies=reverse_replies)
+    carrier = make_carrier(agents, program, num_workers=num_workers, reverse_replies=reverse_replies)
     try:
         return run_rounds(
             carrier,

@@ -17,7 +17,7 @@ from comdml_flwr.assemble import program_of
 from comdml_flwr.carriers.direct import DirectRounds
 from comdml_flwr.errors import InputError
 from comdml_flwr.flower.mail import load_state, read_waiting, save_state, write_waiting
-from comdml_flwr.flower.records import NO_STATE, integer, integers, text, texts
+from comdml_flwr.flower.records import NO_STATE, integer, integers, number, text, texts
 from comdml_flwr.measuring.compute import seconds_per_batch
 from comdml_flwr.measuring.node import observe_traffic
 from comdml_flwr.messages import Report
@@ -59,14 +59,14 @@ def run_rounds_of(agent: Agent, facts: ConfigRecord, context: Context, folder: P
     reports: dict[int, Report] = {}
     last = integer(facts, "last")
     credentials, token = credentials_of(agent, context), text(facts, "token")
-    limits = Limits(patience_s=float(text(facts, "start-s")))
+    limits = Limits(patience_s=number(facts, "start-s"))
     with Transport(agent.id, str(listen), members, credentials, token, limits=limits) as transport:
         rounds = DirectRounds(
             agent,
             program_of(agent.setup),
             transport,
             Deadlines(limits.patience_s, transfer_s(agent)),
-            seconds_per_batch=seconds_per_batch(agent.setup, agent.id),
+            seconds_per_batch=_seconds_per_batch(agent),
             left_over=read_waiting(folder, agent.id),
             absent=integers(facts, "absent"),
         )
@@ -76,8 +76,14 @@ def run_rounds_of(agent: Agent, facts: ConfigRecord, context: Context, folder: P
             save_state(agent, folder, round_)
             _append(folder / "reports" / f"{agent.id}.jsonl", {"round": round_, **report})
         write_waiting(folder, agent.id, rounds.left_over())
-    save_state(agent, folder, last)
+    if last not in reports:
+        save_state(agent, folder, last)
     return ConfigRecord({"reports": json.dumps(reports), "state": last, "gone": list(rounds.gone)})
+
+
+def _seconds_per_batch(agent: Agent) -> float:
+    """Return how long an agent trains a batch, by the stopwatch: as its profile has it, or measured now."""
+    return 1 / agent.profile.batches_per_s if agent.measured else seconds_per_batch(agent.setup, agent.id)
 
 
 def transfer_s(agent: Agent) -> float:

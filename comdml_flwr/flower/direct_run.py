@@ -8,12 +8,12 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from flwr.app import ConfigRecord, Message, RecordDict
+from flwr.app import ConfigRecord, RecordDict
 from flwr.serverapp import Grid
 
 from comdml_flwr.config import RunConfig
 from comdml_flwr.errors import RunError
-from comdml_flwr.flower.grid_carrier import POLL_S, say_goodbye
+from comdml_flwr.flower.grid_carrier import POLL_S, push_messages, say_goodbye
 from comdml_flwr.flower.nodes import Federation
 from comdml_flwr.flower.records import NO_STATE, facts_of, integer, integers, task, text
 from comdml_flwr.messages import NOBODY, Report, agent_failed
@@ -165,29 +165,20 @@ class DirectRun:
         self, agents: Iterable[int], first: int, last: int, name: str, absent: Iterable[int]
     ) -> dict[str, int]:
         """Send the message to these agents; return them by its id."""
-        order, nodes = sorted(agents), self._federation.nodes
-        messages = [
-            Message(
-                content=self._content(agent, first, last, absent),
-                dst_node_id=nodes[agent],
-                message_type="train.rounds",
-                group_id=name,
-            )
-            for agent in order
-        ]
-        ids = list(self._grid.push_messages(messages))
-        if len(ids) != len(order) or not all(ids):
-            raise RunError(f"{name}: Flower took {len([i for i in ids if i])} of {len(order)} messages")
-        return dict(zip(ids, order, strict=True))
+        nodes = self._federation.nodes
+        by_node = {nodes[agent]: agent for agent in sorted(agents)}
+        contents = {node: self._content(agent, first, last, absent) for node, agent in by_node.items()}
+        sent = push_messages(self._grid, "train.rounds", contents, group=name)
+        return {message: by_node[node] for message, node in sent.items()}
 
     def _content(self, agent: int, first: int, last: int, absent: Iterable[int]) -> RecordDict:
         addresses = self._federation.addresses
-        facts: Mapping[str, int | str | list[int] | list[str]] = {
+        facts: Mapping[str, int | float | list[int] | list[str]] = {
             "first": first,
             "last": last,
             "previous": self._states[agent],
             "absent": sorted(absent),
-            "start-s": str(max(SHORTEST_START_S, FACTOR * self._federation.hello_s)),
+            "start-s": max(SHORTEST_START_S, FACTOR * self._federation.hello_s),
             "agents": sorted(addresses),
             "addresses": [addresses[peer] for peer in sorted(addresses)],
         }

@@ -22,6 +22,26 @@ SHORTEST_PATIENCE_S = 60.0
 """How long a node may take at least: about as long as Flower takes to miss one that is dead."""
 
 
+def push_messages(
+    grid: Grid, message_type: str, contents: Mapping[int, RecordDict], *, group: str
+) -> dict[str, int]:
+    """Send a message to each node; return the nodes by the ids of their messages.
+
+    Raises
+    ------
+    RunError
+        Flower did not take them all.
+    """
+    messages = [
+        Message(content=content, dst_node_id=node, message_type=message_type, group_id=group)
+        for node, content in contents.items()
+    ]
+    ids = list(grid.push_messages(messages))
+    if len(ids) != len(messages) or not all(ids):
+        raise RunError(f"{group}: Flower took {len([i for i in ids if i])} of {len(messages)} messages")
+    return dict(zip(ids, contents, strict=True))
+
+
 def exchange_messages(
     grid: Grid,
     message_type: str,
@@ -41,15 +61,7 @@ def exchange_messages(
     Flower's own `send_and_receive` looks for replies every 3 s, and cannot say who replied with an error:
     an error's sender may be the SuperLink, so replies are told apart by the message that they answer.
     """
-    nodes = list(contents)
-    messages = [
-        Message(content=contents[node], dst_node_id=node, message_type=message_type, group_id=group)
-        for node in nodes
-    ]
-    ids = list(grid.push_messages(messages))
-    if len(ids) != len(nodes) or not all(ids):
-        raise RunError(f"{group}: Flower took {len([i for i in ids if i])} of {len(nodes)} messages")
-    waiting = dict(zip(ids, nodes, strict=True))
+    waiting = push_messages(grid, message_type, contents, group=group)
     replies: dict[int, Message] = {}
     give_up = time.monotonic() + patience_s
     while waiting and time.monotonic() < give_up:

@@ -284,14 +284,15 @@ def give_back(agent: Agent, inbox: Inbox) -> Outbox:
 
 def join_halves(agent: Agent, inbox: Inbox) -> Outbox:
     """Put slow and fast side together; an agent whose fast side did not come back keeps the model it had."""
+    if "helper" not in agent.notes:
+        return ()
     if has_lost_helper(agent):
         take_back(agent)
-        agent.tensors[f"aux-head/{agent.number('cut')}"] = agent.tensors["own/head"]
-    elif "helper" in agent.notes:
-        agent.tensors[f"aux-head/{agent.number('cut')}"] = agent.tensors["own/head"]
+    else:
         halves = [torch.from_numpy(m.floats("weights")) for m in agent.receive(inbox, "trained fast side")]
         whole = torch.cat([agent.tensors["own/body"], *halves]) if halves else agent.weights_P
         agent.tensors["own/body"] = whole
+    agent.tensors[f"aux-head/{agent.number('cut')}"] = agent.tensors["own/head"]
     return ()
 
 
