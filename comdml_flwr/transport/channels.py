@@ -87,9 +87,16 @@ def _server_credentials(credentials: Credentials, on_handshake: Callable[[], Non
         [(credentials.key_pem, credentials.certificate_pem)], root_certificates=credentials.authority_pem
     )
 
-    def asked_for_certificate() -> grpc.ServerCertificateConfiguration:
-        """Return the same certificate as ever; gRPC asks at each handshake."""
-        on_handshake()
-        return own
+    def asked_for_certificate() -> None:
+        """Return None, for "it has not changed"; gRPC asks at each handshake.
 
-    return grpc.dynamic_ssl_server_credentials(own, asked_for_certificate, require_client_authentication=True)
+        Whatever else it returns, gRPC puts in place of what other handshakes use at that moment: with grpcio
+        1.85, one in six times that 500 connections began and ended at once this process died of it.
+        """
+        on_handshake()
+
+    return grpc.dynamic_ssl_server_credentials(
+        own,
+        asked_for_certificate,  # type: ignore[arg-type]  # the stubs do not know the None of gRPC's manual
+        require_client_authentication=True,
+    )
