@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from math import nan
 
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
@@ -65,7 +66,7 @@ def _evaluate(agent: Agent, message: Message) -> dict[str, ArrayRecord | MetricR
     assert isinstance(count, int)
     correct, loss_sum = report["correct"], report["loss_sum"]
     assert isinstance(correct, int)
-    assert isinstance(loss_sum, float)
+    loss_sum = loss_sum if isinstance(loss_sum, float) else nan  # Flower's mean wants it from everybody
     accuracy, loss = correct / max(count, 1), loss_sum / max(count, 1)
     return {"metrics": MetricRecord({"num-examples": count, "accuracy": accuracy, "loss": loss})}
 

@@ -26,6 +26,7 @@ from comdml_flwr.config import RunConfig
 from comdml_flwr.errors import InputError, RunError
 from comdml_flwr.messages import Json
 from comdml_flwr.rounds import Progress
+from comdml_flwr.strict_json import to_json
 from comdml_flwr.wire import write_file
 
 FORMAT = 1
@@ -196,7 +197,7 @@ def read_checkpoint(run_folder: Path, round_: int) -> Checkpoint:
 
 def _as_text(checkpoint: Checkpoint) -> str:
     content: dict[str, Json] = {"format": FORMAT, **json.loads(json.dumps(asdict(checkpoint)))}
-    return json.dumps({**content, "sha256": _digest(content)}, indent=2) + "\n"
+    return to_json({**content, "sha256": _digest(content)}, indent=2) + "\n"
 
 
 def _digest(content: Mapping[str, Json]) -> str:

@@ -147,7 +147,8 @@ def report_round(agent: Agent, start: int, stop: int) -> None:
     began = time.monotonic()
     correct, loss_sum = evaluate_part(agent, start, stop)
     agent.report["evaluation_s"] = time.monotonic() - began
-    agent.report |= {"correct": correct, "loss_sum": loss_sum, "num_evaluated": stop - start}
+    told_loss = loss_sum if isfinite(loss_sum) else None  # a report is JSON
+    agent.report |= {"correct": correct, "loss_sum": told_loss, "num_evaluated": stop - start}
     agent.report["weights_sha256"] = agent.weights_sha256()
     report_traffic(agent)
 

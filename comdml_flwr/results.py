@@ -7,7 +7,6 @@ A run that failed has no `summary.json`; it has `failed.txt` with the reason. Wi
 also `checkpoints` (checkpoints.py), and a run that goes on writes into the same folder.
 """
 
-import json
 import os
 import re
 import time
@@ -22,6 +21,7 @@ from comdml_flwr.errors import InputError
 from comdml_flwr.messages import Json
 from comdml_flwr.resuming import Resumed
 from comdml_flwr.rounds import Observer, RoundRecord, RunRecord, as_json, summarize
+from comdml_flwr.strict_json import to_json
 from comdml_flwr.terminal import Terminal
 from comdml_flwr.tracking.trackers import Trackers, check_trackers
 from comdml_flwr.wire import write_file
@@ -84,7 +84,7 @@ class RunFolder:
     def add_line(self, line: Mapping[str, Json], *, sync: bool = True) -> None:
         """Append a line that is no record of a run; with `sync`, it is on disk when this returns."""
         with (self.path / "rounds.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(to_json(line) + "\n")
             if sync:
                 file.flush()
                 os.fsync(file.fileno())
@@ -98,7 +98,7 @@ class RunFolder:
         write_file(self.path / "failed.txt", f"{reason}\n".encode())
 
     def _write(self, name: str, value: Mapping[str, Json]) -> None:
-        write_file(self.path / name, (json.dumps(value, indent=2) + "\n").encode())
+        write_file(self.path / name, (to_json(value, indent=2) + "\n").encode())
 
 
 def record_run(

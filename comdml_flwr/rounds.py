@@ -25,8 +25,10 @@ class RoundRecord:
     ----------
     round : int
         Counted from 1.
-    accuracy, loss : float
+    accuracy : float
+    loss : float or None
         On the whole test set after the round; where the agents' models differ, each on its own part of it.
+        None means that a loss was not finite.
     virtual_time_s : float
         Virtual end of the round, averaging included (modelled).
     makespan_s, predicted_s : float
@@ -60,7 +62,7 @@ class RoundRecord:
 
     round: int
     accuracy: float
-    loss: float
+    loss: float | None
     virtual_time_s: float
     makespan_s: float
     predicted_s: float
@@ -252,7 +254,7 @@ def add_up(
     return RoundRecord(
         round=round_,
         accuracy=_sum(reports, "correct") / num_evaluated,
-        loss=_sum(reports, "loss_sum") / num_evaluated,
+        loss=_mean_loss(reports, num_evaluated),
         virtual_time_s=virtual_time_s,
         makespan_s=makespan_s,
         predicted_s=_number(forecast.get("predicted_s", makespan_s)),
@@ -343,6 +345,13 @@ def _list(value: Json) -> Sequence[Json]:
 
 def _sum(reports: Mapping[int, Report], name: str) -> float:
     return sum(_number(report.get(name)) for _, report in sorted(reports.items()))
+
+
+def _mean_loss(reports: Mapping[int, Report], num_evaluated: float) -> float | None:
+    """Return the mean loss; None where somebody's was not finite."""
+    if any(report.get("loss_sum") is None for report in reports.values()):
+        return None
+    return _sum(reports, "loss_sum") / num_evaluated
 
 
 def _named(reports: Mapping[int, Report], name: str) -> list[int]:

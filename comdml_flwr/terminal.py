@@ -70,7 +70,7 @@ class Terminal:
             _row(
                 f"{record.round}/{self._num_rounds}",
                 f"{record.accuracy:.4f}",
-                f"{record.loss:.4f}",
+                "-" if record.loss is None else f"{record.loss:.4f}",
                 f"{record.virtual_time_s:.1f} s",
                 f"{record.no_offload_virtual_time_s:.1f} s",
                 f"{speed_up:.2f}x",

@@ -23,7 +23,6 @@ the file, the cut after the stem is the best on every link; with fast_cpus = 1 i
 group (37 of 56 layers offloaded) from 50 Mbps on.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -41,6 +40,7 @@ from comdml_flwr.planning.fleet import FleetModel
 from comdml_flwr.planning.pairing import pair_agents
 from comdml_flwr.planning.toml_tables import Table
 from comdml_flwr.planning.types import BYTES_PER_S_PER_MBPS, CutTable, Link, Profile
+from comdml_flwr.strict_json import to_json
 from comdml_flwr.units import human_bytes, human_s
 from experiments.command import (
     CONFIGS,
@@ -228,7 +228,7 @@ def main(
     if picture is not None:
         save_picture(partial(draw, blocks=blocks), (5.0 * len({b.model for b in blocks}), 4.0), picture)
     if as_json:
-        typer.echo(json.dumps({"blocks": [{**asdict(b), "best_cut": b.best.cut} for b in blocks]}))
+        typer.echo(to_json({"blocks": [{**asdict(b), "best_cut": b.best.cut} for b in blocks]}))
         return
     print_table(_HEADS, (_cells(block, row) for block in blocks for row in block.rows))
 

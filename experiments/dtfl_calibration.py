@@ -22,7 +22,6 @@ from the published columns alone, because bytes are known exactly:
 FedAvg's own row compares communication over compute. docs/dtfl_calibration.md says what comes out.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -34,6 +33,7 @@ import typer
 from comdml_flwr.commands.options import AsJson
 from comdml_flwr.commands.picture import check_picture
 from comdml_flwr.planning.types import BYTES_PER_S_PER_MBPS
+from comdml_flwr.strict_json import to_json
 from experiments.command import CONFIGS, Picture, Smoke, print_table, run, save_picture
 from experiments.dtfl_model import Case, Times
 from experiments.dtfl_study import (
@@ -85,7 +85,7 @@ def main(
         drawing = partial(draw, cases=study.cases, outcomes=shown)
         save_picture(drawing, (5.0 * len(study.cases), 4.2), picture)
     if as_json:
-        typer.echo(json.dumps(as_json_object(study, outcomes, best)))
+        typer.echo(to_json(as_json_object(study, outcomes, best)))
         return
     _print_ratios(study, outcomes[0])
     if best is not outcomes[0]:

@@ -14,7 +14,6 @@ see: perfect balance (all work over all speed), and the fractional bound, which 
 their batches among several helpers and cuts at will (a linear program, time model "overlap").
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,6 +30,7 @@ from comdml_flwr.planning.fleet import FleetModel
 from comdml_flwr.planning.pairing import pair_agents
 from comdml_flwr.planning.toml_tables import Table
 from comdml_flwr.planning.types import BYTES_PER_S_PER_MBPS, CutTable, Link, Plan, Profile
+from comdml_flwr.strict_json import to_json
 from experiments.command import CONFIGS, Smoke, count_model, print_table, read_settings, run, word, words
 
 CPUS = (4.0, 2.0, 1.0, 0.5, 0.2)
@@ -214,7 +214,7 @@ def main(
     rows = list(compared(options))
     names = [f"{over} / {under}" for over, under in options.compare]
     if as_json:
-        typer.echo(json.dumps({"compare": names, "rows": [asdict(row) for row in rows]}))
+        typer.echo(to_json({"compare": names, "rows": [asdict(row) for row in rows]}))
         return
     cells = (
         (

@@ -228,6 +228,16 @@ def test_a_round_with_many_pairs_is_still_one_line():
     assert len(printed().splitlines()) == 3
 
 
+def test_a_loss_that_is_not_finite_is_null_in_the_file_and_a_dash_on_the_screen(tmp_path):
+    folder, (screen, printed) = RunFolder(config_in(tmp_path)), printed_by()
+    folder.add_round(round_record(loss=None, elapsed_s=float("inf")))
+    (line,) = (folder.path / "rounds.jsonl").read_text().splitlines()
+    assert '"loss": null' in line
+    assert '"elapsed_s": null' in line
+    screen.round_ends(round_record(loss=None))
+    assert printed().splitlines()[-1].split()[:3] == ["1/2", "0.1235", "-"]
+
+
 def test_a_share_that_was_left_out_is_told():
     screen, printed = printed_by()
     screen.round_ends(round_record(refused=[4, 7]))

@@ -1,8 +1,10 @@
 """The loop: who takes part, which steps share an exchange, and what the agents' reports add up to."""
 
 import hashlib
+import json
 from collections import Counter
 from dataclasses import replace
+from itertools import product
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +13,8 @@ from hypothesis import strategies as st
 from comdml_flwr.agent import draw_participants
 from comdml_flwr.errors import RunError
 from comdml_flwr.messages import NOBODY, Step
-from comdml_flwr.rounds import RoundRecord, RunRecord, add_up, as_json, run_rounds, summarize
+from comdml_flwr.rounds import RoundRecord, RunRecord, add_up, as_json, read_record, run_rounds, summarize
+from comdml_flwr.strict_json import to_json
 from tests.small import Silent, run_local, small_config, small_fleet, small_setup
 
 LAW = settings(max_examples=200, deadline=None, derandomize=True)
@@ -240,14 +243,23 @@ def test_agents_with_different_weights_are_an_error_that_names_two_of_them(other
     assert str(caught.value) == "round 3: agents 1 and 4 hold different weights after averaging"
 
 
+NUMBERS = ("correct", "num_evaluated", "bytes_sent", "end_s", "training_end_s", "evaluation_s")
+
+
 @pytest.mark.parametrize(
-    "name", ["correct", "num_evaluated", "loss_sum", "bytes_sent", "end_s", "training_end_s", "evaluation_s"]
+    ("name", "value"),
+    [*product(NUMBERS, [None, "3", [3]]), ("loss_sum", "3"), ("loss_sum", [3])],
 )
-@pytest.mark.parametrize("value", [None, "3", [3]])
 def test_a_report_without_a_number_where_one_belongs_is_an_error_in_one_line(name, value):
     with pytest.raises(RunError) as caught:
         add_up(1, {0: report(), 1: report(**{name: value})}, 0.0)
     assert str(caught.value) == f"a report holds {value!r} where a number belongs"
+
+
+def test_a_loss_that_is_not_finite_leaves_the_round_without_one_and_with_its_accuracy():
+    record = add_up(1, {0: report(), 1: report(loss_sum=None)}, 0.0)
+    assert (record.loss, record.accuracy) == (None, 0.6)
+    assert read_record(json.loads(to_json(as_json(record)))) == record
 
 
 ROUND = add_up(1, {0: report()}, 0.5)

@@ -1,6 +1,5 @@
 """`comdml compare`: methods compared on the same data, seeds, devices and clock."""
 
-import json
 import os
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +7,7 @@ from typing import Annotated
 import typer
 
 from comdml_flwr.commands.options import AsJson
+from comdml_flwr.strict_json import to_json
 
 
 def compare(
@@ -78,6 +78,6 @@ def compare(
         result = compare_all(comparison, folder, progress, num_workers=num_workers, ray_address=ray_address)
     write_report(folder)
     if as_json:
-        typer.echo(json.dumps(result, indent=2, ensure_ascii=False))
+        typer.echo(to_json(result, indent=2, ensure_ascii=False))
     else:
         print_comparison(result, folder)

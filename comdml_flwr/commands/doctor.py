@@ -1,6 +1,5 @@
 """`comdml doctor`: what is wrong with this machine, and what mends it."""
 
-import json
 import logging
 from collections.abc import Iterator
 from contextlib import suppress
@@ -11,6 +10,7 @@ import typer
 
 from comdml_flwr.commands.options import AsJson, Settings, parse_settings
 from comdml_flwr.errors import InputError
+from comdml_flwr.strict_json import to_json
 
 if TYPE_CHECKING:
     from comdml_flwr.doctor.examination import Machine
@@ -155,7 +155,7 @@ def _tell(examination: "Iterator[Finding]", as_json: bool) -> "list[Finding]":
     )
     if as_json:
         told = [finding.as_json() for finding in findings]
-        typer.echo(json.dumps({"ok": not wrong, "findings": told}))
+        typer.echo(to_json({"ok": not wrong, "findings": told}))
     else:
         typer.echo(f"{wrong} wrong, {warnings} warning{'s' * (warnings != 1)}, {well} ok")
     return findings

@@ -1,6 +1,5 @@
 """`comdml explain`: why an agent has its helper and its cut, and what the alternatives would cost."""
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +14,7 @@ from comdml_flwr.commands.show import (
     make_table,
     plan_as_json,
 )
+from comdml_flwr.strict_json import to_json
 from comdml_flwr.units import human_s
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def explain(
     profiles, cuts = planner_input(load_fleet(fleet))
     found = explain_agent(profiles, cuts, agent, solver=solver, time_model=time_model, top=top)
     if as_json:
-        typer.echo(json.dumps(_as_json(found)))
+        typer.echo(to_json(_as_json(found)))
     else:
         _print(found, top)
 

@@ -1,6 +1,5 @@
 """`comdml fleet new`, which writes fleet files, and what `comdml run --dry-run` prints and leaves."""
 
-import json
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from comdml_flwr.errors import InputError
+from comdml_flwr.strict_json import to_json
 
 if TYPE_CHECKING:
     from comdml_flwr.config import RunConfig
@@ -76,7 +76,7 @@ def new(
         return
     _write_new(output, text)
     if as_json:
-        typer.echo(json.dumps(_facts(preset, seed, zero_mbps, output)))
+        typer.echo(to_json(_facts(preset, seed, zero_mbps, output)))
     else:
         typer.echo(f"{output}: written; try `comdml plan {output}`")
 
@@ -154,7 +154,7 @@ def run_dry(values: Mapping[str, object], num_agents: int, *, dry_run: bool, as_
     summary = _summary(config, num_agents, ways, elapsed_s)
     folder.finish(summary)
     if as_json:
-        typer.echo(json.dumps({**summary, "folder": str(folder.path)}))
+        typer.echo(to_json({**summary, "folder": str(folder.path)}))
     else:
         _print_dry(summary, ways, folder.path)
 

@@ -1,6 +1,5 @@
 """`comdml plan`: who should help whom, and how long a round's training then takes."""
 
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +15,7 @@ from comdml_flwr.commands.show import (
     plan_as_json,
     plan_traffic_bytes,
 )
+from comdml_flwr.strict_json import to_json
 from comdml_flwr.units import human_bytes, human_s
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def plan(
     if picture is not None:
         draw_picture(found, profiles, picture)
     if as_json:
-        typer.echo(json.dumps({**plan_as_json(found), "solve_s": solve_s, **proof}))
+        typer.echo(to_json({**plan_as_json(found), "solve_s": solve_s, **proof}))
         return
     _print_plan(found, profiles, cuts, solve_s)
     if proof:

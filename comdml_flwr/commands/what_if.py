@@ -1,6 +1,5 @@
 """`comdml what-if`: the plan before and after a change of devices, links or agents."""
 
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,6 +13,7 @@ from comdml_flwr.commands.show import (
     plan_traffic_bytes,
 )
 from comdml_flwr.errors import InputError
+from comdml_flwr.strict_json import to_json
 from comdml_flwr.units import human_bytes, human_s
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def what_if(
     found = compare(profiles, planner_input(changed)[0], cuts, solver=solver, time_model=time_model)
     if as_json:
         question: dict[str, Json] = {"agents": agents, "changes": values, "without": missing}
-        typer.echo(json.dumps({**question, **_as_json(found)}))
+        typer.echo(to_json({**question, **_as_json(found)}))
     else:
         _print(found, _question(agents, values, missing))
 

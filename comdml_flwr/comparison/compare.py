@@ -1,6 +1,5 @@
 """A comparison from its settings to `comparison.json`; stopped and started again, it goes on where it was."""
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +23,7 @@ from comdml_flwr.errors import InputError, RunError, StoppedError
 from comdml_flwr.learning.data import Dataset
 from comdml_flwr.messages import Json
 from comdml_flwr.planning.fleet_file import parse_fleet
+from comdml_flwr.strict_json import to_json
 from comdml_flwr.wire import write_file
 
 OUTDATED = ("comparison.json", "elapsed.json", "report.html")  # while a run is missing
@@ -138,7 +138,7 @@ def _finish(comparison: Comparison, folder: Path, runs: Sequence[PlannedRun]) ->
     result = compare_runs(comparison, done)
     try:
         for name, value in (("elapsed.json", elapsed(done)), ("comparison.json", result)):
-            write_file(folder / name, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+            write_file(folder / name, (to_json(value, indent=2, ensure_ascii=False) + "\n").encode())
     except OSError as error:
         raise RunError(f"{folder}: comparison.json cannot be written: {error.strerror}; {GO_ON}") from None
     return result

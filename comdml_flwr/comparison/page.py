@@ -1,6 +1,5 @@
 """The page: one HTML file with all figures in it; it needs no script, no network and no font of its own."""
 
-import json
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
@@ -9,6 +8,7 @@ from comdml_flwr.comparison.chart import Chart, Drawn
 from comdml_flwr.comparison.contents import Case, Comparison, Scalar
 from comdml_flwr.comparison.main_table import Shown, main_columns, main_rows
 from comdml_flwr.comparison.palette import Style, css_variables
+from comdml_flwr.strict_json import to_json
 
 Drawings = Sequence[tuple[Chart, Drawn]]
 
@@ -201,7 +201,7 @@ def _shared(comparison: Comparison) -> dict[str, Scalar]:
 
 def _keys(settings: Mapping[str, Scalar]) -> str:
     return " ".join(
-        f"<code>{escape(key)} = {escape(json.dumps(value, ensure_ascii=False))}</code>"
+        f"<code>{escape(key)} = {escape(to_json(value, ensure_ascii=False))}</code>"
         for key, value in sorted(settings.items())
     )
 

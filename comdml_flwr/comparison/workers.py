@@ -31,6 +31,7 @@ from comdml_flwr.comparison.schedule import FLEET_FILE, Files, PlannedRun
 from comdml_flwr.errors import ComdmlError, InputError
 from comdml_flwr.local_run import run_locally
 from comdml_flwr.rounds import RoundRecord
+from comdml_flwr.strict_json import to_json
 from comdml_flwr.terminal import Terminal
 
 Outcome: TypeAlias = Files | str
@@ -124,7 +125,7 @@ def _perform(run: PlannedRun, on_round: Callable[[int], object]) -> Files:
     config |= {key: run.config[key] for key in here}
     return {
         **files,
-        "config.json": (json.dumps(config, indent=2) + "\n").encode(),
+        "config.json": (to_json(config, indent=2) + "\n").encode(),
         FLEET_FILE: run.fleet_text.encode(),
     }
 

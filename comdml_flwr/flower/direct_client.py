@@ -7,7 +7,6 @@ it listens on another address than it is reached under, `p2p-listen` says on whi
 After each round the agent's state and report are on the node's disk, whatever becomes of the SuperLink.
 """
 
-import json
 from pathlib import Path
 
 from flwr.app import ConfigRecord, Context
@@ -22,6 +21,7 @@ from comdml_flwr.measuring.compute import seconds_per_batch
 from comdml_flwr.measuring.node import observe_traffic
 from comdml_flwr.messages import Report
 from comdml_flwr.peers.deadlines import Deadlines
+from comdml_flwr.strict_json import to_json
 from comdml_flwr.transport.credentials import Credentials, load_credentials
 from comdml_flwr.transport.members import Limits, Member, split_address
 from comdml_flwr.transport.transport import Transport
@@ -78,7 +78,7 @@ def run_rounds_of(agent: Agent, facts: ConfigRecord, context: Context, folder: P
         write_waiting(folder, agent.id, rounds.left_over())
     if last not in reports:
         save_state(agent, folder, last)
-    return ConfigRecord({"reports": json.dumps(reports), "state": last, "gone": list(rounds.gone)})
+    return ConfigRecord({"reports": to_json(reports), "state": last, "gone": list(rounds.gone)})
 
 
 def _seconds_per_batch(agent: Agent) -> float:
@@ -104,4 +104,4 @@ def credentials_of(agent: Agent, context: Context) -> Credentials | None:
 def _append(path: Path, line: Report) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+        file.write(to_json(line) + "\n")

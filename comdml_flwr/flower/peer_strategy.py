@@ -5,7 +5,6 @@ for the ServerApp: wait until all nodes are there, start each phase, hand on the
 up what they report. `Result.arrays` stays empty.
 """
 
-import json
 import secrets
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
@@ -31,6 +30,7 @@ from comdml_flwr.planning.fleet_file import parse_fleet, self_contained_text
 from comdml_flwr.results import record_run
 from comdml_flwr.resuming import Resumed, find_run, given_to_flower
 from comdml_flwr.rounds import Observer, Progress, RunRecord, run_rounds
+from comdml_flwr.strict_json import to_json
 from comdml_flwr.terminal import Terminal
 
 
@@ -101,7 +101,7 @@ class PeerStrategy(Strategy):
             raise InputError(
                 "PeerStrategy.start", "an argument", "must be left out: the run configuration says it"
             )
-        config_text = json.dumps(self._config.with_defaults_named()) if self._resumed else ""
+        config_text = to_json(self._config.with_defaults_named()) if self._resumed else ""
         with greet(grid, self._fleet_text, self._terminal, timeout, config_text) as greeted:
             self._config, federation = choose(grid, greeted, self._config, self._terminal)
             with closing(self._carrier(grid, federation)) as carrier:
@@ -232,10 +232,11 @@ class PeerStrategy(Strategy):
 
 
 def as_result(record: RunRecord) -> Result:
-    """Return a run's accuracy and loss as Flower keeps them."""
+    """Return a run's accuracy and loss as Flower keeps them; a loss that was not finite is left out."""
     result = Result()
     for line in record.rounds:
-        metrics = MetricRecord({"accuracy": line.accuracy, "loss": line.loss})
+        loss = {} if line.loss is None else {"loss": line.loss}
+        metrics = MetricRecord({"accuracy": line.accuracy, **loss})
         result.evaluate_metrics_clientapp[line.round] = metrics
     return result
 

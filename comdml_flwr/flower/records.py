@@ -7,6 +7,7 @@ from flwr.app import ConfigRecord, Message, RecordDict
 
 from comdml_flwr.errors import RunError
 from comdml_flwr.messages import Absence, Report, Step
+from comdml_flwr.strict_json import to_json
 
 NO_STATE = -1
 OTHER_CHECKOUT = (
@@ -109,7 +110,7 @@ def blobs(facts: ConfigRecord, name: str) -> list[bytes]:
 
 def pack_report(report: Report) -> str:
     """Return a report as text."""
-    return json.dumps(report)
+    return to_json(report)
 
 
 def unpack_report(packed: str) -> Report:

@@ -9,6 +9,7 @@ from comdml_flwr.measuring.compute import sustained_seconds_per_batch
 from comdml_flwr.measuring.memory import available_memory_bytes
 from comdml_flwr.planning.dynamics import SpeedEstimate
 from comdml_flwr.planning.measured import Measured, read_measured
+from comdml_flwr.strict_json import to_json
 from comdml_flwr.transport.transport import Transport
 from comdml_flwr.wire import write_file
 
@@ -43,7 +44,7 @@ def observe_traffic(agent: Agent, transport: Transport) -> None:
 
 def keep_measured(folder: Path, agent: int, measured: Measured) -> None:
     """Keep a measurement in a folder of the run, for messages that other processes handle."""
-    write_file(_path(folder, agent), json.dumps(measured.as_json()).encode())
+    write_file(_path(folder, agent), to_json(measured.as_json()).encode())
 
 
 def kept_measured(folder: Path, agent: int) -> Measured | None:

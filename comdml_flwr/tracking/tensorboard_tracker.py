@@ -1,12 +1,12 @@
 """TensorBoard: event files in the run's folder."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from comdml_flwr.config import RunConfig
 from comdml_flwr.messages import Json
 from comdml_flwr.rounds import RoundRecord, as_json
+from comdml_flwr.strict_json import to_json
 from comdml_flwr.tracking.names import numbers
 
 
@@ -43,5 +43,5 @@ class TensorBoardTracker:
         self._writer.close()
 
     def _add_text(self, tag: str, values: Mapping[str, Json]) -> None:
-        rows = "\n".join(f"| {name} | {json.dumps(value)} |" for name, value in values.items())
+        rows = "\n".join(f"| {name} | {to_json(value)} |" for name, value in values.items())
         self._writer.add_text(tag, f"| name | value |\n| --- | --- |\n{rows}")

@@ -10,7 +10,6 @@ Each says "ready" when it has loaded what it needs, waits for a line, measures, 
 it can be put into its quota in between, and all hosts are measured at the same time, as they will train.
 """
 
-import json
 import socket
 import sys
 import time
@@ -21,6 +20,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from comdml_flwr.messages import Json
+from comdml_flwr.strict_json import to_json
 
 if TYPE_CHECKING:
     from comdml_flwr.agent import Agent
@@ -154,7 +154,7 @@ def main() -> None:
         measured = receive(words[0], int(words[1]))
     else:
         measured = send(words[0], int(words[1]), int(words[2]))
-    print(json.dumps(measured), flush=True)
+    print(to_json(measured), flush=True)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from comdml_flwr.config import parse_config
 from comdml_flwr.errors import InputError, RunError
 from comdml_flwr.messages import Json
 from comdml_flwr.planning.fleet import Fleet
+from comdml_flwr.strict_json import to_json
 from comdml_flwr.terminal import Terminal
 from experiments.testbed.cgroups import Group, Hierarchy
 from experiments.testbed.federation import Federation, FinishedRun
@@ -137,7 +138,7 @@ class Session:
     def _write(
         self, folder: Path, measured: Measured, runs: Mapping[str, FinishedRun], about: Mapping[str, Json]
     ) -> None:
-        text = json.dumps(as_json(self.hosts, measured, runs, about), indent=2)
+        text = to_json(as_json(self.hosts, measured, runs, about), indent=2)
         (folder / "testbed.json").write_text(f"{text}\n", encoding="utf-8")
 
     def _local_weights(self, method: str, values: RunConfigValues, folder: Path) -> str:
