@@ -29,7 +29,7 @@ from comdml_flwr.planning.types import Plan, Profile
 from comdml_flwr.profiles import edges_of, has_edge
 
 METHODS = ("comdml", "allreduce")
-NO_SOLVER = "none"  # of AllReduce, which plans nothing and so is its own forecast
+NO_SOLVER = "none"  # of AllReduce, which plans nothing: it has no times without offload
 MAX_BATCHES = 1e6  # of an agent in a round: each is walked through
 
 
@@ -44,8 +44,8 @@ class DryRound:
     virtual_time_s: float
     makespan_s: float
     predicted_s: float
-    no_offload_virtual_time_s: float
-    no_offload_makespan_s: float
+    no_offload_virtual_time_s: float | None
+    no_offload_makespan_s: float | None
     bytes_sent: int
     num_agents: int
     num_new_pairs: int
@@ -197,8 +197,8 @@ def _dry_round(
         virtual_time_s=times.virtual_time_s,
         makespan_s=times.makespan_s,
         predicted_s=plan.makespan_s if plan.solver != NO_SOLVER else times.makespan_s,
-        no_offload_virtual_time_s=alone.virtual_time_s,
-        no_offload_makespan_s=plan.solo_makespan_s if plan.solver != NO_SOLVER else times.makespan_s,
+        no_offload_virtual_time_s=alone.virtual_time_s if plan.solver != NO_SOLVER else None,
+        no_offload_makespan_s=plan.solo_makespan_s if plan.solver != NO_SOLVER else None,
         bytes_sent=times.bytes_sent,
         num_agents=num_agents,
         num_new_pairs=num_new,
@@ -208,19 +208,20 @@ def _dry_round(
 
 def summarize_dry(rounds: Sequence[DryRound], threshold: float) -> dict[str, Json]:
     """Return what the rounds of one threshold come to; the first plan is no re-pairing."""
-    virtual_s, alone_s = (
-        sum(r.virtual_time_s for r in rounds),
-        sum(r.no_offload_virtual_time_s for r in rounds),
-    )
     later = rounds[1:]
     return {
         "hysteresis": threshold,
-        "virtual_time_s": virtual_s,
-        "no_offload_virtual_time_s": alone_s,
+        "virtual_time_s": sum(r.virtual_time_s for r in rounds),
+        "no_offload_virtual_time_s": _total([r.no_offload_virtual_time_s for r in rounds]),
         "virtual_training_s": sum(r.makespan_s for r in rounds),
-        "no_offload_virtual_training_s": sum(r.no_offload_makespan_s for r in rounds),
+        "no_offload_virtual_training_s": _total([r.no_offload_makespan_s for r in rounds]),
         "predicted_s": sum(r.predicted_s for r in rounds),
         "bytes_sent": sum(r.bytes_sent for r in rounds),
         "num_rounds_with_new_pairs": sum(r.num_new_pairs > 0 for r in later),
         "num_new_pairs": sum(r.num_new_pairs for r in later),
     }
+
+
+def _total(times_s: Sequence[float | None]) -> float | None:
+    known_s = [time_s for time_s in times_s if time_s is not None]
+    return sum(known_s) if len(known_s) == len(times_s) else None

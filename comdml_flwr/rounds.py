@@ -33,8 +33,8 @@ class RoundRecord:
         Virtual end of the round, averaging included (modelled).
     makespan_s, predicted_s : float
         End of training by the virtual clock, and as the plan foretold it (both modelled).
-    no_offload_virtual_time_s, no_offload_makespan_s : float
-        The same round if every agent trained alone (modelled).
+    no_offload_virtual_time_s, no_offload_makespan_s : float or None
+        The same round if every agent trained alone (modelled); None of a method that foretells nothing.
     elapsed_s : float
         Stopwatch, this machine (measured).
     evaluation_s : float
@@ -66,8 +66,8 @@ class RoundRecord:
     virtual_time_s: float
     makespan_s: float
     predicted_s: float
-    no_offload_virtual_time_s: float
-    no_offload_makespan_s: float
+    no_offload_virtual_time_s: float | None
+    no_offload_makespan_s: float | None
     elapsed_s: float
     evaluation_s: float
     bytes_sent: int
@@ -235,7 +235,7 @@ def add_up(
 
     Of one who is gone, there is no report: the test samples of its share are not among those of the accuracy.
 
-    A method that foretells nothing (it has no offload) is its own forecast.
+    A method that foretells nothing is its own forecast, and has no times without offload.
 
     Raises
     ------
@@ -258,8 +258,8 @@ def add_up(
         virtual_time_s=virtual_time_s,
         makespan_s=makespan_s,
         predicted_s=_number(forecast.get("predicted_s", makespan_s)),
-        no_offload_virtual_time_s=_number(forecast.get("no_offload_virtual_time_s", virtual_time_s)),
-        no_offload_makespan_s=_number(forecast.get("no_offload_makespan_s", makespan_s)),
+        no_offload_virtual_time_s=_number(forecast["no_offload_virtual_time_s"]) if forecast else None,
+        no_offload_makespan_s=_number(forecast["no_offload_makespan_s"]) if forecast else None,
         elapsed_s=elapsed_s,
         evaluation_s=_most(reports, "evaluation_s"),
         bytes_sent=int(_sum(reports, "bytes_sent")),
@@ -279,11 +279,15 @@ def add_up(
 
 
 def summarize(record: RunRecord, config: RunConfig, num_agents: int) -> dict[str, Json]:
-    """Return what goes into `summary.json`; times with `virtual` in their name are modelled."""
+    """Return what goes into `summary.json`; times with `virtual` in their name are modelled.
+
+    The times without offload are None of a method that foretells nothing. A round whose forecast is lost, as
+    the agent that tells it is gone, counts there as it was.
+    """
     rounds = record.rounds
-    virtual_s = sum(r.virtual_time_s for r in rounds)
-    no_offload_s = sum(r.no_offload_virtual_time_s for r in rounds)
-    training_s, alone_s = sum(r.makespan_s for r in rounds), sum(r.no_offload_makespan_s for r in rounds)
+    virtual_s, training_s = sum(r.virtual_time_s for r in rounds), sum(r.makespan_s for r in rounds)
+    no_offload_s = _total([(r.no_offload_virtual_time_s, r.virtual_time_s) for r in rounds])
+    alone_s = _total([(r.no_offload_makespan_s, r.makespan_s) for r in rounds])
     return {
         "method": config.method,
         "model": config.model,
@@ -296,10 +300,10 @@ def summarize(record: RunRecord, config: RunConfig, num_agents: int) -> dict[str
         "accuracy": rounds[-1].accuracy,
         "virtual_time_s": virtual_s,
         "no_offload_virtual_time_s": no_offload_s,
-        "virtual_time_ratio": virtual_s / no_offload_s,
+        "virtual_time_ratio": None if no_offload_s is None else virtual_s / no_offload_s,
         "virtual_training_s": training_s,
         "no_offload_virtual_training_s": alone_s,
-        "virtual_training_ratio": training_s / alone_s,
+        "virtual_training_ratio": None if alone_s is None else training_s / alone_s,
         "elapsed_s": record.elapsed_s,
         "bytes_sent": sum(r.bytes_sent for r in rounds),
         "weights_sha256": record.weights_sha256,
@@ -331,6 +335,13 @@ def digests_of(reports: Mapping[int, Report]) -> dict[int, str]:
 def digest_of_all(digests: Mapping[int, str]) -> str:
     """Return the digest of the last digests of all who hold a whole model, in id order."""
     return hashlib.sha256("".join(digest for _, digest in sorted(digests.items())).encode()).hexdigest()
+
+
+def _total(times_s: Sequence[tuple[float | None, float]]) -> float | None:
+    """Return the sum of foretold times, of actual ones where there is none; None: nothing was foretold."""
+    if all(foretold_s is None for foretold_s, _ in times_s):
+        return None
+    return sum(actual_s if foretold_s is None else foretold_s for foretold_s, actual_s in times_s)
 
 
 def _number(value: Json) -> float:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from comdml_flwr.messages import Json
 from comdml_flwr.rounds import RoundRecord
+from comdml_flwr.units import human_bytes, human_s
 
 WIDTH = 100
 QUIET_S = 15.0  # a sign of life after so long without a line
@@ -35,7 +36,7 @@ class Terminal:
         self._num_rounds = num_rounds
         self._phase, self._num_agents, self._num_replies = "", 0, 0
         self._last_line = time.monotonic()
-        self._has_header = False
+        self._columns: tuple[str, ...] = ()
 
     def say(self, line: str) -> None:
         """Print one line as it is, however long."""
@@ -58,26 +59,14 @@ class Terminal:
             self.say(f"  ... {self._phase}: {self._num_replies} of {self._num_agents} agents")
 
     def round_ends(self, record: RoundRecord) -> None:
-        """Print a round's line."""
-        if not self._has_header:
-            self._has_header = True
+        """Print a round's line; of a method that foretells nothing, nothing is compared with no offload."""
+        cells = _cells(record, self._num_rounds)
+        if not self._columns:
+            foretells = record.no_offload_virtual_time_s is not None
+            self._columns = tuple(name for name in _WIDTHS if foretells or name not in _OF_OFFLOAD)
             self.say("")
-            self.say(
-                _row("round", "accuracy", "loss", "virtual", "no offload", "speed-up", "elapsed", "pairs")
-            )
-        speed_up = record.no_offload_virtual_time_s / record.virtual_time_s
-        self.say(
-            _row(
-                f"{record.round}/{self._num_rounds}",
-                f"{record.accuracy:.4f}",
-                "-" if record.loss is None else f"{record.loss:.4f}",
-                f"{record.virtual_time_s:.1f} s",
-                f"{record.no_offload_virtual_time_s:.1f} s",
-                f"{speed_up:.2f}x",
-                f"{record.elapsed_s:.1f} s",
-                _pairs(record),
-            )
-        )
+            self.say(_row(self._columns, {name: name for name in self._columns}))
+        self.say(_row(self._columns, cells))
         if record.gone:
             self.say(f"  gone: {_ids(record.gone)}; the others go on")
         if record.taken_back:
@@ -101,9 +90,35 @@ class Terminal:
         self.say(f"files: {folder}")
 
 
-def _row(*cells: str) -> str:
-    widths = (7, 8, 8, 9, 10, 8, 8)
-    return "  ".join([*(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=False)), cells[-1]])
+_WIDTHS = {
+    "round": 7,
+    "accuracy": 8,
+    "loss": 8,
+    "virtual": 9,
+    "no offload": 10,
+    "speed-up": 8,
+    "elapsed": 8,
+    "pairs": 0,
+}
+_OF_OFFLOAD = ("no offload", "speed-up", "pairs")
+
+
+def _cells(record: RoundRecord, num_rounds: int) -> dict[str, str]:
+    alone_s = record.no_offload_virtual_time_s
+    return {
+        "round": f"{record.round}/{num_rounds}",
+        "accuracy": f"{record.accuracy:.4f}",
+        "loss": "-" if record.loss is None else f"{record.loss:.4f}",
+        "virtual": human_s(record.virtual_time_s),
+        "no offload": "-" if alone_s is None else human_s(alone_s),
+        "speed-up": "-" if alone_s is None else f"{alone_s / record.virtual_time_s:.2f}x",
+        "elapsed": human_s(record.elapsed_s),
+        "pairs": _pairs(record),
+    }
+
+
+def _row(columns: tuple[str, ...], cells: Mapping[str, str]) -> str:
+    return "  ".join(f"{cells[name]:>{_WIDTHS[name]}}" for name in columns)
 
 
 def _ids(agents: list[int]) -> str:
@@ -122,16 +137,19 @@ def _pairs(record: RoundRecord) -> str:
 
 def _summary_lines(summary: Mapping[str, Json]) -> list[tuple[str, str]]:
     number = {name: value for name, value in summary.items() if isinstance(value, int | float)}
-    virtual, alone = number["virtual_time_s"], number["no_offload_virtual_time_s"]
-    training, training_alone = number["virtual_training_s"], number["no_offload_virtual_training_s"]
+    num_rounds = f"{number['num_rounds']} round{'' if number['num_rounds'] == 1 else 's'}"
+    virtual_s, training_s = number["virtual_time_s"], number["virtual_training_s"]
+    time, training = human_s(virtual_s), human_s(training_s)
+    if "no_offload_virtual_time_s" in number:
+        alone_s = number["no_offload_virtual_time_s"]
+        time += f"; {human_s(alone_s)} without offload: {alone_s / virtual_s:.2f} times as fast"
+    if "no_offload_virtual_training_s" in number:
+        training += f"; {human_s(number['no_offload_virtual_training_s'])} without offload"
     return [
-        ("test accuracy", f"{number['accuracy']:.4f} after {number['num_rounds']} rounds"),
-        (
-            "time, modelled",
-            f"{virtual:.1f} s; {alone:.1f} s without offload: {alone / virtual:.2f} times as fast",
-        ),
-        ("  training alone", f"{training:.1f} s; {training_alone:.1f} s without offload"),
-        ("time, measured", f"{number['elapsed_s']:.1f} s on this machine"),
-        ("traffic", f"{number['bytes_sent'] / 1e6:.1f} MB between all agents"),
+        ("test accuracy", f"{number['accuracy']:.4f} after {num_rounds}"),
+        ("time, modelled", time),
+        ("  training alone", training),
+        ("time, measured", f"{human_s(number['elapsed_s'])} on this machine"),
+        ("traffic", f"{human_bytes(number['bytes_sent'])} between all agents"),
         ("weights", f"sha256 {str(summary['weights_sha256'])[:16]}..."),
     ]

@@ -4,21 +4,38 @@ from dataclasses import dataclass
 from math import inf
 
 
-def human_s(seconds: float) -> str:
-    """Return a time for people.
+def human_s(seconds: float, spread_s: float | None = None) -> str:
+    """Return a time for people, and with it how far it spreads where that is known.
 
     Examples
     --------
-    >>> [human_s(t) for t in (0.0042, 4.71, 700.0, 9000.0)]
-    ['4.2 ms', '4.7 s', '11.7 min', '2.5 h']
+    >>> [human_s(t) for t in (4.2e-5, 0.0042, 4.71, 700.0, 9000.0)]
+    ['42.0 µs', '4.2 ms', '4.7 s', '11.7 min', '2.5 h']
+    >>> human_s(45.31, 0.42), human_s(45.31, 0.01)
+    ('45.3 ± 0.4 s', '45.3 ± <0.1 s')
     """
     if seconds == inf:
         return "never"
-    if seconds and seconds < 0.0995:
-        return f"{seconds * 1e3:.1f} ms"
-    if seconds < 600:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+    name, size = "h", 3600.0
+    for below_s, unit, its_size in (
+        (0.9995e-4, "µs", 1e-6),
+        (0.0995, "ms", 1e-3),
+        (600.0, "s", 1.0),
+        (7200.0, "min", 60.0),
+    ):
+        if seconds < below_s and (seconds or unit == "s"):
+            name, size = unit, its_size
+            break
+    return f"{_with_spread(seconds / size, None if spread_s is None else spread_s / size, 1)} {name}"
+
+
+def _with_spread(number: float, spread: float | None, decimals: int) -> str:
+    """Return `number ± spread`; a spread too small for the decimals is said to be smaller, not 0."""
+    text = f"{number:,.{decimals}f}"
+    if spread is None:
+        return text
+    shown, least = f"{spread:,.{decimals}f}", 10.0**-decimals
+    return f"{text} ± {f'<{least:g}' if spread and not float(shown.replace(',', '')) else shown}"
 
 
 def human_bytes(num_bytes: float) -> str:
@@ -54,10 +71,33 @@ class Unit:
     name: str
     size: float
 
-    def show(self, value: float) -> str:
-        """Return a value in this unit, for people."""
+    def show(self, value: float, spread: float | None = None) -> str:
+        """Return a value in this unit, for people, and with it how far it spreads where that is known.
+
+        A value that would read 0 and is not is shown in the next smaller unit that it has.
+
+        Examples
+        --------
+        >>> Unit("s", 1.0).show(45.31, 0.42), Unit("s", 1.0).show(0.0042)
+        ('45.3 ± 0.4 s', '4.20 ms')
+        """
         number = value / self.size
-        return f"{number:,.{2 if number < 10 else 1 if number < 1000 else 0}f} {self.name}"
+        if 0 < number < 0.005 and (smaller := self._smaller()) is not None:
+            return smaller.show(value, spread)
+        decimals = 2 if number < 10 else 1 if number < 1000 else 0
+        return f"{_with_spread(number, None if spread is None else spread / self.size, decimals)} {self.name}"
+
+    def _smaller(self) -> "Unit | None":
+        for units in (_TIMES, _SIZES):
+            if self in units[:-1]:
+                return units[units.index(self) + 1]
+        return None
+
+
+_TIMES = (Unit("h", 3600.0), Unit("min", 60.0), Unit("s", 1.0), Unit("ms", 1e-3), Unit("µs", 1e-6))
+_SIZES = tuple(
+    Unit(name, size) for name, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3), ("B", 1.0))
+)
 
 
 def unit_of_s(longest_s: float) -> Unit:
@@ -77,7 +117,4 @@ def unit_of_s(longest_s: float) -> Unit:
 
 def unit_of_bytes(most_bytes: float) -> Unit:
     """Return the unit in which sizes up to this one read best; prefixes are powers of 1,000."""
-    for size, name in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if most_bytes >= size:
-            return Unit(name, size)
-    return Unit("B", 1.0)
+    return next((unit for unit in _SIZES if most_bytes >= unit.size), _SIZES[-1])

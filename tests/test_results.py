@@ -16,9 +16,9 @@ from comdml_flwr.config import parse_config
 from comdml_flwr.errors import InputError, RunError
 from comdml_flwr.messages import NOBODY
 from comdml_flwr.results import RunFolder, record_run
-from comdml_flwr.rounds import RoundRecord, run_rounds
+from comdml_flwr.rounds import RoundRecord, run_rounds, summarize
 from comdml_flwr.terminal import QUIET_S, WIDTH, Terminal
-from tests.small import small_config
+from tests.small import run_local, small_config, small_fleet
 
 PHASES = ("introduce", "train", "adopt")
 IDS = (0, 1, 2)
@@ -210,6 +210,31 @@ def test_a_run_prints_a_header_and_a_line_a_round():
         ["2/12", "0.1235", "2.3457", "17.0", "s", "24.4", "s", "1.43x", "3.4", "s", "none"],
         ["12/12", "0.1235", "2.3457", "17.0", "s", "24.4", "s", "1.43x", "3.4", "s", "2->0@3", "5->0@3"],
     ]
+
+
+def test_a_method_that_foretells_nothing_prints_nothing_of_no_offload():
+    screen, printed = printed_by()
+    silent = {"no_offload_virtual_time_s": None, "no_offload_makespan_s": None}
+    screen.round_ends(round_record(**silent, plan={"pairs": [], "solo": [0, 1, 2]}))
+    _, header, line = printed().splitlines()
+    assert header.split() == ["round", "accuracy", "loss", "virtual", "elapsed"]
+    assert line.split() == ["1/2", "0.1235", "2.3457", "17.0", "s", "3.4", "s"]
+
+
+@pytest.mark.parametrize("method", ["splitfed", "fedavg", "gossip", "comdml"])
+def test_only_a_method_that_offloads_says_what_it_gains(method):
+    config = small_config(method=method, num_rounds=1, **({"cut": 1} if method == "splitfed" else {}))
+    run_record, _ = run_local(config, small_fleet(3))
+    screen, printed = printed_by()
+    screen.summary(summarize(run_record, config, 3), Path("results"))
+    assert ("without offload" in printed()) == (method == "comdml")
+    assert "after 1 round " in printed()
+
+
+def test_what_takes_less_than_a_tenth_of_a_second_is_said_in_milliseconds():
+    screen, printed = printed_by()
+    screen.round_ends(round_record(virtual_time_s=0.0174, no_offload_virtual_time_s=0.0244, elapsed_s=0.004))
+    assert printed().split()[-8:] == ["17.4", "ms", "24.4", "ms", "1.40x", "4.0", "ms", "2->0@3"]
 
 
 def test_the_columns_stand_under_their_names():

@@ -220,9 +220,10 @@ def test_a_rounds_reports_added_up_by_hand():
     )
 
 
-def test_a_method_that_foretells_nothing_is_its_own_forecast():
+def test_a_method_that_foretells_nothing_has_no_times_without_offload():
     record = add_up(1, {0: report(end_s=9.0, training_end_s=6.0), 1: report()}, 0.0)
-    assert (record.predicted_s, record.no_offload_makespan_s, record.no_offload_virtual_time_s) == (6, 6, 9)
+    assert (record.virtual_time_s, record.predicted_s) == (9, 6)
+    assert (record.no_offload_makespan_s, record.no_offload_virtual_time_s) == (None, None)
     assert record.plan == {"pairs": [], "solo": [0, 1]}
     assert record.refused == []
 
@@ -306,6 +307,22 @@ def test_a_summary_by_hand():
         "bytes_sent": 123,
         "weights_sha256": "feed",
     }
+
+
+def test_a_summary_claims_no_gain_where_nothing_was_foretold_and_a_lost_forecast_counts_as_it_was():
+    alone = replace(ROUND, virtual_time_s=4.0, makespan_s=3.0)
+    told = replace(alone, no_offload_virtual_time_s=10.0, no_offload_makespan_s=9.0)
+    names = (
+        "no_offload_virtual_time_s", "virtual_time_ratio",
+        "no_offload_virtual_training_s", "virtual_training_ratio",
+    )  # fmt: skip
+    for rounds, expected in (
+        ((alone, alone), (None, None, None, None)),
+        ((told, alone), (14.0, 8 / 14, 12.0, 6 / 12)),
+    ):
+        record = RunRecord(rounds=rounds, weights_sha256="feed", elapsed_s=1.5)
+        summary = summarize(record, small_config(), 1)
+        assert tuple(summary[name] for name in names) == expected
 
 
 def test_a_summary_has_the_keys_of_the_contract():

@@ -192,7 +192,8 @@ def _print_dry(summary: "Mapping[str, Json]", ways: "Sequence[Mapping[str, Json]
         ("whole rounds", "virtual_time_s", ",.1f"),
         ("  without offload", "no_offload_virtual_time_s", ",.1f"),
     ):
-        table.add_row(name, *(format(way[key], form) + " s" * (form != "d") for way in ways))
+        if all(way[key] is not None for way in ways):
+            table.add_row(name, *(format(way[key], form) + " s" * (form != "d") for way in ways))
     console.print(table)
     if len(ways) > 1:
         console.print(f"\n{_verdict(*ways)}")

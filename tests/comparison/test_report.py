@@ -6,6 +6,7 @@ import re
 import shutil
 from collections import Counter
 from html.parser import HTMLParser
+from math import inf
 
 import pytest
 
@@ -16,7 +17,7 @@ from comdml_flwr.comparison.palette import COLOURS, LIGHT, styles_of
 from comdml_flwr.comparison.report import write_report
 from comdml_flwr.comparison.timeline import merge
 from comdml_flwr.errors import InputError
-from comdml_flwr.units import unit_of_bytes, unit_of_s
+from comdml_flwr.units import human_s, unit_of_bytes, unit_of_s
 from tests.comparison.folders import MAIN_METHODS, made_up_folder, real_folder, write_folder
 from tests.comparison.runs import made_up_run
 
@@ -191,15 +192,27 @@ def test_levels_and_ticks_cover_the_whole_range():
     assert thin_ticks(list("abcde"), 2) == ([0, 3], ["a", "d"])
 
 
-def test_a_column_has_one_unit():
+def test_a_column_has_one_unit_but_for_what_would_read_0():
     assert [unit_of_s(longest).show(30) for longest in (0.05, 2999, 3000, 180_000)] == [
         "30,000 ms", "30.0 s", "0.50 min", "0.01 h",
     ]  # fmt: skip
     assert [unit_of_bytes(most).show(2.5e6) for most in (999, 1e6, 1e9)] == [
         "2,500,000 B",
         "2.50 MB",
-        "0.00 GB",
+        "2.50 MB",
     ]
+    assert [unit_of_s(180_000).show(time_s) for time_s in (0, 0.2, 2e-4)] == ["0.00 h", "0.20 s", "0.20 ms"]
+    assert unit_of_s(100).show(45.31, 0.02) == "45.3 ± <0.1 s"
+    assert unit_of_s(9000).show(5400.0, 120.0) == "90.0 ± 2.0 min"
+
+
+def test_what_would_read_0_seconds_is_said_in_a_smaller_unit():
+    assert [human_s(time_s) for time_s in (0.0, 3e-5, 9.996e-5, 0.0994, 0.0996, 599.9, 7199, inf)] == [
+        "0.0 s", "30.0 µs", "0.1 ms", "99.4 ms", "0.1 s", "599.9 s", "120.0 min", "never",
+    ]  # fmt: skip
+    assert [human_s(7.25, spread_s) for spread_s in (None, 0.0, 0.04, 1.26)] == [
+        "7.2 s", "7.2 ± 0.0 s", "7.2 ± <0.1 s", "7.2 ± 1.3 s",
+    ]  # fmt: skip
 
 
 ODD_FOLDERS = {
