@@ -10,12 +10,12 @@ from flwr.clientapp import ClientApp
 
 from comdml_flwr.agent import Agent
 from comdml_flwr.assemble import Catalogue
-from comdml_flwr.errors import ComdmlError
 from comdml_flwr.flower.peer_client_app import agent_of
 from comdml_flwr.flower.records import failure, integer, pack_report
 from comdml_flwr.learning.split import load_floats, write_floats
 from comdml_flwr.phases import evaluate, report_traffic, train_alone
 from comdml_flwr.server import upload
+from comdml_flwr.user_code import describe_error, show_traceback
 
 Handler = Callable[[Agent, Message], dict[str, ArrayRecord | MetricRecord]]
 
@@ -35,11 +35,9 @@ def _reply(handler: Handler, catalogue: Catalogue, message: Message, context: Co
         torch.set_num_threads(agent.setup.config.threads_per_agent)
         agent.begin_round(integer(facts, "server-round"))
         content = handler(agent, message)
-    except ComdmlError as error:
-        return Message(RecordDict({"facts": failure(str(error))}), reply_to=message)
     except Exception as error:
-        line = f"{type(error).__name__}: {error}".replace("\n", " ")
-        return Message(RecordDict({"facts": failure(line)}), reply_to=message)
+        show_traceback(error)
+        return Message(RecordDict({"facts": failure(describe_error(error))}), reply_to=message)
     told = ConfigRecord({"report": pack_report(agent.report)})
     return Message(RecordDict({**content, "facts": told}), reply_to=message)
 

@@ -28,6 +28,7 @@ from comdml_flwr.planning.fleet import Fleet, TimeShares
 from comdml_flwr.planning.types import SERVER, Cut, CutTable
 from comdml_flwr.profiles import profiles_by_round
 from comdml_flwr.seeds import SHARED, derive_seed
+from comdml_flwr.user_code import naming_user_code
 
 ModelBuilder: TypeAlias = Callable[[tuple[int, ...], int, torch.Generator], nn.Sequential]
 """(input shape of a sample, number of classes, generator) -> stages; cut m leaves out the last m stages."""
@@ -210,6 +211,7 @@ def participants_of(setup: Setup) -> tuple[Agent, ...]:
     return tuple(Agent(agent, setup) for agent in (*server, *setup.ids))
 
 
+@naming_user_code()
 def assemble(config: RunConfig, fleet: Fleet, num_agents: int, catalogue: Catalogue | None = None) -> Setup:
     """Build what all agents of a run share: data, partition, model, cuts, profiles, initial weights.
 
@@ -217,6 +219,8 @@ def assemble(config: RunConfig, fleet: Fleet, num_agents: int, catalogue: Catalo
     ------
     InputError
         A name, a value or a file that the run needs is wrong; nothing has been trained yet.
+    RunError
+        A loader, a model builder or a stage of the model fails: with the user's file and line.
     """
     catalogue = catalogue or Catalogue()
     catalogue.check(config)

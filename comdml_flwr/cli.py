@@ -11,6 +11,7 @@ import typer
 
 from comdml_flwr.commands import certificates, compare, doctor, explain, fleet, plan, report, run, what_if
 from comdml_flwr.errors import ComdmlError, InputError, StoppedError
+from comdml_flwr.user_code import TRACEBACK, describe_error, show_traceback, wants_traceback
 
 INTERRUPTED = 130
 
@@ -46,9 +47,14 @@ def main() -> NoReturn:
     except StoppedError as error:
         _end(error, INTERRUPTED)
     except ComdmlError as error:
+        show_traceback(error)
         _end(error, 1)
     except (KeyboardInterrupt, click.Abort):
         status = INTERRUPTED
+    except Exception as error:  # a fault of ours or of the machine
+        show_traceback(error)
+        hint = "" if wants_traceback() else f" (with {TRACEBACK}=1 the whole traceback is shown)"
+        _end(f"{describe_error(error)}{hint}", 1)
     if status == INTERRUPTED:  # typer makes a status of Ctrl-C
         _end("interrupted", INTERRUPTED)
     sys.exit(status or 0)

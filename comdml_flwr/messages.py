@@ -22,7 +22,8 @@ from typing import Generic, Protocol, TypeAlias, TypeGuard, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from comdml_flwr.errors import ComdmlError, RunError
+from comdml_flwr.errors import RunError
+from comdml_flwr.user_code import describe_error
 
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 Array: TypeAlias = NDArray[np.generic]
@@ -272,9 +273,8 @@ def phase_name(phase: Phase[AgentT]) -> str:
 
 def agent_failed(agent: int, where: str, error: Exception) -> RunError:
     """Return the one line in which every carrier says that an agent's phase went wrong."""
-    reason = str(error) if isinstance(error, ComdmlError) else f"{type(error).__name__}: {error}"
     who = "the server" if agent < 0 else f"agent {agent}"
-    return RunError(f"{who} failed in {where}: {' '.join(reason.split())}")
+    return RunError(f"{who} failed in {where}: {' '.join(describe_error(error).split())}")
 
 
 class Addressed(Protocol):

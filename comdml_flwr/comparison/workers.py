@@ -14,7 +14,6 @@ import logging
 import os
 import socket
 import sys
-import traceback
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
@@ -28,11 +27,12 @@ from rich.console import Console
 
 import comdml_flwr
 from comdml_flwr.comparison.schedule import FLEET_FILE, Files, PlannedRun
-from comdml_flwr.errors import ComdmlError, InputError
+from comdml_flwr.errors import InputError
 from comdml_flwr.local_run import run_locally
 from comdml_flwr.rounds import RoundRecord
 from comdml_flwr.strict_json import to_json
 from comdml_flwr.terminal import Terminal
+from comdml_flwr.user_code import describe_error, show_traceback
 
 Outcome: TypeAlias = Files | str
 """A run's files, or in one line why there are none."""
@@ -103,12 +103,9 @@ def attempt(run: PlannedRun, on_round: Callable[[int], object]) -> Outcome:
     """Train a run in this process; return its files, or in one line why it failed."""
     try:
         return _perform(run, on_round)
-    except ComdmlError as error:
-        return str(error)
-    except Exception as error:  # a fault of ours or of the machine: the other runs go on
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        reason = f"{type(error).__name__}: {error} ({Path(last.filename).name}, line {last.lineno})"
-        return " ".join(reason.split())
+    except Exception as error:  # the other runs go on
+        show_traceback(error)
+        return describe_error(error)
 
 
 def _perform(run: PlannedRun, on_round: Callable[[int], object]) -> Files:

@@ -22,10 +22,11 @@ from flwr.clientapp import ClientApp
 from comdml_flwr.agent import Agent, Setup, run_steps
 from comdml_flwr.assemble import METHODS, Catalogue, DatasetLoader, ModelBuilder, assemble, program_of
 from comdml_flwr.config import parse_config
-from comdml_flwr.errors import ComdmlError, InputError, RunError
+from comdml_flwr.errors import InputError, RunError
 from comdml_flwr.flower.chosen import by_way_of_relay, chosen, relay_told
 from comdml_flwr.flower.code_version import code_digest, code_folder
 from comdml_flwr.flower.direct_client import address_of, run_rounds_of
+from comdml_flwr.flower.last_line import tell_errors_last
 from comdml_flwr.flower.mail import (
     CONFIG,
     FLEET,
@@ -59,8 +60,11 @@ from comdml_flwr.flower.records import (
 from comdml_flwr.messages import has_second_phase
 from comdml_flwr.planning.fleet_file import parse_fleet
 from comdml_flwr.sealing import Sealer
+from comdml_flwr.user_code import describe_error, show_traceback
 
 Handler = Callable[[ConfigRecord, Context], ConfigRecord]
+
+tell_errors_last()
 
 
 def peer_client_app(
@@ -96,10 +100,9 @@ def peer_client_app(
 def _always_reply(handler: Handler, message: Message, context: Context) -> Message:
     try:
         return reply_with(message, handler(facts_of(message), context))
-    except ComdmlError as error:
-        return reply_with(message, failure(str(error)))
     except Exception as error:  # a handler that does not reply wedges its node: see the module docstring
-        return reply_with(message, failure(f"{type(error).__name__}: {error}".replace("\n", " ")))
+        show_traceback(error)
+        return reply_with(message, failure(describe_error(error)))
 
 
 def _count(facts: ConfigRecord, context: Context) -> ConfigRecord:

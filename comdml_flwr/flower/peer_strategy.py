@@ -22,6 +22,7 @@ from comdml_flwr.errors import InputError
 from comdml_flwr.flower.choices import choose, without_choice
 from comdml_flwr.flower.direct_run import DirectRun
 from comdml_flwr.flower.grid_carrier import GridCarrier
+from comdml_flwr.flower.last_line import tell_errors_last
 from comdml_flwr.flower.node_checkpoints import RESTORED
 from comdml_flwr.flower.nodes import Federation, greet
 from comdml_flwr.flower.run_checkpoints import NodeCheckpoints
@@ -32,6 +33,8 @@ from comdml_flwr.resuming import Resumed, find_run, given_to_flower
 from comdml_flwr.rounds import Observer, Progress, RunRecord, run_rounds
 from comdml_flwr.strict_json import to_json
 from comdml_flwr.terminal import Terminal
+
+tell_errors_last()
 
 
 class PeerStrategy(Strategy):
