@@ -78,6 +78,8 @@ class Setup:
         float32 weights of the auxiliary heads that all begin with, by cut.
     availability : Availability, optional
         Who leaves and returns; without it, all are there in all rounds.
+    warnings : tuple[str, ...]
+        What should be known before training and is no fault: a line each.
     drawn : dict[int, tuple[int, ...]]
         Who takes part, by round, as far as somebody of this process has asked.
     met : Answers
@@ -100,6 +102,7 @@ class Setup:
     initial_weights_P: Tensor
     initial_aux_heads: Mapping[int, Tensor]
     availability: Availability | None = None
+    warnings: tuple[str, ...] = ()
     drawn: dict[int, tuple[int, ...]] = field(default_factory=dict)
     met: Answers[tuple[Profile, ...]] = field(default_factory=lambda: Answers(are_same_objects))
     plans: Answers[tuple[Plan, str]] = field(default_factory=Answers)

@@ -18,6 +18,7 @@ from comdml_flwr.config import RunConfig
 from comdml_flwr.errors import InputError
 from comdml_flwr.learning.cinic import load_cinic
 from comdml_flwr.learning.data import Dataset, load_cifar, load_digits, partition
+from comdml_flwr.learning.data_contract import check_data
 from comdml_flwr.learning.models import auxiliary_head, resnet
 from comdml_flwr.learning.split import ModelProfile, profile_model, write_floats
 from comdml_flwr.learning.training import OptimizerSettings
@@ -225,7 +226,9 @@ def assemble(config: RunConfig, fleet: Fleet, num_agents: int, catalogue: Catalo
     catalogue = catalogue or Catalogue()
     catalogue.check(config)
     ids, method = agent_ids(fleet, num_agents), METHODS[config.method]
-    dataset = catalogue.dataset(config.dataset)(config)
+    warnings: list[str] = []
+    loaded = catalogue.dataset(config.dataset)(config)
+    dataset = check_data(loaded, config.dataset, num_agents=num_agents, warn=warnings.append)
     shape = tuple(dataset.x_train_NCHW.shape[1:])
     build = partial(catalogue.model(config.model), shape, dataset.num_classes)
     model = build(_generator(config, "model"))
@@ -272,6 +275,7 @@ def assemble(config: RunConfig, fleet: Fleet, num_agents: int, catalogue: Catalo
         initial_weights_P=write_floats(model),
         initial_aux_heads={cut: write_floats(head) for cut, head in heads.items()},
         availability=fleet.availability,
+        warnings=tuple(warnings),
     )
 
 

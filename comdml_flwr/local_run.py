@@ -64,6 +64,7 @@ def run_locally(
     setup = assemble(config, fleet, num_agents, catalogue)
     program, method = program_of(setup), METHODS[config.method]
     terminal = terminal or Terminal(config.num_rounds)
+    terminal.warn(setup.warnings)
     carrier = LocalCarrier(participants_of(setup), program, num_workers=num_workers, on_reply=terminal.reply)
 
     def run(observer: Observer) -> RunRecord:

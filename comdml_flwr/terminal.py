@@ -4,7 +4,7 @@ It looks the same in a terminal and in a log, because `flwr run --stream` shows 
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -42,6 +42,11 @@ class Terminal:
         """Print one line as it is, however long."""
         self.console.print(line, markup=False, emoji=False, soft_wrap=True)
         self._last_line = time.monotonic()
+
+    def warn(self, lines: Iterable[str]) -> None:
+        """Print what should be known before training; each line once, whoever tells it."""
+        for line in dict.fromkeys(lines):
+            self.say(f"warning: {line}")
 
     def exchange_begins(self, round_: int, phase: str, num_agents: int) -> None:
         """Remember what is going on; round 0 is what comes before the first."""

@@ -16,7 +16,16 @@ from comdml_flwr.flower.code_version import code_digest
 from comdml_flwr.flower.grid_carrier import exchange_messages
 from comdml_flwr.flower.mail import new_shared_folder
 from comdml_flwr.flower.node_keys import UNSIGNED
-from comdml_flwr.flower.records import OTHER_CHECKOUT, blob, blobs, facts_of, flower_reason, integer, text
+from comdml_flwr.flower.records import (
+    OTHER_CHECKOUT,
+    blob,
+    blobs,
+    facts_of,
+    flower_reason,
+    integer,
+    text,
+    texts,
+)
 from comdml_flwr.key_cards import KeyCard
 from comdml_flwr.terminal import Terminal
 
@@ -93,6 +102,7 @@ def greet(
         common = {"folder": str(folder), "token": token, "code": code_digest()}
         greeting = ConfigRecord({**common, "fleet": fleet_text, "config": config_text})
         told, hello_s = gather_nodes(grid, greeting, timeout, terminal)
+        terminal.warn(line for _, facts in told.values() for line in texts(facts, "warnings"))
         cards = _cards(told)
         yield Federation(
             nodes={agent: node for agent, (node, _) in told.items()},

@@ -122,7 +122,9 @@ def _hello(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> Confi
     needs_address = setup.config.carrier == "direct" or "p2p-address" in context.node_config
     address = address_of(context) if needs_address and setup.config.carrier in ("direct", "auto") else ""
     card = introduce(folder, agent, text(facts, "token"), context)
-    return ConfigRecord({"agent": agent, "sees-folder": shared, "address": address, "card": card})
+    told = ConfigRecord({"agent": agent, "sees-folder": shared, "address": address, "card": card})
+    told["warnings"] = list(setup.warnings)
+    return told
 
 
 def _probe(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> ConfigRecord:

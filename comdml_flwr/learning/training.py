@@ -208,6 +208,8 @@ def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
 
 def evaluate(model: nn.Module, x: Tensor, y_N: Tensor, batch_size: int = 256) -> tuple[int, float]:
     """Return how many samples are classified rightly, and their summed loss; the mode stays as it was."""
+    if not len(x):
+        return 0, 0.0  # a share of a test set with fewer samples than agents; not every layer takes none
     was_training = model.training
     model.eval()
     correct, loss_sum = 0, 0.0
