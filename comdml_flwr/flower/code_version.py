@@ -1,29 +1,76 @@
-"""A digest of this app's code, by which the ServerApp sees that all nodes run what it runs.
+"""Which code a process runs: by its digests the ServerApp sees that all nodes run what it runs.
 
-In simulation, Flower's actors import the app from the directory in which the local SuperLink was started, so
-without this check a run could silently use another checkout's client code.
+Two digests: of this package, which every machine has installed for itself, and of the whole app, as Flower
+bundled it. An app's data and the results of earlier runs are no part of them. own_code.py sees to it that an
+actor imports the right app; what it cannot mend is refused here, in one line.
 """
 
 import hashlib
+import sys
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
 import comdml_flwr
+from comdml_flwr.flower.app_folder import CODE, AppFolder, places_of, running_app
 
-PACKAGES = ("comdml_flwr", "clients", "strategies")
+MEND = "if another app started the local SuperLink, end it (`pkill -f flower-superlink`) and try again"
 
 
 @cache
 def code_digest() -> str:
-    """Return the digest of the Python files of our packages, those next to `comdml_flwr` included."""
-    root = Path(comdml_flwr.__file__).resolve().parent.parent
-    digest = hashlib.sha256()
-    for package in PACKAGES:
-        for path in sorted((root / package).rglob("*.py")):
-            digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()
+    """Return the digest of this package's Python files."""
+    root = Path(code_folder())
+    return _digest(root, sorted((root / "comdml_flwr").rglob("*.py")))
 
 
 def code_folder() -> str:
     """Return the folder that our code was imported from."""
     return str(Path(comdml_flwr.__file__).resolve().parent.parent)
+
+
+def app_digest() -> str:
+    """Return the digest of all files that Python could import from the app; empty where there is no app."""
+    app = running_app()
+    return _digest_of_app(app.path) if app else ""
+
+
+def difference(code: str, app: str) -> str:
+    """Say in one line what this process runs that the ServerApp, with these digests, does not; or nothing."""
+    here, strange = running_app(), ""
+    if code != code_digest():
+        strange = f"comdml-flwr {comdml_flwr.__version__} from {code_folder()}"
+    elif app != app_digest():
+        strange = f"the app in {here.path}" if here else "no app"
+    elif here:
+        strange = _module_from_elsewhere(here)
+    return f"this node runs other code: {strange}; {MEND}" if strange else ""
+
+
+@cache
+def _digest_of_app(folder: Path) -> str:
+    return _digest(folder, AppFolder(path=folder, settings={}).code_files())
+
+
+def _digest(root: Path, paths: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in paths:
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(root).as_posix()}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
+
+
+def _module_from_elsewhere(app: AppFolder) -> str:
+    """Name a module of the app's that was imported from a folder that is not the app's; or nothing.
+
+    A file of the app's that is called like a module of Python or of an installed package is not meant.
+    """
+    installed = (str(Path(sys.prefix)), str(Path(sys.base_prefix)), "site-packages")
+    for path in sorted(app.path.iterdir()):
+        if path.is_dir() or path.name.endswith(CODE):
+            name = path.name.partition(".")[0]
+            places = places_of(sys.modules.get(name))
+            strange = [place for place in places if not Path(place).is_relative_to(app.path)]
+            if strange and not any(part in strange[0] for part in installed):
+                return f"the app's {name} was imported from {strange[0]}"
+    return ""

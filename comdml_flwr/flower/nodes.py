@@ -12,20 +12,11 @@ from flwr.app import ConfigRecord, RecordDict
 from flwr.serverapp import Grid
 
 from comdml_flwr.errors import RunError
-from comdml_flwr.flower.code_version import code_digest
+from comdml_flwr.flower.code_version import MEND, app_digest, code_digest
 from comdml_flwr.flower.grid_carrier import exchange_messages
 from comdml_flwr.flower.mail import new_shared_folder
 from comdml_flwr.flower.node_keys import UNSIGNED
-from comdml_flwr.flower.records import (
-    OTHER_CHECKOUT,
-    blob,
-    blobs,
-    facts_of,
-    flower_reason,
-    integer,
-    text,
-    texts,
-)
+from comdml_flwr.flower.records import blob, blobs, facts_of, flower_reason, integer, text, texts
 from comdml_flwr.key_cards import KeyCard
 from comdml_flwr.terminal import Terminal
 
@@ -99,7 +90,7 @@ def greet(
     token = secrets.token_hex(16)
     folder = new_shared_folder(token, fleet_text, config_text)
     try:
-        common = {"folder": str(folder), "token": token, "code": code_digest()}
+        common = {"folder": str(folder), "token": token, "code": code_digest(), "app": app_digest()}
         greeting = ConfigRecord({**common, "fleet": fleet_text, "config": config_text})
         told, hello_s = gather_nodes(grid, greeting, timeout, terminal)
         terminal.warn(line for _, facts in told.values() for line in texts(facts, "warnings"))
@@ -175,7 +166,7 @@ def _ask(
     )
     for reply in replies.values():
         if reply.has_error():
-            raise RunError(f"a node cannot run this app: {flower_reason(reply)}; {OTHER_CHECKOUT}")
+            raise RunError(f"a node cannot run this app: {flower_reason(reply)}; {MEND}")
     return {node: facts_of(reply) for node, reply in replies.items()}
 
 

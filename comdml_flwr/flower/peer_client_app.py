@@ -24,7 +24,7 @@ from comdml_flwr.assemble import METHODS, Catalogue, DatasetLoader, ModelBuilder
 from comdml_flwr.config import parse_config
 from comdml_flwr.errors import InputError, RunError
 from comdml_flwr.flower.chosen import by_way_of_relay, chosen, relay_told
-from comdml_flwr.flower.code_version import code_digest, code_folder
+from comdml_flwr.flower.code_version import difference
 from comdml_flwr.flower.direct_client import address_of, run_rounds_of
 from comdml_flwr.flower.last_line import tell_errors_last
 from comdml_flwr.flower.mail import (
@@ -42,10 +42,10 @@ from comdml_flwr.flower.mail import (
 )
 from comdml_flwr.flower.node_checkpoints import forget, keep, place_of, restore
 from comdml_flwr.flower.node_keys import introduce, sealer_of
+from comdml_flwr.flower.own_code import OwnCodeApp
 from comdml_flwr.flower.probe_client import probe, take_up_measured
 from comdml_flwr.flower.records import (
     NO_STATE,
-    OTHER_CHECKOUT,
     absence_of,
     blob,
     blobs,
@@ -74,13 +74,15 @@ def peer_client_app(
 ) -> ClientApp:
     """Return a ClientApp that takes part in serverless training.
 
+    Its code, and that of your own modules, is this app's, whoever started the local SuperLink: own_code.py.
+
     Parameters
     ----------
     models, datasets : Mapping, optional
         Names that the configuration may use besides ours; see `Catalogue`.
     """
     catalogue = Catalogue(models=models or {}, datasets=datasets or {})
-    app = ClientApp()
+    app = OwnCodeApp()
     for register, handler in (
         (app.query("count"), _count),
         (app.query("hello"), partial(_hello, catalogue)),
@@ -112,8 +114,8 @@ def _count(facts: ConfigRecord, context: Context) -> ConfigRecord:
 
 def _hello(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> ConfigRecord:
     """Say who this is; build what the run needs, so that what is missing shows before any training."""
-    if text(facts, "code") != code_digest():
-        return failure(f"this node runs other code, from {code_folder()}; {OTHER_CHECKOUT}")
+    if other := difference(text(facts, "code"), text(facts, "app")):
+        return failure(other)
     folder, shared = _folder(facts, context)
     if not shared:
         make_own_folder(folder, text(facts, "fleet"), text(facts, "config"))

@@ -10,9 +10,6 @@ from comdml_flwr.messages import Absence, Report, Step
 from comdml_flwr.strict_json import to_json
 
 NO_STATE = -1
-OTHER_CHECKOUT = (
-    "if another checkout started the local SuperLink, end it (`pkill -f flower-superlink`) and try again"
-)
 
 
 def reply_with(message: Message, facts: ConfigRecord) -> Message:

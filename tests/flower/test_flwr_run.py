@@ -62,10 +62,9 @@ def test_bad_input_is_the_last_line_of_the_error_and_the_run_is_failed(engine, t
 
 @pytest.mark.slow
 def test_a_checkout_without_the_guard_is_refused_in_one_line(tmp_path):
+    """It holds an older version of this package, whose ClientApp does not bring its code."""
     old = copy_of_checkout(tmp_path / "old-checkout")
-    (old / "clients" / "client_app.py").write_text(
-        "from comdml_flwr.flower.peer_client_app import peer_client_app\napp = peer_client_app()\n"
-    )
+    (old / "comdml_flwr" / "flower" / "own_code.py").unlink()
     engine = Engine(tmp_path / "home")
     try:
         engine.run(old, "num-rounds=0", num_supernodes=2, num_actors=1)

@@ -13,7 +13,7 @@ from flwr.clientapp import ClientApp
 
 from comdml_flwr import wire
 from comdml_flwr.errors import InputError, RunError
-from comdml_flwr.flower import grid_carrier, mail, peer_client_app
+from comdml_flwr.flower import grid_carrier, mail, nodes, peer_client_app
 from comdml_flwr.flower.grid_carrier import GridCarrier
 from comdml_flwr.flower.peer_strategy import PeerStrategy
 from comdml_flwr.messages import Step
@@ -146,9 +146,10 @@ def test_missing_nodes_are_an_error_after_the_timeout(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_node_with_other_code_is_refused_in_one_line(tmp_path, monkeypatch):
+@pytest.mark.parametrize("digest", ["code_digest", "app_digest"])
+def test_a_node_with_other_code_is_refused_in_one_line(tmp_path, monkeypatch, digest):
     config = grid_config(small_config(num_rounds=1), tmp_path)
-    monkeypatch.setattr(peer_client_app, "code_digest", lambda: "of another checkout")
+    monkeypatch.setattr(nodes, digest, lambda: "of another checkout")
     with pytest.raises(RunError, match="runs other code") as caught:
         run_on_grid(config, fleet_text(2), 2)
     assert "\n" not in str(caught.value)
