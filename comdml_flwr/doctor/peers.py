@@ -16,7 +16,7 @@ from comdml_flwr.doctor.certificates import client_context
 from comdml_flwr.doctor.findings import Finding
 from comdml_flwr.doctor.streams import dial, in_ms, speaks_http2, why
 from comdml_flwr.errors import InputError, OverdueError, PeerGoneError
-from comdml_flwr.measuring.links import FIRST_BYTES, PATIENCE_S, measure_link
+from comdml_flwr.measuring.links import FIRST_BYTES, MOST_BYTES, PATIENCE_S, measure_link
 from comdml_flwr.transport.credentials import Credentials, agent_host, load_credentials
 from comdml_flwr.transport.members import Limits, Member, split_address
 from comdml_flwr.transport.transport import Transport
@@ -24,7 +24,7 @@ from comdml_flwr.units import human_bandwidth
 
 TOKEN = "comdml-doctor"
 LOOK_S = 0.5
-LIMITS = Limits(patience_s=5.0)
+LIMITS = Limits(patience_s=5.0, max_envelope_bytes=2 * MOST_BYTES)
 _Trouble: TypeAlias = tuple[str, str]
 
 

@@ -7,6 +7,8 @@ it listens on another address than it is reached under, `p2p-listen` says on whi
 After each round the agent's state and report are on the node's disk, whatever becomes of the SuperLink.
 """
 
+import math
+from dataclasses import replace
 from pathlib import Path
 
 from flwr.app import ConfigRecord, Context
@@ -59,7 +61,7 @@ def run_rounds_of(agent: Agent, facts: ConfigRecord, context: Context, folder: P
     reports: dict[int, Report] = {}
     last = integer(facts, "last")
     credentials, token = credentials_of(agent, context), text(facts, "token")
-    limits = Limits(patience_s=number(facts, "start-s"))
+    limits = limits_of(agent, number(facts, "start-s"))
     with Transport(agent.id, str(listen), members, credentials, token, limits=limits) as transport:
         rounds = DirectRounds(
             agent,
@@ -84,6 +86,18 @@ def run_rounds_of(agent: Agent, facts: ConfigRecord, context: Context, folder: P
 def _seconds_per_batch(agent: Agent) -> float:
     """Return how long an agent trains a batch, by the stopwatch: as its profile has it, or measured now."""
     return 1 / agent.profile.batches_per_s if agent.measured else seconds_per_batch(agent.setup, agent.id)
+
+
+def limits_of(agent: Agent, patience_s: float) -> Limits:
+    """Return the bounds of a run's mail: nothing in it is longer than all that an agent has."""
+    setup, limits = agent.setup, Limits(patience_s=patience_s)
+    heads = (head_P.nbytes for head_P in setup.initial_aux_heads.values())
+    most_bytes = (
+        setup.initial_weights_P.nbytes
+        + math.ceil(max((cut.bytes_per_batch for cut in setup.cuts), default=0))
+        + max(heads, default=0)
+    )
+    return replace(limits, max_envelope_bytes=limits.max_header_bytes + most_bytes)
 
 
 def transfer_s(agent: Agent) -> float:

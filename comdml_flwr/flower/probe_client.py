@@ -11,6 +11,7 @@ from comdml_flwr.agent import Agent, Setup
 from comdml_flwr.errors import ComdmlError
 from comdml_flwr.flower.direct_client import address_of, credentials_of
 from comdml_flwr.flower.records import integers, number, text, texts
+from comdml_flwr.measuring.links import MOST_BYTES
 from comdml_flwr.measuring.meeting import Met, meet_peers
 from comdml_flwr.measuring.node import keep_measured, kept_measured, measure_node
 from comdml_flwr.transport.members import Limits, Member
@@ -65,7 +66,7 @@ def _meet(agent: Agent, facts: ConfigRecord, context: Context, linked: Sequence[
     members = map(Member, ids, texts(facts, "addresses"))
     listen = context.node_config.get("p2p-listen", address_of(context))
     token = f"{text(facts, 'token')}-probe"  # mail of the one is not for the other
-    limits = Limits(patience_s=2 * patience_s)
+    limits = Limits(patience_s=2 * patience_s, max_envelope_bytes=2 * MOST_BYTES)
     with Transport(
         agent.id, str(listen), members, credentials_of(agent, context), token, limits=limits
     ) as transport:

@@ -123,8 +123,11 @@ class Assembler:
         if not num_bytes:
             raise RefusedError("corrupt", "an envelope of 0 bytes")
         self._reserve(num_bytes)
+        try:
+            self._buffer = np.empty(num_bytes, np.uint8)  # a bytearray would be zeroed first
+        except MemoryError:
+            raise RefusedError("oversized", f"no memory for an envelope of {num_bytes} bytes") from None
         self.sequence, self._filled = sequence, 0
-        self._buffer = np.empty(num_bytes, np.uint8)  # a bytearray would be zeroed first
 
     def _decode(self) -> Envelope:
         assert self._buffer is not None

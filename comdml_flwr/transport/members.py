@@ -57,7 +57,7 @@ class Limits:
     Parameters
     ----------
     max_envelope_bytes : int
-        The longest envelope that is taken.
+        The longest envelope that is sent or taken; a run's is what its model needs (flower/direct_client.py).
     max_header_bytes : int
         The longest header (names, shapes and facts, as JSON) of an envelope; as Python objects it takes up
         to 40 times as much.
@@ -74,7 +74,7 @@ class Limits:
         The longest pause in the middle of an envelope.
     """
 
-    max_envelope_bytes: int = 1 << 30
+    max_envelope_bytes: int = 16 << 30
     max_header_bytes: int = 1 << 20
     inbox_bytes_per_sender: int = 256 << 20
     outbox_bytes_per_peer: int = 256 << 20

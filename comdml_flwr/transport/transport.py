@@ -132,13 +132,18 @@ class Transport:
         OverdueError
             The queue had no room for it in time.
         RunError
-            It is not from this agent to another member.
+            It is not from this agent to another member, or too long.
         """
         if envelope.sender != self.own:
             raise RunError(f"agent {self.own} cannot send what is from agent {envelope.sender}")
         parts = envelope_parts(envelope)
         if len(parts[0]) > self._limits.max_header_bytes:
             raise RunError(f"{envelope.kind}: a header of {len(parts[0])} bytes is too long")
+        num_bytes, bound = sum(map(len, parts)), self._limits.max_envelope_bytes
+        if num_bytes > bound:
+            raise RunError(
+                f"{envelope.kind}: {num_bytes} bytes are too long; the members take at most {bound}"
+            )
         self._to(envelope.receiver).put(parts, timeout_s)
 
     def flush(self, timeout_s: float, peers: Iterable[int] | None = None) -> None:

@@ -8,11 +8,13 @@ import pytest
 from comdml_flwr.agent import Agent
 from comdml_flwr.errors import RunError
 from comdml_flwr.flower import mail, peer_client_app
+from comdml_flwr.flower.direct_client import limits_of
 from comdml_flwr.flower.peer_strategy import PeerStrategy
 from comdml_flwr.peers import deadlines
+from comdml_flwr.transport.members import Limits
 from tests.carriers.direct import free_addresses
 from tests.flower.loop_grid import LoopGrid, quiet_terminal
-from tests.small import CATALOGUE, fleet_text, run_local, small_config, small_fleet
+from tests.small import CATALOGUE, fleet_text, run_local, small_config, small_fleet, small_setup
 
 NUM_AGENTS = 4
 
@@ -95,6 +97,15 @@ def fail_in_round_2(monkeypatch, agents):
 
     monkeypatch.setattr(Agent, "weights_sha256", torn)
     monkeypatch.setattr(deadlines, "SHORTEST_S", 3.0)
+
+
+def test_a_run_takes_mail_as_long_as_its_model_and_hardly_longer():
+    """Whatever a member may declare, it gets no more of another one's memory than the run needs."""
+    agent = Agent(0, small_setup(small_config(), small_fleet(NUM_AGENTS)))
+    bound, header = limits_of(agent, 20.0).max_envelope_bytes, Limits().max_header_bytes
+    batch_bytes = max(cut.bytes_per_batch for cut in agent.setup.cuts)
+    assert agent.weights_P.nbytes + batch_bytes < bound - header < 2 * (agent.weights_P.nbytes + batch_bytes)
+    assert Limits().max_envelope_bytes > 8 << 30, "where nobody says what the model is"
 
 
 def test_one_agent_that_fails_is_told_and_the_others_go_on(tmp_path, monkeypatch):
