@@ -4,11 +4,12 @@ The commands are in commands/, one file each; here is what they are called and h
 """
 
 import sys
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import click
 import typer
 
+import comdml_flwr
 from comdml_flwr.commands import certificates, compare, doctor, explain, fleet, plan, report, run, what_if
 from comdml_flwr.errors import ComdmlError, InputError, StoppedError
 from comdml_flwr.user_code import TRACEBACK, describe_error, show_traceback, wants_traceback
@@ -31,6 +32,22 @@ app.command("report")(report.report)
 app.command("certificates")(certificates.certificates)
 app.command("doctor")(doctor.doctor)
 app.add_typer(fleet.fleet_app, name="fleet")
+
+
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
+        typer.echo(f"comdml-flwr {comdml_flwr.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end."),
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
 
 
 def main() -> NoReturn:

@@ -59,8 +59,9 @@ class RunConfig(BaseModel):
         1.0, gt=0, le=1, description="share of the agents that takes part in a round, drawn from the seed"
     )
     fleet: str = Field(
-        "experiments/fleets/ten.toml",
-        description="fleet file with speeds and links: an absolute path, or one inside the app's folder",
+        "ten",
+        description="speeds and links: a preset by its name, such as `ten` or `comdml-10`, or a fleet file:"
+        " an absolute path, or one inside the app's folder",
     )
     solver: Literal["exact", "greedy"] = Field(
         "exact", description="how pairs are found: `exact`, or `greedy` as published"
@@ -178,11 +179,13 @@ def parse_config(values: Mapping[str, object]) -> RunConfig:
 
 
 def find_fleet(name: str) -> Path:
-    """Return the path of a configuration's fleet file.
+    """Return the path of a configuration's fleet file, or a preset's name as it is.
 
     An absolute path, a path inside the folder that holds this package (the checkout, or what Flower made of
-    it), or else a path from the working directory.
+    it), or else a path from the working directory. A name without a folder and a suffix may be a preset's.
     """
+    if not Path(name).suffix and name == Path(name).name:
+        return Path(name)
     own = Path(__file__).resolve().parent.parent / name
     return own if own.is_file() else Path(name).absolute()
 

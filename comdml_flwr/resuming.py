@@ -14,7 +14,7 @@ from comdml_flwr.config import RunConfig, find_fleet, parse_config
 from comdml_flwr.errors import InputError
 from comdml_flwr.planning.dynamics import draw_participants, newcomers_after
 from comdml_flwr.planning.fleet import Fleet
-from comdml_flwr.planning.fleet_file import parse_fleet, self_contained_text
+from comdml_flwr.planning.fleet_file import is_preset, parse_fleet, self_contained_text
 from comdml_flwr.rounds import Progress, RoundRecord, read_record
 
 FREE = {"num-rounds", "checkpoint-every", "data-dir", "download", "rounds-per-message"}
@@ -177,7 +177,7 @@ def _comes_by(checkpoint: Checkpoint, config: RunConfig) -> bool:
 def _check_fleet(config: RunConfig, checkpoint: Checkpoint) -> None:
     """Raise InputError if the fleet file is there and not what it was."""
     path = find_fleet(config.fleet)
-    if path.is_file() and self_contained_text(path) != checkpoint.fleet:
+    if (is_preset(path) or path.is_file()) and self_contained_text(path) != checkpoint.fleet:
         raise InputError("fleet", config.fleet, "has changed since the run began")
 
 

@@ -8,6 +8,7 @@ from itertools import product
 import pytest
 from typer.testing import CliRunner
 
+import comdml_flwr
 from comdml_flwr import cli
 from comdml_flwr.errors import RunError
 from comdml_flwr.planning.costs import TIME_MODELS
@@ -355,3 +356,15 @@ def test_a_run_trains_prints_and_leaves_its_files(here):
     (line,) = (folder / "rounds.jsonl").read_text().splitlines()
     assert json.loads(line)["plan"]["pairs"], "4e9 and 2e9 FLOP/s: the slower one offloads"
     assert f"{summary['accuracy']:.4f} after 1 rounds" in out
+
+
+def test_the_version_is_one_line():
+    result = CliRunner().invoke(cli.app, ["--version"])
+    assert (result.exit_code, result.stdout) == (0, f"comdml-flwr {comdml_flwr.__version__}\n")
+
+
+def test_a_preset_is_planned_by_its_name_in_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(cli.app, ["plan", "ten", "--json"])
+    assert result.exit_code == 0, result.output
+    assert len(json.loads(result.stdout)["pairs"]) == 4

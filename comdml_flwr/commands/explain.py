@@ -49,7 +49,7 @@ def explain(
 
     An alternative is a pair that is forced while everybody else is planned anew.
 
-    Example: comdml explain experiments/fleets/ten.toml --agent 9
+    Example: comdml explain ten --agent 9
     """
     from comdml_flwr.planning.fleet_file import load_fleet
     from comdml_flwr.planning.questions import explain as explain_agent

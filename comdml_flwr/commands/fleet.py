@@ -35,7 +35,7 @@ def new(
     preset: Annotated[
         str,
         typer.Argument(
-            help="`comdml-10`, `comdml-20`, `comdml-50`, `comdml-100`, `dtfl-case-1` or `dtfl-case-2`."
+            help="`ten`, `comdml-10`, `comdml-20`, `comdml-50`, `comdml-100`, `dtfl-case-1` or `dtfl-case-2`."
         ),
     ],
     output: Annotated[
@@ -63,6 +63,10 @@ def new(
 
     dtfl-case-1, dtfl-case-2: ten agents with {2, 1, 0.2} CPUs at 30 Mbps, or {4, 1, 0.1} CPUs at
     {100, 30, 10} Mbps; 30 % of the devices drawn anew every 50 rounds.
+
+    ten: the ten devices of a run that names no fleet; CPUs {4, 2, 1, 0.5, 0.2} twice.
+
+    Wherever a fleet file is named, the name of a preset will do: that is its fleet of seed 1.
 
     Example: comdml fleet new comdml-100 --output fleet.toml && comdml plan fleet.toml
     """

@@ -13,7 +13,11 @@ if TYPE_CHECKING:
     from comdml_flwr.planning.types import CutTable, Profile
 
 FleetFile: TypeAlias = Annotated[
-    Path, typer.Argument(help="Fleet file (TOML): devices, links, and a model or its cuts.")
+    Path,
+    typer.Argument(
+        help="Fleet file (TOML): devices, links, and a model or its cuts; or a preset by its name, as `comdml"
+        " fleet new` has them."
+    ),
 ]
 Solver: TypeAlias = Annotated[
     str,

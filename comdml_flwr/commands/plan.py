@@ -41,7 +41,7 @@ def plan(
 
     Nothing is trained. All times are modelled from the speeds and links in the fleet file.
 
-    Example: comdml plan experiments/fleets/ten.toml --picture fleet.svg
+    Example: comdml plan ten --picture fleet.svg
     """
     from comdml_flwr.commands.picture import check_picture, draw_picture
     from comdml_flwr.planning.fleet_file import load_fleet  # here, as the package's docstring says

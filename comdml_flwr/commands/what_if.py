@@ -42,7 +42,7 @@ def what_if(
 ) -> None:
     """Say what another device, another link or a missing agent would change: the plan before and after.
 
-    Example: comdml what-if experiments/fleets/ten.toml --agent 9 bandwidth_mbps=100 --without 3
+    Example: comdml what-if ten --agent 9 bandwidth_mbps=100 --without 3
     """
     from comdml_flwr.planning.changes import change_fleet
     from comdml_flwr.planning.fleet_file import load_fleet

@@ -44,7 +44,7 @@ from comdml_flwr.comparison.tables import CaseTable, ComparisonFile, Keys, RunTa
 from comdml_flwr.config import RunConfig, parse_config
 from comdml_flwr.errors import InputError
 from comdml_flwr.planning.fleet_file import parse_fleet, self_contained_text
-from comdml_flwr.planning.presets import PRESETS, preset_text
+from comdml_flwr.planning.presets import FIXED, FLEET_NAMES, PRESETS, preset_text
 
 RESULTS_DIR = "runs"  # what config.json says of every run: where it was trained is of no interest
 
@@ -179,14 +179,17 @@ def _case(place: str, folder: Path, table: CaseTable) -> Case:
 
 def _fleet(place: str, folder: Path, table: CaseTable) -> tuple[str, str]:
     """Return what a case's fleet is called, and its text."""
+    if table.fleet == FIXED and table.fleet_seed is None:
+        return FIXED, preset_text(FIXED)
     if table.fleet in PRESETS:
         seed = 1 if table.fleet_seed is None else table.fleet_seed
         return f"{table.fleet}, seed {seed}", preset_text(table.fleet, seed=seed)
     if table.fleet_seed is not None:
-        raise InputError(f"{place}.fleet-seed", table.fleet_seed, f"is of a preset: {', '.join(PRESETS)}")
+        rule = f"is of a preset: {', '.join(PRESETS)}"
+        raise InputError(f"{place}.fleet-seed", table.fleet_seed, rule)
     path = folder / table.fleet
     if not path.is_file():
-        rule = f"is neither a file ({path}) nor a preset ({', '.join(PRESETS)})"
+        rule = f"is neither a file ({path}) nor a preset ({', '.join(FLEET_NAMES)})"
         raise InputError(f"{place}.fleet", table.fleet, rule)
     return table.fleet, self_contained_text(path)
 

@@ -1,8 +1,4 @@
-"""Names in a run configuration: its method, and its fleet file, which must have this machine's agent.
-
-A SuperNode is sent the fleet file by the ServerApp, so one that is not here is looked at only where it was
-named.
-"""
+"""Names in a run configuration: its method, and its fleet, which must have this machine's agent."""
 
 from comdml_flwr.config import RunConfig, find_fleet
 from comdml_flwr.doctor.findings import Finding
@@ -22,12 +18,10 @@ def check_method(config: RunConfig) -> Finding:
     return Finding(METHOD, "wrong", f"there is no method {config.method}", mend)
 
 
-def check_fleet(config: RunConfig, agent: int | None) -> Finding | None:
-    """Read the fleet file and look for this machine's agent; None where there is nothing to look at."""
+def check_fleet(config: RunConfig, agent: int | None) -> Finding:
+    """Read the fleet file and look for this machine's agent."""
     path = find_fleet(config.fleet)
-    if "fleet" not in config.model_fields_set and not path.is_file():
-        return None
-    mend = f"--set fleet=FILE, an absolute path; or correct {path}"
+    mend = f"--set fleet=NAME of a preset, or FILE, an absolute path; or correct {path}"
     try:
         fleet = load_fleet(path)
     except InputError as error:

@@ -54,9 +54,7 @@ def examine(machine: Machine, *, dial_peers: bool = True) -> Iterator[Finding]:
     yield check_code()
     yield check_cores(machine.config)
     yield from check_disks(machine.config)
-    fleet = check_fleet(machine.config, machine.agent)
-    if fleet is not None:
-        yield fleet
+    yield check_fleet(machine.config, machine.agent)
     if all(finding.state == "ok" for finding in imports):
         yield from _examine_training(machine.config)
     if machine.superlink is not None:

@@ -44,11 +44,13 @@ num_samples and num_batches may then be absent.
 
 import tomllib
 from dataclasses import replace
+from difflib import get_close_matches
 from math import inf
 from pathlib import Path
 
 from comdml_flwr.errors import InputError
 from comdml_flwr.planning.fleet import Fleet, FleetAgent, FleetModel, FleetServer, TimeShares
+from comdml_flwr.planning.presets import FLEET_NAMES, preset_text
 from comdml_flwr.planning.scenario import (
     read_availability,
     read_scenario,
@@ -62,12 +64,12 @@ _TABLES = ("model", "cuts", "time_shares", "links", "server", "agents", "link", 
 
 
 def load_fleet(path: str | Path) -> Fleet:
-    """Read a fleet file.
+    """Read a fleet file, or a preset by its name.
 
     Raises
     ------
     InputError
-        If there is no such file, or as `parse_fleet` does.
+        If there is no such file or preset, or as `parse_fleet` does.
     """
     return parse_fleet(_read_text(path), str(path))
 
@@ -90,9 +92,20 @@ def self_contained_text(path: str | Path) -> str:
     return text
 
 
+def is_preset(path: str | Path) -> bool:
+    """Tell whether this names a preset, not a file; `./ten` would be a file."""
+    return str(path) in FLEET_NAMES
+
+
 def _read_text(path: str | Path) -> str:
+    if is_preset(path):
+        return preset_text(str(path))
     try:
         return Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        near = get_close_matches(str(path), FLEET_NAMES, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"presets are {', '.join(FLEET_NAMES)}"
+        raise InputError("fleet", str(path), f"{error.strerror}; {hint}") from error
     except OSError as error:
         raise InputError("fleet", str(path), error.strerror or "cannot be read") from error
     except UnicodeDecodeError as error:

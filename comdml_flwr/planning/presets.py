@@ -18,12 +18,15 @@ dtfl-case-1, -2: the two cases of DTFL (arXiv 2312.05642), ten agents: 2, 1 and 
 CPUs at 100 Mbps, 1 at 30, 0.1 at 10. The server of DTFL is left out: agents help each other. 30 % of the
 devices, with their networks, are drawn anew every 50 rounds. ResNet-110, as in its tables.
 
+ten: ten unequal devices, the default of a run: one fleet for good, in ten.toml beside this file.
+
 1 CPU is 1e9 FLOP/s of sustained training speed in all our presets.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 
@@ -79,17 +82,22 @@ PRESETS: Mapping[str, Preset] = {
 }
 
 
+FIXED = "ten"
+FLEET_NAMES = (FIXED, *PRESETS)
+"""Wherever a fleet file is named one of these may stand instead."""
+
+
 def preset_text(name: str, *, seed: int = 1, zero_mbps: str = "per-link") -> str:
     """Write a fleet file.
 
     Parameters
     ----------
     name : str
-        One of `PRESETS`.
+        One of `FLEET_NAMES`.
     seed : int
-        Same seed, same file.
+        Same seed, same file; `ten` does not depend on it.
     zero_mbps : str
-        "per-link" or "per-agent", see the module docstring; the DTFL cases have no 0 Mbps and ignore it.
+        "per-link" or "per-agent", see the module docstring; the others have no 0 Mbps and ignore it.
 
     Returns
     -------
@@ -101,10 +109,12 @@ def preset_text(name: str, *, seed: int = 1, zero_mbps: str = "per-link") -> str
     InputError
         There is no such preset or no such way.
     """
-    if name not in PRESETS:
-        raise InputError("preset", name, f"must be one of {', '.join(PRESETS)}")
+    if name not in FLEET_NAMES:
+        raise InputError("preset", name, f"must be one of {', '.join(FLEET_NAMES)}")
     if zero_mbps not in ZERO_MBPS:
         raise InputError("zero-mbps", zero_mbps, f"must be one of {', '.join(ZERO_MBPS)}")
+    if name == FIXED:
+        return Path(__file__).with_name("ten.toml").read_text(encoding="utf-8")
     preset = PRESETS[name]
     dice = np.random.default_rng(derive_seed(seed, SHARED, SHARED, f"preset {name}"))
     per_link = preset.mbps is None and zero_mbps == "per-link"

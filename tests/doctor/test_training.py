@@ -7,7 +7,7 @@ import torch
 
 from comdml_flwr.assemble import MODELS
 from comdml_flwr.config import parse_config
-from comdml_flwr.doctor import configuration, data_files
+from comdml_flwr.doctor import data_files
 from comdml_flwr.doctor.configuration import check_fleet, check_method
 from comdml_flwr.doctor.data_files import check_data
 from comdml_flwr.doctor.machine import available_cores, check_cores, check_disks
@@ -38,10 +38,10 @@ def test_the_fleet_file_must_have_this_agent(tmp_path):
     assert states == ["ok", "ok", "wrong"]
 
 
-def test_a_fleet_file_that_nobody_named_need_not_be_here(monkeypatch, tmp_path):
-    """In an installation without the checkout; a ServerApp sends nodes the file."""
-    monkeypatch.setattr(configuration, "find_fleet", lambda name: tmp_path / name)
-    assert check_fleet(config(), 0) is None
+def test_the_default_fleet_is_there_wherever_one_stands(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert check_fleet(config(), 0).says == "10 agents in ten, agent 0 among them"
+    assert check_fleet(config(fleet="comdml-20"), 19).state == "ok"
 
 
 def of_data(folder, dataset, **keys):

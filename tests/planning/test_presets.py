@@ -3,15 +3,18 @@
 import json
 import sys
 from collections import Counter
+from dataclasses import replace
+from pathlib import Path
 from statistics import mean
 
 import pytest
 
 from comdml_flwr import cli
+from comdml_flwr.config import find_fleet, parse_config
 from comdml_flwr.errors import InputError
-from comdml_flwr.planning.fleet_file import parse_fleet
+from comdml_flwr.planning.fleet_file import load_fleet, parse_fleet, self_contained_text
 from comdml_flwr.planning.pairing import is_valid_plan, pair_agents
-from comdml_flwr.planning.presets import LINK_MBPS, PRESETS, preset_text
+from comdml_flwr.planning.presets import FLEET_NAMES, LINK_MBPS, PRESETS, preset_text
 from comdml_flwr.planning.topology import topology_of_links
 from comdml_flwr.planning.types import Cut
 
@@ -21,6 +24,7 @@ CUTS = (
     Cut(slow_share=0.05, fast_share=0.95, bytes_per_batch=6.5e6),
 )
 BATCH_FLOPS = 2.6e9
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def fleet_of(name, **keys):
@@ -95,7 +99,7 @@ def test_a_large_fleet_is_connected_per_link_and_not_per_agent():
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"name": "comdml-30"}, "preset = 'comdml-30': must be one of comdml-10, comdml-20"),
+        ({"name": "comdml-30"}, "preset = 'comdml-30': must be one of ten, comdml-10, comdml-20"),
         (
             {"name": "comdml-10", "zero_mbps": "never"},
             "zero-mbps = 'never': must be one of per-link",
@@ -163,3 +167,29 @@ def test_bad_words_are_one_line(comdml, tmp_path, words, named):
     assert named in err
     assert len(err.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", FLEET_NAMES)
+def test_a_presets_name_stands_for_its_fleet_file(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "fleet.toml"
+    file.write_text(preset_text(name))
+    by_name, by_file = load_fleet(find_fleet(name)), load_fleet(file)
+    assert by_name.source == name
+    assert replace(by_name, source="") == replace(by_file, source="")
+    assert self_contained_text(find_fleet(name)) == preset_text(name)
+
+
+def test_the_default_fleet_is_a_preset_and_the_checkouts_file():
+    assert parse_config({}).fleet == "ten"
+    assert (ROOT / "experiments" / "fleets" / "ten.toml").read_text() == preset_text("ten")
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("comdml-11", "did you mean 'comdml-10'?"), ("mine", "presets are ten, comdml-10, comdml-20")],
+)
+def test_a_name_that_is_neither_a_file_nor_a_preset_is_told_what_there_is(name, hint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=f"^fleet = '{name}': No such file or directory; {hint}"):
+        load_fleet(find_fleet(name))
