@@ -21,6 +21,7 @@ from comdml_flwr.answers import Answers, are_same_objects
 from comdml_flwr.config import RunConfig
 from comdml_flwr.learning.data import Dataset, augment, batches
 from comdml_flwr.learning.paused import Paused
+from comdml_flwr.learning.state_layout import StateLayout
 from comdml_flwr.learning.training import Learner
 from comdml_flwr.learning.workbench import Workbench
 from comdml_flwr.messages import (
@@ -46,6 +47,7 @@ from comdml_flwr.planning.types import SERVER, CutTable, Link, Plan, Profile
 from comdml_flwr.seeds import derive_seed
 
 MEASURED = "measured"  # in what lasts
+ENDED = "ended"  # among the tensors
 OBSERVED_S, OBSERVED_BATCHES = "observed_s", "observed_batches"  # among the notes
 
 
@@ -72,6 +74,8 @@ class Setup:
         What each cut costs.
     workbench : Workbench
         Modules to train with, one set a thread.
+    layout : StateLayout
+        Names and shapes of the model's state.
     initial_weights_P : Tensor
         float32 weights that all begin with.
     initial_aux_heads : Mapping[int, Tensor]
@@ -99,6 +103,7 @@ class Setup:
     parts: Mapping[int, NDArray[np.int64]]
     cuts: CutTable
     workbench: Workbench
+    layout: StateLayout
     initial_weights_P: Tensor
     initial_aux_heads: Mapping[int, Tensor]
     availability: Availability | None = None
@@ -148,6 +153,7 @@ class Agent:
     lasting: dict[str, Json] = field(default_factory=dict)
     pairing: Pairing = field(default_factory=Pairing)  # of the last round in which it took part
     bytes_sent: int = 0
+    ended_round: int = 0  # the round whose model is among the tensors as `ENDED`; 0: there is none
     absence: Absence = NOBODY  # as the carrier tells it with each step
     report: Report = field(default_factory=dict)
     clock: Clock = field(init=False)
@@ -255,6 +261,18 @@ class Agent:
         for name in [name for name in self.tensors if name.startswith(f"{part}/")]:
             del self.tensors[name]
 
+    def end_round(self) -> None:
+        """Hold on to the model that this round has ended with, until it is known whether it is the best one.
+
+        That is known at the next exchange, which may begin after this agent has trained on.
+        """
+        self.ended_round, self.tensors[ENDED] = self.round, self.weights_P
+
+    def let_go(self) -> None:
+        """Drop the model that the last round ended with."""
+        self.ended_round = 0
+        self.tensors.pop(ENDED, None)
+
     def begin_round(self, round_: int) -> None:
         """Forget the last round's notes and trainings and set the clock to 0."""
         self.round, self.bytes_sent = round_, 0
@@ -347,6 +365,7 @@ class Agent:
         """Return all that must outlive a phase: arrays and facts."""
         facts: dict[str, Json] = {
             "round": self.round,
+            "ended_round": self.ended_round,
             "notes": dict(self.notes),
             "lasting": dict(self.lasting),
             "pairing_round": self.pairing.round,
@@ -357,6 +376,8 @@ class Agent:
             "spans": [[s.what, s.start_s, s.end_s, s.peer] for s in self.clock.spans or ()],
         }
         tensors = dict(self.tensors)
+        if tensors.get(ENDED) is self.weights_P:
+            del tensors[ENDED]
         for part, paused in self.paused.items():
             tensors |= {f"{part}/{name}": tensor for name, tensor in paused.state().items()}
         return {name: tensor.numpy() for name, tensor in tensors.items()}, facts
@@ -366,6 +387,9 @@ class Agent:
         self.tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
         self.paused = {}
         self.round, self.bytes_sent = _int(facts["round"]), _int(facts["bytes_sent"])
+        self.ended_round = _int(facts.get("ended_round", 0))
+        if self.ended_round:
+            self.tensors.setdefault(ENDED, self.weights_P)
         self.notes, self.lasting = _table(facts["notes"]), _table(facts["lasting"])
         self.pairing = read_pairing(facts["pairing_round"], facts["pairing"])
         self.clock = self.new_clock()
@@ -388,11 +412,14 @@ def run_steps(
     """
     torch.set_num_threads(agent.setup.config.threads_per_agent)
     agent.report, agent.absence = {}, absence
+    agent.let_go()
     outbox: list[Envelope] = []
     for step in steps:
         if step.phase == 0:
             agent.begin_round(step.round)
         outbox += run_phase(program, step, agent, inbox)
+        if step.phase == len(program) - 1:
+            agent.end_round()
     return tuple(outbox), agent.report
 
 

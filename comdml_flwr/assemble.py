@@ -21,6 +21,7 @@ from comdml_flwr.learning.data import Dataset, load_cifar, load_digits, partitio
 from comdml_flwr.learning.data_contract import check_data
 from comdml_flwr.learning.models import auxiliary_head, resnet
 from comdml_flwr.learning.split import ModelProfile, profile_model, write_floats
+from comdml_flwr.learning.state_layout import layout_of
 from comdml_flwr.learning.training import OptimizerSettings
 from comdml_flwr.learning.workbench import Workbench
 from comdml_flwr.messages import Program
@@ -272,6 +273,7 @@ def assemble(config: RunConfig, fleet: Fleet, num_agents: int, catalogue: Catalo
             ),
             optimizer_settings(config),
         ),
+        layout=layout_of(model),
         initial_weights_P=write_floats(model),
         initial_aux_heads={cut: write_floats(head) for cut, head in heads.items()},
         availability=fleet.availability,

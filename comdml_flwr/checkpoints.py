@@ -2,6 +2,7 @@
 
     checkpoints/8/checkpoint.json         how far the run is, and digests of what lies beside it
     checkpoints/8/agent-0.safetensors     an agent's state, and the mail that waits for it
+    checkpoints/8/model-best.safetensors  the best model so far (model_files.py)
     ...
 
 Everything else follows from the configuration and the seed (seeds.py), and the rounds so far are in
@@ -25,6 +26,7 @@ from comdml_flwr.checkpoint_files import damaged, new_checkpoint
 from comdml_flwr.config import RunConfig
 from comdml_flwr.errors import InputError, RunError
 from comdml_flwr.messages import Json
+from comdml_flwr.model_files import carry_best
 from comdml_flwr.rounds import Progress
 from comdml_flwr.strict_json import to_json
 from comdml_flwr.wire import write_file
@@ -133,6 +135,7 @@ class Checkpoints:
         round_ = len(progress.rounds)
         with new_checkpoint(self._folder, round_) as folder:
             files = self.keep(folder, progress)
+            carry_best(self._folder.parent, folder)
             checkpoint = Checkpoint(
                 round=round_,
                 num_rounds=self.config.num_rounds,

@@ -10,7 +10,18 @@ import click
 import typer
 
 import comdml_flwr
-from comdml_flwr.commands import certificates, compare, doctor, explain, fleet, plan, report, run, what_if
+from comdml_flwr.commands import (
+    certificates,
+    compare,
+    doctor,
+    explain,
+    fleet,
+    model,
+    plan,
+    report,
+    run,
+    what_if,
+)
 from comdml_flwr.errors import ComdmlError, InputError, StoppedError
 from comdml_flwr.user_code import TRACEBACK, describe_error, show_traceback, wants_traceback
 
@@ -27,6 +38,7 @@ app.command("plan")(plan.plan)
 app.command("explain")(explain.explain)
 app.command("what-if")(what_if.what_if)
 app.command("run")(run.run)
+app.command("model")(model.model)
 app.command("compare")(compare.compare)
 app.command("report")(report.report)
 app.command("certificates")(certificates.certificates)

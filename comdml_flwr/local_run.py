@@ -1,8 +1,10 @@
 """A run in this process: the local carrier, the same results folder and the same lines as under Flower."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
+from pathlib import Path
 
+from comdml_flwr.agent import Agent
 from comdml_flwr.assemble import METHODS, Catalogue, agent_ids, assemble, participants_of, program_of
 from comdml_flwr.carriers.local import LocalCarrier
 from comdml_flwr.checkpoints import Checkpoints
@@ -14,6 +16,7 @@ from comdml_flwr.results import record_run
 from comdml_flwr.resuming import Resumed, find_run
 from comdml_flwr.rounds import Observer, Progress, RunRecord, run_rounds
 from comdml_flwr.terminal import Terminal
+from comdml_flwr.trained_models import ModelsHere
 
 
 def run_locally(
@@ -23,6 +26,7 @@ def run_locally(
     num_workers: int = 1,
     catalogue: Catalogue | None = None,
     terminal: Terminal | None = None,
+    leaves_models: bool = True,
 ) -> RunRecord:
     """Run a method over the local carrier, write its files, and return what it came to.
 
@@ -40,6 +44,8 @@ def run_locally(
         Models and data sets of your own.
     terminal : Terminal, optional
         Where to print.
+    leaves_models : bool
+        Whether the run writes its models into its folder.
 
     Raises
     ------
@@ -79,17 +85,39 @@ def run_locally(
             models_agree=method.models_agree(config),
             return_point=return_point(program),
             checkpoints=checkpoints,
+            on_round=models.round_ended if leaves_models else lambda rounds: None,
         )
 
+    def holders() -> list[Agent]:
+        return [agent for agent in carrier.agents if agent.is_server == method.has_server]
+
+    models = ModelsHere(holders, models_agree=method.models_agree(config))
+
+    def keep(folder: Path, so_far: Progress) -> dict[int, str]:
+        if leaves_models:
+            models.keep_last(so_far.rounds)
+        return carrier.keep(folder, so_far.gone)
+
     with closing(carrier):
-        checkpoints = _checkpoints(config, setup.ids, carrier, resumed)
+        checkpoints = _checkpoints(config, setup.ids, keep, resumed)
         if resumed:
             carrier.restore(resumed.checkpoint_folder, resumed.checkpoint.files)
-        return record_run(run, config, len(setup.ids), terminal, checkpoints, resumed)
+        return record_run(
+            run,
+            config,
+            len(setup.ids),
+            terminal,
+            checkpoints,
+            resumed,
+            models if leaves_models else None,
+        )
 
 
 def _checkpoints(
-    config: RunConfig, ids: tuple[int, ...], carrier: LocalCarrier, resumed: Resumed | None
+    config: RunConfig,
+    ids: tuple[int, ...],
+    keep: Callable[[Path, Progress], dict[int, str]],
+    resumed: Resumed | None,
 ) -> Checkpoints | None:
     if resumed:
         fleet_text, progress = resumed.checkpoint.fleet, resumed.progress
@@ -101,6 +129,6 @@ def _checkpoints(
         config=config,
         fleet_text=fleet_text,
         ids=ids,
-        keep=lambda folder, so_far: carrier.keep(folder, so_far.gone),
+        keep=keep,
         begun=progress,
     )

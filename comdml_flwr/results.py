@@ -1,5 +1,7 @@
 """The folder that a run writes: `config.json`, `rounds.jsonl`, `agents.json`, and at the end `summary.json`.
 
+Beside them lie the models that it leaves (trained_models.py); `summary.json` lists them.
+
 `agents.json` is written after the first round: each agent's samples by label, its speed, and what it did when
 in that round, on the virtual clock.
 
@@ -19,11 +21,13 @@ from comdml_flwr.checkpoints import FOLDER, Checkpoints, hold
 from comdml_flwr.config import RunConfig
 from comdml_flwr.errors import InputError
 from comdml_flwr.messages import Json
+from comdml_flwr.model_files import carry_best
 from comdml_flwr.resuming import Resumed
 from comdml_flwr.rounds import Observer, RoundRecord, RunRecord, as_json, summarize
 from comdml_flwr.strict_json import to_json
 from comdml_flwr.terminal import Terminal
 from comdml_flwr.tracking.trackers import Trackers, check_trackers
+from comdml_flwr.trained_models import ModelKeeper
 from comdml_flwr.wire import write_file
 
 
@@ -70,6 +74,7 @@ class RunFolder:
     def _go_back(self, resumed: Resumed) -> None:
         """Drop what was written after the checkpoint."""
         go_back(self.path / FOLDER, resumed.checkpoint.round)
+        carry_best(resumed.checkpoint_folder, self.path)
         lines = (self.path / "rounds.jsonl").read_bytes().splitlines()[: resumed.checkpoint.round]
         write_file(self.path / "rounds.jsonl", b"".join(line + b"\n" for line in lines), sync=True)
         for name in ("failed.txt", "summary.json"):
@@ -108,6 +113,7 @@ def record_run(
     terminal: Terminal,
     checkpoints: Checkpoints | None = None,
     resumed: Resumed | None = None,
+    models: ModelKeeper | None = None,
 ) -> RunRecord:
     """Make the run's folder, run, and print and write down what it comes to.
 
@@ -125,6 +131,8 @@ def record_run(
         Told in which folder they are kept.
     resumed : Resumed, optional
         The run that goes on.
+    models : ModelKeeper, optional
+        Lets the run leave its models; without it, none is left.
 
     Raises
     ------
@@ -137,12 +145,14 @@ def record_run(
             held.enter_context(hold(resumed.folder))
             terminal.say(resumed.line)
         results = RunFolder(config, resumed=resumed)
+        if models:
+            models.write_into(results.path, config)
         if checkpoints:
             checkpoints.write_into(results.path)
             if not resumed:
                 held.enter_context(hold(results.path))
         terminal.say(f"{num_agents} agents are there; results go to {results.path}")
-        return _record(run, config, num_agents, terminal, results, resumed)
+        return _record(run, config, num_agents, terminal, results, resumed, models)
 
 
 def _record(
@@ -152,16 +162,21 @@ def _record(
     terminal: Terminal,
     results: RunFolder,
     resumed: Resumed | None,
+    models: ModelKeeper | None,
 ) -> RunRecord:
     trackers = Trackers(terminal.say)
     try:
         trackers.start(config, results.path, num_over=resumed.checkpoint.round if resumed else 0)
         record = run(_PrintAndWrite(terminal, results, trackers))
+        left = models.finish(record.rounds) if models else []
     except BaseException as error:
         results.fail("interrupted" if isinstance(error, KeyboardInterrupt) else str(error) or repr(error))
         trackers.finish(None)
         raise
-    summary = summarize(record, config, num_agents)
+    summary = {
+        **summarize(record, config, num_agents),
+        "models": [model.as_json() for model in left],
+    }
     results.finish(summary)
     trackers.finish(summary)
     terminal.summary(summary, results.path)

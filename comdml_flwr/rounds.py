@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Protocol
 
@@ -157,6 +157,7 @@ def run_rounds(
     models_agree: bool = True,
     return_point: int | None = None,
     checkpoints: Keeper | None = None,
+    on_round: Callable[[Sequence[RoundRecord]], None] = lambda rounds: None,
 ) -> RunRecord:
     """Run all rounds of a method over a carrier.
 
@@ -182,6 +183,8 @@ def run_rounds(
         The phase to which a round goes back when somebody is gone after it.
     checkpoints : Keeper, optional
         Keeps the run's checkpoints, and says where it begins.
+    on_round : Callable[[Sequence[RoundRecord]], None]
+        Told of all rounds that are over, when one has ended and before the next exchange begins.
 
     Raises
     ------
@@ -209,7 +212,8 @@ def run_rounds(
         now = time.monotonic()
         records.append(add_up(round_, reports, now - lap, gone=loop.gone, models_agree=models_agree))
         digests.update(digests_of(reports))
-        lap = now
+        on_round(records)
+        lap = time.monotonic()
         observer.round_ends(records[-1])
         if checkpoints and is_due(round_):
             checkpoints.save(

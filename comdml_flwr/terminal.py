@@ -92,6 +92,8 @@ class Terminal:
             f"{summary['method']}: {summary['model']} on {summary['dataset']}, {summary['num_agents']} agents"
         )
         self.console.print(Panel(table, title=Text(title), title_align="left", width=WIDTH))
+        for line in _model_lines(summary, folder):
+            self.say(line)
         self.say(f"files: {folder}")
 
 
@@ -138,6 +140,21 @@ def _pairs(record: RoundRecord) -> str:
         if isinstance(pair, Mapping)
     ]
     return " ".join(named) or "none"
+
+
+def _model_lines(summary: Mapping[str, Json], folder: Path) -> list[str]:
+    """Return where the models lie: each file, or a folder of files in one line."""
+    listed = summary.get("models", ())
+    models = [entry for entry in listed if isinstance(entry, Mapping)] if isinstance(listed, list) else []
+    lines: dict[str, str] = {}
+    for entry in models:
+        place = Path(str(entry["file"]))
+        if "node" in entry:
+            where = f"on the node of agent {entry['node']}: {place}"
+        else:
+            where = str(folder / (place.parent if len(place.parts) > 1 else place))
+        lines.setdefault(where, f"{entry['kind']} model, round {entry['round']}, {where}")
+    return list(lines.values())
 
 
 def _summary_lines(summary: Mapping[str, Json]) -> list[tuple[str, str]]:

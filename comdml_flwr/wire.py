@@ -23,6 +23,11 @@ _DTYPES = {
     "F16": np.float16,
     "I64": np.int64,
     "I32": np.int32,
+    "I16": np.int16,
+    "I8": np.int8,
+    "U64": np.uint64,
+    "U32": np.uint32,
+    "U16": np.uint16,
     "U8": np.uint8,
     "BOOL": np.bool_,
 }
@@ -45,7 +50,12 @@ def encode(arrays: Mapping[str, Array], about: Mapping[str, Json]) -> bytes:
 
 def encode_parts(arrays: Mapping[str, Array], about: Mapping[str, Json]) -> list[memoryview]:
     """Return the pieces of a safetensors blob, header first; contiguous arrays are not copied."""
-    header: dict[str, Json] = {"__metadata__": {"about": json.dumps(about)}}
+    return layout_parts(arrays, {"about": json.dumps(about)})
+
+
+def layout_parts(arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> list[memoryview]:
+    """Return the pieces of a safetensors blob with these metadata; the same input gives the same bytes."""
+    header: dict[str, Json] = {"__metadata__": dict(metadata)}
     chunks: list[memoryview] = []
     end = 0
     # Widest items first, so that every array starts at a multiple of its item size.

@@ -59,6 +59,11 @@ class LocalCarrier:
         self._on_reply = on_reply or (lambda: None)
         self._pool = ThreadPoolExecutor(num_workers, "agent") if num_workers > 1 else None
 
+    @property
+    def agents(self) -> list[Agent]:
+        """All agents as they are now, ascending; the server, if there is one, is the first."""
+        return [agent for _, agent in sorted(self._agents.items())]
+
     def exchange(self, steps: Mapping[int, tuple[Step, ...]], absence: Absence = NOBODY) -> dict[int, Report]:
         """Run each agent's steps; see `Carrier.exchange`."""
         order = sorted(steps, reverse=self._reverse)

@@ -115,7 +115,7 @@ def _perform(run: PlannedRun, on_round: Callable[[int], object]) -> Files:
         fleet.write_text(run.fleet_text, "utf-8")
         here = {"fleet": str(fleet), "results-dir": str(results), "data-dir": run.data_dir}
         terminal = _Ticks(run.num_rounds, on_round)
-        run_locally({**run.config, **here}, num_agents=run.num_agents, terminal=terminal)
+        run_locally({**run.config, **here}, num_agents=run.num_agents, terminal=terminal, leaves_models=False)
         (folder,) = results.iterdir()
         files = {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
     config = json.loads(files["config.json"])

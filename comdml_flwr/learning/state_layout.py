@@ -1,0 +1,59 @@
+"""What a model's `state_dict` looks like: with it, a flat tensor of floats becomes one again.
+
+Training moves a model's floats alone, as one tensor in the model's order (split.py). What else a model keeps,
+such as BatchNorm's `num_batches_tracked`, stays as its builder made it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from comdml_flwr.errors import InputError
+from comdml_flwr.learning.split import float_state
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateLayout:
+    """Names and shapes of a model's state, and what of it is not trained.
+
+    Parameters
+    ----------
+    shapes : Mapping[str, tuple[int, ...]]
+        Of the floats, by name, in the order in which they lie in the flat tensor.
+    others : Mapping[str, ndarray]
+        The state that is no float, by name.
+    """
+
+    shapes: Mapping[str, tuple[int, ...]]
+    others: Mapping[str, NDArray[np.generic]]
+
+    def unflatten(self, weights_P: NDArray[np.float32]) -> dict[str, NDArray[np.generic]]:
+        """Return the whole state by name; the floats are views of `weights_P`, shape (P,)."""
+        sizes = [int(np.prod(shape)) for shape in self.shapes.values()]
+        pieces = np.split(weights_P, np.cumsum(sizes)[:-1]) if sizes else []
+        floats = zip(self.shapes.items(), pieces, strict=True)
+        return {**{name: piece.reshape(shape) for (name, shape), piece in floats}, **self.others}
+
+
+def layout_of(model: nn.Module) -> StateLayout:
+    """Return the layout of a model that was just built. What its state holds beside tensors is left out.
+
+    Raises
+    ------
+    InputError
+        It holds complex numbers.
+    """
+    shapes = {name: tuple(tensor.shape) for name, tensor in float_state(model)}
+    others = {
+        name: np.array(tensor.numpy())
+        for name, tensor in model.state_dict().items()
+        if isinstance(tensor, Tensor) and name not in shapes
+    }
+    for name, array in others.items():
+        if array.dtype.kind not in "biu":
+            rule = "must hold floats, whole numbers or truth values: this could not be trained or saved"
+            raise InputError(f"the model's {name}", array.dtype.name, rule)
+    return StateLayout(shapes=shapes, others=others)
