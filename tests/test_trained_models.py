@@ -287,11 +287,11 @@ def readme_program():
 
 def test_the_readmes_program_gets_the_accuracy_of_the_summary(tmp_path):
     """In a process of its own, as it stands, and torchvision is not loaded for it."""
-    values = {"num-rounds": 1, "participation": 0.2, "results-dir": str(tmp_path / "results")}
-    run_locally(values, num_agents=5, terminal=quiet_terminal(1))
+    values = {"num-rounds": 1, "participation": 0.1, "results-dir": str(tmp_path / "results")}
+    run_locally(values, num_agents=10, terminal=quiet_terminal(1))
     folder = only_run_in(tmp_path / "results")
     program = readme_program()
-    assert len(program.splitlines()) == 5
+    assert len([line for line in program.splitlines() if line]) == 5
     assert program.count('"RUN/model.safetensors"') == 1
     program = program.replace("RUN/", f"{folder}/")
     check = "import sys; assert 'torchvision' not in sys.modules"
