@@ -4,7 +4,7 @@ Nothing is changed here: whatever is wrong is told while the folder is as it was
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,13 +65,16 @@ class Resumed:
             raise InputError("resume", str(self.folder), rule)
 
 
-def given_to_flower(run_config: Mapping[str, object]) -> dict[str, object]:
-    """Return the values that differ from their defaults: Flower hands over all, given or not."""
-    defaults: Mapping[str, object] = parse_config({}).with_defaults_named()
+def given_to_flower(run_config: Mapping[str, object], of_app: Mapping[str, object]) -> dict[str, object]:
+    """Return the values that differ from their defaults: Flower hands over all, given or not.
+
+    Defaults are the app's own (`of_app`: its `[tool.flwr.app.config]`), and ours for the keys it leaves out.
+    """
+    defaults: Mapping[str, object] = {**parse_config({}).with_defaults_named(), **of_app}
     return {key: value for key, value in run_config.items() if key not in defaults or value != defaults[key]}
 
 
-def find_run(folder: str, given: Mapping[str, object]) -> Resumed:
+def find_run(folder: str, given: Mapping[str, object], find: Callable[[str], Path] = find_fleet) -> Resumed:
     """Find out how a run goes on.
 
     Parameters
@@ -80,6 +83,8 @@ def find_run(folder: str, given: Mapping[str, object]) -> Resumed:
         Of the run; a relative one counts from the working directory.
     given : Mapping[str, object]
         Keys of the run configuration that were asked for now; the others are those of the run.
+    find : Callable[[str], Path]
+        Where a fleet file lies.
 
     Raises
     ------
@@ -94,7 +99,7 @@ def find_run(folder: str, given: Mapping[str, object]) -> Resumed:
     if checkpoint.at_nodes and (path / "summary.json").exists():
         rule = "has finished, and its nodes have removed what they kept of it"
         raise InputError("resume", str(path), rule)
-    _check_fleet(config, checkpoint)
+    _check_fleet(config, checkpoint, find)
     rounds = _rounds(path, checkpoint.round)
     progress = Progress(rounds=rounds, digests=checkpoint.digests, gone=checkpoint.gone)
     return Resumed(folder=path, config=config, checkpoint=checkpoint, progress=progress)
@@ -174,9 +179,9 @@ def _comes_by(checkpoint: Checkpoint, config: RunConfig) -> bool:
     return then == now
 
 
-def _check_fleet(config: RunConfig, checkpoint: Checkpoint) -> None:
+def _check_fleet(config: RunConfig, checkpoint: Checkpoint, find: Callable[[str], Path]) -> None:
     """Raise InputError if the fleet file is there and not what it was."""
-    path = find_fleet(config.fleet)
+    path = find(config.fleet)
     if (is_preset(path) or path.is_file()) and self_contained_text(path) != checkpoint.fleet:
         raise InputError("fleet", config.fleet, "has changed since the run began")
 

@@ -195,8 +195,14 @@ def test_a_fleet_file_that_has_changed_is_one_line_and_one_that_is_gone_is_not_n
 
 def test_of_what_flower_hands_over_the_defaults_do_not_count():
     values = parse_config({"seed": 3, "resume": "here"}).with_defaults_named()
-    assert given_to_flower(values) == {"seed": 3, "resume": "here"}
-    assert given_to_flower({**values, "num-round": 4}) == {"seed": 3, "resume": "here", "num-round": 4}
+    assert given_to_flower(values, {}) == {"seed": 3, "resume": "here"}
+    assert given_to_flower({**values, "num-round": 4}, {}) == {"seed": 3, "resume": "here", "num-round": 4}
+
+
+def test_of_what_flower_hands_over_an_apps_own_defaults_do_not_count():
+    of_app = {"num-rounds": 2, "model": "cnn"}
+    assert given_to_flower({**of_app, "resume": "here"}, of_app) == {"resume": "here"}
+    assert given_to_flower({**of_app, "num-rounds": 10}, of_app) == {"num-rounds": 10}  # our own default
 
 
 @pytest.fixture

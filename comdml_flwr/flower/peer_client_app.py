@@ -23,6 +23,7 @@ from comdml_flwr.agent import Agent, Setup, run_steps
 from comdml_flwr.assemble import METHODS, Catalogue, DatasetLoader, ModelBuilder, assemble, program_of
 from comdml_flwr.config import parse_config
 from comdml_flwr.errors import InputError, RunError
+from comdml_flwr.flower.app_paths import with_data_found
 from comdml_flwr.flower.chosen import by_way_of_relay, chosen, relay_told
 from comdml_flwr.flower.code_version import difference
 from comdml_flwr.flower.direct_client import address_of, run_rounds_of
@@ -245,7 +246,8 @@ def _setup_of(catalogue: Catalogue, context: Context, folder: Path, facts: Confi
     values, relay = {**_run_config(folder, context), **chosen(facts)}, relay_told(facts)
     key = (fleet_text, num_agents, *sorted(values.items()), relay)
     if key not in _SETUPS:
-        config, fleet = parse_config(values), parse_fleet(fleet_text, str(folder / FLEET))
+        config = with_data_found(parse_config(values))
+        fleet = parse_fleet(fleet_text, str(folder / FLEET))
         setup = by_way_of_relay(assemble(config, fleet, num_agents, catalogue), relay)
         _SETUPS.clear()
         _SETUPS[key] = setup

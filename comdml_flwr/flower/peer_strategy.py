@@ -17,8 +17,10 @@ from flwr.serverapp.strategy import Result, Strategy
 from comdml_flwr.agent import Agent
 from comdml_flwr.assemble import METHODS, Catalogue, DatasetLoader, ModelBuilder, Scale
 from comdml_flwr.checkpoints import Checkpoints
-from comdml_flwr.config import RunConfig, find_fleet, parse_config
+from comdml_flwr.config import RunConfig, parse_config
 from comdml_flwr.errors import InputError
+from comdml_flwr.flower.app_folder import running_app
+from comdml_flwr.flower.app_paths import fleet_path, note_on_paths, with_data_found, with_results_placed
 from comdml_flwr.flower.choices import choose, without_choice
 from comdml_flwr.flower.direct_run import DirectRun
 from comdml_flwr.flower.grid_carrier import GridCarrier
@@ -268,24 +270,34 @@ def peer_server_app(
 
     @app.main()
     def main(grid: Grid, context: Context) -> None:
-        config = parse_config(context.run_config)
-        resumed = find_run(config.resume, given_to_flower(context.run_config)) if config.resume else None
+        config = with_results_placed(parse_config(context.run_config))
+        resumed = _resumed(config, context.run_config)
         config = resumed.config if resumed else config
         catalogue.check(config)
         if config.carrier == "local":
             raise InputError("carrier", config.carrier, "must be 'grid', 'direct' or 'auto' under `flwr run`")
-        text = resumed.checkpoint.fleet if resumed else self_contained_text(find_fleet(config.fleet))
+        text = resumed.checkpoint.fleet if resumed else self_contained_text(fleet_path(config.fleet))
         terminal = Terminal(config.num_rounds)
+        if note := note_on_paths():
+            terminal.say(note)
         if METHODS[config.method].has_server:
             if config.method not in (with_server or {}):
                 raise InputError("method", config.method, "has a server, which this app does not play")
             if config.checkpoint_every:
                 rule = f"must be 0 for {config.method} under `flwr run`; `comdml run` keeps checkpoints of it"
                 raise InputError("checkpoint-every", config.checkpoint_every, rule)
-            (with_server or {})[config.method](grid, without_choice(config), text, catalogue, terminal)
+            config = with_data_found(without_choice(config))
+            (with_server or {})[config.method](grid, config, text, catalogue, terminal)
             return
         strategy = PeerStrategy(config, text, terminal, resumed=resumed)
         strategy.summary()
         strategy.start(grid)
 
     return app
+
+
+def _resumed(config: RunConfig, run_config: Mapping[str, object]) -> Resumed | None:
+    if not config.resume:
+        return None
+    app = running_app()
+    return find_run(config.resume, given_to_flower(run_config, app.defaults if app else {}), fleet_path)
