@@ -48,10 +48,12 @@ def _train(agent: Agent, message: Message) -> dict[str, ArrayRecord | MetricReco
     envelope = upload(agent, agent.tensors["own/body"].numpy())
     report_traffic(agent)
     agent.report |= {"arrives_s": envelope.arrives_s, "now_s": agent.clock.now_s}
-    model = agent.setup.workbench.model
-    load_floats(model, agent.tensors["own/body"])
-    metrics = MetricRecord({"num-examples": agent.num_samples})
-    return {"arrays": ArrayRecord(model.state_dict()), "metrics": metrics}
+    arrays = ArrayRecord()  # what is not finite is not sent
+    if envelope.arrays:
+        model = agent.setup.workbench.model
+        load_floats(model, agent.tensors["own/body"])
+        arrays = ArrayRecord(model.state_dict())
+    return {"arrays": arrays, "metrics": MetricRecord({"num-examples": agent.num_samples})}
 
 
 def _evaluate(agent: Agent, message: Message) -> dict[str, ArrayRecord | MetricRecord]:

@@ -8,7 +8,7 @@ next phase may run in another process.
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -235,6 +235,11 @@ class Agent:
         """Return a note that is a list of agent ids; empty if there is no such note."""
         ids = self.notes.get(note, ())
         return tuple(_int(agent) for agent in ids) if isinstance(ids, list | tuple) else ()
+
+    def note_not_finite(self, agents: Iterable[int]) -> None:
+        """Note whose share of this round is left out because it held NaN or infinity."""
+        if broken := {*agents}:
+            self.notes["not_finite"] = sorted(broken.union(self.note_ids("not_finite")))
 
     def keep(self, name: str, array: Array) -> None:
         """Keep a tensor under a name; a copy, because mail is read-only and its buffer goes away."""

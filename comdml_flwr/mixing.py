@@ -11,7 +11,7 @@ round; an agent that was absent takes a present one's when it returns (`hand_ove
 import torch
 
 from comdml_flwr.agent import Agent
-from comdml_flwr.learning.averaging import weighted_sum
+from comdml_flwr.learning.averaging import is_finite, weighted_sum
 from comdml_flwr.messages import Inbox, Outbox
 from comdml_flwr.planning.clock import receivers_in_turn
 from comdml_flwr.planning.topology import mixing_matrix, topology_of_links
@@ -36,9 +36,10 @@ def spread(agent: Agent, inbox: Inbox) -> Outbox:
 def mix(agent: Agent, inbox: Inbox) -> Outbox:
     """Make the weighted sum of the neighbours' models and its own this agent's model.
 
-    What a neighbour that sent nothing would have weighed goes to this agent's own model.
+    What a neighbour that sent nothing (or nothing finite) would have weighed goes to this agent's own model.
     """
-    models = {m.sender: m.floats("weights") for m in agent.receive(inbox, "neighbour")}
+    mail = [m for m in agent.receive(inbox, "neighbour") if is_finite(m.floats("weights"))]
+    models = {m.sender: m.floats("weights") for m in mail}
     row = {other: weight for other, weight in _row(agent).items() if other in models}
     if row.keys() != _row(agent).keys():
         row[agent.id] = 1 - sum(weight for other, weight in row.items() if other != agent.id)

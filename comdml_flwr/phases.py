@@ -5,6 +5,7 @@ from math import inf, isfinite
 
 from comdml_flwr.agent import Agent, read_pairing
 from comdml_flwr.errors import RunError
+from comdml_flwr.learning.averaging import is_finite
 from comdml_flwr.learning.training import evaluate as evaluate_model
 from comdml_flwr.messages import Envelope, Inbox, Json, Outbox, Report
 from comdml_flwr.planning.clock import deal_out, receivers_in_turn, shard_bounds
@@ -116,6 +117,19 @@ def train_alone(agent: Agent, *, shuffle: str = "shuffle") -> None:
     train_whole(agent, shuffle=shuffle)
     agent.clock.work(agent.profile.num_batches)
     agent.notes["training_end_s"] = agent.clock.now_s
+
+
+def go_back_if_not_finite(agent: Agent) -> bool:
+    """Undo a training that gave NaN or infinity: its result is the weights that it began with; tell whether.
+
+    For methods in which an agent's own model goes on: it never holds, and never sends, what is not finite.
+    """
+    trained = [agent.tensors[name] for name in ("own/body", "own/head") if name in agent.tensors]
+    if all(is_finite(tensor.numpy()) for tensor in trained):
+        return False
+    agent.tensors["own/body"] = agent.weights_P
+    agent.note_not_finite([agent.id])
+    return True
 
 
 def hand_over(agent: Agent, inbox: Inbox) -> Outbox:

@@ -12,7 +12,7 @@ they are: what was trained is still there. Weights that are no finite numbers ar
 whoever trained them, for all shards alike.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from comdml_flwr.agent import Agent
 from comdml_flwr.errors import RunError
-from comdml_flwr.learning.averaging import weighted_mean
+from comdml_flwr.learning.averaging import is_finite, weighted_mean
 from comdml_flwr.messages import Envelope, Inbox, Outbox
 from comdml_flwr.planning.clock import receivers_in_turn, shard_bounds
 
@@ -58,23 +58,22 @@ class Contribution:
         return Contribution(agent=self.agent, num_samples=self.num_samples, start=low, weights=part)
 
 
-def scatter(agent: Agent, contributions: Sequence[Contribution]) -> Outbox:
-    """Send every owner its shard of these contributions; those with NaN or infinity are withdrawn instead."""
+def scatter(agent: Agent, contributions: Sequence[Contribution], not_finite: Collection[int] = ()) -> Outbox:
+    """Send every owner its shard of these contributions; those with NaN or infinity are withdrawn instead.
+
+    So are those of the agents in `not_finite`, of whose training something else was not.
+    """
     present = agent.members
-    broken = {contribution.agent for contribution in contributions if not _is_finite(contribution.weights)}
-    if broken:
-        agent.notes["not_finite"] = sorted(broken)
-        whole = [contribution for contribution in contributions if contribution.agent not in broken]
-        return scatter(agent, whole) + tuple(
-            mail for other in sorted(broken) for mail in withdraw(agent, other)
-        )
+    broken = {c.agent for c in contributions if c.agent in not_finite or not is_finite(c.weights)}
+    agent.note_not_finite(broken)
     bounds = dict(zip(present, shard_bounds(len(agent.weights_P), len(present)), strict=True))
-    return tuple(
+    shards = tuple(
         _pack(agent, owner, part)
         for owner in receivers_in_turn(agent.id, present)
         for contribution in contributions
-        if (part := contribution.within(*bounds[owner])) is not None
+        if contribution.agent not in broken and (part := contribution.within(*bounds[owner])) is not None
     )
+    return shards + tuple(mail for other in sorted(broken) for mail in withdraw(agent, other))
 
 
 def withdraw(agent: Agent, other: int) -> Outbox:
@@ -94,7 +93,7 @@ def gather(agent: Agent, inbox: Inbox) -> Outbox:
         return ()
     withdrawn = {envelope.integer("agent") for envelope in agent.receive(inbox, "withdraw")}
     pieces = [_unpack(envelope) for envelope in agent.receive(inbox, "contribution")]
-    withdrawn |= {piece.agent for piece in pieces if not _is_finite(piece.weights)}
+    withdrawn |= {piece.agent for piece in pieces if not is_finite(piece.weights)}
     whole = assemble_shard((piece for piece in pieces if piece.agent not in withdrawn), start, stop)
     mean = agent.weights_P[start:stop].numpy()
     if whole:
@@ -138,11 +137,6 @@ def assemble_shard(pieces: Iterable[Contribution], start: int, stop: int) -> tup
                 Contribution(agent=agent, num_samples=own[0].num_samples, start=start, weights=weights)
             )
     return tuple(whole)
-
-
-def _is_finite(weights: Floats) -> bool:
-    """Tell whether all are finite: NaN and infinity survive a sum, which needs no array of its own."""
-    return bool(np.isfinite(weights.sum(dtype=np.float64)))
 
 
 def _cover(pieces: Sequence[tuple[int, int]], start: int, stop: int) -> bool:

@@ -6,8 +6,11 @@ The server is one more participant of a round, under the id SERVER, with speed a
 
 from collections.abc import Mapping
 
+import numpy as np
+from numpy.typing import NDArray
+
 from comdml_flwr.agent import Agent
-from comdml_flwr.learning.averaging import weighted_mean
+from comdml_flwr.learning.averaging import is_finite, weighted_mean
 from comdml_flwr.messages import Array, Envelope, Inbox, Outbox, Phase, phase_name
 from comdml_flwr.phases import report_traffic
 from comdml_flwr.planning.types import SERVER
@@ -31,15 +34,27 @@ def _only(phase: Phase[Agent], *, server: bool) -> Phase[Agent]:
     return run
 
 
-def upload(agent: Agent, weights: Array) -> Envelope:
-    """Return mail to the server with weights, and how many samples stand behind them."""
-    return agent.send(SERVER, "upload", {"num_samples": agent.num_samples}, {"weights": weights})
+def upload(agent: Agent, weights: NDArray[np.float32]) -> Envelope:
+    """Return mail to the server with weights, and how many samples stand behind them.
+
+    Weights that hold NaN or infinity stay at home: the server hears that there are none.
+    """
+    arrays = {"weights": weights} if is_finite(weights) else {}
+    return agent.send(SERVER, "upload", {"num_samples": agent.num_samples}, arrays)
 
 
-def average_uploads(agent: Agent, inbox: Inbox) -> Array:
-    """Wait for all uploads and return their mean, weighed by samples, in ascending id."""
+def finite_uploads(agent: Agent, inbox: Inbox) -> Inbox:
+    """Wait for all uploads and return those with weights, all finite; the others are left out and noted."""
     mail = agent.receive(inbox, "upload")
-    return weighted_mean([m.floats("weights") for m in mail], [m.integer("num_samples") for m in mail])
+    whole = tuple(m for m in mail if m.arrays and is_finite(m.floats("weights")))
+    agent.note_not_finite({m.sender for m in mail} - {m.sender for m in whole})
+    return whole
+
+
+def mean_of_uploads(uploads: Inbox) -> NDArray[np.float32]:
+    """Return the mean of what came up, weighed by samples, in ascending id."""
+    weights = [upload.floats("weights") for upload in uploads]
+    return weighted_mean(weights, [upload.integer("num_samples") for upload in uploads])
 
 
 def send_down(agent: Agent, arrays: Mapping[str, Array]) -> Outbox:

@@ -26,6 +26,7 @@ from comdml_flwr.errors import RunError
 from comdml_flwr.flower.grid_carrier import say_goodbye
 from comdml_flwr.flower.nodes import Federation, greet
 from comdml_flwr.flower.records import flower_reason, unpack_report
+from comdml_flwr.learning.averaging import is_finite
 from comdml_flwr.learning.split import float_state, load_floats
 from comdml_flwr.messages import Report, agent_failed
 from comdml_flwr.phases import report_traffic
@@ -113,12 +114,15 @@ class SeededFedAvg(FedAvg):
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Let Flower average the replies, in ascending id; set the clocks."""
+        """Let Flower average the replies whose weights are finite, in ascending id; set the clocks.
+
+        Where there are none, the model stays as it was.
+        """
         ordered = self._in_order(server_round, replies, "train")
-        arrays, metrics = super().aggregate_train(server_round, list(ordered.values()))
+        whole = {agent: reply for agent, reply in ordered.items() if self._is_finite(reply)}
+        arrays, metrics = super().aggregate_train(server_round, list(whole.values()))
         self._reports = {agent: _report(reply) for agent, reply in ordered.items()}
-        if arrays is not None:
-            self._send_down(server_round, arrays)
+        self._send_down(server_round, arrays, ordered.keys() - whole.keys())
         return arrays, metrics
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
@@ -164,7 +168,12 @@ class SeededFedAvg(FedAvg):
             raise RunError(f"round {round_}, {phase}: no reply from agents {missing}")
         return dict(sorted(by_agent.items()))
 
-    def _send_down(self, round_: int, arrays: ArrayRecord) -> None:
+    def _is_finite(self, reply: Message) -> bool:
+        """Tell whether a reply holds a model, and no NaN or infinity in it."""
+        arrays = reply.content.array_records["arrays"]
+        return bool(arrays) and is_finite(_flat(arrays, self._server).numpy())
+
+    def _send_down(self, round_: int, arrays: ArrayRecord | None, not_finite: Iterable[int]) -> None:
         """Set the server's clock, and find out when each agent has the mean."""
         server = self._server
         server.report = {}
@@ -173,7 +182,9 @@ class SeededFedAvg(FedAvg):
             arrives_s = report.pop("arrives_s")
             assert isinstance(arrives_s, float)
             server.clock.wait(arrives_s)
-        server.tensors["weights"] = _flat(arrays, server)
+        server.note_not_finite(not_finite)
+        if arrays is not None:
+            server.tensors["weights"] = _flat(arrays, server)
         mail = send_down(server, {"weights": server.weights_P.numpy()})
         for envelope in mail:
             if envelope.receiver in self._reports:

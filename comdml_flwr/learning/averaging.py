@@ -47,6 +47,20 @@ def weighted_mean(vectors: Sequence[NDArray[np.float32]], num_samples: Sequence[
     return weighted_sum(vectors, [count / total for count in num_samples])
 
 
+def is_finite(values: NDArray[np.float32]) -> bool:
+    """Tell whether a float32 array holds no NaN and no infinity.
+
+    Both survive a sum, which needs no array of its own; in float64, so many float32 numbers cannot overflow.
+
+    Examples
+    --------
+    >>> [is_finite(np.float32(x)) for x in ([3e38, 3e38], [1, np.nan], [np.inf, -np.inf])]
+    [True, False, False]
+    """
+    with np.errstate(invalid="ignore"):  # infinity minus infinity is what is looked for
+        return bool(np.isfinite(values.sum(dtype=np.float64)))
+
+
 def weighted_sum(vectors: Sequence[NDArray[np.float32]], factors: Sequence[float]) -> NDArray[np.float32]:
     """Return the sum of vectors, each times its factor: a mean where the factors sum to 1.
 

@@ -10,7 +10,7 @@ that we compare with, cuts the same step in two: the upper part returns the grad
 part trains by it. Shapes: N samples.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -133,11 +133,16 @@ class Learner:
         tuple[Tensor, Tensor]
             The body's output, detached, and the mean loss of the batch.
         """
+        z, loss = self._backward(x, y_N)
+        self._optimizer.step()
+        return z, loss
+
+    def _backward(self, x: Tensor, y_N: Tensor) -> tuple[Tensor, Tensor]:
+        """Run a batch forward and backward; return the body's output and the loss, both detached."""
         z = self.body(x)
         loss = cross_entropy(z if self.head is None else self.head(z), y_N)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        self._optimizer.step()
         return z.detach(), loss.detach()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -150,11 +155,24 @@ class Learner:
             z: Tensor = self.body(x)
         return z
 
-    def train_for_gradient(self, z: Tensor, y_N: Tensor) -> Tensor:
-        """Take one optimizer step on activations and return the gradient of the loss with respect to them."""
+    def train_for_gradient(self, z: Tensor, y_N: Tensor) -> Tensor | None:
+        """Take one optimizer step on activations and return the gradient of the loss with respect to them.
+
+        Activations that are not finite, or whose loss or gradients are not, are refused: None is returned, no
+        step is taken, and BatchNorm's statistics are as before.
+        """
+        if not _are_finite([z]):
+            return None
+        before = [(buffer, buffer.clone()) for buffer in self.body.buffers()]
         z = z.detach().requires_grad_()
-        self.train_batch(z, y_N)
+        _, loss = self._backward(z, y_N)
         assert z.grad is not None
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        if not _are_finite([loss, z.grad, *gradients, *(buffer for buffer, _ in before)]):
+            for buffer, value in before:
+                buffer.copy_(value)
+            return None
+        self._optimizer.step()
         return z.grad
 
     def train_by_gradient(self, x: Tensor, gradient: Tensor) -> None:
@@ -199,6 +217,10 @@ class Learner:
                     self._parameters[int(index)], value
                 )
         self._optimizer.load_state_dict(whole)
+
+
+def _are_finite(tensors: Iterable[Tensor]) -> bool:
+    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
 
 
 def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:

@@ -22,9 +22,9 @@ import numpy as np
 import torch
 
 from comdml_flwr.agent import Agent
-from comdml_flwr.learning.averaging import weighted_mean
+from comdml_flwr.learning.averaging import is_finite, weighted_mean
 from comdml_flwr.messages import Array, Inbox, Json, Outbox, Phase, Program, together
-from comdml_flwr.phases import evaluate, train_alone
+from comdml_flwr.phases import evaluate, go_back_if_not_finite, train_alone
 from comdml_flwr.planning.clock import receivers_in_turn
 from comdml_flwr.seeds import SHARED, derive_seed
 
@@ -42,7 +42,7 @@ def _turn(number: int, *, last: bool) -> tuple[Phase[Agent], Phase[Agent]]:
 def start(agent: Agent, inbox: Inbox) -> Outbox:
     """Train once before the first turn; afterwards an agent's turn is when it trains."""
     agent.notes["training_end_s"] = 0.0
-    if not agent.lasting:
+    if str(agent.id) not in agent.lasting:
         _train(agent, "shuffle")
     return ()
 
@@ -79,7 +79,8 @@ def learn(turn: int) -> Phase[Agent]:
 
     def merge_and_train(agent: Agent, inbox: Inbox) -> Outbox:
         if whose_turn(agent, turn) == agent.id:
-            news = [mail for mail in agent.receive(inbox, "answer") if mail.arrays]
+            answers = [mail for mail in agent.receive(inbox, "answer") if mail.arrays]
+            news = [mail for mail in answers if is_finite(mail.floats("weights"))]
             models = {mail.sender: (mail.floats("weights"), mail.integer("num_samples")) for mail in news}
             models[agent.id] = agent.weights_P.numpy(), agent.num_samples
             vectors, counts = zip(*(model for _, model in sorted(models.items())), strict=True)
@@ -106,10 +107,12 @@ def versions_of(agent: Agent) -> dict[int, int]:
 
 
 def _train(agent: Agent, shuffle: str) -> None:
+    """Train the whole model; that is a new version, unless it is undone."""
     train_alone(agent, shuffle=shuffle)
+    is_new = not go_back_if_not_finite(agent)
+    _know(agent, {agent.id: versions_of(agent)[agent.id] + is_new})
     agent.tensors["weights"] = agent.tensors["own/body"]
     agent.forget("own")
-    _know(agent, {agent.id: versions_of(agent)[agent.id] + 1})
 
 
 def _know(agent: Agent, versions: dict[int, int]) -> None:

@@ -38,7 +38,7 @@ from torch import Tensor
 
 from comdml_flwr.agent import Agent
 from comdml_flwr.agreement import agree, forecast
-from comdml_flwr.learning.averaging import weighted_mean
+from comdml_flwr.learning.averaging import is_finite, weighted_mean
 from comdml_flwr.messages import (
     Array,
     Envelope,
@@ -52,7 +52,15 @@ from comdml_flwr.messages import (
     waits_for,
 )
 from comdml_flwr.mixing import mix, note_neighbours, spread
-from comdml_flwr.phases import evaluate, hand_over, introduce, latest_known_pairing, meet, train_whole
+from comdml_flwr.phases import (
+    evaluate,
+    go_back_if_not_finite,
+    hand_over,
+    introduce,
+    latest_known_pairing,
+    meet,
+    train_whole,
+)
 from comdml_flwr.planning.hysteresis import Pairing, pairing_of
 from comdml_flwr.reduction import Contribution, adopt, gather, scatter, withdraw
 
@@ -251,7 +259,8 @@ def contribute(agent: Agent, inbox: Inbox) -> Outbox:
     elif "partner" in agent.notes:
         gone.add(agent.number("partner"))
     withdrawals = tuple(mail for other in sorted(gone) for mail in withdraw(agent, other))
-    return scatter(agent, pieces) + withdrawals + _send_aux_head(agent)
+    broken = () if _is_head_finite(agent) else (agent.id,)
+    return scatter(agent, pieces, broken) + withdrawals + _send_aux_head(agent)
 
 
 def _partner_contribution(agent: Agent) -> Contribution:
@@ -264,10 +273,15 @@ def _partner_contribution(agent: Agent) -> Contribution:
     )
 
 
+def _is_head_finite(agent: Agent) -> bool:
+    return "own/head" not in agent.tensors or is_finite(agent.tensors["own/head"].numpy())
+
+
 def _send_aux_head(agent: Agent) -> Outbox:
-    arrays: dict[str, Array] = (
-        {"weights": agent.tensors["own/head"].numpy()} if "own/head" in agent.tensors else {}
-    )
+    """Send the trained head to the agents of the same cut, unless this agent's share is left out."""
+    if "own/head" not in agent.tensors or agent.id in agent.note_ids("not_finite"):
+        return ()
+    arrays: dict[str, Array] = {"weights": agent.tensors["own/head"].numpy()}
     about = {"num_samples": agent.num_samples}
     same_cut = [peer for peer in agent.note_ids("same_cut") if peer not in agent.gone]
     return tuple(agent.send(peer, "aux head", about, arrays) for peer in same_cut)
@@ -283,16 +297,19 @@ def give_back(agent: Agent, inbox: Inbox) -> Outbox:
 
 
 def join_halves(agent: Agent, inbox: Inbox) -> Outbox:
-    """Put slow and fast side together; an agent whose fast side did not come back keeps the model it had."""
-    if "helper" not in agent.notes:
-        return ()
-    if has_lost_helper(agent):
+    """Put slow and fast side together; an agent whose fast side did not come back keeps the model it had.
+
+    So does one whose training gave NaN or infinity, be it at its helper.
+    """
+    is_slow = "helper" in agent.notes
+    if is_slow and has_lost_helper(agent):
         take_back(agent)
-    else:
+    elif is_slow:
         halves = [torch.from_numpy(m.floats("weights")) for m in agent.receive(inbox, "trained fast side")]
         whole = torch.cat([agent.tensors["own/body"], *halves]) if halves else agent.weights_P
         agent.tensors["own/body"] = whole
-    agent.tensors[f"aux-head/{agent.number('cut')}"] = agent.tensors["own/head"]
+    if not go_back_if_not_finite(agent) and is_slow:
+        agent.tensors[f"aux-head/{agent.number('cut')}"] = agent.tensors["own/head"]
     return ()
 
 
@@ -301,7 +318,7 @@ def average_aux_head(agent: Agent, inbox: Inbox) -> Outbox:
 
     It is adopted with the model: until then, the round may begin once more from what it began with.
     """
-    mail = agent.receive(inbox, "aux head")
+    mail = [m for m in agent.receive(inbox, "aux head") if is_finite(m.floats("weights"))]
     if mail:
         mean = weighted_mean([m.floats("weights") for m in mail], [m.integer("num_samples") for m in mail])
         agent.keep("own/averaged head", mean)

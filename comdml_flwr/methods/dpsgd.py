@@ -14,7 +14,7 @@ absent begins with a present one's model, which may come through the relay.
 from comdml_flwr.agent import Agent
 from comdml_flwr.messages import Inbox, Outbox, Program, together
 from comdml_flwr.mixing import mix, note_neighbours, spread
-from comdml_flwr.phases import evaluate, hand_over, introduce, meet, train_alone
+from comdml_flwr.phases import evaluate, go_back_if_not_finite, hand_over, introduce, meet, train_alone
 
 
 def program() -> Program[Agent]:
@@ -26,4 +26,5 @@ def train(agent: Agent, inbox: Inbox) -> Outbox:
     """Meet the neighbours and train the whole model."""
     note_neighbours(agent, meet(agent, inbox))
     train_alone(agent)
+    go_back_if_not_finite(agent)
     return ()

@@ -16,7 +16,15 @@ instead of at the beginning of the next one, which is the same traffic wherever 
 from comdml_flwr.agent import Agent
 from comdml_flwr.messages import Inbox, Outbox, Program, together
 from comdml_flwr.phases import catch_up, evaluate, train_alone
-from comdml_flwr.server import at_agents, at_server, average_uploads, report_of_server, send_down, upload
+from comdml_flwr.server import (
+    at_agents,
+    at_server,
+    finite_uploads,
+    mean_of_uploads,
+    report_of_server,
+    send_down,
+    upload,
+)
 
 
 def program() -> Program[Agent]:
@@ -32,8 +40,9 @@ def train(agent: Agent, inbox: Inbox) -> Outbox:
 
 
 def average(agent: Agent, inbox: Inbox) -> Outbox:
-    """Average what came up and send it down."""
-    agent.keep("weights", average_uploads(agent, inbox))
+    """Average what came up and send it down; where nothing did that is finite, the model stays as it was."""
+    if uploads := finite_uploads(agent, inbox):
+        agent.keep("weights", mean_of_uploads(uploads))
     return send_down(agent, {"weights": agent.weights_P.numpy()})
 
 

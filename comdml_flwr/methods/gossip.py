@@ -21,9 +21,9 @@ import torch
 from numpy.typing import NDArray
 
 from comdml_flwr.agent import Agent
-from comdml_flwr.learning.averaging import weighted_sum
+from comdml_flwr.learning.averaging import is_finite, weighted_sum
 from comdml_flwr.messages import Inbox, Outbox, Program, together
-from comdml_flwr.phases import evaluate, train_alone
+from comdml_flwr.phases import evaluate, go_back_if_not_finite, train_alone
 
 Floats = NDArray[np.float32]
 
@@ -34,10 +34,11 @@ def program() -> Program[Agent]:
 
 
 def train(agent: Agent, inbox: Inbox) -> Outbox:
-    """Train the whole model; it is older by the samples of all local epochs."""
+    """Train the whole model; it is older by the samples of all local epochs, unless that is undone."""
     train_alone(agent)
+    if not go_back_if_not_finite(agent):
+        agent.lasting["age"] = age_of(agent) + agent.num_samples * agent.setup.config.local_epochs
     agent.tensors["weights"] = agent.tensors["own/body"]
-    agent.lasting["age"] = age_of(agent) + agent.num_samples * agent.setup.config.local_epochs
     return ()
 
 
@@ -53,8 +54,10 @@ def push(agent: Agent, inbox: Inbox) -> Outbox:
 
 
 def merge(agent: Agent, inbox: Inbox) -> Outbox:
-    """Merge what came into this agent's model, by age."""
+    """Merge what came into this agent's model, by age; what is not finite is left out."""
     for mail in agent.receive(inbox, "model with age"):
+        if not is_finite(mail.floats("weights")):
+            continue
         own = (agent.weights_P.numpy(), age_of(agent))
         weights, agent.lasting["age"] = merge_by_age(own, (mail.floats("weights"), mail.integer("age")))
         agent.tensors["weights"] = torch.from_numpy(weights)

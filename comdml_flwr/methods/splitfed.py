@@ -29,19 +29,29 @@ elsewhere.
 An agent runs a batch forward twice: the graph of the first pass does not outlive the phase.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from comdml_flwr.agent import Agent
-from comdml_flwr.learning.averaging import weighted_mean
+from comdml_flwr.learning.averaging import is_finite, weighted_mean
 from comdml_flwr.learning.training import Learner
 from comdml_flwr.messages import Array, Envelope, Inbox, Json, Outbox, Phase, Program, together
 from comdml_flwr.phases import report_round, report_traffic
 from comdml_flwr.planning.clock import Clock, ServerClock
 from comdml_flwr.planning.types import SERVER
 from comdml_flwr.seeds import derive_seed
-from comdml_flwr.server import at_agents, at_server, average_uploads, send_down, upload
+from comdml_flwr.server import (
+    at_agents,
+    at_server,
+    finite_uploads,
+    mean_of_uploads,
+    send_down,
+    upload,
+)
 
 FORWARD_SHARE = 1 / 3
 
@@ -80,9 +90,10 @@ def forward_after_backward(number: int) -> Phase[Agent]:
         learner = _client_side(agent)
         _take_up(agent, learner, "own", agent.weights_P[: learner.num_floats])
         for mail in gradients:
-            x_NCHW, y_N = agent.samples(batches[number - 1], number - 1)
-            learner.train_by_gradient(x_NCHW, torch.from_numpy(mail.floats("gradient")))
-            _work(agent, agent.clock, "slow", len(y_N), 1 - FORWARD_SHARE)
+            if mail.arrays:
+                x_NCHW, y_N = agent.samples(batches[number - 1], number - 1)
+                learner.train_by_gradient(x_NCHW, torch.from_numpy(mail.floats("gradient")))
+                _work(agent, agent.clock, "slow", len(y_N), 1 - FORWARD_SHARE)
             agent.put_down("own", learner, finished=number == len(batches))
         return (_activations(agent, learner, number),) if number < len(batches) else ()
 
@@ -133,15 +144,19 @@ def _activation_mail(inbox: Inbox) -> list[Envelope]:
 
 
 def _serve(agent: Agent, mail: Envelope, part: str, clock: Clock, *, finished: bool) -> Envelope:
+    """Train on a batch and answer with the gradient; one that is not finite is refused: there is none."""
     learner = agent.setup.workbench.fast_side(agent.setup.config.cut)
     _take_up(agent, learner, part, agent.weights_P[-learner.num_floats :])
     y_N = torch.from_numpy(mail.arrays["labels"])
     gradient = learner.train_for_gradient(torch.from_numpy(mail.floats("activations")), y_N)
-    _work(agent, clock, "fast", len(y_N), 1.0)
+    if gradient is None:
+        agent.note_not_finite([mail.sender])
+    else:
+        _work(agent, clock, "fast", len(y_N), 1.0)
+        agent.notes["trained_for"] = sorted({*agent.note_ids("trained_for"), mail.sender})
     agent.notes["training_end_s"] = max(clock.now_s, _float(agent.notes.get("training_end_s", 0.0)))
     agent.put_down(part, learner, finished=finished)
-    agent.notes[f"samples of {mail.sender}"] = mail.integer("num_samples")
-    return agent.send(mail.sender, "gradient", {}, {"gradient": gradient.numpy()})
+    return agent.send(mail.sender, "gradient", {}, {} if gradient is None else {"gradient": gradient.numpy()})
 
 
 def send_up(agent: Agent, inbox: Inbox) -> Outbox:
@@ -151,35 +166,42 @@ def send_up(agent: Agent, inbox: Inbox) -> Outbox:
 
 
 def average(agent: Agent, inbox: Inbox) -> Outbox:
-    """Put the whole model together and send the client side down."""
-    server_side = _trained_server_side(agent)
-    client_side = torch.from_numpy(average_uploads(agent, inbox))
-    agent.tensors["weights"] = torch.cat([client_side, server_side])
-    for name in [name for name in agent.tensors if name.startswith("server side")]:
-        del agent.tensors[name]
+    """Put the whole model together and send the client side down.
+
+    Left out with both sides: an agent of whose batches none was accepted, and one of which a side is not
+    finite. Where nobody is left, the model stays as it was.
+    """
+    uploads = [m for m in finite_uploads(agent, inbox) if m.sender in agent.note_ids("trained_for")]
+    sides = _server_sides(agent, [m.sender for m in uploads])
+    agent.note_not_finite(client for client, side in sides.items() if not is_finite(side))
+    whole = tuple(m for m in uploads if is_finite(sides[m.sender]))
+    if whole:
+        trained = [sides[m.sender] for m in whole]
+        server_side = trained[0]
+        if agent.setup.config.splitfed_version == 1:
+            server_side = weighted_mean(trained, [m.integer("num_samples") for m in whole])
+        agent.tensors["weights"] = torch.from_numpy(np.concatenate([mean_of_uploads(whole), server_side]))
+    for part in [name for name in (*agent.tensors, *agent.paused) if name.startswith("server side")]:
+        agent.forget(part.partition("/")[0])
+    client_side = agent.weights_P[: _client_side(agent).num_floats]
     return send_down(agent, {"weights": client_side.numpy()})
 
 
 def report_whole(agent: Agent, inbox: Inbox) -> Outbox:
     """Evaluate the whole model on the whole test set: only the server has it."""
-    agent.notes = {name: agent.notes[name] for name in ("training_end_s", "end_s")}
+    told = ("training_end_s", "end_s", "not_finite")
+    agent.notes = {name: agent.notes[name] for name in told if name in agent.notes}
     report_round(agent, 0, len(agent.setup.dataset.y_test_N))
     return ()
 
 
-def _trained_server_side(agent: Agent) -> Tensor:
-    if agent.setup.config.splitfed_version == 2:
-        paused = agent.take_up("server side")
-        assert paused is not None
-        return paused.state()["body"]
-    clients = sorted(
-        int(name.split("/")[0].removeprefix("server side of "))
-        for name in agent.tensors
-        if name.startswith("server side of ") and name.endswith("/body")
-    )
-    copies = [agent.tensors[f"server side of {client}/body"].numpy() for client in clients]
-    counts = [agent.number(f"samples of {client}") for client in clients]
-    return torch.from_numpy(weighted_mean(copies, counts))
+def _server_sides(agent: Agent, clients: Iterable[int]) -> dict[int, NDArray[np.float32]]:
+    """Return the trained server side of each client: its own copy, or the one for all."""
+    if agent.setup.config.splitfed_version == 1:
+        return {client: agent.tensors[f"server side of {client}/body"].numpy() for client in clients}
+    shared = agent.take_up("server side")
+    assert shared is not None
+    return dict.fromkeys(clients, shared.state()["body"].numpy())
 
 
 def adopt(agent: Agent, inbox: Inbox) -> Outbox:

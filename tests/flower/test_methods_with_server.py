@@ -9,6 +9,7 @@ from comdml_flwr.errors import RunError
 from comdml_flwr.flower.peer_client_app import peer_client_app
 from strategies.fedavg import run_fedavg
 from strategies.splitfed import run_splitfed
+from tests.broken import break_data
 from tests.flower.loop_grid import LoopGrid, grid_config, quiet_terminal
 from tests.small import CATALOGUE, fleet_text, run_local, small_config, small_fleet
 
@@ -53,6 +54,34 @@ def test_flower_gives_the_outcome_of_the_local_carrier(keys, tmp_path):
             assert line[name] == getattr(record, name), name
     told = json.loads((run / "agents.json").read_text())["agents"]
     assert told == json.loads(json.dumps(here.rounds[0].agents))
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [{"method": "fedavg"}, {"method": "splitfed", "cut": 2}],
+    ids=["fedavg", "splitfed"],
+)
+def test_so_does_a_run_with_an_agent_whose_training_is_not_finite(keys, tmp_path, monkeypatch):
+    """Flower's own FedAvg averages what the others send; in round 2 the agent is one of them again."""
+    break_data(monkeypatch, 1, rounds=(1,))
+    config = small_config(local_epochs=1, **keys)
+    here, _ = run_local(config, small_fleet(NUM_AGENTS))
+    run, _ = run_with_server(config, tmp_path)
+    assert json.loads((run / "summary.json").read_text())["weights_sha256"] == here.weights_sha256
+    assert [line["not_finite"] for line in lines(run)] == [[1], []]
+    for line, record in zip(lines(run), here.rounds, strict=True):
+        for name in ("accuracy", "loss", "virtual_time_s", "bytes_sent", "not_finite"):
+            assert line[name] == getattr(record, name), name
+
+
+def test_flowers_fedavg_keeps_its_model_where_nobodys_training_is_finite(tmp_path, monkeypatch):
+    for agent in range(NUM_AGENTS):
+        break_data(monkeypatch, agent, rounds=(1,))
+    config = small_config(method="fedavg", local_epochs=1)
+    here, _ = run_local(config, small_fleet(NUM_AGENTS))
+    run, _ = run_with_server(config, tmp_path)
+    assert json.loads((run / "summary.json").read_text())["weights_sha256"] == here.weights_sha256
+    assert [line["not_finite"] for line in lines(run)] == [list(range(NUM_AGENTS)), []]
 
 
 @pytest.mark.parametrize("version", [1, 2])
