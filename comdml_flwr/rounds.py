@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Protocol
@@ -51,7 +52,7 @@ class RoundRecord:
     taken_back : list[int]
         Slow agents that trained their upper layers themselves, as their helpers were gone.
     not_finite : list[int]
-        Agents whose share was left out because it held NaN or infinity.
+        Agents whose share was left out because it held NaN or infinity (with SplitFed, at least a batch).
     not_committed : list[int]
         Agents whose previous weights stayed, as the results of the round differed.
     num_agents : int
@@ -79,6 +80,11 @@ class RoundRecord:
     not_finite: list[int] = field(default_factory=list)
     not_committed: list[int] = field(default_factory=list)
     agents: tuple[Mapping[str, Json], ...] = ()
+
+    @property
+    def left_out(self) -> frozenset[int]:
+        """Whose share is not in this round's model, or not all of it, for whatever reason."""
+        return frozenset((*self.refused, *self.gone, *self.not_finite, *self.not_committed))
 
 
 class Observer(Listener, Protocol):
@@ -310,8 +316,14 @@ def summarize(record: RunRecord, config: RunConfig, num_agents: int) -> dict[str
         "virtual_training_ratio": None if alone_s is None else training_s / alone_s,
         "elapsed_s": record.elapsed_s,
         "bytes_sent": sum(r.bytes_sent for r in rounds),
+        "left_out": {str(agent): count for agent, count in sorted(_rounds_left_out(rounds).items())},
         "weights_sha256": record.weights_sha256,
     }
+
+
+def _rounds_left_out(rounds: Iterable[RoundRecord]) -> Counter[int]:
+    """Return in how many rounds an agent was left out, of those who ever were."""
+    return Counter(agent for record in rounds for agent in record.left_out)
 
 
 def as_json(record: RoundRecord) -> dict[str, Json]:

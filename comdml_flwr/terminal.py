@@ -17,6 +17,7 @@ from comdml_flwr.rounds import RoundRecord
 from comdml_flwr.units import human_bytes, human_s
 
 WIDTH = 100
+MOST_NAMED = 5  # of the agents that were left out
 QUIET_S = 15.0  # a sign of life after so long without a line
 
 
@@ -78,8 +79,8 @@ class Terminal:
             self.say(f"  {_ids(record.taken_back)} trained the upper layers themselves: their helper is gone")
         if record.not_committed:
             self.say("  the agents' results differed: the round is not committed, the previous weights stay")
-        for agent in record.not_finite:
-            self.say(f"  agent {agent}'s share holds NaN or infinity: it is left out")
+        if record.not_finite:
+            self.say(f"  {_ids(record.not_finite)}: training gave NaN or infinity, which is left out")
         for agent in record.refused:
             self.say(f"  agent {agent} and its helper disagreed on the plan: its share is left out")
 
@@ -173,5 +174,17 @@ def _summary_lines(summary: Mapping[str, Json]) -> list[tuple[str, str]]:
         ("  training alone", training),
         ("time, measured", f"{human_s(number['elapsed_s'])} on this machine"),
         ("traffic", f"{human_bytes(number['bytes_sent'])} between all agents"),
+        *_left_out_lines(summary),
         ("weights", f"sha256 {str(summary['weights_sha256'])[:16]}..."),
     ]
+
+
+def _left_out_lines(summary: Mapping[str, Json]) -> list[tuple[str, str]]:
+    """Return a line that names those who were left out in most rounds; none where nobody ever was."""
+    left_out = summary.get("left_out")
+    if not isinstance(left_out, Mapping) or not left_out:
+        return []
+    most = sorted(left_out.items(), key=lambda item: (-int(str(item[1])), int(item[0])))
+    named = [f"agent {agent} in {count}" for agent, count in most[:MOST_NAMED]]
+    more = f" and {len(most) - MOST_NAMED} more agents" if len(most) > MOST_NAMED else ""
+    return [("left out", f"{', '.join(named)}{more}, of {summary['num_rounds']} rounds")]

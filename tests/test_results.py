@@ -16,7 +16,7 @@ from comdml_flwr.config import parse_config
 from comdml_flwr.errors import InputError, RunError
 from comdml_flwr.messages import NOBODY
 from comdml_flwr.results import RunFolder, record_run
-from comdml_flwr.rounds import RoundRecord, run_rounds, summarize
+from comdml_flwr.rounds import RoundRecord, RunRecord, run_rounds, summarize
 from comdml_flwr.terminal import QUIET_S, WIDTH, Terminal
 from tests.small import run_local, small_config, small_fleet
 
@@ -270,6 +270,35 @@ def test_a_share_that_was_left_out_is_told():
     assert [line.strip() for line in told] == [
         f"agent {agent} and its helper disagreed on the plan: its share is left out" for agent in (4, 7)
     ]
+
+
+def test_agents_whose_training_was_not_finite_are_told_in_one_line():
+    screen, printed = printed_by()
+    screen.round_ends(round_record(not_finite=[1, 4]))
+    assert printed().splitlines()[-1] == "  agents 1, 4: training gave NaN or infinity, which is left out"
+
+
+@pytest.mark.parametrize(
+    ("left_out", "line"),
+    [
+        ({"1": 4}, "left out agent 1 in 4, of 4 rounds"),
+        ({"1": 1, "3": 4}, "left out agent 3 in 4, agent 1 in 1, of 4 rounds"),
+        (
+            {str(agent): 2 for agent in range(100)},
+            "left out agent 0 in 2, agent 1 in 2, agent 2 in 2, agent 3 in 2, agent 4 in 2"
+            " and 95 more agents, of 4 rounds",
+        ),
+    ],
+    ids=["one", "two", "a hundred"],
+)
+def test_the_summary_on_the_screen_says_who_was_left_out(left_out, line, tmp_path):
+    rounds = tuple(round_record(round=number) for number in range(1, 5))
+    none = summarize(RunRecord(rounds=rounds, weights_sha256="ab" * 32, elapsed_s=1.0), small_config(), 3)
+    screen, printed = printed_by()
+    screen.summary(none, tmp_path)
+    assert "left out" not in printed()
+    screen.summary({**none, "left_out": left_out}, tmp_path)
+    assert line in " ".join(unframed(printed()).split())
 
 
 def test_a_run_prints_first_where_its_results_go_and_last_what_it_came_to(tmp_path):

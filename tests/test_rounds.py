@@ -305,8 +305,20 @@ def test_a_summary_by_hand():
         "virtual_training_ratio": 0.4,
         "elapsed_s": 1.5,
         "bytes_sent": 123,
+        "left_out": {},
         "weights_sha256": "feed",
     }
+
+
+def test_a_summary_says_in_how_many_rounds_an_agent_was_left_out_whatever_the_reason():
+    rounds = (
+        replace(ROUND, not_finite=[10], gone=[2]),
+        replace(ROUND, not_finite=[2], gone=[2], taken_back=[5]),
+        replace(ROUND, refused=[10], not_committed=[0]),
+    )
+    summary = summarize(RunRecord(rounds=rounds, weights_sha256="", elapsed_s=1.0), small_config(), 11)
+    assert summary["left_out"] == {"0": 1, "2": 2, "10": 2}
+    assert list(summary["left_out"]) == ["0", "2", "10"], "by id, and who takes layers back is in"
 
 
 def test_a_summary_claims_no_gain_where_nothing_was_foretold_and_a_lost_forecast_counts_as_it_was():
