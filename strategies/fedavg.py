@@ -50,6 +50,7 @@ def run_fedavg(
     """
     with greet(grid, fleet_text, terminal) as federation:
         setup = assemble(config, parse_fleet(fleet_text, config.fleet), len(federation.ids), catalogue)
+        federation.check_server(setup)
         results: list[Result] = []
 
         def run(observer: Observer) -> RunRecord:

@@ -47,6 +47,7 @@ def run_splitfed(
         private_key = new_private_key()
         federation = with_server_among(greeted, public_key_of(private_key))
         setup = assemble(config, parse_fleet(fleet_text, config.fleet), len(federation.ids), catalogue)
+        federation.check_server(setup)
         program = program_of(setup)
         names = tuple(map(phase_name, program))
         agents = GridCarrier(

@@ -11,13 +11,16 @@ from pathlib import Path
 from flwr.app import ConfigRecord, RecordDict
 from flwr.serverapp import Grid
 
+from comdml_flwr.agent import Setup
 from comdml_flwr.errors import RunError
 from comdml_flwr.flower.code_version import MEND, app_digest, code_digest
 from comdml_flwr.flower.grid_carrier import exchange_messages
 from comdml_flwr.flower.mail import new_shared_folder
 from comdml_flwr.flower.node_keys import UNSIGNED
 from comdml_flwr.flower.records import blob, blobs, facts_of, flower_reason, integer, text, texts
+from comdml_flwr.flower.same_start import check_same_start, start_of, unpack_start
 from comdml_flwr.key_cards import KeyCard
+from comdml_flwr.learning.sketch import Sketch
 from comdml_flwr.terminal import Terminal
 
 WAIT_POLL_S = 0.1
@@ -39,6 +42,8 @@ class Federation:
         HOST:PORT by agent id, of those that say where peers reach them.
     hello_s : float
         How long the slowest node took to load what the run needs and to answer (measured).
+    start : dict[str, Sketch]
+        What all nodes begin with, by name.
     """
 
     nodes: dict[int, int]
@@ -46,6 +51,7 @@ class Federation:
     common: ConfigRecord
     addresses: dict[int, str]
     hello_s: float
+    start: dict[str, Sketch]
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -56,6 +62,10 @@ class Federation:
     def shares_folder(self) -> bool:
         """Whether all nodes see the run's folder."""
         return bool(self.common["files"])
+
+    def check_server(self, setup: Setup) -> None:
+        """Refuse a ServerApp that plays a server and has other data, or another model, than the nodes."""
+        check_same_start({f"agent {self.ids[0]}": self.start, "the ServerApp": start_of(setup)})
 
     def tell_of_unsigned_keys(self, terminal: Terminal) -> None:
         """Print a line where the nodes' mail is sealed with keys that are not signed."""
@@ -85,7 +95,7 @@ def greet(
     Raises
     ------
     RunError
-        As `gather_nodes` does.
+        As `gather_nodes` does; or the nodes do not begin with the same data and model.
     """
     token = secrets.token_hex(16)
     folder = new_shared_folder(token, fleet_text, config_text)
@@ -94,6 +104,8 @@ def greet(
         greeting = ConfigRecord({**common, "fleet": fleet_text, "config": config_text})
         told, hello_s = gather_nodes(grid, greeting, timeout, terminal)
         terminal.warn(line for _, facts in told.values() for line in texts(facts, "warnings"))
+        starts = {f"agent {agent}": unpack_start(facts) for agent, (_, facts) in sorted(told.items())}
+        check_same_start(starts)
         cards = _cards(told)
         yield Federation(
             nodes={agent: node for agent, (node, _) in told.items()},
@@ -103,6 +115,7 @@ def greet(
                 agent: text(facts, "address") for agent, (_, facts) in told.items() if facts["address"]
             },
             hello_s=hello_s,
+            start=next(iter(starts.values())),
         )
     finally:
         shutil.rmtree(folder, ignore_errors=True)

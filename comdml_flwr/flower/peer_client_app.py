@@ -58,6 +58,7 @@ from comdml_flwr.flower.records import (
     steps_of,
     text,
 )
+from comdml_flwr.flower.same_start import pack_start, start_of
 from comdml_flwr.messages import has_second_phase
 from comdml_flwr.planning.fleet_file import parse_fleet
 from comdml_flwr.sealing import Sealer
@@ -127,7 +128,7 @@ def _hello(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> Confi
     card = introduce(folder, agent, text(facts, "token"), context)
     told = ConfigRecord({"agent": agent, "sees-folder": shared, "address": address, "card": card})
     told["warnings"] = list(setup.warnings)
-    return told
+    return ConfigRecord({**told, **pack_start(start_of(setup))})
 
 
 def _probe(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> ConfigRecord:
