@@ -114,7 +114,7 @@ def _absolute(folder: str) -> Path:
 
 def _stored_config(folder: Path) -> RunConfig:
     try:
-        values = json.loads((folder / "config.json").read_text("utf-8"))
+        values = json.loads((folder / "config.json").read_text("utf-8-sig"))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError("resume", str(folder), f"must be a run's folder; config.json: {reason}") from None

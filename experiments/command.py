@@ -64,7 +64,7 @@ def read_settings(path: Path, keys: tuple[str, ...], *, smoke: bool) -> Table:
         There is no such file, it is not TOML, or it has a key that is not known.
     """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InputError("config", str(path), error.strerror or "cannot be read") from error
     except ValueError as error:  # also UnicodeDecodeError

@@ -103,7 +103,7 @@ def parse_peers(texts: Iterable[str]) -> dict[int, Member]:
 
 def _lines_of(path: Path) -> list[str]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         rule = f"must be ID=HOST:PORT, or a file with such lines ({reason})"

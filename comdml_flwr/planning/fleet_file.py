@@ -101,7 +101,7 @@ def _read_text(path: str | Path) -> str:
     if is_preset(path):
         return preset_text(str(path))
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         near = get_close_matches(str(path), FLEET_NAMES, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"presets are {', '.join(FLEET_NAMES)}"

@@ -144,7 +144,7 @@ def _row_of_table(table: Table, ids: Collection[int]) -> _Row:
 
 def _rows_of_csv(table: Table, path: Path, ids: Collection[int]) -> list[_Row]:
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             lines = list(csv.reader(file))
     except OSError as error:
         raise table.error("file", f"cannot be read: {error.strerror}") from error

@@ -190,7 +190,7 @@ def read_run_config(given: Sequence[str], fleet: Path, rounds: int | None) -> Ru
 
 def _read_toml(file: Path) -> dict[str, bool | int | float | str]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise InputError("--run-config", str(file), error.strerror or "cannot be read") from error
     except ValueError as error:
