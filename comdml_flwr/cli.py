@@ -70,7 +70,8 @@ def main() -> NoReturn:
         error.show()
         sys.exit(2)
     except click.ClickException as error:
-        _end(error.format_message(), 2)
+        hints = "Did you mean" in error.message  # Click would add its own
+        _end(error.message if hints else error.format_message(), 2)
     except InputError as error:
         _end(error, 2)
     except StoppedError as error:

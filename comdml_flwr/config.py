@@ -7,15 +7,22 @@ import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from comdml_flwr.errors import InputError
+from comdml_flwr.rules import broken_rule
 
 
 def _kebab(name: str) -> str:
     return name.replace("_", "-")
+
+
+def _wandb_name(name: str) -> str:
+    if not re.fullmatch(r"[^/\\#?%:]{1,128}", name):
+        raise ValueError(r"must be 1 to 128 characters, none of them one of / \ # ? % :")
+    return name
 
 
 class RunConfig(BaseModel):
@@ -125,8 +132,8 @@ class RunConfig(BaseModel):
         "disabled",
         description="Weights & Biases: `disabled`, `offline` or `online`, whatever `WANDB_MODE` says",
     )
-    wandb_project: str = Field(
-        "comdml-flwr", pattern=r"^[^/\\#?%:]{1,128}$", description="project of the runs in Weights & Biases"
+    wandb_project: Annotated[str, AfterValidator(_wandb_name)] = Field(
+        "comdml-flwr", description="project of the runs in Weights & Biases"
     )
     tensorboard: bool = Field(False, description="write TensorBoard's event files into the run's folder")
 
@@ -175,7 +182,7 @@ def parse_config(values: Mapping[str, object]) -> RunConfig:
     except ValidationError as error:
         first = error.errors()[0]
         key = str(first["loc"][0]) if first["loc"] else "run configuration"
-        raise InputError(key, first["input"], _rule(first["msg"])) from None
+        raise InputError(key, first["input"], broken_rule(first)) from None
 
 
 def find_fleet(name: str) -> Path:
@@ -188,7 +195,3 @@ def find_fleet(name: str) -> Path:
         return Path(name)
     own = Path(__file__).resolve().parent.parent / name
     return own if own.is_file() else Path(name).absolute()
-
-
-def _rule(message: str) -> str:
-    return re.sub(r"^(Input|String) should", "must", message)

@@ -258,7 +258,7 @@ def test_a_model_that_is_not_there_is_one_line_and_status_2(comdml, here):
         (["--set", "num-rounds"], ["--set = 'num-rounds'", "must be KEY=VALUE"]),
         (["--set", "num-round=3"], ["num-round = 3", "did you mean 'num-rounds'?"]),
         (["--set", "=3"], ["= 3", "is no key of the run configuration"]),
-        (["--set", "num-rounds=0"], ["num-rounds = 0", "greater than or equal to 1"]),
+        (["--set", "num-rounds=0"], ["num-rounds = 0", "at least 1"]),
         (["--set", "num-rounds=many"], ["num-rounds = 'many'", "must be"]),
         (["--set", "num-rounds=1.5"], ["num-rounds = 1.5", "must be"]),
         (["--set", "num-rounds=true"], ["num-rounds = True", "must not be true or false"]),
@@ -266,7 +266,7 @@ def test_a_model_that_is_not_there_is_one_line_and_status_2(comdml, here):
         (["--set", "learning-rate=nan"], ["learning-rate = nan", "finite"]),
         (["--set", "learning-rate=1e999"], ["learning-rate = inf", "finite"]),
         (["--set", "seed=" + "9" * 5000], ["seed = "]),
-        (["--set", "participation=2"], ["participation = 2", "less than or equal to 1"]),
+        (["--set", "participation=2"], ["participation = 2", "at most 1"]),
         (["--set", "optimizer="], ["optimizer = ''", "'sgd' or 'adam'"]),
         (["--set", "method=magic"], ["method = 'magic'", "must be one of allreduce, braintorrent, comdml, "]),
         (["--set", "model=resnet-57"], ["model = 'resnet-57'", "resnet-110, resnet-56"]),
@@ -368,3 +368,12 @@ def test_a_preset_is_planned_by_its_name_in_any_folder(tmp_path, monkeypatch):
     result = CliRunner().invoke(cli.app, ["plan", "ten", "--json"])
     assert result.exit_code == 0, result.output
     assert len(json.loads(result.stdout)["pairs"]) == 4
+
+
+@pytest.mark.parametrize("words", [["pln"], ["fleet", "neww"], ["run", "--resum", "x"]])
+def test_a_suggestion_is_made_once(words, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["comdml", *words])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.count("Did you mean") == 1

@@ -160,7 +160,7 @@ def test_what_if_without_an_agent_is_the_plan_of_the_smaller_fleet(answer, comdm
     found = answer("what-if", "../four.toml", "--without", "1")
     assert found["after"] == {key: plan[key] for key in PLAN_KEYS}
     out = comdml("what-if", "../four.toml", "--without", "1")[1]
-    assert "if agent 1 was not there" in out
+    assert "if agent 1 were not there" in out
     assert "vanishes  0 -> 1 at cut 2" in out
 
 

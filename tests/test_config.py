@@ -142,23 +142,26 @@ def test_a_key_that_takes_a_number_refuses_anything_else(key, value):
     assert line.startswith(f"{key.replace('_', '-')} = {value!r}: must be ")
 
 
+WANDB_NAME = r"must be 1 to 128 characters, none of them one of / \ # ? % :"
+
+
 @pytest.mark.parametrize(
     ("key", "value", "rule"),
     [
         ("alpha", 0, "must be greater than 0"),
         ("alpha", -0.5, "must be greater than 0"),
-        ("num_rounds", 0, "must be greater than or equal to 1"),
-        ("local_epochs", 0, "must be greater than or equal to 1"),
-        ("batch_size", -1, "must be greater than or equal to 1"),
+        ("num_rounds", 0, "must be at least 1"),
+        ("local_epochs", 0, "must be at least 1"),
+        ("batch_size", -1, "must be at least 1"),
         ("learning_rate", 0.0, "must be greater than 0"),
-        ("momentum", -0.1, "must be greater than or equal to 0"),
+        ("momentum", -0.1, "must be at least 0"),
         ("momentum", 1, "must be less than 1"),
-        ("weight_decay", -1e-9, "must be greater than or equal to 0"),
+        ("weight_decay", -1e-9, "must be at least 0"),
         ("participation", 0, "must be greater than 0"),
-        ("participation", 1.01, "must be less than or equal to 1"),
-        ("num_chunks", 0, "must be greater than or equal to 1"),
-        ("threads_per_agent", 0, "must be greater than or equal to 1"),
-        ("seed", -1, "must be greater than or equal to 0"),
+        ("participation", 1.01, "must be at most 1"),
+        ("num_chunks", 0, "must be at least 1"),
+        ("threads_per_agent", 0, "must be at least 1"),
+        ("seed", -1, "must be at least 0"),
         ("seed", 2**63, "must be less than 9223372036854775808"),
         ("partition", "Iid", "must be 'iid' or 'dirichlet'"),
         ("optimizer", "rmsprop", "must be 'sgd' or 'adam'"),
@@ -167,8 +170,8 @@ def test_a_key_that_takes_a_number_refuses_anything_else(key, value):
         ("carrier", "pigeon", "must be 'grid', 'direct', 'auto' or 'local'"),
         ("profiles", "guessed", "must be 'auto', 'fleet' or 'measured'"),
         ("wandb", "on", "must be 'disabled', 'offline' or 'online'"),
-        ("wandb_project", "a/b", r"must match pattern '^[^/\\#?%:]{1,128}$'"),
-        ("wandb_project", "", r"must match pattern '^[^/\\#?%:]{1,128}$'"),
+        ("wandb_project", "a/b", WANDB_NAME),
+        ("wandb_project", "", WANDB_NAME),
     ],
 )
 def test_an_impossible_value_is_refused_with_the_key_the_value_and_the_rule(key, value, rule):

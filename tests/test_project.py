@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # Imports only point down. Rooms of one floor do not import each other; files of one room may, except methods.
 FLOORS = [
-    {"errors", "seeds", "units", "layout", "strict_json"},
+    {"errors", "seeds", "units", "layout", "strict_json", "rules"},
     {"user_code"},
     {"answers", "messages", "config", "planning", "learning"},
     {"agent", "lock_step", "profiles", "wire", "sealing", "key_cards"},

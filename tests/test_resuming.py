@@ -100,7 +100,7 @@ def test_what_no_bit_depends_on_may_be_another(run):
 
 def test_an_unknown_key_and_an_impossible_value_are_refused_as_ever(run):
     assert refusal(run, num_round=3).startswith("num-round = 3: is no key")
-    assert refusal(run, num_rounds=0) == "num-rounds = 0: must be greater than or equal to 1"
+    assert refusal(run, num_rounds=0) == "num-rounds = 0: must be at least 1"
 
 
 def test_rounds_that_are_over_cannot_be_taken_back(run):

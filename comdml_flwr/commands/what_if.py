@@ -95,7 +95,7 @@ def _as_json(found: "WhatIf") -> dict[str, Json]:
 def _question(agents: list[int], values: dict[str, float], without: list[int]) -> str:
     changes = ", ".join(f"{name} = {value:g}" for name, value in values.items())
     parts = [f"{_named(agents)} had {changes}"] if agents else []
-    parts += [f"{_named(without)} {'was' if len(without) == 1 else 'were'} not there"] if without else []
+    parts += [f"{_named(without)} were not there"] if without else []
     return " and ".join(parts)
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from comdml_flwr.comparison.records import RunFiles, as_name, read_json, read_run, run_folder
 from comdml_flwr.errors import InputError
+from comdml_flwr.rules import broken_rule
 
 Scalar = bool | int | float | str
 
@@ -256,5 +257,4 @@ def _check(kind: type[_Kind], values: Mapping[str, object], path: Path) -> _Kind
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        rule = first["msg"].replace("Input should", "must")
-        raise InputError("file", str(path), f"{where}: {rule[0].lower()}{rule[1:]}") from None
+        raise InputError("file", str(path), f"{where}: {broken_rule(first)}") from None

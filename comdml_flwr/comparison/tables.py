@@ -13,6 +13,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from comdml_flwr.config import RunConfig
 from comdml_flwr.errors import InputError
+from comdml_flwr.planning.toml_tables import shown
+from comdml_flwr.rules import broken_rule, first_error
 
 Scalar: TypeAlias = bool | int | float | str
 Keys: TypeAlias = Mapping[str, Scalar]
@@ -133,7 +135,7 @@ def read_tables(path: Path) -> ComparisonFile:
         In one line: the file, the place in it, the value and the rule that it breaks.
     """
     try:
-        file = ComparisonFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        file = ComparisonFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
     except OSError as error:
         raise InputError("comparison", str(path), error.strerror or "cannot be read") from None
     except ValidationError as error:
@@ -154,16 +156,15 @@ def _own_keys(table: type[_Table]) -> tuple[str, ...]:
 
 
 def _input_error(path: Path, error: ValidationError) -> InputError:
-    first = error.errors()[0]
+    first = first_error(error.errors())
     place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
     if first["type"] == "missing":
-        return InputError(f"{path}: {place}", None, "must be given")
+        return InputError(f"{path}: {place}", None, broken_rule(first))
     if first["type"] == "extra_forbidden":
-        return InputError(f"{path}: {place}", first["input"], _unknown(place, _own_keys(ComparisonFile)))
-    rule = first["msg"].removeprefix("Value error, ")
-    rule = rule.replace("Input should", "must").replace("List should", "must")
-    shown = "a table" if isinstance(first["input"], dict) else first["input"]
-    return InputError(f"{path}: {place}", shown, rule)
+        unknown = _unknown(place, _own_keys(ComparisonFile))
+        return InputError(f"{path}: {place}", shown(first["input"]), unknown)
+    rule = f"must be one or more [[{place}]] tables" if place in ("methods", "cases") else broken_rule(first)
+    return InputError(f"{path}: {place}", shown(first["input"]), rule)
 
 
 def _unknown(key: str, keys: Sequence[str]) -> str:

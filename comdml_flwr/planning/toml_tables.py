@@ -14,7 +14,7 @@ class Table:
 
     def __init__(self, place: str, values: object, keys: tuple[str, ...]) -> None:
         if not isinstance(values, dict):
-            raise InputError(place, _shown(values), "must be a table")
+            raise InputError(place, shown(values), "must be a table")
         self.place = place
         self.values: dict[str, object] = values
         for key in values:
@@ -33,7 +33,7 @@ class Table:
 
     def error(self, key: str, rule: str) -> InputError:
         """Return the error that the value of a key breaks a rule."""
-        return InputError(self.where(key), _shown(self.values.get(key)), rule)
+        return InputError(self.where(key), shown(self.values.get(key)), rule)
 
     def number(self, key: str, *, positive: bool, default: float | None = None) -> float:
         """Take out a finite number, >= 0 or > 0."""
@@ -75,8 +75,8 @@ def is_whole(value: object, lowest: int) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and lowest <= value <= _LARGEST
 
 
-def _shown(value: object) -> object:
-    """Keep messages short: the value itself unless it holds tables."""
+def shown(value: object) -> object:
+    """Keep messages short: return the value itself unless it holds tables."""
     if isinstance(value, dict):
         return "a table"
     if isinstance(value, list) and any(isinstance(entry, dict | list) for entry in value):
