@@ -43,6 +43,7 @@ def run_splitfed(
         What is wrong, in one line.
     """
     with greet(grid, fleet_text, terminal) as greeted:
+        greeted.check_relay()
         greeted.tell_of_unsigned_keys(terminal)
         private_key = new_private_key()
         federation = with_server_among(greeted, public_key_of(private_key))

@@ -12,7 +12,7 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from comdml_flwr.errors import RunError
-from comdml_flwr.flower.mail import SealedLetter
+from comdml_flwr.flower.mail import SealedLetter, check_message
 from comdml_flwr.flower.records import NO_STATE, blobs, facts_of, integers, task, text, unpack_report
 from comdml_flwr.messages import NOBODY, Absence, Mailboxes, Report, Step, agent_failed
 from comdml_flwr.peers.deadlines import FACTOR
@@ -207,12 +207,14 @@ class GridCarrier:
         return RecordDict({"facts": ConfigRecord({**self._common, **self._task(agent, steps, absence)})})
 
     def _task(self, agent: int, steps: tuple[Step, ...], absence: Absence) -> ConfigRecord:
+        letters = [letter.sealed for letter in self._mail.take(agent)]
+        check_message(f"the mail for agent {agent}", sum(map(len, letters)))
         return task(
             steps=steps,
             absence=absence,
             exchange=self._exchange,
             previous=self._last_seen.get(agent, NO_STATE),
-            letters=[letter.sealed for letter in self._mail.take(agent)],
+            letters=letters,
         )
 
     def _name(self, steps: tuple[Step, ...]) -> str:

@@ -18,9 +18,13 @@ from comdml_flwr.agent import Agent
 from comdml_flwr.errors import RunError
 from comdml_flwr.messages import Envelope, Inbox, Outbox
 from comdml_flwr.sealing import Sealer
+from comdml_flwr.units import human_bytes
 from comdml_flwr.wire import decode, decode_envelope, encode, encode_envelope, read_file, write_file
 
 FILE_FROM_BYTES = 16_384  # below, a file costs more than the bytes
+MESSAGE_BYTES = (1 << 31) - (1 << 24)
+"""How much mail goes with a message: Flower sends it as one protobuf body, of less than 2 GiB."""
+
 TOKEN = "run-token"
 FLEET, CONFIG = "fleet.toml", "run-config.json"
 
@@ -91,8 +95,17 @@ def _write_about(folder: Path, fleet_text: str, config_text: str) -> None:
 def seal(outbox: Outbox, folder: Path, sealer: Sealer | None, *, exchange: int) -> list[bytes]:
     """Turn envelopes into what letters hold, in order; without a sealer all see the folder."""
     if sealer:
+        check_message("the mail that one agent sends", sum(envelope.num_bytes for envelope in outbox))
         return [sealer.seal(envelope.receiver, encode_envelope(envelope)) for envelope in outbox]
     return [_put_down(envelope, folder, f"{exchange}-{place}") for place, envelope in enumerate(outbox)]
+
+
+def check_message(what: str, num_bytes: int) -> None:
+    """Refuse what no message of Flower's holds. Raises RunError."""
+    if num_bytes > MESSAGE_BYTES:
+        bound = f"more than the {human_bytes(MESSAGE_BYTES)} that a message of Flower's holds"
+        hint = "a larger num-chunks parts activations, and carrier = direct has no such bound"
+        raise RunError(f"{what} takes {human_bytes(num_bytes)}, {bound}: {hint}")
 
 
 def _put_down(envelope: Envelope, folder: Path, name: str) -> bytes:

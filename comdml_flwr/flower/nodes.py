@@ -15,7 +15,7 @@ from comdml_flwr.agent import Setup
 from comdml_flwr.errors import RunError
 from comdml_flwr.flower.code_version import MEND, app_digest, code_digest
 from comdml_flwr.flower.grid_carrier import exchange_messages
-from comdml_flwr.flower.mail import new_shared_folder
+from comdml_flwr.flower.mail import check_message, new_shared_folder
 from comdml_flwr.flower.node_keys import UNSIGNED
 from comdml_flwr.flower.records import blob, blobs, facts_of, flower_reason, integer, text, texts
 from comdml_flwr.flower.same_start import check_same_start, start_of, unpack_start
@@ -44,6 +44,8 @@ class Federation:
         How long the slowest node took to load what the run needs and to answer (measured).
     start : dict[str, Sketch]
         What all nodes begin with, by name.
+    model_bytes : int
+        Of the run's model.
     """
 
     nodes: dict[int, int]
@@ -52,6 +54,7 @@ class Federation:
     addresses: dict[int, str]
     hello_s: float
     start: dict[str, Sketch]
+    model_bytes: int
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -66,6 +69,11 @@ class Federation:
     def check_server(self, setup: Setup) -> None:
         """Refuse a ServerApp that plays a server and has other data, or another model, than the nodes."""
         check_same_start({f"agent {self.ids[0]}": self.start, "the ServerApp": start_of(setup)})
+
+    def check_relay(self) -> None:
+        """Refuse, before training, a model that cannot travel through Flower. Raises RunError."""
+        if not self.shares_folder:
+            check_message("the model", self.model_bytes)
 
     def tell_of_unsigned_keys(self, terminal: Terminal) -> None:
         """Print a line where the nodes' mail is sealed with keys that are not signed."""
@@ -116,6 +124,7 @@ def greet(
             },
             hello_s=hello_s,
             start=next(iter(starts.values())),
+            model_bytes=integer(next(iter(told.values()))[1], "model-bytes"),
         )
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -128,6 +128,7 @@ def _hello(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> Confi
     card = introduce(folder, agent, text(facts, "token"), context)
     told = ConfigRecord({"agent": agent, "sees-folder": shared, "address": address, "card": card})
     told["warnings"] = list(setup.warnings)
+    told["model-bytes"] = setup.initial_weights_P.nbytes
     return ConfigRecord({**told, **pack_start(start_of(setup))})
 
 

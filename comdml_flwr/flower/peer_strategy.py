@@ -143,6 +143,7 @@ class PeerStrategy(Strategy):
                 on_wait=self._terminal.sign_of_life,
                 on_gone=self._terminal.say,
             )
+        federation.check_relay()
         federation.tell_of_unsigned_keys(self._terminal)
         return GridCarrier(
             grid,
