@@ -16,6 +16,7 @@ from comdml_flwr.commands import (
     doctor,
     explain,
     fleet,
+    init,
     model,
     plan,
     report,
@@ -34,6 +35,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.command("init")(init.init)
 app.command("plan")(plan.plan)
 app.command("explain")(explain.explain)
 app.command("what-if")(what_if.what_if)

@@ -1,0 +1,157 @@
+"""`comdml init` writes a whole app: one that starts, that trains, and whose every file is what it says."""
+
+import importlib
+import io
+import json
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from flwr.cli.build import build_fab_from_disk
+from typer.testing import CliRunner
+
+from comdml_flwr.assemble import Catalogue
+from comdml_flwr.cli import app as comdml
+from comdml_flwr.commands.init import OF_APP
+from comdml_flwr.config import RunConfig, parse_config
+from comdml_flwr.errors import InputError
+from comdml_flwr.local_run import run_locally
+from tests.flower.engine import ROOT, copy_of_checkout
+from tests.flower.loop_grid import quiet_terminal
+
+
+@pytest.fixture
+def app(tmp_path):
+    """An app called "Leaf-Counter"."""
+    done = CliRunner().invoke(comdml, ["init", str(tmp_path / "Leaf-Counter")])
+    assert done.exit_code == 0, done.output
+    assert f"cd {tmp_path}/Leaf-Counter && flwr run . --stream" in done.output
+    return tmp_path / "Leaf-Counter"
+
+
+def settings_of(app):
+    return tomllib.loads((app / "pyproject.toml").read_text())
+
+
+def names_in_bundle(app):
+    return sorted(zipfile.ZipFile(io.BytesIO(build_fab_from_disk(app))).namelist())
+
+
+def test_every_key_of_a_run_stands_in_the_app_with_its_default_and_its_meaning(app):
+    config = settings_of(app)["tool"]["flwr"]["app"]["config"]
+    defaults = RunConfig().with_defaults_named()
+    assert list(config) == list(defaults)
+    assert config == defaults | OF_APP
+    assert config == parse_config(config).with_defaults_named()
+    text = (app / "pyproject.toml").read_text()
+    assert text.count("  # ") >= len(config)
+
+
+def test_flower_bundles_the_app_and_leaves_results_at_home(app):
+    names = ["README.md", "fleet.toml", *(f"leaf_counter/{name}.py" for name in MODULES), "pyproject.toml"]
+    assert names_in_bundle(app) == sorted([".info/CONTENT", *names])
+    bundle = build_fab_from_disk(app)
+    leave_results(app)
+    assert build_fab_from_disk(app) == bundle
+
+
+MODULES = ("__init__", "client_app", "server_app", "task")
+
+
+def leave_results(folder):
+    run = folder / "results" / "20260101-120000-comdml-digits-seed1"
+    run.mkdir(parents=True)
+    for name in ("config.json", "rounds.jsonl", "fleet.toml"):
+        (run / name).write_text("{}")
+
+
+def test_results_of_earlier_runs_do_not_travel_in_the_checkouts_bundle(tmp_path):
+    checkout = copy_of_checkout(tmp_path / "checkout")
+    shutil.copy(ROOT / ".gitignore", checkout)
+    bundle = build_fab_from_disk(checkout)
+    leave_results(checkout)
+    assert build_fab_from_disk(checkout) == bundle
+
+
+def test_uv_sync_works_offline_with_an_empty_cache(app, tmp_path):
+    """Flower runs `uv sync` for every run, and comdml-flwr may be on no package index."""
+    assert settings_of(app)["project"]["dependencies"] == ["comdml-flwr>=0.1.0"]
+    command = [sys.executable, "-m", "uv", "sync", "--offline", "--cache-dir", str(tmp_path / "cache")]
+    command += ["--no-install-project", "--inexact", "--python", sys.executable]
+    done = subprocess.run(command, cwd=app, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_written_python_is_clean(app):
+    program = str(Path(sys.executable).parent / "ruff")
+    for words in (["check", "--select", "E,F,W,I,UP,B,D1"], ["format", "--check"]):
+        command = [program, *words, "--isolated", "--line-length", "110", "."]
+        done = subprocess.run(command, cwd=app, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_written_model_learns_and_its_seed_decides_it(app, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(app))
+    task = importlib.import_module("leaf_counter.task")
+    for name in ("leaf_counter", "leaf_counter.task"):
+        del sys.modules[name]
+
+    def drawn(seed):
+        model = task.small_cnn((1, 8, 8), 10, torch.Generator().manual_seed(seed))
+        return torch.cat([weights.flatten() for weights in model.parameters()])
+
+    assert torch.equal(drawn(1), drawn(1))
+    assert not torch.equal(drawn(1), drawn(2))
+
+    values = settings_of(app)["tool"]["flwr"]["app"]["config"]
+    values |= {
+        "carrier": "local",
+        "num-rounds": 3,
+        "fleet": str(app / "fleet.toml"),
+        "results-dir": str(tmp_path / "results"),
+    }
+    names = Catalogue(models=task.MODELS, datasets=task.DATASETS)
+    run_locally(values, num_agents=2, catalogue=names, terminal=quiet_terminal(5))
+    (summary,) = (tmp_path / "results").glob("*/summary.json")
+    assert json.loads(summary.read_text())["accuracy"] > 0.9
+    lines = (summary.parent / "rounds.jsonl").read_text().splitlines()
+    assert all(json.loads(line)["plan"]["pairs"] for line in lines)  # the slow agent is helped
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("a_b", "letters, digits and hyphens only, at most 32"),
+        ("1st", "must begin with a letter"),
+        ("a" * 33, "at most 32"),
+        ("class", "a word of Python's own"),
+        ("torch", "would hide the installed package torch"),
+        ("comdml-flwr", "would hide the installed package comdml_flwr"),
+        ("json", "would hide the installed package json"),
+    ],
+)
+def test_a_name_that_cannot_be_is_refused_and_nothing_is_written(tmp_path, name, rule):
+    with pytest.raises(InputError, match=rule):
+        CliRunner().invoke(comdml, ["init", str(tmp_path / name)], catch_exceptions=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_overwritten(app):
+    before = {path: path.read_bytes() for path in app.rglob("*") if path.is_file()}
+    for folder in (app, app / "fleet.toml"):
+        with pytest.raises(InputError, match="FOLDER = "):
+            CliRunner().invoke(comdml, ["init", str(folder)], catch_exceptions=False)
+    assert {path: path.read_bytes() for path in app.rglob("*") if path.is_file()} == before
+
+
+def test_the_folder_that_one_is_in_can_be_the_apps(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    done = CliRunner().invoke(comdml, ["init", "."])
+    assert "next: flwr run . --stream" in done.output
+    assert settings_of(tmp_path / "here")["project"]["name"] == "here"
