@@ -8,6 +8,7 @@ path counts from the working directory, unless that belongs to another app: then
 YAML and JSON files, and no others.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from comdml_flwr.config import RunConfig, find_fleet
@@ -55,12 +56,15 @@ def fleet_path(name: str) -> Path:
     return _placed("fleet", name) if found == Path(name).absolute() else found
 
 
-def note_on_paths() -> str:
-    """Say in one line where relative paths count from, where it is not the working directory; or nothing."""
+def notes_on_paths(results_dir: str) -> Iterator[str]:
+    """Say in a line each what a user should know: where relative paths lead, and what is bundled in vain."""
     app = running_app()
-    if app is None or (base := _base(app)) == Path.cwd():
-        return ""
-    return f"the SuperLink was started in another app's folder: relative paths count from {base}"
+    if app is None or app.path == Path.cwd():
+        return
+    if (base := _base(app)) != Path.cwd():
+        yield f"the SuperLink was started in another app's folder: relative paths count from {base}"
+    if not Path(results_dir).is_absolute() and any((app.path / results_dir).glob("*/rounds.jsonl")):
+        yield f"{results_dir}: results of earlier runs travel in the app's bundle; .gitignore should name it"
 
 
 def _placed(key: str, given: str) -> Path:

@@ -20,7 +20,7 @@ from comdml_flwr.checkpoints import Checkpoints
 from comdml_flwr.config import RunConfig, parse_config
 from comdml_flwr.errors import InputError
 from comdml_flwr.flower.app_folder import running_app
-from comdml_flwr.flower.app_paths import fleet_path, note_on_paths, with_data_found, with_results_placed
+from comdml_flwr.flower.app_paths import fleet_path, notes_on_paths, with_data_found, with_results_placed
 from comdml_flwr.flower.choices import choose, without_choice
 from comdml_flwr.flower.direct_run import DirectRun
 from comdml_flwr.flower.grid_carrier import GridCarrier
@@ -279,8 +279,8 @@ def peer_server_app(
             raise InputError("carrier", config.carrier, "must be 'grid', 'direct' or 'auto' under `flwr run`")
         text = resumed.checkpoint.fleet if resumed else self_contained_text(fleet_path(config.fleet))
         terminal = Terminal(config.num_rounds)
-        if note := note_on_paths():
-            terminal.say(note)
+        for line in notes_on_paths(str(context.run_config.get("results-dir", config.results_dir))):
+            terminal.say(line)
         if METHODS[config.method].has_server:
             if config.method not in (with_server or {}):
                 raise InputError("method", config.method, "has a server, which this app does not play")

@@ -7,7 +7,7 @@ import pytest
 
 from comdml_flwr.config import parse_config
 from comdml_flwr.flower.app_folder import app_in, running_app
-from comdml_flwr.flower.app_paths import fleet_path, note_on_paths, with_data_found, with_results_placed
+from comdml_flwr.flower.app_paths import fleet_path, notes_on_paths, with_data_found, with_results_placed
 from tests.flower.test_own_code import write_app
 
 
@@ -35,7 +35,8 @@ def test_results_go_where_the_superlink_was_started_but_never_into_another_app(
     config = with_results_placed(parse_config({"resume": "results/one"}))
     assert Path(config.results_dir) == folders / base / "results"
     assert Path(config.resume) == folders / base / "results" / "one"
-    assert (str(folders / base) in note_on_paths()) == (started_in == "A")
+    notes = [f"the SuperLink was started in another app's folder: relative paths count from {folders / base}"]
+    assert list(notes_on_paths("results")) == (notes if started_in == "A" else [])
 
 
 def test_an_app_that_was_changed_after_it_was_bundled_is_another_one(folders, monkeypatch):
@@ -79,3 +80,11 @@ def test_data_that_no_bundle_holds_is_not_taken_from_another_app(folders, monkey
     shutil.rmtree(folders / "bundle" / "data")
     monkeypatch.chdir(folders / "A")
     assert Path(with_data_found(parse_config({})).data_dir) == folders / "home/comdml/tests.app-B/data"
+
+
+def test_results_that_travel_in_the_bundle_are_told(folders, monkeypatch):
+    monkeypatch.chdir(folders / "B")
+    (folders / "bundle" / "results" / "one").mkdir(parents=True)
+    (folders / "bundle" / "results" / "one" / "rounds.jsonl").touch()
+    (line,) = notes_on_paths("results")
+    assert line.startswith("results: results of earlier runs travel")
