@@ -109,10 +109,10 @@ class Checkpoints:
         """Say in which run's folder they are kept."""
         self._folder = run_folder / FOLDER
 
-    def is_due(self, round_: int) -> bool:
+    def is_due(self, round_: int, *, is_last: bool = False) -> bool:
         """Tell whether a checkpoint follows on a round: on the last one, too, as the run may train on."""
         every = self.config.checkpoint_every
-        if every and round_ == self.config.num_rounds:
+        if every and (is_last or round_ == self.config.num_rounds):
             return not self.at_nodes
         return bool(every) and round_ % every == 0
 

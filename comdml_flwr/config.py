@@ -54,6 +54,12 @@ class RunConfig(BaseModel):
         0.5, gt=0, description="concentration of the Dirichlet partition; smaller is more skewed"
     )
     num_rounds: int = Field(10, ge=1, description="rounds of training and averaging")
+    target_metric: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="test accuracy with which the run ends after the first round that reaches it; 0: none",
+    )
     local_epochs: int = Field(2, ge=1, description="passes over an agent's own samples in a round")
     batch_size: int = Field(32, ge=1, description="samples per batch")
     optimizer: Literal["sgd", "adam"] = Field(

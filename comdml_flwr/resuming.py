@@ -15,9 +15,9 @@ from comdml_flwr.errors import InputError
 from comdml_flwr.planning.dynamics import draw_participants, newcomers_after
 from comdml_flwr.planning.fleet import Fleet
 from comdml_flwr.planning.fleet_file import is_preset, parse_fleet, self_contained_text
-from comdml_flwr.rounds import Progress, RoundRecord, read_record
+from comdml_flwr.rounds import Progress, RoundRecord, has_ended, read_record
 
-FREE = {"num-rounds", "checkpoint-every", "data-dir", "download", "rounds-per-message"}
+FREE = {"num-rounds", "target-metric", "checkpoint-every", "data-dir", "download", "rounds-per-message"}
 """Keys that may be other ones when a run goes on: no bit of the rounds that are over depends on them."""
 _NOT_COMPARED = {"resume", "results-dir"}
 
@@ -139,6 +139,9 @@ def _check_unfinished(folder: Path, config: RunConfig) -> None:
     if config.num_rounds <= num_rounds:
         rule = f"has finished its {num_rounds} rounds; a larger num-rounds trains on"
         raise InputError("resume", str(folder), rule)
+    if has_ended(_rounds(folder, num_rounds), config):
+        reached = f"its target-metric {config.target_metric:g} in round {num_rounds}"
+        raise InputError("resume", str(folder), f"has finished: it reached {reached}; a larger one trains on")
 
 
 def _newest(folder: Path, config: RunConfig) -> Checkpoint:

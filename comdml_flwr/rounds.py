@@ -144,11 +144,16 @@ class Keeper(Protocol):
     def begun(self) -> Progress:
         """Where the run begins: after the rounds of an earlier one that it goes on with, or at none."""
 
-    def is_due(self, round_: int) -> bool:
-        """Tell whether a checkpoint follows on a round."""
+    def is_due(self, round_: int, *, is_last: bool = False) -> bool:
+        """Tell whether a checkpoint follows on a round, which may be the last one of the run."""
 
     def save(self, progress: Progress) -> None:
         """Write a checkpoint; all agents are between two rounds."""
+
+
+def has_ended(rounds: Sequence[RoundRecord], config: RunConfig) -> bool:
+    """Tell whether a run ends with the last of these rounds, as its test accuracy reaches `target-metric`."""
+    return bool(rounds) and 0 < config.target_metric <= rounds[-1].accuracy
 
 
 def run_rounds(
@@ -165,7 +170,9 @@ def run_rounds(
     checkpoints: Keeper | None = None,
     on_round: Callable[[Sequence[RoundRecord]], None] = lambda rounds: None,
 ) -> RunRecord:
-    """Run all rounds of a method over a carrier.
+    """Run all rounds of a method over a carrier, or those up to the one that reaches `target-metric`.
+
+    With such a target each round ends before the next one begins, which costs an exchange and changes no bit.
 
     Parameters
     ----------
@@ -213,19 +220,26 @@ def run_rounds(
         has_server=has_server,
         return_point=return_point,
     )
-    is_due = checkpoints.is_due if checkpoints else lambda round_: False
-    for round_, reports in loop.run(len(records) + 1, begun.gone, is_due):
+
+    def ends_apart(round_: int) -> bool:
+        return config.target_metric > 0 or (checkpoints is not None and checkpoints.is_due(round_))
+
+    ended = () if has_ended(records, config) else loop.run(len(records) + 1, begun.gone, ends_apart)
+    for round_, reports in ended:
         now = time.monotonic()
         records.append(add_up(round_, reports, now - lap, gone=loop.gone, models_agree=models_agree))
         digests.update(digests_of(reports))
         on_round(records)
         lap = time.monotonic()
         observer.round_ends(records[-1])
-        if checkpoints and is_due(round_):
+        is_last = has_ended(records, config)
+        if checkpoints and checkpoints.is_due(round_, is_last=is_last):
             checkpoints.save(
                 Progress(rounds=tuple(records), digests=digests, gone=tuple(sorted(loop.gone_next)))
             )
             lap = time.monotonic()
+        if is_last:
+            break
     return RunRecord(
         rounds=tuple(records),
         weights_sha256=digest_of_all(digests),
@@ -316,6 +330,7 @@ def summarize(record: RunRecord, config: RunConfig, num_agents: int) -> dict[str
         "virtual_training_ratio": None if alone_s is None else training_s / alone_s,
         "elapsed_s": record.elapsed_s,
         "bytes_sent": sum(r.bytes_sent for r in rounds),
+        "stopped": f"target-metric reached in round {len(rounds)}" if has_ended(rounds, config) else None,
         "left_out": {str(agent): count for agent, count in sorted(_rounds_left_out(rounds).items())},
         "weights_sha256": record.weights_sha256,
     }

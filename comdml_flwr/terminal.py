@@ -174,6 +174,7 @@ def _summary_lines(summary: Mapping[str, Json]) -> list[tuple[str, str]]:
         ("  training alone", training),
         ("time, measured", f"{human_s(number['elapsed_s'])} on this machine"),
         ("traffic", f"{human_bytes(number['bytes_sent'])} between all agents"),
+        *([("ended", str(summary["stopped"]))] if summary.get("stopped") else []),
         *_left_out_lines(summary),
         ("weights", f"sha256 {str(summary['weights_sha256'])[:16]}..."),
     ]

@@ -25,6 +25,7 @@ from comdml_flwr.config import RunConfig
 from comdml_flwr.errors import RunError
 from comdml_flwr.flower.grid_carrier import say_goodbye
 from comdml_flwr.flower.nodes import Federation, greet
+from comdml_flwr.flower.peer_strategy import as_result
 from comdml_flwr.flower.records import flower_reason, unpack_report
 from comdml_flwr.learning.averaging import is_finite
 from comdml_flwr.learning.split import float_state, load_floats
@@ -33,7 +34,15 @@ from comdml_flwr.phases import report_traffic
 from comdml_flwr.planning.fleet_file import parse_fleet
 from comdml_flwr.planning.types import SERVER
 from comdml_flwr.results import record_run
-from comdml_flwr.rounds import Observer, RoundRecord, RunRecord, add_up, digest_of_all, digests_of
+from comdml_flwr.rounds import (
+    Observer,
+    RoundRecord,
+    RunRecord,
+    add_up,
+    digest_of_all,
+    digests_of,
+    has_ended,
+)
 from comdml_flwr.server import send_down
 from comdml_flwr.terminal import Terminal
 
@@ -57,15 +66,17 @@ def run_fedavg(
             strategy = SeededFedAvg(Agent(SERVER, setup), federation, observer)
             model = setup.workbench.model
             load_floats(model, setup.initial_weights_P)
-            results.append(
-                strategy.start(
+            try:
+                result = strategy.start(
                     grid,
                     ArrayRecord(model.state_dict()),
                     num_rounds=config.num_rounds,
                     train_config=ConfigRecord(dict(federation.common)),
                     evaluate_config=ConfigRecord(dict(federation.common)),
                 )
-            )
+            except TargetReached:
+                result = strategy.result()
+            results.append(result)
             return strategy.record()
 
         try:
@@ -73,6 +84,10 @@ def run_fedavg(
         finally:
             say_goodbye(grid, federation.nodes.values(), federation.common, terminal.sign_of_life)
         return results[0]
+
+
+class TargetReached(Exception):  # noqa: N818  (no error: Flower's loop over the rounds has no other end)
+    """The run ends with the round that has just been added up."""
 
 
 class SeededFedAvg(FedAvg):
@@ -138,7 +153,17 @@ class SeededFedAvg(FedAvg):
         self._lap = now
         self._rounds.append(record)
         self._observer.round_ends(record)
+        if has_ended(self._rounds, self._server.setup.config):
+            raise TargetReached
         return metrics
+
+    def result(self) -> Result:
+        """Return what Flower keeps of a run, of one that has ended early."""
+        result = as_result(self.record())
+        model = self._server.setup.workbench.model
+        load_floats(model, self._server.weights_P)
+        result.arrays = ArrayRecord(model.state_dict())
+        return result
 
     def record(self) -> RunRecord:
         """Return what all rounds came to."""

@@ -114,6 +114,7 @@ NUMBERS = [
     "momentum",
     "weight_decay",
     "participation",
+    "target_metric",
 ]
 
 

@@ -128,6 +128,7 @@ def test_a_table_of_cuts_needs_no_torch(tmp_path):
     ("words", "named"),
     [
         (["--dry-run", "--num-agents", "11"], "cuts.toml': has 10 agents, fewer than 11"),
+        (["--dry-run", "--set", "target-metric=0.9"], "target-metric = 0.9: does not go with --dry-run"),
         (["--dry-run", "--set", "batch-size=8"], "batch-size = 8: is not read by --dry-run"),
         (["--dry-run", "--set", "method=fedavg"], "method = 'fedavg': must be one of comdml, allreduce"),
         (["--dry-run", "--set", "hysteresis=1"], "hysteresis = 1: must be less than 1"),

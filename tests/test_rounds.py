@@ -305,6 +305,7 @@ def test_a_summary_by_hand():
         "virtual_training_ratio": 0.4,
         "elapsed_s": 1.5,
         "bytes_sent": 123,
+        "stopped": None,
         "left_out": {},
         "weights_sha256": "feed",
     }

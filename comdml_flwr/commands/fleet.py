@@ -146,6 +146,9 @@ def run_dry(values: Mapping[str, object], num_agents: int, *, dry_run: bool, as_
     for key in FROM_THE_FLEET:
         if key in values:
             raise InputError(key, values[key], "is not read by --dry-run: the fleet file says it")
+    if values.get("target-metric"):
+        rule = "does not go with --dry-run: nothing is trained that could reach it"
+        raise InputError("target-metric", values["target-metric"], rule)
     config = parse_config({"carrier": "local", **values})
     began = time.monotonic()
     simulated = DryRun(load_fleet(find_fleet(config.fleet)), config, num_agents)

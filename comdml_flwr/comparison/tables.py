@@ -28,6 +28,7 @@ _NOT_HERE = {
     "results-dir": "is set by --output",
     "fleet": "belongs to a case",
     "checkpoint-every": "is always 0 in a comparison, which runs anew what was not finished",
+    "target-metric": "is for a run by itself: `targets` say what is looked for in a comparison",
     "resume": "is for a run by itself: a comparison runs anew what was not finished",
 }
 

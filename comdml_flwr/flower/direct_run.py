@@ -18,7 +18,16 @@ from comdml_flwr.flower.nodes import Federation
 from comdml_flwr.flower.records import NO_STATE, facts_of, integer, integers, task, text
 from comdml_flwr.messages import NOBODY, Report, agent_failed
 from comdml_flwr.peers.deadlines import FACTOR
-from comdml_flwr.rounds import Keeper, Observer, Progress, RunRecord, add_up, digest_of_all, digests_of
+from comdml_flwr.rounds import (
+    Keeper,
+    Observer,
+    Progress,
+    RunRecord,
+    add_up,
+    digest_of_all,
+    digests_of,
+    has_ended,
+)
 
 SHORTEST_START_S = 30.0
 """What a node may take at least to start, whatever it took for its hello: a busy machine is no fault."""
@@ -75,8 +84,9 @@ class DirectRun:
         begun = checkpoints.begun if checkpoints else Progress()
         records, digests = list(begun.rounds), dict(begun.digests)
         self._absent = frozenset(begun.gone)
-        while (first := len(records) + 1) <= last:
-            until = min(last, first + self._config.rounds_per_message - 1)
+        while (first := len(records) + 1) <= last and not has_ended(records, self._config):
+            per_message = 1 if self._config.target_metric else self._config.rounds_per_message
+            until = min(last, first + per_message - 1)
             if checkpoints:
                 until = next(filter(checkpoints.is_due, range(first, until)), until)
             observer.exchange_begins(first, f"to round {until}, peer to peer", len(self._states))
@@ -86,7 +96,8 @@ class DirectRun:
                 records.append(add_up(round_, reports, elapsed_s, gone=gone, models_agree=agree))
                 digests.update(digests_of(reports))
                 observer.round_ends(records[-1])
-            if checkpoints and checkpoints.is_due(until):
+            is_last = has_ended(records, self._config)
+            if checkpoints and checkpoints.is_due(len(records), is_last=is_last):
                 gone = tuple(sorted(self._absent))
                 checkpoints.save(Progress(rounds=tuple(records), digests=digests, gone=gone))
         return RunRecord(

@@ -102,6 +102,10 @@ def test_the_main_comparison_is_well_formed(smoke):
         ((METHOD, f"{METHOD}\ncheckpoint-every = 2"), "methods[0].checkpoint-every = 2: is always 0 in a"),
         ((METHOD, f'{METHOD}\nresume = "a"'), "methods[0].resume = 'a': is for a run by itself"),
         ((METHOD, f'{METHOD}\nresults-dir = "a"'), "methods[0].results-dir = 'a': is set by --output"),
+        (
+            (METHOD, f"{METHOD}\ntarget-metric = 0.9"),
+            "methods[0].target-metric = 0.9: is for a run",
+        ),
         ((METHOD, f'{METHOD}\ncarrier = "grid"'), "methods[0].carrier = 'grid': is always local"),
         ((METHOD, f"{METHOD}\nalpha = [1]"), "methods[0].alpha = [1]: must be a number"),
         (('model = "four-stages"', 'model = "five"'), "small.toml: run.model = 'five': must be one of"),

@@ -43,6 +43,25 @@ def run_direct(folder, addresses=None, **keys):
     return run
 
 
+@pytest.mark.parametrize("keys", [{}, {"method": "gossip"}, {"participation": 0.5}], ids=str)
+def test_a_run_ends_with_the_round_that_reaches_its_target(keys, tmp_path):
+    """Whoever was absent in it, too, though a message may have held more rounds."""
+    keys |= {"num_rounds": 5, "local_epochs": 1, "batch_size": 16, "learning_rate": 0.02}
+    whole, _ = run_local(small_config(**keys), small_fleet(NUM_AGENTS))
+    accuracies = [line.accuracy for line in whole.rounds]
+    target = max(accuracies[:3])
+    first = accuracies.index(target) + 1
+    keys["target_metric"] = target
+    here, _ = run_local(small_config(**keys), small_fleet(NUM_AGENTS))
+    run = run_direct(tmp_path, **keys)
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["stopped"] == f"target-metric reached in round {first}"
+    assert summary["weights_sha256"] == here.weights_sha256
+    lines = [json.loads(line) for line in (run / "rounds.jsonl").read_text().splitlines()]
+    assert [line["accuracy"] for line in lines] == accuracies[:first]
+    assert [line["gone"] for line in lines] == [[]] * first
+
+
 @pytest.mark.parametrize("shared", [True, False], ids=["one folder", "folders of their own"])
 @pytest.mark.parametrize("rounds_per_message", [1, 2, 10])
 def test_the_weights_and_the_clock_are_those_of_the_local_carrier(

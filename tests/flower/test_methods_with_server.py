@@ -74,6 +74,26 @@ def test_so_does_a_run_with_an_agent_whose_training_is_not_finite(keys, tmp_path
             assert line[name] == getattr(record, name), name
 
 
+@pytest.mark.parametrize(
+    "keys",
+    [{"method": "fedavg"}, {"method": "splitfed", "cut": 2}],
+    ids=["fedavg", "splitfed"],
+)
+def test_so_does_a_run_that_ends_with_its_target(keys, tmp_path):
+    keys |= {"local_epochs": 1, "num_rounds": 3}
+    whole, _ = run_local(small_config(**keys), small_fleet(NUM_AGENTS))
+    target = whole.rounds[0].accuracy
+    config = small_config(target_metric=target, **keys)
+    run, result = run_with_server(config, tmp_path)
+    (line,) = lines(run)
+    assert (line["accuracy"], line["loss"]) == (target, whole.rounds[0].loss)
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["stopped"] == "target-metric reached in round 1"
+    assert summary["weights_sha256"] == run_local(config, small_fleet(NUM_AGENTS))[0].weights_sha256
+    assert list(result.evaluate_metrics_clientapp) == [1]
+    assert (len(result.arrays) > 0) == (config.method == "fedavg")
+
+
 def test_flowers_fedavg_keeps_its_model_where_nobodys_training_is_finite(tmp_path, monkeypatch):
     for agent in range(NUM_AGENTS):
         break_data(monkeypatch, agent, rounds=(1,))
