@@ -23,8 +23,9 @@ from comdml_flwr.errors import InputError
 from comdml_flwr.messages import Json
 from comdml_flwr.model_files import carry_best
 from comdml_flwr.resuming import Resumed
-from comdml_flwr.rounds import Observer, RoundRecord, RunRecord, as_json, summarize
+from comdml_flwr.rounds import Observer, RoundRecord, RunRecord, as_json
 from comdml_flwr.strict_json import to_json
+from comdml_flwr.summary import summarize
 from comdml_flwr.terminal import Terminal
 from comdml_flwr.tracking.trackers import Trackers, check_trackers
 from comdml_flwr.trained_models import ModelKeeper

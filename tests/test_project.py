@@ -23,7 +23,7 @@ FLOORS = [
     {"answers", "messages", "config", "planning", "learning"},
     {"agent", "lock_step", "profiles", "wire", "sealing", "key_cards"},
     {"agreement", "phases", "reduction", "rounds", "checkpoint_files", "model_files", "transport"},
-    {"checkpoints", "measuring", "mixing", "peers", "server"},
+    {"checkpoints", "measuring", "mixing", "peers", "server", "summary"},
     {"terminal", "tracking", "trained_models", "resuming"},
     {"results"},
     {"methods", "carriers"},

@@ -16,7 +16,8 @@ from comdml_flwr.config import parse_config
 from comdml_flwr.errors import InputError, RunError
 from comdml_flwr.messages import NOBODY
 from comdml_flwr.results import RunFolder, record_run
-from comdml_flwr.rounds import RoundRecord, RunRecord, run_rounds, summarize
+from comdml_flwr.rounds import RoundRecord, RunRecord, run_rounds
+from comdml_flwr.summary import summarize
 from comdml_flwr.terminal import QUIET_S, WIDTH, Terminal
 from tests.small import run_local, small_config, small_fleet
 
