@@ -26,7 +26,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -55,7 +55,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _MIB_PER_S = 2.0**20  # what its code takes 1 Mbps for
-_COMPUTE, _COMMUNICATION = "#4477aa", "#ee7733"
+_COMPUTE, _COMMUNICATION, _ANY_COLOUR = "#4477aa", "#ee7733", "#555555"
+_FILLS: tuple[dict[str, Any], ...] = ({}, {"alpha": 0.35, "hatch": "//"}, {"alpha": 0.65})
+_LEGEND_PT = 9
 
 
 def main(
@@ -210,7 +212,6 @@ def _print_implied(study: Study) -> None:
 
 def draw(figure: "Figure", *, cases: Sequence[Case], outcomes: Sequence[Outcome]) -> None:
     """Draw compute and communication over FedAvg's total: published, and by two outcomes."""
-    bars = ("published", *(outcome.hypothesis.label for outcome in outcomes))
     panels = figure.subplots(1, len(cases), sharey=True, squeeze=False)[0]
     for number, (axis, case) in enumerate(zip(panels, cases, strict=True)):
         heights = [[(t.compute, t.communication, case.fedavg.total) for t in case.tiers]]
@@ -223,20 +224,30 @@ def draw(figure: "Figure", *, cases: Sequence[Case], outcomes: Sequence[Outcome]
                     for r in own.ratios
                 ]
             )
-        for place, (name, tiers) in enumerate(zip(bars, heights, strict=True)):
+        for place, tiers in enumerate(heights):
             x = [tier + 0.27 * (place - 1) for tier in range(1, len(tiers) + 1)]
             compute = [c / total for c, _, total in tiers]
             communication = [s / total for _, s, total in tiers]
-            style = {"width": 0.24, "alpha": (1.0, 0.35, 0.65)[place], "hatch": ("", "//", "")[place]}
-            axis.bar(x, compute, color=_COMPUTE, label=f"compute, {name}", **style)
-            label = f"communication, {name}"
-            axis.bar(x, communication, bottom=compute, color=_COMMUNICATION, label=label, **style)
+            axis.bar(x, compute, width=0.24, color=_COMPUTE, **_FILLS[place])
+            axis.bar(x, communication, width=0.24, bottom=compute, color=_COMMUNICATION, **_FILLS[place])
         axis.axhline(1.0, color="#333333", linewidth=0.8, linestyle=":")
         axis.set(title=case.label, xlabel="all clients in tier")
         axis.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("time to accuracy, FedAvg = 1")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(bars), frameon=False, fontsize=7)
+    _draw_legend(figure, [outcome.hypothesis.label for outcome in outcomes])
+
+
+def _draw_legend(figure: "Figure", hypotheses: Sequence[str]) -> None:
+    """Explain first the fills, a line each, then the two colours."""
+    from matplotlib.patches import Patch
+
+    fills = ["published", *(f"predicted: {label}" for label in hypotheses)]
+    handles = [Patch(color=color) for color in (_COMPUTE, _COMMUNICATION)]
+    figure.legend(
+        handles, ["compute", "communication"], loc="outside lower right", frameon=False, fontsize=_LEGEND_PT
+    )
+    handles = [Patch(facecolor=_ANY_COLOUR, **fill) for fill in _FILLS[: len(fills)]]
+    figure.legend(handles, fills, loc="outside lower left", frameon=False, fontsize=_LEGEND_PT)
 
 
 if __name__ == "__main__":

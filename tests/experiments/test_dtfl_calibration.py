@@ -161,3 +161,14 @@ def test_the_smoke_variant_prints_draws_and_tells_all(experiment, tmp_path):
     assert status == 0
     assert [len(outcome["entries"]) for outcome in found["outcomes"]] == [18, 18]
     assert found["best"] == "as counted"
+
+
+def test_the_pictures_legend_names_each_fill_and_each_colour_once_in_readable_text(study, outcomes):
+    from matplotlib.figure import Figure
+
+    figure, shown = Figure(), (outcomes[0], best_outcome(study, outcomes))
+    dtfl_calibration.draw(figure, cases=study.cases, outcomes=shown)
+    texts = [text for legend in figure.legends for text in legend.get_texts()]
+    fills = ["published", *(f"predicted: {outcome.hypothesis.label}" for outcome in shown)]
+    assert sorted(text.get_text() for text in texts) == sorted(["compute", "communication", *fills])
+    assert min(text.get_fontsize() for text in texts) >= 9
