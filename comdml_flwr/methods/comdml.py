@@ -226,7 +226,8 @@ def train_fast_side(agent: Agent, inbox: Inbox) -> None:
         z, y_N = torch.from_numpy(envelope.floats("activations")), torch.from_numpy(envelope.arrays["labels"])
         agent.clock.wait(envelope.arrives_s)
         learner.train_batch(z, y_N)
-        agent.clock.work(agent.setup.cuts[cut - 1].fast_share * len(y_N) / agent.setup.config.batch_size)
+        work = agent.setup.cuts[cut - 1].fast_share * len(y_N) / agent.setup.config.batch_size
+        agent.clock.work(work, envelope.sender)
     last = welcome[-1]
     agent.notes["partner_batches_left"] = last.integer("batches_left")
     agent.notes["partner_samples"] = last.integer("num_samples")

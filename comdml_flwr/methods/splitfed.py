@@ -152,7 +152,7 @@ def _serve(agent: Agent, mail: Envelope, part: str, clock: Clock, *, finished: b
     if gradient is None:
         agent.note_not_finite([mail.sender])
     else:
-        _work(agent, clock, "fast", len(y_N), 1.0)
+        _work(agent, clock, "fast", len(y_N), 1.0, mail.sender)
         agent.notes["trained_for"] = sorted({*agent.note_ids("trained_for"), mail.sender})
     agent.notes["training_end_s"] = max(clock.now_s, _float(agent.notes.get("training_end_s", 0.0)))
     agent.put_down(part, learner, finished=finished)
@@ -230,10 +230,12 @@ def _take_up(agent: Agent, learner: Learner, part: str, weights_P: Tensor) -> No
     learner.resume(paused) if paused else learner.begin(weights_P)
 
 
-def _work(agent: Agent, clock: Clock, side: str, num_samples: int, share: float) -> None:
+def _work(
+    agent: Agent, clock: Clock, side: str, num_samples: int, share: float, peer: int | None = None
+) -> None:
     cut = agent.setup.cuts[agent.setup.config.cut - 1]
     side_share = cut.slow_share if side == "slow" else cut.fast_share
-    clock.work(share * side_share * num_samples / agent.setup.config.batch_size)
+    clock.work(share * side_share * num_samples / agent.setup.config.batch_size, peer)
 
 
 def _float(value: Json) -> float:

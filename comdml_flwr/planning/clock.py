@@ -40,7 +40,7 @@ class Span:
     start_s, end_s : float
         Virtual seconds since the round began.
     peer : int or None
-        Whom it sent to; of a server also: for whom it worked or waited.
+        Whom it sent to, or whose layers it trained; of a server also: for whom it waited.
     """
 
     what: str
@@ -77,10 +77,13 @@ class Clock:
     uplink_free_s: float = 0.0
     spans: list[Span] | None = None
 
-    def work(self, num_batches: float) -> None:
-        """Spend the time of so many batches of the whole model; a share of a batch is a fraction."""
+    def work(self, num_batches: float, peer: int | None = None) -> None:
+        """Spend the time of so many batches of the whole model; a share of a batch is a fraction.
+
+        `peer` is the agent whose layers are trained, if they are another agent's.
+        """
         start_s, self.now_s = self.now_s, self.now_s + num_batches / self.batches_per_s
-        self._note("compute", start_s, self.now_s)
+        self._note("compute", start_s, self.now_s, peer)
 
     def wait(self, arrives_s: float) -> None:
         """Do nothing before this mail is here."""

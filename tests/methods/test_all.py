@@ -106,6 +106,33 @@ def compute_s(agent):
     return sum(span["end_s"] - span["start_s"] for span in spans)
 
 
+def own_and_helped(agent):
+    """Return for how long an agent trained its own layers, and whose layers it trained besides."""
+    spans = [span for span in agent["timeline"] if span["what"] == "compute"]
+    own_s = sum(span["end_s"] - span["start_s"] for span in spans if span["peer"] is None)
+    return own_s, {span["peer"] for span in spans} - {None}
+
+
+def test_a_timeline_tells_an_agents_own_layers_from_its_partners():
+    (line,) = run({"method": "comdml"}, num_rounds=1).rounds
+    partner = {pair["fast"]: {pair["slow"]} for pair in line.plan["pairs"]}
+    assert partner
+    for agent in line.agents:
+        own_s, helped = own_and_helped(agent)
+        assert helped == partner.get(agent["agent"], set())
+        if helped:
+            num_batches = agent["num_samples"] / QUICK["batch_size"]
+            assert own_s == pytest.approx(num_batches / agent["batches_per_s"], rel=1e-9)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_server_trains_upper_layers_of_all_and_none_of_its_own(version):
+    (line,) = run(EVERY[f"splitfed {version}"], num_rounds=1).rounds
+    server, *agents = line.agents
+    assert own_and_helped(server) == (0, {agent["agent"] for agent in agents})
+    assert all(own_and_helped(agent)[1] == set() for agent in agents)
+
+
 @pytest.mark.parametrize("name", ["allreduce", "fedavg", "gossip", "dpsgd"])
 def test_who_trains_alone_computes_for_its_batches_over_its_speed(name):
     (line,) = run(EVERY[name], num_rounds=1, local_epochs=2).rounds
