@@ -4,38 +4,23 @@ from dataclasses import dataclass
 from math import inf
 
 
-def human_s(seconds: float, spread_s: float | None = None) -> str:
-    """Return a time for people, and with it how far it spreads where that is known.
+def human_s(seconds: float) -> str:
+    """Return a time for people.
 
     Examples
     --------
     >>> [human_s(t) for t in (4.2e-5, 0.0042, 4.71, 700.0, 9000.0)]
     ['42.0 µs', '4.2 ms', '4.7 s', '11.7 min', '2.5 h']
-    >>> human_s(45.31, 0.42), human_s(45.31, 0.01)
-    ('45.3 ± 0.4 s', '45.3 ± <0.1 s')
     """
     if seconds == inf:
         return "never"
-    name, size = "h", 3600.0
-    for below_s, unit, its_size in (
-        (0.9995e-4, "µs", 1e-6),
-        (0.0995, "ms", 1e-3),
-        (600.0, "s", 1.0),
-        (7200.0, "min", 60.0),
-    ):
-        if seconds < below_s and (seconds or unit == "s"):
-            name, size = unit, its_size
-            break
-    return f"{_with_spread(seconds / size, None if spread_s is None else spread_s / size, 1)} {name}"
-
-
-def _with_spread(number: float, spread: float | None, decimals: int) -> str:
-    """Return `number ± spread`; a spread too small for the decimals is said to be smaller, not 0."""
-    text = f"{number:,.{decimals}f}"
-    if spread is None:
-        return text
-    shown, least = f"{spread:,.{decimals}f}", 10.0**-decimals
-    return f"{text} ± {f'<{least:g}' if spread and not float(shown.replace(',', '')) else shown}"
+    if seconds and seconds < 0.9995e-4:
+        return f"{seconds * 1e6:.1f} µs"
+    if seconds and seconds < 0.0995:
+        return f"{seconds * 1e3:.1f} ms"
+    if seconds < 600:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def human_bytes(num_bytes: float) -> str:
@@ -64,6 +49,13 @@ def human_bandwidth(bytes_per_s: float) -> str:
     return f"{mbps / 1000:.3g} Gbps" if mbps >= 1000 else f"{mbps:.3g} Mbps"
 
 
+_LEAST = 0.005  # with two decimals, what is below reads 0
+
+
+def _decimals(number: float) -> int:
+    return 2 if number < 10 else 1 if number < 1000 else 0
+
+
 @dataclass(frozen=True, slots=True)
 class Unit:
     """A unit that a column of a table or an axis shares, and its size in seconds or bytes."""
@@ -74,7 +66,7 @@ class Unit:
     def show(self, value: float, spread: float | None = None) -> str:
         """Return a value in this unit, for people, and with it how far it spreads where that is known.
 
-        A value that would read 0 and is not is shown in the next smaller unit that it has.
+        A value that would read 0 and is not is shown in the next smaller unit.
 
         Examples
         --------
@@ -82,10 +74,26 @@ class Unit:
         ('45.3 ± 0.4 s', '4.20 ms')
         """
         number = value / self.size
-        if 0 < number < 0.005 and (smaller := self._smaller()) is not None:
+        if 0 < number < _LEAST and (smaller := self._smaller()) is not None:
             return smaller.show(value, spread)
-        decimals = 2 if number < 10 else 1 if number < 1000 else 0
-        return f"{_with_spread(number, None if spread is None else spread / self.size, decimals)} {self.name}"
+        beside = "" if spread is None else f" {self.show_spread(value, spread)}"
+        return f"{number:,.{_decimals(number)}f}{beside} {self.name}"
+
+    def show_spread(self, value: float, spread: float) -> str:
+        """Return how far a value spreads, in the unit and with the decimals in which the value is shown.
+
+        Examples
+        --------
+        >>> Unit("s", 1.0).show_spread(45.31, 0.42), Unit("s", 1.0).show_spread(45.31, 0.01)
+        ('± 0.4', '± <0.1')
+        """
+        number = value / self.size
+        if 0 < number < _LEAST and (smaller := self._smaller()) is not None:
+            return smaller.show_spread(value, spread)
+        decimals = _decimals(number)
+        if 0 < spread / self.size < 0.5 * 10.0**-decimals:
+            return f"± <{10.0**-decimals:g}"
+        return f"± {spread / self.size:,.{decimals}f}"
 
     def _smaller(self) -> "Unit | None":
         for units in (_TIMES, _SIZES):

@@ -7,7 +7,9 @@ from typing import Any
 from rich.text import Text
 
 from comdml_flwr.commands.show import Json, make_console, make_table
-from comdml_flwr.units import human_bytes, human_s
+from comdml_flwr.comparison.contents import MethodNumbers
+from comdml_flwr.comparison.verdict import ran_for, verdict
+from comdml_flwr.units import human_bytes, unit_of_s
 
 
 def print_comparison(comparison: Mapping[str, Json], folder: Path) -> None:
@@ -28,15 +30,20 @@ def print_comparison(comparison: Mapping[str, Json], folder: Path) -> None:
             table.add_row(
                 Text(method["label"]),
                 _with_spread(method["accuracy"]),
-                human_s(method["round_virtual_time_s"]["mean"]),
-                *(cell for target in targets for cell in _reached(method["time_to"][target])),
+                _time(method["round_virtual_time_s"]),
+                *(cell for target in targets for cell in _reached(method, target)),
                 human_bytes(method["bytes_sent"]["mean"]),
             )
         console.print(table)
+        methods = [MethodNumbers.model_validate(method) for method in case["methods"]]
+        console.print(verdict(methods, result["targets"], result["reference"]), markup=False)
     num_seeds = len(result["seeds"])
+    seeds = (
+        f"means over {num_seeds} seeds, ± their sample standard deviation" if num_seeds > 1 else "one seed"
+    )
     console.print(
-        f"\nmeans over {num_seeds} seed{'s' * (num_seeds > 1)}; all times are modelled;"
-        f" ratio: time to the target / that of {result['reference']}, seed by seed",
+        f"\n{seeds}; all times are modelled; ratio: time to the target / that of {result['reference']},"
+        " seed by seed",
         markup=False,
     )
     console.print(f"files: {folder}; the report: {folder / 'report.html'}", markup=False)
@@ -47,9 +54,16 @@ def _with_spread(value: Mapping[str, Any]) -> str:
     return f"{value['mean']:.4f}{spread}"
 
 
-def _reached(time_to: Mapping[str, Any]) -> tuple[str, str]:
-    """Return a mean time, or how many seeds got there; and the ratio."""
+def _time(value: Mapping[str, Any]) -> str:
+    return unit_of_s(value["mean"]).show(value["mean"], value["spread"])
+
+
+def _reached(method: Mapping[str, Any], target: str) -> tuple[str, str]:
+    """Return a mean time, or how many seeds got there in how long a run; and the ratio."""
+    time_to = method["time_to"][target]
     ratio = time_to["ratio_to_reference"]
     if time_to["mean"] is None:
-        return f"{time_to['num_reached']} of {len(time_to['by_seed'])} seeds", ""
-    return human_s(time_to["mean"]), "" if ratio is None else f"{ratio:.2f}x"
+        num_reached = time_to["num_reached"]
+        some = f"{num_reached} of {len(time_to['by_seed'])} seeds" if num_reached else "not"
+        return f"{some} in {ran_for(MethodNumbers.model_validate(method))}", ""
+    return _time(time_to), "" if ratio is None else f"{ratio:.2f}x"

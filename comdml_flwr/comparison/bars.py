@@ -5,8 +5,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from comdml_flwr.comparison.chart import Cell, Chart, Layout, bare, short
-from comdml_flwr.comparison.contents import Case, Reached
+from comdml_flwr.comparison.contents import Case, MethodNumbers, Reached
 from comdml_flwr.comparison.palette import LIGHT, Style
+from comdml_flwr.comparison.verdict import ran_for
 from comdml_flwr.units import Unit, unit_of_s
 
 if TYPE_CHECKING:
@@ -36,13 +37,16 @@ def chart(case: Case, targets: Sequence[float], reference: str, styles: Mapping[
     )
 
 
-def say(reached: Reached, num_seeds: int, unit: Unit) -> tuple[str, str]:
-    """Return a time to a target and its ratio for people; the ratio may be empty."""
+def say(method: MethodNumbers, target: float, unit: Unit) -> tuple[str, str, str]:
+    """Return a time to a target for people, its spread, and its ratio; or how many got there in how long."""
+    reached = method.time_to[target]
     if reached.mean is None:
+        num_seeds = len(reached.by_seed)
         some = f"{reached.num_reached} of {num_seeds} seeds" if reached.num_reached else "not reached"
-        return some, ""
+        return some, "", f"in {ran_for(method)}"
+    spread = "" if reached.spread is None else unit.show_spread(reached.mean, reached.spread)
     ratio = reached.ratio_to_reference
-    return unit.show(reached.mean), "" if ratio is None else f"{ratio:.2f}x"
+    return unit.show(reached.mean), spread, "" if ratio is None else f"{ratio:.2f}x"
 
 
 def unit_of_times(case: Case) -> Unit:
@@ -84,7 +88,7 @@ def _draw_panel(
     found = [method.numbers.time_to[target] for method in case.methods]
     longest = max(map(_longest, found)) / unit.size or 1.0
     for row, (method, reached) in enumerate(zip(case.methods, found, strict=True)):
-        time, ratio = say(reached, len(reached.by_seed), unit)
+        time, spread, beside = say(method.numbers, target, unit)
         at = 0.0
         if reached.mean is not None:
             seeds = [time_s / unit.size for time_s in reached.by_seed.values() if time_s is not None]
@@ -95,7 +99,7 @@ def _draw_panel(
         axes.text(
             at + 0.02 * longest,
             row,
-            f"{time} · {ratio}" if ratio else time,
+            " · ".join(part for part in (f"{time} {spread}".strip(), beside) if part),
             va="center",
             color=LIGHT["ink" if reached.mean is not None else "muted"],
         )

@@ -66,6 +66,8 @@ class Chart:
         Height in inches in a layout.
     draw : Callable
         Draws into an empty figure of that size.
+    notes : Sequence[tuple[str, str]]
+        What there is to say of single methods: label and text.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Chart:
     rows: Sequence[Sequence[Cell]]
     height_in: Callable[[Layout], float]
     draw: "Callable[[Figure, Layout], None]"
+    notes: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,8 +10,17 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from comdml_flwr.comparison.records import RunFiles, as_name, read_json, read_run, run_folder
+from comdml_flwr.comparison.records import (
+    FLEET_FILE,
+    RunFiles,
+    as_name,
+    read_json,
+    read_run,
+    read_text,
+    run_folder,
+)
 from comdml_flwr.errors import InputError
+from comdml_flwr.planning.fleet_file import parse_fleet
 from comdml_flwr.rules import broken_rule
 
 Scalar = bool | int | float | str
@@ -108,11 +117,24 @@ class AgentOfRun(_Read):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One finished run: its rounds in order, and its agents in ascending id."""
+    """One finished run.
+
+    Parameters
+    ----------
+    seed : int
+        Of the run.
+    rounds : tuple[Round, ...]
+        In order.
+    agents : tuple[AgentOfRun, ...]
+        In ascending id.
+    links : Mapping[int, frozenset[int]] or None
+        By agent, with whom it is linked; None: the run's folder does not tell its fleet.
+    """
 
     seed: int
     rounds: tuple[Round, ...]
     agents: tuple[AgentOfRun, ...]
+    links: Mapping[int, frozenset[int]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,7 +262,22 @@ def _read_run(folder: Path, case: str, label: str, seed: int) -> Run:
     if not rounds or len(rounds) != _num_rounds(files, len(rounds)):
         raise InputError("file", str(path / "rounds.jsonl"), "lacks rounds that summary.json counts")
     agents = [_check(AgentOfRun, agent, path / "agents.json") for agent in files.agents]
-    return Run(seed=seed, rounds=rounds, agents=tuple(sorted(agents, key=lambda agent: agent.agent)))
+    return Run(
+        seed=seed,
+        rounds=rounds,
+        agents=tuple(sorted(agents, key=lambda agent: agent.agent)),
+        links=_read_links(path / FLEET_FILE),
+    )
+
+
+def _read_links(path: Path) -> Mapping[int, frozenset[int]] | None:
+    if not path.is_file():
+        return None
+    fleet = parse_fleet(read_text(path), str(path))
+    return {
+        agent: frozenset(other for other, link in links.items() if link.bytes_per_s)
+        for agent, links in fleet.links_by_agent().items()
+    }
 
 
 def _num_rounds(files: RunFiles, otherwise: int) -> int:

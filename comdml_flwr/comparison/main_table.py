@@ -27,12 +27,15 @@ def main_columns(targets: Sequence[float]) -> list[str]:
     return ["Method", "Final test accuracy", *times, "Time of the run", "Mean round", "Sent by all"]
 
 
-def main_rows(case: Case, targets: Sequence[float], reference: str) -> list[list[Shown]]:
-    """Return the main table of a case for people; the first cell of a row is the method's label."""
+def main_rows(case: Case, targets: Sequence[float]) -> list[list[Shown]]:
+    """Return the main table of a case for people; the first cell of a row is the method's label.
+
+    Among one seed, or one method, nothing is called the best.
+    """
     columns = [
         [Shown(text=method.label) for method in case.methods],
         _accuracies(case),
-        *(_times_to(case, target, reference) for target in targets),
+        *(_times_to(case, target) for target in targets),
         _values(case, "virtual_time_s"),
         _values(case, "round_virtual_time_s"),
         _values(case, "bytes_sent"),
@@ -46,10 +49,13 @@ def main_csv(case: Case, targets: Sequence[float]) -> bytes:
     for target in targets:
         columns += [
             f"time_to_{target:g}_mean_s",
+            f"time_to_{target:g}_spread_s",
             f"time_to_{target:g}_num_reached",
             f"time_to_{target:g}_ratio",
         ]
-    columns += ["virtual_time_mean_s", "round_virtual_time_mean_s", "bytes_sent_mean"]
+    for name in ("virtual_time", "round_virtual_time"):
+        columns += [f"{name}_mean_s", f"{name}_spread_s"]
+    columns += ["bytes_sent_mean", "bytes_sent_spread"]
     return csv_file(columns, [_csv_row(method, targets) for method in case.methods])
 
 
@@ -67,8 +73,10 @@ def _csv_row(method: Method, targets: Sequence[float]) -> list[Cell]:
     row: list[Cell] = [method.label, numbers.accuracy.mean, numbers.accuracy.spread]
     for target in targets:
         reached = numbers.time_to[target]
-        row += [reached.mean, reached.num_reached, reached.ratio_to_reference]
-    return [*row, numbers.virtual_time_s.mean, numbers.round_virtual_time_s.mean, numbers.bytes_sent.mean]
+        row += [reached.mean, reached.spread, reached.num_reached, reached.ratio_to_reference]
+    for values in (numbers.virtual_time_s, numbers.round_virtual_time_s, numbers.bytes_sent):
+        row += [values.mean, values.spread]
+    return row
 
 
 def _accuracies(case: Case) -> list[Shown]:
@@ -78,24 +86,24 @@ def _accuracies(case: Case) -> list[Shown]:
         Shown(
             text="" if values.mean is None else f"{values.mean:.3f}",
             beside="" if values.spread is None else f"± {values.spread:.3f}",
-            is_best=values.mean == best,
+            is_best=can_be_best(case) and values.mean == best,
         )
         for values in found
     ]
 
 
-def _times_to(case: Case, target: float, reference: str) -> list[Shown]:
+def _times_to(case: Case, target: float) -> list[Shown]:
     found = [method.numbers.time_to[target] for method in case.methods]
     best, unit = min((r.mean for r in found if r.mean is not None), default=None), unit_of_times(case)
-    said = [say(reached, len(reached.by_seed), unit) for reached in found]
+    said = [say(method.numbers, target, unit) for method in case.methods]
     return [
         Shown(
             text=time,
-            beside=ratio,
-            is_best=reached.mean is not None and reached.mean == best,
+            beside=" · ".join(part for part in (spread, beside) if part),
+            is_best=can_be_best(case) and reached.mean is not None and reached.mean == best,
             is_missing=reached.mean is None,
         )
-        for reached, (time, ratio) in zip(found, said, strict=True)
+        for reached, (time, spread, beside) in zip(found, said, strict=True)
     ]
 
 
@@ -105,6 +113,17 @@ def _values(case: Case, name: str) -> list[Shown]:
     most, least = max(means, default=0.0), min(means, default=0.0)
     unit: Unit = unit_of_bytes(most) if name == "bytes_sent" else unit_of_s(most)
     return [
-        Shown(text="" if values.mean is None else unit.show(values.mean), is_best=values.mean == least)
+        Shown(
+            text="" if values.mean is None else unit.show(values.mean),
+            beside=""
+            if values.mean is None or values.spread is None
+            else unit.show_spread(values.mean, values.spread),
+            is_best=can_be_best(case) and values.mean == least,
+        )
         for values in found
     ]
+
+
+def can_be_best(case: Case) -> bool:
+    """Tell whether a best value says anything: there are several methods, and several seeds of each."""
+    return len(case.methods) > 1 and all(len(method.runs) > 1 for method in case.methods)

@@ -6,8 +6,9 @@ from importlib.resources import files
 
 from comdml_flwr.comparison.chart import Chart, Drawn
 from comdml_flwr.comparison.contents import Case, Comparison, Scalar
-from comdml_flwr.comparison.main_table import Shown, main_columns, main_rows
+from comdml_flwr.comparison.main_table import Shown, can_be_best, main_columns, main_rows
 from comdml_flwr.comparison.palette import Style, css_variables
+from comdml_flwr.comparison.verdict import verdict
 from comdml_flwr.strict_json import to_json
 
 Drawings = Sequence[tuple[Chart, Drawn]]
@@ -63,11 +64,22 @@ def _header(comparison: Comparison) -> str:
 <p class="kind">Comparison of methods</p>
 <h1>{escape(comparison.name)}</h1>
 <p class="about">{escape(comparison.about)}</p>
+{_verdict(comparison)}
 <dl class="facts">{listed}</dl>
 <p class="note"><strong>Every time on this page is modelled:</strong> virtual seconds of one clock for all
 methods, with the model, bytes and samples that were really trained, and speeds and links from the fleet.
 Accuracies are those of the real training. Nothing on this page was taken with a stopwatch.</p>
 </header>"""
+
+
+def _verdict(comparison: Comparison) -> str:
+    """Return what was found in each case."""
+    found = []
+    for case in comparison.cases:
+        said = verdict([m.numbers for m in case.methods], comparison.targets, comparison.reference)
+        name = f"<strong>{escape(case.label)}.</strong> " if len(comparison.cases) > 1 else ""
+        found.append(f"<p>{name}{escape(said).replace(' %', '&nbsp;%')}</p>")
+    return f'<div class="verdict">{"".join(found)}</div>'
 
 
 def _contents(comparison: Comparison, drawings: Mapping[str, Drawings]) -> str:
@@ -104,9 +116,8 @@ def _main_table(comparison: Comparison, case: Case, styles: Mapping[str, Style])
     head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
     body = "\n".join(
         "<tr>" + _label(row[0], styles) + "".join(map(_cell, columns[1:], row[1:])) + "</tr>"
-        for row in main_rows(case, comparison.targets, comparison.reference)
+        for row in main_rows(case, comparison.targets)
     )
-    seeds = _count(len(comparison.seeds), "seed")
     return f"""<div class="table" id="{case.name}-table">
 <h3>All methods</h3>
 <div class="scroll"><table>
@@ -115,12 +126,23 @@ def _main_table(comparison: Comparison, case: Case, styles: Mapping[str, Style])
 {body}
 </tbody>
 </table></div>
-<p class="caption">Means over {seeds}; ± is the sample standard deviation, x the ratio to
-{escape(comparison.reference)}, bold the best of a column. A time to a target ends with the first round whose
-test accuracy reaches it; it is missing unless all seeds reached it. Modelled: all times are virtual,
-averaging included.</p>
+<p class="caption">{escape(_how_to_read(comparison, case))}</p>
 {_source("comparison.json", case, "main")}
 </div>"""
+
+
+def _how_to_read(comparison: Comparison, case: Case) -> str:
+    """Say what the main table's numbers are."""
+    num_seeds = len(comparison.seeds)
+    numbers = f"Means over {num_seeds} seeds; ± is the sample standard deviation"
+    if num_seeds == 1:
+        numbers = "One seed: how far the numbers spread is not known, and none is called the best"
+    bold = ", bold the best of a column" if can_be_best(case) else ""
+    return (
+        f"{numbers}; x is the ratio to {comparison.reference}{bold}. A time to a target ends with the first"
+        " round whose test accuracy reaches it; unless all seeds did, the cell says how many, and how long"
+        " the longest run was. Modelled: all times are virtual, averaging included."
+    )
 
 
 def _label(shown: Shown, styles: Mapping[str, Style]) -> str:
@@ -140,9 +162,16 @@ def _figure(case: Case, chart: Chart, drawn: Drawn) -> str:
     return f"""<figure id="{case.name}-{chart.name}">
 <h3>{escape(chart.title)}</h3>
 {layouts}
-<figcaption class="caption">{escape(chart.about)}</figcaption>
+<figcaption class="caption">{escape(chart.about)}{_notes(chart)}</figcaption>
 {_source(chart.source, case, chart.name, has_picture=True)}
 </figure>"""
+
+
+def _notes(chart: Chart) -> str:
+    notes = "".join(
+        f"<div><dt>{escape(label)}</dt><dd>{escape(text)}</dd></div>" for label, text in chart.notes
+    )
+    return f'<dl class="notes">{notes}</dl>' if notes else ""
 
 
 def _source(source: str, case: Case, name: str, *, has_picture: bool = False) -> str:

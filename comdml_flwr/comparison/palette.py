@@ -15,6 +15,7 @@ COLOURS: Mapping[str, tuple[str, str]] = {
     "grid": ("#dde2e8", "#333b45"),
     "link": ("#0a58a8", "#7ab8ff"),
     "compute": ("#4a5a70", "#8fa3bf"),
+    "help": ("#cc79a7", "#e9a3c9"),
     "send": ("#e09f00", "#f2c14e"),
     "wait": ("#e6e9ed", "#29303a"),
     "heat-0": ("#eef3fa", "#1b2532"),

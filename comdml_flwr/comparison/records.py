@@ -6,6 +6,7 @@
       report.html, *.csv, plots/*.png
       runs/<case>/<label>/seed-<seed>/
         config.json rounds.jsonl agents.json summary.json    as every run writes them (results.py)
+        fleet.toml                                           the fleet in full
 
 Nothing else is remembered: a report can be made again from such a folder alone.
 """
@@ -18,6 +19,8 @@ from pathlib import Path
 
 from comdml_flwr.errors import InputError
 from comdml_flwr.messages import Json
+
+FLEET_FILE = "fleet.toml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +85,16 @@ def read_json(path: Path) -> Mapping[str, Json]:
         raise InputError("file", str(path), error.strerror or "cannot be read") from None
     except ValueError as error:
         raise InputError("file", str(path), f"is not JSON: {error}") from None
+
+
+def read_text(path: Path) -> str:
+    """Read a text file; InputError where it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError("file", str(path), error.strerror or "cannot be read") from None
+    except UnicodeDecodeError:
+        raise InputError("file", str(path), "is not UTF-8 text") from None
 
 
 def _lines(path: Path) -> Iterator[Mapping[str, Json]]:

@@ -14,7 +14,7 @@ from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 from typing import TypeAlias
 
-from comdml_flwr.comparison.records import RunFiles, read_run, run_folder
+from comdml_flwr.comparison.records import FLEET_FILE, RunFiles, read_run, run_folder
 from comdml_flwr.comparison.settings import Comparison
 from comdml_flwr.comparison.tables import Keys
 from comdml_flwr.errors import InputError, RunError
@@ -22,7 +22,6 @@ from comdml_flwr.errors import InputError, RunError
 Files: TypeAlias = Mapping[str, bytes]
 """Names and contents of a run's files."""
 
-FLEET_FILE = "fleet.toml"
 _PARTIAL, _OLD = ".partial", ".old"
 
 

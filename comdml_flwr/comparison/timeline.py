@@ -1,7 +1,8 @@
 """The first round of every method: who computes, who sends, who waits, on the virtual clock.
 
-An agent's row has two lanes: the upper one is its processor, which computes or waits (what is no computing
-waits, up to the end of the round), the lower one its uplink, which may send meanwhile.
+An agent's row has two lanes: the upper one is its processor, which trains the agent's own layers or another
+agent's, or waits (what is no computing waits, up to the end of the round); the lower one is its uplink, which
+may send meanwhile.
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,10 +10,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from comdml_flwr.comparison.chart import Cell, Chart, Layout, short
-from comdml_flwr.comparison.contents import Case, Method, Run, Span
+from comdml_flwr.comparison.contents import AgentOfRun, Case, Method, Run, Span
 from comdml_flwr.comparison.heat import boxes, thin_ticks
+from comdml_flwr.comparison.idle import busy_spans, end_of, why_idle
 from comdml_flwr.comparison.palette import LIGHT
-from comdml_flwr.units import human_s, unit_of_s
+from comdml_flwr.units import unit_of_s
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,6 +23,12 @@ if TYPE_CHECKING:
 _OWN_AXES = 8.0  # ratio of the longest first round to the shortest from which each panel has its own axis
 _INVISIBLE = 1 / 1500  # of a panel's width: spans of one kind that are no further apart are drawn as one
 _LOWEST_IN, _HIGHEST_IN, _ROW_IN = 0.7, 2.6, 0.14
+_LEGEND = {
+    "compute": "trains its own layers",
+    "help": "trains another agent's layers",
+    "wait": "waits",
+    "send": "sends",
+}
 
 
 def chart(case: Case) -> Chart | None:
@@ -37,12 +45,13 @@ def chart(case: Case) -> Chart | None:
         title="The first round, agent by agent",
         about=(
             f"Seed {runs[0][1].seed}. Each row is an agent: above its processor, below its uplink."
-            f" {axes_note} Modelled: the time is virtual."
+            f" {axes_note} Modelled: the time is virtual. Who waits, and why:"
         ),
+        notes=tuple((method.label, why_idle(run)) for method, run in runs),
         source=f"runs/{case.name}/*/seed-{runs[0][1].seed}/agents.json",
         columns=("method", "agent", "what", "start_s", "end_s"),
         rows=[row for method, run in runs for row in _rows(method, run)],
-        height_in=lambda layout: 0.75 + sum(_heights_in(runs, layout)),
+        height_in=lambda layout: (0.75 if layout.is_wide else 0.95) + sum(_heights_in(runs, layout)),
         draw=partial(_draw, runs, has_own_axes),
     )
 
@@ -65,9 +74,12 @@ def merge(spans: Iterable[Span], gap_s: float) -> list[tuple[float, float]]:
     return merged
 
 
-def end_of(run: Run) -> float:
-    """Return when a run's first round ends, in virtual seconds."""
-    return run.rounds[0].virtual_time_s
+def spans_of(agent: AgentOfRun, what: str) -> list[Span]:
+    """Return what an agent did of a kind: "compute" its own layers, "help" (another's), "send" or "wait"."""
+    if what in ("send", "wait"):
+        return [span for span in agent.timeline if span.what == what]
+    is_for_another = what == "help"
+    return [span for span in busy_spans(agent) if (span.peer is not None) == is_for_another]
 
 
 def _has_own_axes(runs: Sequence[Run]) -> bool:
@@ -80,8 +92,8 @@ def _rows(method: Method, run: Run) -> list[tuple[Cell, ...]]:
     return [
         (method.label, agent.agent, what, start_s, end_s)
         for agent in run.agents
-        for what in ("compute", "send", "wait")
-        for start_s, end_s in merge((span for span in agent.timeline if span.what == what), gap_s)
+        for what in _LEGEND
+        for start_s, end_s in merge(spans_of(agent, what), gap_s)
     ]
 
 
@@ -111,29 +123,30 @@ def _draw(runs: Sequence[tuple[Method, Run]], has_own_axes: bool, figure: "Figur
             axes.set_xlabel(f"virtual time, modelled ({unit_of_s(longest_s).name})")
         if place % columns == 0:
             axes.set_ylabel("agent")
-    handles = [Patch(color=LIGHT[what]) for what in ("compute", "wait", "send")]
-    figure.legend(handles, ["computes", "waits", "sends"], loc="outside upper left", ncols=3)
+    figure.legend(
+        [Patch(color=LIGHT[what]) for what in _LEGEND],
+        list(_LEGEND.values()),
+        loc="outside upper left",
+        ncols=len(_LEGEND) if layout.is_wide else 2,
+    )
 
 
 def _draw_panel(axes: "Axes", method: Method, run: Run, longest_s: float) -> None:
     unit, end_s, gap_s = unit_of_s(longest_s), end_of(run), longest_s * _INVISIBLE
-    lanes = {"wait": (-0.42, 0.14), "compute": (-0.42, 0.14), "send": (0.18, 0.42)}
+    processor, uplink = (-0.42, 0.14), (0.18, 0.42)
+    lanes = {"wait": processor, "compute": processor, "help": processor, "send": uplink}
     for what, (top, bottom) in lanes.items():
         spans = [
             (start_s / unit.size, row + bottom, stop_s / unit.size, row + top)
             for row, agent in enumerate(run.agents)
-            for start_s, stop_s in (
-                [(0.0, end_s)]
-                if what == "wait"
-                else merge((span for span in agent.timeline if span.what == what), gap_s)
-            )
+            for start_s, stop_s in ([(0.0, end_s)] if what == "wait" else merge(spans_of(agent, what), gap_s))
         ]
         if spans:
             axes.add_patch(boxes(spans, LIGHT[what]))
     names = ["server" if agent.agent < 0 else str(agent.agent) for agent in run.agents]
     axes.set_yticks(*thin_ticks(names, 12))
     axes.set(xlim=(0, longest_s / unit.size), ylim=(len(names) - 0.5, -0.5))
-    axes.set_title(f"{short(method.label)}: {human_s(end_s)}")
+    axes.set_title(f"{short(method.label)}: {unit_of_s(end_s).show(end_s)}")
     axes.grid(visible=False, axis="y")
     axes.spines["left"].set_visible(False)
     axes.tick_params(length=0)

@@ -26,7 +26,8 @@ from typing import Any, Protocol, TypeAlias
 from rich.console import Console
 
 import comdml_flwr
-from comdml_flwr.comparison.schedule import FLEET_FILE, Files, PlannedRun
+from comdml_flwr.comparison.records import FLEET_FILE
+from comdml_flwr.comparison.schedule import Files, PlannedRun
 from comdml_flwr.errors import InputError
 from comdml_flwr.local_run import run_locally
 from comdml_flwr.rounds import RoundRecord

@@ -135,7 +135,10 @@ def test_the_command_prints_a_table_and_keeps_all_in_the_comparisons_folder(here
     assert {"report.html", "three-agents-main.csv"} <= set(found)
     assert "three agents (3 agents of fleet.toml)" in out
     assert "all times are modelled" in out
-    assert re.search(r"ComDML +0\.\d{4} ± 0\.\d{4} .* \d\.\d\dx +0 of 2 seeds ", out)
+    assert re.search(r"ComDML +0\.\d{4} ± 0\.\d{4} .* ± .* \d\.\d\dx +not in \d+\.\d m?s ", out)
+    assert re.search(
+        r"^ComDML reached 5 % in \d\.\d\d of AllReduce's virtual time \(.* ± .*, mean", out, re.M
+    )
     assert [line[:3] for line in err.splitlines()] == ["1/4", "2/4", "3/4", "4/4"]
 
 

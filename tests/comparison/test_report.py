@@ -13,9 +13,12 @@ import pytest
 from comdml_flwr.comparison.contents import Span, read_comparison
 from comdml_flwr.comparison.curves import curve_of
 from comdml_flwr.comparison.heat import level_of, thin_ticks
+from comdml_flwr.comparison.idle import why_idle
+from comdml_flwr.comparison.main_table import main_rows
 from comdml_flwr.comparison.palette import COLOURS, LIGHT, styles_of
 from comdml_flwr.comparison.report import write_report
 from comdml_flwr.comparison.timeline import merge
+from comdml_flwr.comparison.verdict import verdict
 from comdml_flwr.errors import InputError
 from comdml_flwr.units import human_s, unit_of_bytes, unit_of_s
 from tests.comparison.folders import MAIN_METHODS, made_up_folder, real_folder, write_folder
@@ -119,7 +122,39 @@ def test_the_main_table_holds_the_numbers_of_comparison_json(real):
         assert float(row["accuracy_mean"]) == method["accuracy"]["mean"]
         assert (row["time_to_0.99_mean_s"], row["time_to_0.99_num_reached"]) == ("", "0")
         assert f"{method['accuracy']['mean']:.3f}" in texts
+        assert float(row["virtual_time_spread_s"]) == method["virtual_time_s"]["spread"]
+        longest_s = max(method["virtual_time_s"]["by_seed"].values())
+        assert f"in {unit_of_s(longest_s).show(longest_s)}" in texts
     assert "not reached" in texts
+
+
+def test_the_page_begins_with_the_verdict_of_each_case(real):
+    (case,) = read_comparison(real).cases
+    said = verdict([method.numbers for method in case.methods], (0.15, 0.99), "AllReduce")
+    texts = " ".join(Page(real / "report.html").texts).replace("\xa0", " ")
+    assert said.startswith("ComDML")
+    assert texts.index(said) < texts.index("Compared")
+
+
+def test_under_the_first_round_each_method_says_who_waits_and_why(real):
+    (case,) = read_comparison(real).cases
+    texts = Page(real / "report.html").texts
+    for method in case.methods:
+        assert why_idle(method.runs[0]) in texts
+
+
+def test_among_one_seed_or_one_method_nothing_is_the_best(tmp_path):
+    for name, keys, has_best in (
+        ("one seed", {"seeds": (1,)}, False),
+        ("one method", {"methods": ("FedAvg",)}, False),
+        ("two", {"seeds": (1, 2)}, True),
+    ):
+        folder = made_up_folder(
+            tmp_path / name, **{"methods": ("ComDML", "FedAvg"), "num_rounds": 2, **keys}, num_agents=2
+        )
+        (case,) = read_comparison(folder).cases
+        rows = main_rows(case, (0.9, 0.95))
+        assert any(cell.is_best for row in rows for cell in row) == has_best, name
 
 
 def test_the_curves_end_at_the_final_accuracies_and_the_whole_time(real):
@@ -136,7 +171,9 @@ def test_the_timeline_of_a_real_run_ends_within_its_round(real):
     run = read_comparison(real).cases[0].methods[0].runs[0]
     rows = rows_of(real / "4-agents-iid-first-round.csv")
     own = [row for row in rows if row["method"] == "ComDML"]
-    assert {row["what"] for row in own} == {"compute", "send", "wait"}
+    assert {row["what"] for row in own} == {"compute", "help", "send", "wait"}
+    assert {row["what"] for row in rows if row["method"] == "AllReduce"} == {"compute", "send", "wait"}
+    assert "trains another agent's layers" in " ".join(Page(real / "report.html").texts)
     assert max(float(row["end_s"]) for row in own) <= run.rounds[0].virtual_time_s * (1 + 1e-9)
 
 
@@ -202,16 +239,15 @@ def test_a_column_has_one_unit_but_for_what_would_read_0():
         "2.50 MB",
     ]
     assert [unit_of_s(180_000).show(time_s) for time_s in (0, 0.2, 2e-4)] == ["0.00 h", "0.20 s", "0.20 ms"]
-    assert unit_of_s(100).show(45.31, 0.02) == "45.3 ± <0.1 s"
+    assert [unit_of_s(100).show(7.256, spread_s) for spread_s in (None, 0.0, 0.004, 1.26)] == [
+        "7.26 s", "7.26 ± 0.00 s", "7.26 ± <0.01 s", "7.26 ± 1.26 s",
+    ]  # fmt: skip
     assert unit_of_s(9000).show(5400.0, 120.0) == "90.0 ± 2.0 min"
 
 
 def test_what_would_read_0_seconds_is_said_in_a_smaller_unit():
     assert [human_s(time_s) for time_s in (0.0, 3e-5, 9.996e-5, 0.0994, 0.0996, 599.9, 7199, inf)] == [
         "0.0 s", "30.0 µs", "0.1 ms", "99.4 ms", "0.1 s", "599.9 s", "120.0 min", "never",
-    ]  # fmt: skip
-    assert [human_s(7.25, spread_s) for spread_s in (None, 0.0, 0.04, 1.26)] == [
-        "7.2 s", "7.2 ± 0.0 s", "7.2 ± <0.1 s", "7.2 ± 1.3 s",
     ]  # fmt: skip
 
 

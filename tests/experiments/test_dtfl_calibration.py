@@ -163,10 +163,10 @@ def test_the_smoke_variant_prints_draws_and_tells_all(experiment, tmp_path):
     assert found["best"] == "as counted"
 
 
-def test_the_pictures_legend_names_each_fill_and_each_colour_once_in_readable_text(study, outcomes):
+def test_the_pictures_legend_names_each_fill_and_each_colour_once_in_readable_text(study):
     from matplotlib.figure import Figure
 
-    figure, shown = Figure(), (outcomes[0], best_outcome(study, outcomes))
+    figure, shown = Figure(), [try_out(study, study.hypotheses[place]) for place in (0, -1)]
     dtfl_calibration.draw(figure, cases=study.cases, outcomes=shown)
     texts = [text for legend in figure.legends for text in legend.get_texts()]
     fills = ["published", *(f"predicted: {outcome.hypothesis.label}" for outcome in shown)]
