@@ -31,7 +31,7 @@ _WHY = {
     "needed": "{} needs this helper",
     "not-needed": "in time without offload",
     "busy": "helps {}; to change that gains nothing",
-    "more-work": "as fast; offloads more than needed",
+    "later": "no gain; this pair ends later",
     "more-traffic": "as fast; sends more",
     "tie": "no faster",
 }

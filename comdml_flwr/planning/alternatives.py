@@ -36,8 +36,8 @@ Reason: TypeAlias = Literal[
     "needed",  # another agent needs the helper; without it the makespan rises
     "not-needed",  # the slow agent is in time alone
     "busy",  # the helper has another partner; to change that gains nothing
-    "more-work",  # as fast, but it offloads more than needed
-    "more-traffic",  # as fast, with more bytes
+    "later",  # nobody else waits for it, but the pair itself ends later
+    "more-traffic",  # the pair ends at the same time, with more bytes
     "tie",  # as good
 ]
 
@@ -189,20 +189,18 @@ class Case:
         if option.makespan_s > makespan_s:
             return "needed" if helped is not None else "late"
         if pair is not None:
-            return "more-work" if option.cut > pair.cut else "tie"
+            return self._no_better(option, pair)
         if solo_s <= makespan_s:
             return "not-needed"
         if helped is not None:
             return "busy"
-        return self._no_better(option)
-
-    def _no_better(self, option: Option) -> Reason:
-        """Compare with the plan's pair what `exact` compares: the first cut in time, its work and traffic."""
         taken = next((pair for pair in self.plan.pairs if pair.slow == option.slow), None)
-        in_time = [o for o in self.options(option.slow, option.fast) if o.finish_s <= self.plan.makespan_s]
-        if taken is None or not in_time:
-            return "tie"
-        own, other = self.cuts[taken.cut - 1], self.cuts[in_time[0].cut - 1]
-        if other.fast_share > own.fast_share:
-            return "more-work"
-        return "more-traffic" if other.bytes_per_batch > own.bytes_per_batch else "tie"
+        return self._no_better(option, taken) if taken is not None else "tie"
+
+    def _no_better(self, option: Option, taken: Pair) -> Reason:
+        """Compare with the plan's pair what `exact` compares: the end, then the traffic."""
+        if option.finish_s > taken.finish_s:
+            return "later"
+        own, other = self.cuts[taken.cut - 1], self.cuts[option.cut - 1]
+        is_as_late = option.finish_s == taken.finish_s
+        return "more-traffic" if is_as_late and other.bytes_per_batch > own.bytes_per_batch else "tie"

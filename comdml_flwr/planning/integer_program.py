@@ -1,9 +1,9 @@
 """The pairing as an integer program, solved by HiGHS (or CBC) through PuLP: the oracle of the others.
 
 The program and its rows are derived in integer_rows.py. It is solved three times: for the makespan, then,
-with that kept, for the least offloaded work, then, with both kept, for the least traffic. Of the other
-solvers it knows `greedy` alone, for a first bound, and nothing of `exact` and `shared`, which it is there to
-judge.
+with that kept, for the least sum of the pairs' times, then, with both kept, for the least traffic. Of the
+other solvers it knows `greedy` alone, for a first bound, and nothing of `exact` and `shared`, which it is
+there to judge.
 """
 
 import os
@@ -119,13 +119,13 @@ class _Search(Rows):
         self.solver_name = "HiGHS" if _has_highs() else "CBC"
 
     def solved(self) -> Solved:
-        """Minimise the makespan, then the offloaded work, then the traffic."""
+        """Minimise the makespan, then the sum of the pairs' times, then the traffic."""
         self._minimise_makespan()
         if self.best is None:
             raise InputError("agents", [profile.agent for profile in self.problem.agents], self._why())
         proven = self.best_s <= self.bound_s * (1 + EXACTLY)
         if proven:
-            self._lighten()
+            self._break_ties()
         plan = as_plan(self.problem, self.best, "integer-program")
         bound_s = min(self.bound_s, plan.makespan_s)
         gap = 0.0 if proven else 1 - bound_s / plan.makespan_s
@@ -142,15 +142,15 @@ class _Search(Rows):
             if not self.add_cuts(arcs, bound * self.unit_s):
                 return
 
-    def _lighten(self) -> None:
-        """Among the plans with the best makespan find the one with the least work, then traffic."""
+    def _break_ties(self) -> None:
+        """Among the plans with the best makespan find the one whose pairs end earliest, then send least."""
         import pulp
 
         if makespan_s(self.problem, []) <= self.best_s and not self.has_forced:
             self.best = []
             return
         self.tau.upBound = self.units(self.best_s * (1 + EXACTLY))
-        for amount in (self.work, self.traffic):
+        for amount in (self.pair_s, self.traffic):
             most = max(map(amount, self.x)) or 1.0
             total = pulp.lpSum(amount(arc) / most * self.x[arc] for arc in self.x)
             while self._left_s() > 0:

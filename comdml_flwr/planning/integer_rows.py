@@ -6,7 +6,7 @@ One to one, as S. M. Sajjadi Mohammadabadi et al., IEEE ICDCS 2024, put it (symb
     y_v = 1 - sum of x_vjm - sum of x_ivm >= 0                   v trains alone, and has one role
     tau >= T_v y_v + sum of C_vjm x_vjm + sum of C_ivm x_ivm     no big-M: one term is active per agent
     y_v = 0 where v cannot hold the whole model
-    minimise tau; then, with tau kept, the offloaded work; then, with both kept, the traffic
+    minimise tau; then, with tau kept, the sum of C_ijm x_ijm; then, with both kept, the traffic
 
 Shared helpers (groups.py): z_v = sum of x_vjm <= 1 says that v offloads, and x_ijm + z_j <= 1.
 
@@ -170,6 +170,10 @@ class Rows:
     def work(self, arc: Arc) -> float:
         """Return what a pair offloads, in batches of the whole model: N_i b_m."""
         return self.problem.agents[arc[0]].num_batches * self.problem.cuts[arc[2]].fast_share
+
+    def pair_s(self, arc: Arc) -> float:
+        """Return when a pair has finished, if its helper has no other partner: C_ijm."""
+        return float(self.problem.finish_s[arc])
 
     def traffic(self, arc: Arc) -> float:
         """Return what a pair sends, in bytes: N_i d_m."""

@@ -20,13 +20,27 @@ W_ij = inf: the claim holds as it stands.
 The right side is a bipartite matching that saturates U (Hopcroft-Karp). It stays possible when tau grows, and
 the optimum is one of finitely many values T_i and W_ij: binary search.
 
-A second phase picks one of the plans that reach the optimum tau: only U offloads, each pair at the first cut
-that ends by tau, and the matching has, in this order, the least offloaded work (sum of N_i b_m), the least
-traffic (sum of N_i d_m), the helpers that are free earliest (sum of T_j + N_i b_m / p_j), and the lowest ids
-(read by ascending slow agent). Each sum is one linear assignment mu. To keep exactly its optimal matchings
-for the next sum we use duality: there are prices v with c_ij + v_j >= c_i,mu(i) + v_mu(i) for all i and j,
-and a matching is optimal if and only if all its arcs reach equality. Costs are rounded to whole numbers (12
-digits), on which floating point is exact: the plan depends on neither the machine nor the version of scipy.
+A second phase picks one of the plans that reach the optimum tau. Only U offloads: who is in time alone trains
+the whole model. Among these plans no pair ends later, and none sends more, than it has to:
+
+    m_ij     the cut of a pair: the m with the least (tau_ij^m, d_m, m), compared in this order
+    mu       the matching with the least (sum of W_ij, sum of N_i d_m, sum of T_j + N_i b_m / p_j, ids),
+             in this order: early ends, little traffic, helpers that are free early, lowest ids (read by
+             ascending slow agent)
+
+    m_ij does not depend on tau, and the pair ends at W_ij there: the pairs that mu may use, W_ij <= tau, are
+    those of the first phase.
+    For a given matching no other cuts have a smaller sum of ends, since tau_ij^m >= W_ij term by term; those
+    with the same sum have tau_ij^m = W_ij in each term, and among them none has a smaller d_m, term by term.
+    So mu with the cuts m_ij is the best of all plans in which U offloads, not only of those with these cuts.
+
+Each sum of mu is one linear assignment. To keep exactly its optimal matchings for the next sum we use
+duality: there are prices v with c_ij + v_j >= c_i,mu(i) + v_mu(i) for all i and j, and a matching is optimal
+if and only if all its arcs reach equality. Costs are rounded to whole numbers (12 digits), on which floating
+point is exact: the plan depends on neither the machine nor the version of scipy.
+
+(Why not the least offloaded work? It keeps more of the training where the data are, but a pair that need not
+end before tau then keeps its helper, its link and its slow agent busy for longer, and lower cuts send more.)
 """
 
 import numpy as np
@@ -60,7 +74,7 @@ def greedy(problem: Problem) -> list[Arc]:
 
 
 def exact(problem: Problem) -> list[Arc]:
-    """Find pairs with the smallest makespan, and among these those that offload least.
+    """Find pairs with the smallest makespan, and among these those that end earliest and then send least.
 
     Raises
     ------
@@ -70,7 +84,7 @@ def exact(problem: Problem) -> list[Arc]:
     best_s = problem.finish_s.min(axis=2)
     _check_helpers(problem, best_s)
     makespan_s = _smallest_makespan_s(problem.solo_s, best_s)
-    arcs = _least_offload(problem, makespan_s)
+    arcs = _earliest(problem, makespan_s)
     assert all(problem.finish_s[arc] <= makespan_s for arc in arcs), "a pair ends after the makespan"
     return arcs
 
@@ -113,26 +127,28 @@ def _match(allowed: _Mask) -> _Ints:
     return np.asarray(maximum_bipartite_matching(csr_array(allowed), perm_type="column"), dtype=np.intp)
 
 
-def _least_offload(problem: Problem, makespan_s: float) -> list[Arc]:
+def _earliest(problem: Problem, makespan_s: float) -> list[Arc]:
     """Choose among the plans that reach the makespan; see the module docstring.
 
     Rows of the tables are the late agents U, columns the others. Further rows, which cost nothing and stand
     for "helps nobody", fill them up to squares, so that all matchings are perfect.
     """
-    agents, cuts, finish_s = problem.agents, problem.cuts, problem.finish_s
+    agents, cuts = problem.agents, problem.cuts
     late = problem.solo_s > makespan_s
     slow, fast = np.flatnonzero(late), np.flatnonzero(~late)
-    in_time = finish_s[np.ix_(slow, fast)] <= makespan_s  # [U, V, M]
-    index = in_time.argmax(axis=2)
+    finish_s = problem.finish_s[np.ix_(slow, fast)]  # [U, V, M]
+    by_size = np.argsort([cut.bytes_per_batch for cut in cuts], kind="stable")
+    index = by_size[finish_s[:, :, by_size].argmin(axis=2)]
+    end_s = finish_s.min(axis=2)
     allowed = np.ones((len(fast), len(fast)), dtype=np.bool_)
-    allowed[: len(slow)] = in_time.any(axis=2)
+    allowed[: len(slow)] = end_s <= makespan_s
 
     num_batches = np.array([[agents[row].num_batches] for row in slow.tolist()]).reshape(-1, 1)
-    work = num_batches * np.array([cut.fast_share for cut in cuts])[index]
     traffic = num_batches * np.array([cut.bytes_per_batch for cut in cuts])[index]
+    work = num_batches * np.array([cut.fast_share for cut in cuts])[index]
     speed = np.array([profile.batches_per_s for profile in agents])[fast]
     helper_s = problem.solo_s[fast] + work / speed
-    for cost in (work, traffic, helper_s):
+    for cost in (end_s, traffic, helper_s):
         allowed = _cheapest(allowed, cost)
     chosen = _lowest_columns(allowed, len(slow))
     return [

@@ -18,9 +18,9 @@ must offload, all others may help, and none of U can: a group ends after its hel
     descend  tau just below the best makespan, from the best plan yet: its late groups are emptied and their
              agents inserted again, and helpers that are late themselves become slow agents (this closes).
 
-At last each agent in turn takes the helper and cut with the least offloaded work, then traffic, then the
-earliest end of its group, as long as all end by the makespan found. There is no randomness; ties go to the
-lowest position, then cut; the number of steps is bounded, not the time, so all machines find the same plan.
+At last each agent in turn takes the helper and cut with the earliest end of its group, then the least
+traffic, as long as all end by the makespan found. There is no randomness; ties go to the lowest position,
+then cut; the number of steps is bounded, not the time, so all machines find the same plan.
 
 Why no chains (a slow agent cut twice, its middle part trained by one helper, its upper part by another):
 computed for 20 draws of comdml-100 (experiments/solver_comparison.py) with "overlap". With all helpers to
@@ -63,7 +63,7 @@ def share(problem: Problem) -> list[Arc]:
     start = search.start()
     best = search.descend(search.bisect(start))
     if makespan_s(problem, best) < makespan_s(problem, start):
-        return search.lighten(best)
+        return search.settle(best)
     return start
 
 
@@ -129,8 +129,8 @@ class _Search:
                 groups.add(slow, fast, cut)
         return groups.arcs() if groups.insert_all() else None
 
-    def lighten(self, arcs: list[Arc]) -> list[Arc]:
-        """Offload less and send less where that does not make the makespan longer."""
+    def settle(self, arcs: list[Arc]) -> list[Arc]:
+        """Let groups end earlier and send less where that does not make the makespan longer."""
         end_s = makespan_s(self.problem, arcs)
         late = self.problem.solo_s > end_s
         groups = _Groups(self, end_s, np.flatnonzero(late), np.flatnonzero(~late))
@@ -139,7 +139,7 @@ class _Search:
                 groups.add(slow, fast, cut)
         for slow, _, _ in sorted(arcs):
             if late[slow]:
-                groups.move_to_lightest(slow)
+                groups.move_to_earliest(slow)
         return groups.arcs()
 
 
@@ -249,20 +249,19 @@ class _Groups:
                     found.append((total, fast, mine, other, fast, cut))
         return found
 
-    def move_to_lightest(self, slow: int) -> None:
+    def move_to_earliest(self, slow: int) -> None:
         self.remove(slow)
         problem, num_batches = self.search.problem, self.search.problem.agents[slow].num_batches
         ways = [
             (
-                num_batches * problem.cuts[cut].fast_share,
-                num_batches * problem.cuts[cut].bytes_per_batch,
                 float(self.end_s[slow, fast, cut]),
+                num_batches * problem.cuts[cut].bytes_per_batch,
                 fast,
                 cut,
             )
             for fast, cut in np.argwhere(self.end_s[slow] <= self.target_s).tolist()
         ]
-        self.add(slow, *min(ways)[3:])
+        self.add(slow, *min(ways)[2:])
 
 
 def _largest_regret(price: FloatArray) -> int:

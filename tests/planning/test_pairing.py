@@ -118,31 +118,32 @@ def brute_force_s(profiles: Sequence[Profile], cuts: CutTable, time_model: str) 
     return best_s(list(range(len(profiles))))
 
 
-def least_offload(
+def earliest(
     profiles: Sequence[Profile], cuts: CutTable, time_model: str, end_s: float
 ) -> list[tuple[int, int, int]]:
-    """Try all ways to give each late agent a helper; compare the sums as fractions, then the ids."""
+    """Try all ways to give each late agent a helper and a cut; compare sums as fractions, then the ids."""
     finish_s = pair_finish_s(profiles, cuts, time_model).tolist()
     late = [i for i, alone_s in enumerate(solo_s(profiles)) if alone_s > end_s]
     others = [i for i in range(len(profiles)) if i not in late]
     ways = []
     for helpers in itertools.permutations(others, len(late)):
-        arcs = []
-        for slow, fast in zip(late, helpers, strict=True):
-            cut = next((m for m, pair_s in enumerate(finish_s[slow][fast], 1) if pair_s <= end_s), 0)
-            arcs.append((slow, fast, cut))
-        if all(cut for _, _, cut in arcs):
+        in_time = [
+            [m for m, pair_s in enumerate(finish_s[slow][fast], 1) if pair_s <= end_s]
+            for slow, fast in zip(late, helpers, strict=True)
+        ]
+        for chosen in itertools.product(*in_time):
+            arcs = list(zip(late, helpers, chosen, strict=True))
             num = [Fraction(profiles[slow].num_batches) for slow, _, _ in arcs]
+            ends = sum(Fraction(finish_s[slow][fast][cut - 1]) for slow, fast, cut in arcs)
             work = [n * Fraction(cuts[arc[2] - 1].fast_share) for n, arc in zip(num, arcs, strict=True)]
             traffic = [
                 n * Fraction(cuts[arc[2] - 1].bytes_per_batch) for n, arc in zip(num, arcs, strict=True)
             ]
-            speeds = [Fraction(profiles[fast].batches_per_s) for _, fast, _ in arcs]
-            ends = [
-                (Fraction(profiles[arc[1]].num_batches) + w) / s
-                for w, s, arc in zip(work, speeds, arcs, strict=True)
+            free = [
+                (Fraction(profiles[fast].num_batches) + w) / Fraction(profiles[fast].batches_per_s)
+                for w, (_, fast, _) in zip(work, arcs, strict=True)
             ]
-            ways.append((sum(work), sum(traffic), sum(ends), helpers, arcs))
+            ways.append((ends, sum(traffic), sum(free), helpers, arcs))
     return min(ways)[-1]
 
 
@@ -265,9 +266,9 @@ def test_greedy_equals_the_published_rule(instance: Instance, time_model: str) -
 
 @LAW
 @given(INSTANCES | alike_instances(), st.sampled_from(TIME_MODELS))
-def test_exact_offloads_least_among_the_best_plans(instance: Instance, time_model: str) -> None:
+def test_exact_ends_earliest_then_sends_least_of_the_best_plans(instance: Instance, time_model: str) -> None:
     plan = pair_agents(*instance, solver="exact", time_model=time_model)
-    assert arcs_of(plan) == least_offload(*instance, time_model, plan.makespan_s)
+    assert arcs_of(plan) == earliest(*instance, time_model, plan.makespan_s)
 
 
 @pytest.mark.parametrize("time_model", TIME_MODELS)
@@ -287,14 +288,36 @@ def test_ties_between_many_equal_helpers_go_to_the_lowest_ids() -> None:
     assert arcs_of(plan) == [(1, 0, 1), (3, 2, 1), (5, 4, 1)]
 
 
+@LAW
+@given(INSTANCES, st.sampled_from(TIME_MODELS))
+def test_no_pair_of_exact_could_end_earlier_or_send_less_at_another_cut(
+    instance: Instance, time_model: str
+) -> None:
+    profiles, cuts = instance
+    finish_s = pair_finish_s(profiles, cuts, time_model)
+    for pair in pair_agents(profiles, cuts, time_model=time_model).pairs:
+        ends_s = finish_s[pair.slow, pair.fast].tolist()
+        assert pair.finish_s == min(ends_s)
+        for end_s, cut in zip(ends_s, cuts, strict=True):
+            if end_s == pair.finish_s:
+                assert cuts[pair.cut - 1].bytes_per_batch <= cut.bytes_per_batch
+
+
 @pytest.mark.parametrize("better", [1, 2])
-def test_less_work_goes_before_less_traffic(better: int) -> None:
-    # All have 4 s: over the faster link agent 0 can keep half its work, over the other it cannot
-    speed = {better: 4, 3 - better: 2}
-    links = [[0, speed[1], speed[2], 0], [speed[1], 0, 0, 0], [speed[2], 0, 0, 0], [0, 0, 0, 0]]
-    profiles = fleet_of([1, 4, 4, 1], [8, 8, 8, 4], links)
-    plan = pair_agents(profiles, cuts_of([(0.5, 0.5), (0.25, 0.75)], [2, 1]), time_model="overlap")
-    assert arcs_of(plan) == [(0, better, 1)]
+def test_less_time_goes_before_less_traffic(better: int) -> None:
+    # The faster helper ends first over a cut that sends more; the makespan, 16 s, is that of agent 3
+    speed = {better: 8, 3 - better: 2}
+    links = [[0, 9, 9, 0], [9, 0, 0, 0], [9, 0, 0, 0], [0, 0, 0, 0]]
+    profiles = fleet_of([0.5, speed[1], speed[2], 0.5], [16, 8, 8, 8], links)
+    plan = pair_agents(profiles, cuts_of([(0.5, 0.5), (0.25, 0.75)], [1, 2]), time_model="overlap")
+    assert (arcs_of(plan), plan.makespan_s) == ([(0, better, 2)], 16)
+
+
+def test_of_cuts_that_end_together_the_one_that_sends_least_is_taken() -> None:
+    # the slow side takes 8 s at both cuts; the last one sends less
+    profiles = fleet_of([1, 4], [16, 8], [[0, 9], [9, 0]])
+    plan = pair_agents(profiles, cuts_of([(0.5, 0.25), (0.5, 0.5)], [2, 1]), time_model="overlap")
+    assert (arcs_of(plan), plan.makespan_s) == ([(0, 1, 2)], 8)
 
 
 def test_lowest_ids_through_a_chain_of_swaps() -> None:

@@ -112,10 +112,14 @@ def test_the_reasons_agree_with_the_numbers(instance, way):
                 assert option.finish_s >= solo_s[option.slow]
             if option.reason in ("late", "needed"):
                 assert option.makespan_s > makespan_s
-            if option.reason in ("not-needed", "busy", "more-work", "more-traffic", "tie"):
+            if option.reason in ("not-needed", "busy", "later", "more-traffic", "tie"):
                 assert option.makespan_s == makespan_s
             if option.reason == "not-needed":
                 assert solo_s[option.slow] <= makespan_s
+            if option.reason in ("later", "more-traffic"):
+                (taken,) = [pair for pair in found.plan.pairs if pair.slow == option.slow]
+                assert option.finish_s >= taken.finish_s
+                assert (option.finish_s > taken.finish_s) == (option.reason == "later")
             if option.reason in ("needed", "busy"):
                 assert (option.needed_by, option.fast) in helped
             else:
