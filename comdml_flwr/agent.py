@@ -43,7 +43,8 @@ from comdml_flwr.planning.dynamics import draw_participants, newcomers_after
 from comdml_flwr.planning.hysteresis import Pairing
 from comdml_flwr.planning.measured import Measured, read_measured
 from comdml_flwr.planning.scenario import Availability
-from comdml_flwr.planning.types import SERVER, CutTable, Link, Plan, Profile
+from comdml_flwr.planning.types import SERVER, CutTable, Link, Profile
+from comdml_flwr.planning.whole_round import Judged
 from comdml_flwr.seeds import derive_seed
 
 MEASURED = "measured"  # in what lasts
@@ -80,6 +81,8 @@ class Setup:
         float32 weights that all begin with.
     initial_aux_heads : Mapping[int, Tensor]
         float32 weights of the auxiliary heads that all begin with, by cut.
+    fast_floats : tuple[int, ...]
+        How many of the weights are the fast side's, by cut.
     availability : Availability, optional
         Who leaves and returns; without it, all are there in all rounds.
     warnings : tuple[str, ...]
@@ -89,7 +92,7 @@ class Setup:
     met : Answers
         The last profiles that were read from introductions.
     plans : Answers
-        The last plan that an agent of this process found, with its digest.
+        The last plan that an agent of this process found, judged by the whole round, with its digest.
     models, digests : Answers
         The last model that was joined from averaged shards, and the last digest of a model: agents of one
         process that hold the same model share it.
@@ -106,11 +109,12 @@ class Setup:
     layout: StateLayout
     initial_weights_P: Tensor
     initial_aux_heads: Mapping[int, Tensor]
+    fast_floats: tuple[int, ...]
     availability: Availability | None = None
     warnings: tuple[str, ...] = ()
     drawn: dict[int, tuple[int, ...]] = field(default_factory=dict)
     met: Answers[tuple[Profile, ...]] = field(default_factory=lambda: Answers(are_same_objects))
-    plans: Answers[tuple[Plan, str]] = field(default_factory=Answers)
+    plans: Answers[tuple[Judged, str]] = field(default_factory=Answers)
     models: Answers[Tensor] = field(default_factory=lambda: Answers(are_same_objects))
     digests: Answers[str] = field(default_factory=lambda: Answers(are_same_objects))
 

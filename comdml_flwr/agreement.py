@@ -1,22 +1,24 @@
-"""What the agents of a round agree on without a leader: the plan, its digest, and what it foretells."""
+"""What the agents of a round agree on without a leader: the plan, its digest, and what it predicts."""
 
 import hashlib
 import json
 from math import isfinite
 
-from comdml_flwr.agent import Agent
+from comdml_flwr.agent import Agent, Setup
 from comdml_flwr.messages import Json
-from comdml_flwr.planning.clock import shard_bounds
 from comdml_flwr.planning.hysteresis import Pairing, keep_or_replace
-from comdml_flwr.planning.no_offload import no_offload_mixing_round_s, no_offload_round_s
 from comdml_flwr.planning.pairing import pair_agents
+from comdml_flwr.planning.simulation import Workload, batch_sizes
 from comdml_flwr.planning.types import Plan, Profile
+from comdml_flwr.planning.whole_round import Judged, judge, round_clock
 
 _BOUNDS = ("memory_bytes", "nic_bytes_per_s")
 
 
-def agree(agent: Agent, profiles: tuple[Profile, ...], previous: Pairing) -> tuple[Plan, str]:
-    """Find the plan of a round, and its digest; the same for all who have the same profiles.
+def agree(agent: Agent, profiles: tuple[Profile, ...], previous: Pairing) -> tuple[Judged, str]:
+    """Find the plan of a round, as far as it pays in the whole round, and its digest.
+
+    Both are the same for all who have the same profiles.
 
     Agents of one process that ask the same get the same answer without solving it again.
 
@@ -30,14 +32,32 @@ def agree(agent: Agent, profiles: tuple[Profile, ...], previous: Pairing) -> tup
         Of the last round, for hysteresis.
     """
     config, cuts = agent.setup.config, agent.setup.cuts
+    newcomers = agent.setup.newcomers(agent.round)  # as drawn: who has failed may not be known to all yet
 
-    def solve() -> tuple[Plan, str]:
+    def solve() -> tuple[Judged, str]:
         plan = pair_agents(profiles, cuts, solver=config.solver, time_model=config.time_model)
         if config.hysteresis:
             plan = keep_or_replace(previous, plan, profiles, cuts, threshold=config.hysteresis)
-        return plan, plan_digest(profiles, plan)
+        workload = workload_of(agent.setup, profiles)
+        clock = round_clock(profiles, agent.setup.relay, workload, newcomers, config.averaging)
+        judged = judge(plan, profiles, cuts, clock)
+        return judged, plan_digest(profiles, judged.plan)
 
-    return agent.setup.plans.answer((profiles, previous), solve)
+    return agent.setup.plans.answer((profiles, previous, newcomers), solve)
+
+
+def workload_of(setup: Setup, profiles: tuple[Profile, ...]) -> Workload:
+    """Return what is trained and sent in a round, from the work that the agents tell."""
+    size, epochs = setup.config.batch_size, setup.config.local_epochs
+    num_samples = {p.agent: round(p.num_batches * size / epochs) for p in profiles}
+    return Workload(
+        cuts=setup.cuts,
+        batch_size=size,
+        batches={agent: batch_sizes(number, size, epochs) for agent, number in num_samples.items()},
+        num_floats=len(setup.initial_weights_P),
+        fast_floats=setup.fast_floats,
+        head_floats=tuple(len(head) for _, head in sorted(setup.initial_aux_heads.items())),
+    )
 
 
 def plan_digest(profiles: tuple[Profile, ...], plan: Plan) -> str:
@@ -57,19 +77,11 @@ def plan_digest(profiles: tuple[Profile, ...], plan: Plan) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def forecast(agent: Agent, profiles: tuple[Profile, ...], plan: Plan) -> dict[str, Json]:
+def forecast(judged: Judged) -> dict[str, Json]:
     """What the plan and a round without offload would take: one agent tells it for all."""
-    model_bytes = agent.weights_P.element_size() * len(agent.weights_P)
-    relay, newcomers = agent.setup.relay, agent.newcomers
-    if agent.setup.config.averaging == "mixing":
-        alone_s = no_offload_mixing_round_s(profiles, model_bytes, relay, newcomers)
-    else:
-        bounds = shard_bounds(len(agent.weights_P), len(profiles))
-        shard_bytes = [agent.weights_P.element_size() * (stop - start) for start, stop in bounds]
-        alone_s = no_offload_round_s(profiles, shard_bytes, relay, newcomers)
     return {
-        "predicted_s": plan.makespan_s,
-        "lower_bound_s": plan.lower_bound_s,
-        "no_offload_makespan_s": plan.solo_makespan_s,
-        "no_offload_virtual_time_s": alone_s,
+        "predicted_s": judged.plan.makespan_s,
+        "lower_bound_s": judged.plan.lower_bound_s,
+        "no_offload_makespan_s": judged.plan.solo_makespan_s,
+        "no_offload_virtual_time_s": judged.no_offload.virtual_time_s,
     }

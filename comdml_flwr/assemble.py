@@ -20,7 +20,7 @@ from comdml_flwr.learning.cinic import load_cinic
 from comdml_flwr.learning.data import Dataset, load_cifar, load_digits, partition
 from comdml_flwr.learning.data_contract import check_data
 from comdml_flwr.learning.models import auxiliary_head, resnet
-from comdml_flwr.learning.split import ModelProfile, profile_model, write_floats
+from comdml_flwr.learning.split import ModelProfile, num_floats, profile_model, split, write_floats
 from comdml_flwr.learning.state_layout import layout_of
 from comdml_flwr.learning.training import OptimizerSettings
 from comdml_flwr.learning.workbench import Workbench
@@ -276,6 +276,7 @@ def assemble(config: RunConfig, fleet: Fleet, num_agents: int, catalogue: Catalo
         layout=layout_of(model),
         initial_weights_P=write_floats(model),
         initial_aux_heads={cut: write_floats(head) for cut, head in heads.items()},
+        fast_floats=tuple(num_floats(split(model, cut.cut)[1]) for cut in profile.cuts),
         availability=fleet.availability,
         warnings=tuple(warnings),
     )

@@ -9,7 +9,7 @@ so averaging takes no time.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from comdml_flwr.config import RunConfig
 from comdml_flwr.errors import InputError
@@ -24,8 +24,9 @@ from comdml_flwr.planning.hysteresis import (
     pairing_of,
 )
 from comdml_flwr.planning.pairing import pair_agents
-from comdml_flwr.planning.simulation import FleetClocks, RoundTimes, Workload, simulate_round
+from comdml_flwr.planning.simulation import Workload, batch_sizes
 from comdml_flwr.planning.types import Plan, Profile
+from comdml_flwr.planning.whole_round import Judged, RoundClock, judge, round_clock
 from comdml_flwr.profiles import edges_of, has_edge
 
 METHODS = ("comdml", "allreduce")
@@ -103,22 +104,22 @@ class DryRun:
         found: dict[float, list[DryRound]] = {threshold: [] for threshold in thresholds}
         known: dict[float, dict[int, Pairing]] = {threshold: {} for threshold in thresholds}
         last = {threshold: Pairing() for threshold in thresholds}
-        asked: tuple[tuple[Profile, ...], Plan, FleetClocks] | None = None
+        asked: tuple[object, Plan, RoundClock] | None = None
         for round_ in range(1, self._config.num_rounds + 1):
             present, table = self.present(round_), self.profiles(round_)
             profiles = tuple(table[agent] for agent in present)
-            if asked is None or asked[0] != profiles:
-                asked = profiles, self._best(profiles), FleetClocks.of(profiles, self._fleet.relay)
-            _, best, clocks = asked
             newcomers = newcomers_after(round_, self._config.num_rounds, self.present)
-            alone = simulate_round(clocks, None, self.workload, newcomers)
+            if asked is None or asked[0] != (profiles, newcomers):
+                clock = round_clock(profiles, self._fleet.relay, self.workload, newcomers)
+                asked = (profiles, newcomers), self._best(profiles), cache(clock)
+            _, best, clock = asked
             for threshold in thresholds:
                 plan = self._plan(threshold, known[threshold], profiles, best)
-                pairing = pairing_of(plan, round_)
+                judged = judge(plan, profiles, self.workload.cuts, clock)
+                pairing = pairing_of(judged.plan, round_)
                 known[threshold] |= dict.fromkeys(present, pairing)
-                times = simulate_round(clocks, plan, self.workload, newcomers) if plan.pairs else alone
                 num_new = num_new_pairs(pairing, last[threshold])
-                found[threshold].append(_dry_round(round_, plan, times, alone, num_new, len(present)))
+                found[threshold].append(_dry_round(round_, judged, num_new, len(present)))
                 last[threshold] = pairing
         return found
 
@@ -155,43 +156,35 @@ class DryRun:
 def _workload(fleet: Fleet, config: RunConfig) -> tuple[float | None, Workload]:
     if fleet.cuts is not None:
         unknown = (0,) * len(fleet.cuts)
-        batches = {profile.agent: _batches(profile.num_batches, 1, 1) for profile in fleet.profiles()}
+        profiles = fleet.profiles()
+        for profile in profiles:
+            _check_batches(profile.num_batches // 1, 1)
         return None, Workload(
             cuts=fleet.cuts,
             batch_size=1,
-            batches=batches,
+            batches={profile.agent: batch_sizes(profile.num_batches, 1, 1) for profile in profiles},
             num_floats=0,
             fast_floats=unknown,
             head_floats=unknown,
         )
-    from comdml_flwr.model_costs import model_costs  # imports torch, to count the model's FLOPs
+    from comdml_flwr.model_costs import model_costs, workload_of  # imports torch, to count the model's FLOPs
 
     costs = model_costs(fleet)
     assert fleet.model is not None, "model_costs found one"
     fleet.profiles(batch_flops=costs.batch_flops)  # says what the file lacks
-    size = fleet.model.batch_size
-    return costs.batch_flops, Workload(
-        cuts=costs.cuts,
-        batch_size=size,
-        batches={a.id: _batches(a.num_samples or 0, size, config.local_epochs) for a in fleet.agents},
-        num_floats=costs.num_floats,
-        fast_floats=costs.fast_floats,
-        head_floats=costs.head_floats,
-    )
+    for agent in fleet.agents:
+        _check_batches((agent.num_samples or 0) // fleet.model.batch_size, config.local_epochs)
+    return costs.batch_flops, workload_of(fleet, costs, config.local_epochs)
 
 
-def _batches(num_samples: float, batch_size: int, num_epochs: int) -> tuple[float, ...]:
-    """Return the size of each batch of a round: full ones, and a small one at the end of each epoch."""
-    num_full = int(num_samples // batch_size)
+def _check_batches(num_full: float, num_epochs: int) -> None:
     if (num_full + 1) * num_epochs > MAX_BATCHES:
-        raise InputError("batches of an agent", num_full * num_epochs, f"must be below {MAX_BATCHES:g} here")
-    rest = num_samples - num_full * batch_size
-    return ((float(batch_size),) * num_full + ((float(rest),) if rest else ())) * num_epochs
+        value = int(num_full * num_epochs)
+        raise InputError("batches of an agent", value, f"must be below {MAX_BATCHES:g} here")
 
 
-def _dry_round(
-    round_: int, plan: Plan, times: RoundTimes, alone: RoundTimes, num_new: int, num_agents: int
-) -> DryRound:
+def _dry_round(round_: int, judged: Judged, num_new: int, num_agents: int) -> DryRound:
+    plan, times, alone = judged.plan, judged.times, judged.no_offload
     return DryRound(
         round=round_,
         virtual_time_s=times.virtual_time_s,

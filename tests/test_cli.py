@@ -54,6 +54,7 @@ num_samples = 144
 """
 CONTRACT = {
     "solver", "time_model", "makespan_s", "solo_makespan_s", "lower_bound_s", "pairs", "solo", "solve_s",
+    "virtual_time_s", "no_offload_virtual_time_s", "left_out",
 }  # fmt: skip
 
 
@@ -152,6 +153,9 @@ def test_a_plan_as_json_is_one_object_with_the_keys_of_the_contract(here):
         "makespan_s": 5.0,
         "solo_makespan_s": 10.0,
         "lower_bound_s": 5.0,
+        "virtual_time_s": None,  # the size of the model is not known
+        "no_offload_virtual_time_s": None,
+        "left_out": [],
     }
 
 

@@ -106,6 +106,46 @@ def test_a_plan_has_a_line_for_each_agent_and_tells_what_it_is_worth(comdml):
     assert "traffic of the pairs: 1.0 MB a round" in out
 
 
+MODEL = '[model]\nname = "resnet-56"\ninput = [1, 8, 8]\nbatch_size = 32\n[links]\nbandwidth_mbps = 20\n'
+
+
+def model_fleet(flops_per_s):
+    return MODEL + "".join(
+        f"[[agents]]\nid = {agent}\nflops_per_s = {cpus * flops_per_s}\nnum_samples = 100\n"
+        for agent, cpus in enumerate((4, 2, 1, 0.5, 0.2, 0.2))
+    )
+
+
+def test_a_plan_for_a_model_tells_the_whole_round(answer, comdml, here):
+    (here / "model.toml").write_text(model_fleet(1e9))
+    found = answer("plan", "model.toml")
+    assert found["makespan_s"] < found["virtual_time_s"] < found["no_offload_virtual_time_s"]
+    assert found["left_out"] == []
+    assert "a whole round, averaging included: " in comdml("plan", "model.toml")[1]
+    changed = comdml("what-if", "model.toml", "--without", "3")[1]
+    assert "a whole round" in changed
+    assert "left out" not in changed
+
+
+def test_pairs_that_make_the_whole_round_longer_are_left_out_and_named(answer, comdml, here):
+    (here / "fast.toml").write_text(model_fleet(2e10))
+    found = answer("plan", "fast.toml", "--solver", "greedy")
+    assert found["virtual_time_s"] == found["no_offload_virtual_time_s"]
+    assert found["pairs"] == []
+    first, *_ = found["left_out"]
+    named = f"left out, as the whole round would take longer with them: {first['slow']} -> {first['fast']}"
+    for words in (["explain", "--agent", "5"], ["what-if", "--without", "3"]):
+        assert named in comdml(words[0], "fast.toml", *words[1:], "--solver", "greedy")[1]
+
+
+def test_of_measured_cuts_and_of_shared_helpers_the_whole_round_is_not_known(answer, here):
+    (here / "model.toml").write_text(model_fleet(1e9))
+    for words in (["../four.toml"], ["model.toml", "--solver", "shared"]):
+        found = answer("plan", *words)
+        assert (found["virtual_time_s"], found["no_offload_virtual_time_s"]) == (None, None)
+        assert found["left_out"] == []
+
+
 def test_an_explanation_shows_the_alternatives_and_why_they_were_not_taken(comdml):
     status, out, err = comdml("explain", "../four.toml", "--agent", "0")
     assert (status, err) == (0, "")

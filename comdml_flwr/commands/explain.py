@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from comdml_flwr.commands.options import AsJson, FleetFile, Solver, TimeModel, planner_input
+from comdml_flwr.commands.options import AsJson, FleetFile, Solver, TimeModel
+from comdml_flwr.commands.planned import Planned, dropped_pairs
 from comdml_flwr.commands.show import (
     Json,
     bottleneck,
@@ -54,12 +55,17 @@ def explain(
     from comdml_flwr.planning.fleet_file import load_fleet
     from comdml_flwr.planning.questions import explain as explain_agent
 
-    profiles, cuts = planner_input(load_fleet(fleet))
-    found = explain_agent(profiles, cuts, agent, solver=solver, time_model=time_model, top=top)
+    planned = Planned.of(load_fleet(fleet))
+    found = explain_agent(
+        planned.profiles, planned.cuts, agent, solver=solver, time_model=time_model, top=top
+    )
     if as_json:
         typer.echo(to_json(_as_json(found)))
-    else:
-        _print(found, top)
+        return
+    _print(found, top)
+    judged = planned.judge(found.plan)
+    if judged and judged.dropped:
+        make_console().print(f"a run's plan: {dropped_pairs(judged.dropped)}")
 
 
 def _as_json(found: "Explanation") -> dict[str, Json]:

@@ -1,16 +1,12 @@
-"""What several commands have in common: their arguments and options, and what the planner needs."""
+"""What several commands have in common: their arguments and options."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import Annotated, TypeAlias
 
 import typer
 
 from comdml_flwr.errors import InputError
-
-if TYPE_CHECKING:
-    from comdml_flwr.planning.fleet import Fleet
-    from comdml_flwr.planning.types import CutTable, Profile
 
 FleetFile: TypeAlias = Annotated[
     Path,
@@ -51,15 +47,6 @@ def parse_settings(settings: list[str] | None) -> Mapping[str, object]:
         key, text = key_and_value(setting, "--set")
         values[key.strip()] = _value(text.strip())
     return values
-
-
-def planner_input(fleet: "Fleet") -> "tuple[tuple[Profile, ...], CutTable]":
-    """Return profiles and cuts of a fleet; torch is loaded only to count a [model]'s FLOPs."""
-    if fleet.cuts is not None:
-        return fleet.profiles(), fleet.cuts
-    from comdml_flwr.model_costs import planner_input as count
-
-    return count(fleet)
 
 
 def _value(text: str) -> bool | int | float | str:

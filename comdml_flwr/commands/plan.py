@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from comdml_flwr.commands.options import AsJson, FleetFile, Solver, TimeModel, planner_input
+from comdml_flwr.commands.options import AsJson, FleetFile, Solver, TimeModel
+from comdml_flwr.commands.planned import Planned, dropped_pairs
 from comdml_flwr.commands.show import (
+    Json,
     above_bound,
     bottleneck,
     make_console,
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from comdml_flwr.planning.alternatives import Option
-    from comdml_flwr.planning.types import CutTable, Plan, Profile
+    from comdml_flwr.planning.types import Plan
+    from comdml_flwr.planning.whole_round import Judged
 
 
 def plan(
@@ -39,7 +42,8 @@ def plan(
 ) -> None:
     """Say who should help whom at which cut, and how long a round's training then takes.
 
-    Nothing is trained. All times are modelled from the speeds and links in the fleet file.
+    Nothing is trained. All times are modelled from the speeds and links in the fleet file. With a [model],
+    pairs that would make the whole round longer, averaging included, are left out, as in a run.
 
     Example: comdml plan ten --picture fleet.svg
     """
@@ -50,7 +54,8 @@ def plan(
 
     if picture is not None:
         check_picture(picture)
-    profiles, cuts = planner_input(load_fleet(fleet))
+    planned = Planned.of(load_fleet(fleet))
+    profiles, cuts = planned.profiles, planned.cuts
     began = time.perf_counter()
     proof: dict[str, bool | float | str] = {}
     if solver == "integer-program":
@@ -60,28 +65,44 @@ def plan(
     else:
         found = pair_agents(profiles, cuts, solver=solver, time_model=time_model)
     solve_s = time.perf_counter() - began
+    judged = planned.judge(found)
+    found = judged.plan if judged else found
     if picture is not None:
         draw_picture(found, profiles, picture)
     if as_json:
-        typer.echo(to_json({**plan_as_json(found), "solve_s": solve_s, **proof}))
+        typer.echo(to_json({**plan_as_json(found), **_whole_round(judged), "solve_s": solve_s, **proof}))
         return
-    _print_plan(found, profiles, cuts, solve_s)
+    _print_plan(found, judged, planned, solve_s)
     if proof:
         quality = "proven optimal" if proof["proven"] else f"gap {proof['gap']:.2%} at the time limit"
         typer.echo(f"{proof['solved_by']}: {quality}")
 
 
-def _print_plan(plan: "Plan", profiles: "tuple[Profile, ...]", cuts: "CutTable", solve_s: float) -> None:
+def _whole_round(judged: "Judged | None") -> dict[str, Json]:
+    """Return what a script reads of the whole round; null where it is not known."""
+    return {
+        "virtual_time_s": judged.times.virtual_time_s if judged else None,
+        "no_offload_virtual_time_s": judged.no_offload.virtual_time_s if judged else None,
+        "left_out": [pair.as_json() for pair in judged.dropped] if judged else [],
+    }
+
+
+def _print_plan(plan: "Plan", judged: "Judged | None", planned: Planned, solve_s: float) -> None:
     from comdml_flwr.planning.questions import describe_pairs
 
-    options = describe_pairs(plan, profiles, cuts)
+    options = describe_pairs(plan, planned.profiles, planned.cuts)
     console = make_console()
-    solo_s = {profile.agent: profile.solo_s for profile in profiles}
+    solo_s = {profile.agent: profile.solo_s for profile in planned.profiles}
     console.print(_agents_table(plan, options, solo_s))
     console.print(
         f"\ntraining takes [bold]{human_s(plan.makespan_s)}[/bold] (modelled) instead of"
         f" {human_s(plan.solo_makespan_s)}: {plan.solo_makespan_s / plan.makespan_s:.2f} times as fast"
     )
+    if judged:
+        whole_s, alone_s = judged.times.virtual_time_s, judged.no_offload.virtual_time_s
+        console.print(f"a whole round, averaging included: {human_s(whole_s)} instead of {human_s(alone_s)}")
+        if judged.dropped:
+            console.print(dropped_pairs(judged.dropped))
     console.print(f"straggler: {_straggler(plan, options, solo_s)}")
     console.print(above_bound(plan))
     console.print(f"traffic of the pairs: {human_bytes(plan_traffic_bytes(plan))} a round")

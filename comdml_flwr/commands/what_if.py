@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from comdml_flwr.commands.options import AsJson, FleetFile, Solver, TimeModel, key_and_value, planner_input
+from comdml_flwr.commands.options import AsJson, FleetFile, Solver, TimeModel, key_and_value
+from comdml_flwr.commands.planned import Planned, dropped_pairs
 from comdml_flwr.commands.show import (
     Json,
     make_console,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from comdml_flwr.planning.questions import WhatIf
     from comdml_flwr.planning.types import Pair
+    from comdml_flwr.planning.whole_round import Judged
 
 
 def what_if(
@@ -55,13 +57,14 @@ def what_if(
         raise InputError("what-if", "no change", "give --agent with KEY=VALUE, or --without")
     now = load_fleet(fleet)
     changed = change_fleet(now, agents, values, missing)
-    profiles, cuts = planner_input(now)
-    found = compare(profiles, planner_input(changed)[0], cuts, solver=solver, time_model=time_model)
+    was, will_be = Planned.of(now), Planned.of(changed)
+    found = compare(was.profiles, will_be.profiles, was.cuts, solver=solver, time_model=time_model)
     if as_json:
         question: dict[str, Json] = {"agents": agents, "changes": values, "without": missing}
         typer.echo(to_json({**question, **_as_json(found)}))
     else:
-        _print(found, _question(agents, values, missing))
+        judged = was.judge(found.before), will_be.judge(found.after)
+        _print(found, _question(agents, values, missing), *judged)
 
 
 def _parse(changes: list[str]) -> dict[str, float]:
@@ -103,12 +106,19 @@ def _named(agents: list[int]) -> str:
     return f"agent{'s' if len(agents) > 1 else ''} {', '.join(map(str, agents))}"
 
 
-def _print(found: "WhatIf", question: str) -> None:
+def _print(found: "WhatIf", question: str, before: "Judged | None", after: "Judged | None") -> None:
     console = make_console()
     console.print(f"[bold]if {question}[/bold] (all times modelled)\n")
-    console.print(_numbers(found))
+    table = _numbers(found)
+    if before and after:
+        whole_s = before.times.virtual_time_s, after.times.virtual_time_s
+        table.add_row("a whole round", *map(human_s, whole_s), _percent(*whole_s))
+    console.print(table)
     changes = _changes(found)
     console.print("\n".join(["", *changes]) if changes else "\nall pairs and cuts stay as they are")
+    for when, judged in (("before", before), ("after", after)):
+        if judged and judged.dropped:
+            console.print(f"\na run's plan {when}: {dropped_pairs(judged.dropped)}")
     console.print(f"\nsolver: {found.after.solver}, time model: {found.after.time_model}")
 
 

@@ -4,7 +4,8 @@ S. M. Sajjadi Mohammadabadi, L. Yang, F. Yan, J. Zhang, "Communication-Efficient
 for Decentralized Multi-Agent Learning", IEEE ICDCS 2024, pp. 680-691, arXiv 2405.00839.
 
     1 introduce      everyone tells everyone its speed, its work and its links
-    2 balance        everyone computes the same plan from the same profiles: who helps whom at which cut
+    2 balance        everyone computes the same plan from the same profiles: who helps whom at which cut,
+                     as far as that makes the whole round shorter
       train          a slow agent trains its slow side and sends activations and labels, batch by batch;
                      a helper trains its own model and, as they arrive, its partner's fast side;
                      an agent without a pair trains its whole model
@@ -97,7 +98,8 @@ def balance(agent: Agent, inbox: Inbox) -> Outbox:
     """Find the plan of the round; note this agent's role in it, and what it predicts."""
     profiles, config = meet(agent, inbox), agent.setup.config
     previous = latest_known_pairing(agent, inbox) if config.hysteresis else Pairing()
-    plan, agent.notes["digest"] = agree(agent, profiles, previous)
+    judged, agent.notes["digest"] = agree(agent, profiles, previous)
+    plan = judged.plan
     agent.pairing = pairing_of(plan, agent.round)
     if config.averaging == "mixing":
         note_neighbours(agent, profiles)
@@ -112,7 +114,7 @@ def balance(agent: Agent, inbox: Inbox) -> Outbox:
         elif pair.fast == agent.id:
             agent.notes |= {"partner": pair.slow, "cut": pair.cut, "partner_batches_left": -1}
     if agent.id == profiles[0].agent:
-        agent.notes |= forecast(agent, profiles, plan)
+        agent.notes |= forecast(judged)
     if "helper" not in agent.notes:
         agent.clock.work(agent.profile.num_batches)  # a helper does its own batches first, on the clock
     return ()

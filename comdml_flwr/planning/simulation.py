@@ -165,17 +165,11 @@ class FleetClocks:
     def _train_pair(
         self, now: FloatArray, uplink: FloatArray, pair: tuple[int, int, int], workload: Workload
     ) -> float:
-        slow, fast, number = pair
-        cut, total_bytes = workload.cuts[number - 1], 0.0
+        slow, fast, cut = pair
         sender, helper = self._clock(slow, now, uplink), self._clock(fast, now, uplink)
-        sample_bytes = cut.bytes_per_batch / workload.batch_size
-        for num_samples in workload.batches[self.profiles[slow].agent]:
-            sender.work(cut.slow_share * num_samples / workload.batch_size)
-            helper.wait(sender.send(helper.agent, sample_bytes * num_samples))
-            helper.work(cut.fast_share * num_samples / workload.batch_size)
-            total_bytes += sample_bytes * num_samples
+        num_bytes = train_pair(sender, helper, cut, workload)
         now[slow], uplink[slow], now[fast] = sender.now_s, sender.uplink_free_s, helper.now_s
-        return total_bytes
+        return num_bytes
 
     def average(
         self, now: FloatArray, uplink: FloatArray, pairs: _Pairs, workload: Workload
@@ -250,6 +244,31 @@ class FleetClocks:
             now_s=float(now[index]),
             uplink_free_s=float(uplink[index]),
         )
+
+
+def train_pair(slow: Clock, fast: Clock, cut: int, workload: Workload) -> float:
+    """Advance the clocks of a pair to the end of its training, batch by batch; return the bytes sent."""
+    costs, total_bytes = workload.cuts[cut - 1], 0.0
+    sample_bytes = costs.bytes_per_batch / workload.batch_size
+    for num_samples in workload.batches[slow.agent]:
+        slow.work(costs.slow_share * num_samples / workload.batch_size)
+        fast.wait(slow.send(fast.agent, sample_bytes * num_samples))
+        fast.work(costs.fast_share * num_samples / workload.batch_size)
+        total_bytes += sample_bytes * num_samples
+    return total_bytes
+
+
+def batch_sizes(num_samples: float, batch_size: int, num_epochs: int) -> tuple[float, ...]:
+    """Return the samples in each batch of a round: full batches, a small one at the end of each epoch.
+
+    Examples
+    --------
+    >>> batch_sizes(20, 8, 2)
+    (8.0, 8.0, 4.0, 8.0, 8.0, 4.0)
+    """
+    num_full = int(num_samples // batch_size)
+    rest = num_samples - num_full * batch_size
+    return ((float(batch_size),) * num_full + ((float(rest),) if rest else ())) * num_epochs
 
 
 def _piece_bytes(num_agents: int, pairs: _Pairs, workload: Workload) -> NDArray[np.int64]:

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from comdml_flwr.agent import run_steps
-from comdml_flwr.agreement import forecast
+from comdml_flwr.agreement import agree
 from comdml_flwr.assemble import METHODS
 from comdml_flwr.planning.clock import Clock
 from comdml_flwr.planning.fleet_file import parse_fleet
@@ -70,14 +70,14 @@ def test_the_bytes_on_the_clock_are_the_bytes_in_the_envelopes(keys, monkeypatch
                 per_round[envelope.round] += envelope.num_bytes
         return outbox, report
 
-    def foretell(*rest):
+    def decide(*rest):  # by simulated rounds, whose clocks send, too
         with monkeypatch.context() as uncounted:
             uncounted.setattr(Clock, "send", real_send)
-            return forecast(*rest)
+            return agree(*rest)
 
     real_send = Clock.send
     monkeypatch.setattr(Clock, "send", send)
-    monkeypatch.setattr("comdml_flwr.methods.comdml.forecast", foretell)
+    monkeypatch.setattr("comdml_flwr.methods.comdml.agree", decide)
     monkeypatch.setattr("comdml_flwr.carriers.local.run_steps", steps)
     record = run(keys, participation=0.6, num_rounds=3)
     assert timed == sent

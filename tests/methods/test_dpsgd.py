@@ -8,12 +8,13 @@ import torch
 
 from comdml_flwr import mixing
 from comdml_flwr.agent import Agent
+from comdml_flwr.agreement import workload_of
 from comdml_flwr.assemble import optimizer_settings
 from comdml_flwr.errors import InputError
 from comdml_flwr.learning.split import load_floats, num_floats, split, write_floats
 from comdml_flwr.learning.training import Learner
 from comdml_flwr.planning.fleet_file import parse_fleet
-from comdml_flwr.planning.no_offload import no_offload_mixing_round_s
+from comdml_flwr.planning.mixing_simulation import simulate_mixing_round
 from comdml_flwr.planning.topology import mixing_matrix, topology_of_links
 from tests.methods.stepping import deliver, walk
 from tests.small import fleet_text, run_local, small_config, small_fleet, small_setup
@@ -107,8 +108,10 @@ def test_the_forecast_of_a_round_of_mixing_is_what_a_run_shows(keys):
     for line in record.rounds:
         profiles = [setup.profiles_at(line.round)[agent] for agent in setup.present(line.round)]
         newcomers = setup.newcomers(line.round)
-        predicted_s = no_offload_mixing_round_s(profiles, MODEL_BYTES, setup.relay, newcomers)
-        assert line.virtual_time_s == predicted_s
+        workload = workload_of(setup, tuple(profiles))
+        simulated = simulate_mixing_round(profiles, setup.relay, None, workload, newcomers)
+        assert line.virtual_time_s == simulated.virtual_time_s
+        assert line.bytes_sent == simulated.bytes_sent
 
 
 def test_the_clock_of_two_agents_by_hand():

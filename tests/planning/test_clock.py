@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from comdml_flwr.planning.clock import Clock, ServerClock, Span, deal_out, new_clock, receivers_in_turn
 from comdml_flwr.planning.costs import pair_finish_s
-from comdml_flwr.planning.no_offload import no_offload_mixing_round_s, no_offload_round_s
+from comdml_flwr.planning.mixing_simulation import simulate_mixing_round
+from comdml_flwr.planning.simulation import FleetClocks, Workload, simulate_round
 from comdml_flwr.planning.types import SERVER, Cut, Link, Profile
 
 LAW = settings(max_examples=200, deadline=None, derandomize=True)
@@ -191,8 +192,18 @@ def test_every_newcomer_has_one_holder_and_no_holder_has_two_more_than_another(n
     assert max(loads) - min(loads) <= 1
 
 
-# Two agents: 0 trains for 10 s, 1 for 4 s. Agent 0 averages a shard of 200 bytes, agent 1 one of 100 bytes.
-SHARDS = (200, 100)
+# Two agents: 0 trains for 10 s, 1 for 4 s. The model has 100 floats: each averages a shard of 200 bytes.
+def without_offload(profiles, newcomers=(), num_floats=100):
+    clocks, workload = FleetClocks.of(profiles, RELAY), workload_of(num_floats)
+    return simulate_round(clocks, None, workload, newcomers).virtual_time_s
+
+
+def mixing_without_offload(profiles, newcomers=()):
+    return simulate_mixing_round(profiles, RELAY, None, workload_of(75), newcomers).virtual_time_s
+
+
+def workload_of(num_floats):
+    return Workload(cuts=(), batch_size=1, batches={}, num_floats=num_floats, fast_floats=(), head_floats=())
 
 
 def two_agents(bytes_per_s=100.0, latency_s=0.5):
@@ -206,43 +217,44 @@ def two_agents(bytes_per_s=100.0, latency_s=0.5):
 def test_a_round_without_offload_of_two_agents_by_hand():
     # introduce  0 bytes: both hear of each other at                       0.5
     # train      agent 0 until 10.5, agent 1 until                         4.5
-    # scatter    0 -> 1: 100 bytes, on the link 10.5 .. 11.5, there at     12
+    # scatter    0 -> 1: 200 bytes, on the link 10.5 .. 12.5, there at     13
     #            1 -> 0: 200 bytes, on the link  4.5 ..  6.5, there at     7
-    #            agent 0 can average at 10.5, agent 1 at 12
-    # gather     0 -> 1: 200 bytes, uplink free at 11.5: .. 13.5, there at 14
-    #            1 -> 0: 100 bytes, from 12 on: .. 13, there at            13.5
-    assert no_offload_round_s(two_agents(), SHARDS, RELAY) == 14
+    #            agent 0 can average at 10.5, agent 1 at 13
+    # gather     0 -> 1: 200 bytes, uplink free at 12.5: .. 14.5, there at 15
+    #            1 -> 0: 200 bytes, from 13 on: .. 15, there at            15.5
+    assert without_offload(two_agents()) == 15.5
 
 
 def test_the_same_round_over_the_relay_by_hand():
     # The relay carries 10 bytes/s and adds 0.125 s; no link carries the introduction either.
     # train      until 10.125 and 4.125
-    # scatter    0 -> 1: 10.125 .. 20.125, there at 20.25;  1 -> 0: 4.125 .. 24.125, there at 24.25
-    # gather     0 -> 1: 24.25 .. 44.25, there at 44.375;   1 -> 0: from 24.125 (its uplink) .. 34.125
-    assert no_offload_round_s(two_agents(bytes_per_s=0.0, latency_s=99), SHARDS, RELAY) == 44.375
+    # scatter    0 -> 1: 10.125 .. 30.125, there at 30.25;  1 -> 0: 4.125 .. 24.125, there at 24.25
+    # gather     0 -> 1: 30.125 (its uplink) .. 50.125;     1 -> 0: 30.25 .. 50.25, there at 50.375
+    assert without_offload(two_agents(bytes_per_s=0.0, latency_s=99)) == 50.375
 
 
 def test_a_newcomer_gets_the_model_at_the_end_of_the_round_by_hand():
-    # as above: agent 0 has all shards at 13.5, its uplink is free at 13.5; the newcomer has no link with it
-    # hand over  0 -> 7: 300 bytes over the relay 13.5 .. 43.5, there at   43.625
-    assert no_offload_round_s(two_agents(), SHARDS, RELAY, newcomers=[7]) == 43.625
-    # with two newcomers agent 1 hands over to the second: from 14 on, .. 44, there at 44.125
-    assert no_offload_round_s(two_agents(), SHARDS, RELAY, newcomers=[7, 8]) == 44.125
+    # as above: agent 0 has all shards at 15.5, its uplink is free at 14.5; the newcomer has no link with it
+    # hand over  0 -> 7: 400 bytes over the relay 15.5 .. 55.5, there at   55.625
+    assert without_offload(two_agents(), newcomers=[7]) == 55.625
+    # of two newcomers agent 1 takes the second, from 15 on; a third is agent 0's again, behind the first
+    assert without_offload(two_agents(), newcomers=[7, 8]) == 55.625
+    assert without_offload(two_agents(), newcomers=[7, 8, 9]) == 95.625
 
 
 def test_an_agent_alone_only_trains():
     profile = Profile(agent=3, batches_per_s=2, num_batches=5)
-    assert no_offload_round_s([profile], [1e9], RELAY) == 2.5
+    assert without_offload([profile], num_floats=10**9) == 2.5
 
 
 def test_a_round_of_mixing_without_offload_by_hand():
     # introduce and train as above: until 10.5 and 4.5; a model has 300 bytes
     # spread     0 -> 1: 10.5 .. 13.5, there at 14;  1 -> 0: 4.5 .. 7.5, there at 8
-    assert no_offload_mixing_round_s(two_agents(), 300, RELAY) == 14
+    assert mixing_without_offload(two_agents()) == 14
     # a newcomer gets agent 0's model: on the relay 13.5 .. 43.5, there at 43.625
-    assert no_offload_mixing_round_s(two_agents(), 300, RELAY, newcomers=[7]) == 43.625
+    assert mixing_without_offload(two_agents(), newcomers=[7]) == 43.625
     # without a link they only hear of each other over the relay, at 0.125, and mix with nobody
-    assert no_offload_mixing_round_s(two_agents(bytes_per_s=0.0), 300, RELAY) == 10.125
+    assert mixing_without_offload(two_agents(bytes_per_s=0.0)) == 10.125
 
 
 def noting(agent=0, **keys):
