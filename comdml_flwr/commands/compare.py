@@ -1,6 +1,5 @@
 """`comdml compare`: methods compared on the same data, seeds, devices and clock."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -23,8 +22,8 @@ def compare(
         int | None,
         typer.Option(
             min=1,
-            help="Runs at a time: by default one for each core; 1 stays in this process, without Ray."
-            " No result depends on it.",
+            help="Runs at a time: by default one for each core that may be used; 1 stays in this process,"
+            " without Ray. No result depends on it.",
         ),
     ] = None,
     ray_address: Annotated[
@@ -69,11 +68,12 @@ def compare(
     from comdml_flwr.comparison.compare import compare as compare_all
     from comdml_flwr.comparison.report import write_report
     from comdml_flwr.comparison.settings import load_comparison
+    from comdml_flwr.measuring.cores import workers_here
 
     comparison = load_comparison(config, smoke=smoke)
     folder = output or Path("results") / comparison.name
     check_matplotlib(folder)
-    num_workers = workers or (0 if ray_address else os.cpu_count() or 1)
+    num_workers = workers or (0 if ray_address else workers_here())
     with CompareProgress() as progress:
         result = compare_all(comparison, folder, progress, num_workers=num_workers, ray_address=ray_address)
     write_report(folder)

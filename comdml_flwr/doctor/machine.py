@@ -8,17 +8,11 @@ from pathlib import Path
 
 from comdml_flwr.config import RunConfig
 from comdml_flwr.doctor.findings import Finding, State
-from comdml_flwr.measuring.memory import CGROUP, read_number
+from comdml_flwr.measuring.cores import available_cores
 from comdml_flwr.units import human_bytes
 
 CORES = "cores"
 FEW_BYTES, TOO_FEW_BYTES = 2e9, 1e8  # of a disk: a run's states and letters take some tens of MB an agent
-
-
-def available_cores() -> float:
-    """Return how many cores this process may use: those it is bound to, or its quota if that is less."""
-    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(float(bound), _quota() or float(bound))
 
 
 def check_cores(config: RunConfig, cores: float | None = None) -> Finding:
@@ -62,14 +56,3 @@ def _first_there(path: Path) -> Path:
     while not path.exists():
         path = path.parent
     return path
-
-
-def _quota() -> float | None:
-    """Return the cores that the control group grants; None where it grants all."""
-    try:
-        quota, period = (CGROUP / "cpu.max").read_text().split()
-        return None if quota == "max" else int(quota) / int(period)
-    except (OSError, ValueError):
-        pass
-    quota_us, period_us = (read_number(CGROUP / "cpu" / f"cpu.cfs_{name}_us") for name in ("quota", "period"))
-    return quota_us / period_us if quota_us and period_us and quota_us > 0 else None
