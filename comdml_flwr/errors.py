@@ -7,6 +7,8 @@
         * PeerGoneError: a peer cannot be reached any more, or refuses us
         * OverdueError: something was not done by its deadline
     * StoppedError: the user ended it, and what is done is kept; our commands end with exit status 130
+
+Beside it InterruptedRun, which is a KeyboardInterrupt: no handler of errors is to take it for one.
 """
 
 from typing import Literal, TypeAlias
@@ -102,3 +104,7 @@ class OverdueError(RunError):
 
 class StoppedError(ComdmlError):
     """The user ended a command that can go on later; the message says how far it got."""
+
+
+class InterruptedRun(KeyboardInterrupt):
+    """Ctrl-C has ended a run; the message says how it goes on."""

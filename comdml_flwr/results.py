@@ -9,17 +9,20 @@ A run that failed has no `summary.json`; it has `failed.txt` with the reason. Wi
 also `checkpoints` (checkpoints.py), and a run that goes on writes into the same folder.
 """
 
+import errno
 import os
 import re
+import shlex
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from comdml_flwr.checkpoint_files import go_back
+from comdml_flwr.checkpoint_files import go_back, rounds_in
 from comdml_flwr.checkpoints import FOLDER, Checkpoints, hold
 from comdml_flwr.config import RunConfig
-from comdml_flwr.errors import InputError
+from comdml_flwr.disk_errors import naming_what_cannot_be_written
+from comdml_flwr.errors import InputError, InterruptedRun
 from comdml_flwr.messages import Json
 from comdml_flwr.model_files import carry_best
 from comdml_flwr.resuming import Resumed
@@ -58,6 +61,7 @@ class RunFolder:
             self._go_back(resumed)
         else:
             self.path = self._make(config, about)
+        self._has_lines = resumed is not None
         self._write("config.json", config.with_defaults_named())
 
     def _make(self, config: RunConfig, about: str | None) -> Path:
@@ -89,7 +93,11 @@ class RunFolder:
 
     def add_line(self, line: Mapping[str, Json], *, sync: bool = True) -> None:
         """Append a line that is no record of a run; with `sync`, it is on disk when this returns."""
-        with (self.path / "rounds.jsonl").open("a", encoding="utf-8") as file:
+        path = self.path / "rounds.jsonl"
+        if self._has_lines and not path.exists():  # or a part of the rounds would look like all of them
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        self._has_lines = True
+        with path.open("a", encoding="utf-8") as file:
             file.write(to_json(line) + "\n")
             if sync:
                 file.flush()
@@ -100,8 +108,10 @@ class RunFolder:
         self._write("summary.json", summary)
 
     def fail(self, reason: str) -> None:
-        """Write `failed.txt`."""
-        write_file(self.path / "failed.txt", f"{reason}\n".encode())
+        """Write `failed.txt`, if the disk takes it."""
+        with suppress(OSError):
+            if self.path.is_dir():  # not somebody's who has removed it
+                write_file(self.path / "failed.txt", f"{reason}\n".encode())
 
     def _write(self, name: str, value: Mapping[str, Json]) -> None:
         write_file(self.path / name, (to_json(value, indent=2) + "\n").encode())
@@ -139,9 +149,12 @@ def record_run(
     ------
     InputError, RunError
         What is wrong, in one line; for a run that had begun also in its folder.
+    InterruptedRun
+        By Ctrl-C; it says how the run goes on.
     """
     check_trackers(config)
-    with ExitStack() as held:
+    root = resumed.folder if resumed else Path(config.results_dir)
+    with naming_what_cannot_be_written(root), ExitStack() as held:
         if resumed:
             held.enter_context(hold(resumed.folder))
             terminal.say(resumed.line)
@@ -170,8 +183,12 @@ def _record(
         trackers.start(config, results.path, num_over=resumed.checkpoint.round if resumed else 0)
         record = run(_PrintAndWrite(terminal, results, trackers))
         left = models.finish(record.rounds) if models else []
+    except KeyboardInterrupt:
+        results.fail("interrupted")
+        trackers.finish(None)
+        raise InterruptedRun(_how_it_goes_on(results.path)) from None
     except BaseException as error:
-        results.fail("interrupted" if isinstance(error, KeyboardInterrupt) else str(error) or repr(error))
+        results.fail(str(error) or repr(error))
         trackers.finish(None)
         raise
     summary = {
@@ -182,6 +199,14 @@ def _record(
     trackers.finish(summary)
     terminal.summary(summary, results.path)
     return record
+
+
+def _how_it_goes_on(folder: Path) -> str:
+    """Say to who has interrupted a run what is left of it."""
+    kept = rounds_in(folder / FOLDER)
+    if not kept:
+        return f"interrupted; {folder} has no checkpoint to go on from (checkpoint-every keeps them)"
+    return f"interrupted; to go on after round {kept[-1]}: comdml run --resume {shlex.quote(str(folder))}"
 
 
 class _PrintAndWrite:

@@ -44,13 +44,18 @@ def describe_error(error: BaseException) -> str:
     return f"{place}: {reason}" if place else reason
 
 
+def is_of_user(error: BaseException) -> bool:
+    """Tell whether an error has come out of the user's code."""
+    return _users_place(error) is not None
+
+
 def find_told(error: BaseException | None) -> BaseException | None:
     """Return the one of an error and its causes that a person should read; None where none is known here.
 
-    It is ours, or comes out of the user's code.
+    It is ours, or comes out of the user's code or ours.
     """
     while error is not None:
-        if isinstance(error, ComdmlError) or _users_place(error):
+        if isinstance(error, ComdmlError) or _users_place(error) or _innermost(error, _is_ours):
             return error
         error = error.__cause__
     return None

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # Imports only point down. Rooms of one floor do not import each other; files of one room may, except methods.
 FLOORS = [
     {"errors", "seeds", "units", "layout", "strict_json", "rules"},
-    {"user_code"},
+    {"user_code", "disk_errors"},
     {"answers", "messages", "config", "planning", "learning"},
     {"agent", "lock_step", "profiles", "wire", "sealing", "key_cards"},
     {"agreement", "phases", "reduction", "rounds", "checkpoint_files", "model_files", "transport"},

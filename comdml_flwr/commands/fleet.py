@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from comdml_flwr.disk_errors import naming_what_cannot_be_written
 from comdml_flwr.errors import InputError
 from comdml_flwr.strict_json import to_json
 
@@ -154,12 +155,13 @@ def run_dry(values: Mapping[str, object], num_agents: int, *, dry_run: bool, as_
     simulated = DryRun(load_fleet(find_fleet(config.fleet)), config, num_agents)
     rounds = simulated.rounds(sorted({0.0, config.hysteresis}))
     elapsed_s = time.monotonic() - began
-    folder = RunFolder(config, "dry-run")
-    for line in rounds[config.hysteresis]:
-        folder.add_line(line.as_json(), sync=False)
     ways = [summarize_dry(lines, threshold) for threshold, lines in rounds.items()]
     summary = _summary(config, num_agents, ways, elapsed_s)
-    folder.finish(summary)
+    with naming_what_cannot_be_written(Path(config.results_dir)):
+        folder = RunFolder(config, "dry-run")
+        for line in rounds[config.hysteresis]:
+            folder.add_line(line.as_json(), sync=False)
+        folder.finish(summary)
     if as_json:
         typer.echo(to_json({**summary, "folder": str(folder.path)}))
     else:

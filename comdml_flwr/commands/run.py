@@ -7,6 +7,7 @@ import typer
 
 from comdml_flwr.commands.fleet import run_dry
 from comdml_flwr.commands.options import Settings, parse_settings
+from comdml_flwr.errors import InterruptedRun, StoppedError
 
 DEFAULT_NUM_AGENTS = 10
 
@@ -49,4 +50,7 @@ def run(
         return run_dry(values, num_agents or DEFAULT_NUM_AGENTS, dry_run=dry_run, as_json=as_json)
     from comdml_flwr.local_run import run_locally  # imports torch
 
-    run_locally(values, num_agents=num_agents, num_workers=num_workers)
+    try:
+        run_locally(values, num_agents=num_agents, num_workers=num_workers)
+    except InterruptedRun as interrupted:  # Typer would make a bare status of it
+        raise StoppedError(str(interrupted)) from None

@@ -83,8 +83,7 @@ def compare(
                 if ray_address is not None:
                     check_address(ray_address)
                 _rehearse(missing)
-                for name in OUTDATED:
-                    (folder / name).unlink(missing_ok=True)
+                _remove_outdated(folder)
                 perform_all(missing, keeper, num_workers=num_workers, ray_address=ray_address)
             except KeyboardInterrupt:
                 raise StoppedError(f"interrupted: {_how_many(folder, runs)} are done; {GO_ON}") from None
@@ -123,6 +122,14 @@ def _load(config: RunConfig) -> Dataset:
 @lru_cache(maxsize=1)
 def _load_once(name: str, data_dir: str, download: bool) -> Dataset:
     return DATASETS[name](parse_config({"dataset": name, "data-dir": data_dir, "download": download}))
+
+
+def _remove_outdated(folder: Path) -> None:
+    for name in OUTDATED:
+        try:
+            (folder / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise RunError(f"{folder / name}: cannot be removed: {error.strerror}") from None
 
 
 def _how_many(folder: Path, runs: Sequence[PlannedRun]) -> str:

@@ -27,7 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from comdml_flwr.errors import InputError
 from comdml_flwr.learning.models import auxiliary_head
-from comdml_flwr.user_code import describe_error, find_told
+from comdml_flwr.user_code import describe_error, is_of_user
 
 FLOAT_BYTES = 4  # activations, weights, gradients and momentum are float32
 
@@ -217,7 +217,7 @@ def profile_model(
             counts.append(_count_stage(stage, activation_N))
             activation_N = counts[-1].output
     except (RuntimeError, ValueError) as error:
-        reason = describe_error(error) if find_told(error) else str(error).partition("\n")[0]
+        reason = describe_error(error) if is_of_user(error) else str(error).partition("\n")[0]
         rule = f"must fit stage {len(counts) + 1} of the model: {reason}"
         raise InputError("input shape", input_shape, rule) from error
     flops, params, peak_bytes = _add_up(counts)
