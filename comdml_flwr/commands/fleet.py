@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -96,7 +97,8 @@ def _write_new(path: Path, text: str) -> None:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise InputError("--output", str(path), f"cannot be written: {reason}") from None
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def _facts(preset: str, seed: int, zero_mbps: str, path: Path) -> dict[str, object]:
