@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,9 +24,14 @@ def free_port() -> int:
 
 @dataclass
 class Engine:
-    """`flwr` commands with a SuperLink of their own, which the first run starts."""
+    """`flwr` commands with a SuperLink of their own, which the first run starts.
+
+    `python` is that of the environment whose commands they are, `environment` what else they are told.
+    """
 
     home: Path
+    python: Path = Path(sys.executable)
+    environment: Mapping[str, str] = field(default_factory=dict)
     http_port: int = field(default_factory=free_port)
     control_port: int = field(default_factory=free_port)
 
@@ -33,13 +39,15 @@ class Engine:
         """Run a `flwr` command to its end."""
         environment = {
             **os.environ,
+            "PATH": f"{self.python.parent}:{os.environ['PATH']}",
             "FLWR_HOME": str(self.home),
             "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": str(self.http_port),
             "FLWR_LOCAL_CONTROL_API_PORT": str(self.control_port),
             "FLWR_TELEMETRY_ENABLED": "0",
             "FLWR_DISABLE_UPDATE_CHECK": "1",
+            **self.environment,
         }
-        program = shutil.which("flwr", path=str(Path(sys.executable).parent)) or "flwr"
+        program = shutil.which("flwr", path=str(self.python.parent)) or "flwr"
         return subprocess.run(
             [program, *words],
             cwd=cwd,
