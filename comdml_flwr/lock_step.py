@@ -9,7 +9,7 @@ has passed its return point, they go back there. One that is there again gets th
 round that runs and takes part in the next.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -18,6 +18,9 @@ from comdml_flwr.messages import NOBODY, Absence, Carrier, Report, Step
 from comdml_flwr.planning.clock import deal_out
 from comdml_flwr.planning.dynamics import newcomers_after
 from comdml_flwr.planning.types import SERVER
+
+LEAST_LEFT = 2
+"""An agent that trains alone to the end would look like a run that has gone well."""
 
 
 class Listener(Protocol):
@@ -36,6 +39,8 @@ class LockStep:
         Runs the phases and moves the mail.
     phase_names : Sequence[str]
         Names of the program's phases, in order.
+    agents : Sequence[int]
+        All of the run.
     present : Callable[[int], tuple[int, ...]]
         Who is drawn for a round.
     num_rounds : int
@@ -52,6 +57,7 @@ class LockStep:
         self,
         carrier: Carrier,
         phase_names: Sequence[str],
+        agents: Sequence[int],
         present: Callable[[int], tuple[int, ...]],
         num_rounds: int,
         listener: Listener,
@@ -59,7 +65,8 @@ class LockStep:
         has_server: bool = False,
         return_point: int | None = None,
     ) -> None:
-        self._carrier, self._names, self._drawn = carrier, phase_names, present
+        self._carrier, self._names, self._agents = carrier, phase_names, agents
+        self._drawn = present
         self._num_rounds, self._listener = num_rounds, listener
         self._server = (SERVER,) if has_server else ()
         self._return_point = return_point
@@ -96,7 +103,7 @@ class LockStep:
         Raises
         ------
         RunError
-            Nobody who takes part in a round is left.
+            Nobody who takes part in a round is left, or at its beginning fewer than two agents of several.
         """
         riding: dict[int, tuple[Step, ...]] = {}
         self._absence = Absence(frozenset(gone))
@@ -104,6 +111,7 @@ class LockStep:
             reports = self._exchange(Step(round_, 0), riding)
             if riding:
                 yield self._ended(round_ - 1, riding, reports)
+            check_left(round_, self._agents, self._absence.in_round(round_))
             self._to_last(round_)
             riding = {agent: (Step(round_, self._last),) for agent in self._members(round_)}
             self._look_who_is_back(round_)
@@ -175,3 +183,18 @@ class LockStep:
         )
         dealt = deal_out(told.without(self._drawn(round_), round_), newcomers)
         return frozenset(agent for holder in lost for agent in dealt[holder])
+
+
+def check_left(round_: int, agents: Collection[int], gone: Collection[int]) -> None:
+    """Raise RunError where failures have left fewer than two agents of several.
+
+    Examples
+    --------
+    >>> check_left(3, (0, 1, 2), {0, 1})
+    Traceback (most recent call last):
+    comdml_flwr.errors.RunError: round 3: of 3 agents only agent 2 is left
+    """
+    left = [agent for agent in agents if agent not in gone]
+    if len(left) < min(LEAST_LEFT, len(agents)):
+        who = f"only agent {left[0]} is left" if left else "none is left"
+        raise RunError(f"round {round_}: of {len(agents)} agents {who}")

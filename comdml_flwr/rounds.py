@@ -111,6 +111,11 @@ class RunRecord:
     weights_sha256: str
     elapsed_s: float
 
+    @property
+    def missing(self) -> list[int]:
+        """Who was gone at the end, having failed: the run is incomplete if there is anybody."""
+        return self.rounds[-1].gone
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
@@ -201,7 +206,7 @@ def run_rounds(
     Raises
     ------
     RunError
-        Nobody is left, or the agents' models differ where they must be equal.
+        Fewer than two agents are left, or the agents' models differ where they must be equal.
     """
     began = lap = time.monotonic()
     begun = checkpoints.begun if checkpoints else Progress()
@@ -213,6 +218,7 @@ def run_rounds(
     loop = LockStep(
         carrier,
         phase_names,
+        ids,
         present,
         config.num_rounds,
         observer,

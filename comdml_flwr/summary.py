@@ -27,6 +27,8 @@ def summarize(record: RunRecord, config: RunConfig, num_agents: int) -> dict[str
         "seed": config.seed,
         "carrier": config.carrier,
         "profiles": config.profiles,
+        "status": "incomplete" if record.missing else "complete",
+        "missing": record.missing,
         "accuracy": rounds[-1].accuracy,
         "virtual_time_s": virtual_s,
         "no_offload_virtual_time_s": no_offload_s,

@@ -96,6 +96,8 @@ class Terminal:
         for line in _model_lines(summary, folder):
             self.say(line)
         self.say(f"files: {folder}")
+        if missing := _missing(summary):
+            self.say(f"incomplete: {_ids(missing)} had failed and {_was(missing)} gone at the end")
 
 
 _WIDTHS = {
@@ -131,6 +133,15 @@ def _row(columns: tuple[str, ...], cells: Mapping[str, str]) -> str:
 
 def _ids(agents: list[int]) -> str:
     return f"agent {agents[0]}" if len(agents) == 1 else f"agents {', '.join(map(str, agents))}"
+
+
+def _was(agents: list[int]) -> str:
+    return "was" if len(agents) == 1 else "were"
+
+
+def _missing(summary: Mapping[str, Json]) -> list[int]:
+    missing = summary.get("missing")
+    return [agent for agent in missing if isinstance(agent, int)] if isinstance(missing, list) else []
 
 
 def _pairs(record: RoundRecord) -> str:

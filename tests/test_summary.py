@@ -40,6 +40,8 @@ def test_a_summary_by_hand():
         "seed": 5,
         "carrier": "local",
         "profiles": "fleet",
+        "status": "complete",
+        "missing": [],
         "accuracy": 0.75,
         "virtual_time_s": 6.0,
         "no_offload_virtual_time_s": 12.0,

@@ -32,6 +32,8 @@ def run(
 ) -> None:
     """Run a method in this process, without Flower's engine; the same result as `flwr run .`, to the bit.
 
+    Exit status 1 if the run failed, or agents that had failed were gone at its end.
+
     With --dry-run, model, batch size and samples come from the fleet file, and with `--set hysteresis=0.1` it
     says by how much that cuts re-pairings and what it costs in makespan.
 
@@ -51,6 +53,8 @@ def run(
     from comdml_flwr.local_run import run_locally  # imports torch
 
     try:
-        run_locally(values, num_agents=num_agents, num_workers=num_workers)
+        record = run_locally(values, num_agents=num_agents, num_workers=num_workers)
     except InterruptedRun as interrupted:  # Typer would make a bare status of it
         raise StoppedError(str(interrupted)) from None
+    if record.missing:  # the run's last line has said so
+        raise typer.Exit(1)

@@ -56,7 +56,7 @@ def run_folder(folder: Path, case: str, label: str, seed: int) -> Path:
 
 
 def read_run(folder: Path, case: str, label: str, seed: int) -> RunFiles | None:
-    """Read a run; None if it is not finished (it has no `summary.json`).
+    """Read a run; None if it is not finished (it has no `summary.json`) or not complete.
 
     Raises
     ------
@@ -66,6 +66,9 @@ def read_run(folder: Path, case: str, label: str, seed: int) -> RunFiles | None:
     path = run_folder(folder, case, label, seed)
     if not (path / "summary.json").is_file():
         return None
+    summary = read_json(path / "summary.json")
+    if summary.get("status") == "incomplete":
+        return None
     return RunFiles(
         case=case,
         label=label,
@@ -73,7 +76,7 @@ def read_run(folder: Path, case: str, label: str, seed: int) -> RunFiles | None:
         config=read_json(path / "config.json"),
         rounds=tuple(_lines(path / "rounds.jsonl")),
         agents=_agents(path / "agents.json"),
-        summary=read_json(path / "summary.json"),
+        summary=summary,
     )
 
 

@@ -28,7 +28,7 @@ from rich.console import Console
 import comdml_flwr
 from comdml_flwr.comparison.records import FLEET_FILE
 from comdml_flwr.comparison.schedule import Files, PlannedRun
-from comdml_flwr.errors import InputError
+from comdml_flwr.errors import InputError, RunError
 from comdml_flwr.local_run import run_locally
 from comdml_flwr.rounds import RoundRecord
 from comdml_flwr.strict_json import to_json
@@ -116,7 +116,12 @@ def _perform(run: PlannedRun, on_round: Callable[[int], object]) -> Files:
         fleet.write_text(run.fleet_text, "utf-8")
         here = {"fleet": str(fleet), "results-dir": str(results), "data-dir": run.data_dir}
         terminal = _Ticks(run.num_rounds, on_round)
-        run_locally({**run.config, **here}, num_agents=run.num_agents, terminal=terminal, leaves_models=False)
+        record = run_locally(
+            {**run.config, **here}, num_agents=run.num_agents, terminal=terminal, leaves_models=False
+        )
+        if record.missing:
+            missing = ", ".join(map(str, record.missing))
+            raise RunError(f"agents that had failed were gone at the end: {missing}")
         (folder,) = results.iterdir()
         files = {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
     config = json.loads(files["config.json"])
