@@ -20,6 +20,7 @@ from comdml_flwr.learning.cinic import load_cinic
 from comdml_flwr.learning.data import Dataset, load_cifar, load_digits, partition
 from comdml_flwr.learning.data_contract import check_data
 from comdml_flwr.learning.models import auxiliary_head, resnet
+from comdml_flwr.learning.published_files import cinic_lack
 from comdml_flwr.learning.split import ModelProfile, num_floats, profile_model, split, write_floats
 from comdml_flwr.learning.state_layout import layout_of
 from comdml_flwr.learning.training import OptimizerSettings
@@ -229,6 +230,8 @@ def assemble(config: RunConfig, fleet: Fleet, num_agents: int, catalogue: Catalo
     ids, method = agent_ids(fleet, num_agents), METHODS[config.method]
     warnings: list[str] = []
     loaded = catalogue.dataset(config.dataset)(config)
+    if config.dataset == "cinic-10" and config.dataset not in catalogue.datasets:
+        warnings += [lack.says for lack in [cinic_lack(Path(config.data_dir))] if lack]
     dataset = check_data(loaded, config.dataset, num_agents=num_agents, warn=warnings.append)
     shape = tuple(dataset.x_train_NCHW.shape[1:])
     build = partial(catalogue.model(config.model), shape, dataset.num_classes)

@@ -4,9 +4,12 @@ import json
 
 import pytest
 
-from comdml_flwr.assemble import DATASETS
+from comdml_flwr.assemble import DATASETS, assemble
+from comdml_flwr.config import parse_config
+from comdml_flwr.doctor.data_files import check_data
 from comdml_flwr.errors import InputError
 from comdml_flwr.local_run import run_locally
+from comdml_flwr.planning.fleet_file import parse_fleet
 from tests.flower.loop_grid import quiet_terminal
 from tests.published import write_cifar, write_cinic
 
@@ -66,3 +69,23 @@ def test_missing_files_end_a_run_before_it_has_a_folder(dataset, tmp_path):
     with pytest.raises(InputError, match=f"data-dir = '{tmp_path}'"):
         run_on(dataset, tmp_path)
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("dataset", ["cifar-10", "cifar-100"])
+def test_a_run_names_the_files_that_the_doctor_names(dataset, tmp_path, monkeypatch):
+    write_files(dataset, tmp_path, monkeypatch)
+    next(tmp_path.glob("*/test*")).unlink()
+    says = check_data(parse_config({"dataset": dataset, "data-dir": str(tmp_path)})).says
+    with pytest.raises(InputError) as caught:
+        run_on(dataset, tmp_path)
+    assert says in str(caught.value)
+    assert " lacks test" in says
+
+
+def test_a_run_on_half_a_data_set_says_so_as_the_doctor_does(tmp_path):
+    write_cinic(tmp_path)
+    values = {"dataset": "cinic-10", "data-dir": str(tmp_path)}
+    config = parse_config(values)
+    finding = check_data(config)
+    assert finding.state == "warning"
+    assert finding.says in assemble(config, parse_fleet(FLEET, "fleet"), 2).warnings

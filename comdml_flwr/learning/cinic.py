@@ -16,9 +16,9 @@ from torch import Tensor
 from comdml_flwr.errors import InputError
 from comdml_flwr.learning.data import Dataset, standardise
 from comdml_flwr.learning.pixel_cache import cached_pixels, listing_digest
+from comdml_flwr.learning.published_files import CINIC_CLASSES, CINIC_FOLDER, cinic_lack
 
-BASE_FOLDER = "CINIC-10"
-CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+BASE_FOLDER, CLASSES = CINIC_FOLDER, CINIC_CLASSES
 SIZE = (32, 32)
 # Per channel, scaled to 0..1: as published in the README of github.com/BayesWatch/cinic-10, "Details".
 MEANS = (0.47889522, 0.47227842, 0.43047404)
@@ -45,8 +45,14 @@ def load_cinic(folder: Path) -> Dataset:
     Raises
     ------
     InputError
-        If a part or a class is not there, or a file is no image of this data set.
+        If a class of a part has no image, or a file is no image of this data set.
     """
+    lack = cinic_lack(folder)
+    if lack is not None and lack.is_fatal:
+        rule = (
+            f"{lack.says}; unpack CINIC-10.tar.gz of doi 10.7488/ds/2448 into the folder {BASE_FOLDER} there"
+        )
+        raise InputError("data-dir", str(folder.absolute()), rule)
     x_train_NCHW, y_train_N = _read_part(folder, "train")
     x_test_NCHW, y_test_N = _read_part(folder, "test")
     return Dataset(
@@ -73,14 +79,7 @@ def _list_images(folder: Path, part: str) -> tuple[list[Path], list[int]]:
     from torchvision.datasets.folder import make_dataset
 
     root, labels = folder.absolute() / BASE_FOLDER / part, {name: k for k, name in enumerate(CLASSES)}
-    try:
-        samples = make_dataset(str(root), labels, extensions=(".png",))
-    except FileNotFoundError as error:  # a class, or the whole part, has no file
-        rule = (
-            f"has no whole {BASE_FOLDER}/{part} ({error}); unpack CINIC-10.tar.gz of doi 10.7488/ds/2448"
-            f" into the folder {BASE_FOLDER} there"
-        )
-        raise InputError("data-dir", str(folder.absolute()), rule) from error
+    samples = make_dataset(str(root), labels, extensions=(".png",))
     return [Path(path) for path, _ in samples], [label for _, label in samples]
 
 

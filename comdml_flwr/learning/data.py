@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from comdml_flwr.errors import InputError
+from comdml_flwr.learning.published_files import cifar_lack
 
 if TYPE_CHECKING:
     from flwr_datasets.partitioner import Partitioner
@@ -268,14 +269,12 @@ def _read_cifar(folder: Path, num_classes: int, train: bool, download: bool) -> 
     from torchvision.datasets import CIFAR10, CIFAR100
 
     reader = CIFAR10 if num_classes == 10 else CIFAR100
-    if not download and not (folder / reader.base_folder).is_dir():
-        rule = f"has no folder {reader.base_folder}; to fetch CIFAR-{num_classes}, set `download = true`"
-        raise InputError("data-dir", str(folder.absolute()), rule)
     try:
         files = reader(str(folder), train=train, download=download)
     except (OSError, RuntimeError) as error:
-        cure = "" if download else "; to fetch it, set `download = true`"
-        rule = f"has no whole CIFAR-{num_classes} ({error}){cure}"
-        raise InputError("data-dir", str(folder.absolute()), rule) from error
+        lack = cifar_lack(folder, num_classes)
+        reason = lack.says if lack else str(error)
+        cure = f" ({error})" if download else "; to fetch it, set `download = true`"
+        raise InputError("data-dir", str(folder.absolute()), f"{reason}{cure}") from error
     x_NCHW = standardise(files.data, CIFAR_MEANS[num_classes], CIFAR_STDS[num_classes])
     return x_NCHW, torch.tensor(files.targets, dtype=torch.int64)

@@ -7,11 +7,11 @@ import torch
 
 from comdml_flwr.assemble import MODELS
 from comdml_flwr.config import parse_config
-from comdml_flwr.doctor import data_files
 from comdml_flwr.doctor.configuration import check_fleet, check_method
 from comdml_flwr.doctor.data_files import check_data
 from comdml_flwr.doctor.machine import check_cores, check_disks
 from comdml_flwr.doctor.memory import IMAGES, Images, check_memory
+from comdml_flwr.learning import published_files
 from comdml_flwr.learning.data import load_digits
 from comdml_flwr.learning.split import profile_model
 from comdml_flwr.measuring.memory import available_memory_bytes
@@ -70,7 +70,7 @@ def test_cifar_is_there_whole_or_one_is_told_what_it_lacks(tmp_path, monkeypatch
 
 
 def test_cinic_is_there_whole_or_one_is_told_what_it_lacks(tmp_path, monkeypatch):
-    monkeypatch.setattr(data_files, "CINIC_IMAGES", 2)
+    monkeypatch.setattr(published_files, "CINIC_IMAGES", 2)
     assert of_data(tmp_path, "cinic-10")[0] == "wrong"
     write_cinic(tmp_path, num_per_class=2)
     assert of_data(tmp_path, "cinic-10")[0] == "ok"
