@@ -12,7 +12,7 @@ and with every checkpoint. What a checkpoint has of the best model is a link to 
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import isfinite
 from pathlib import Path
 from typing import Protocol
@@ -104,26 +104,24 @@ def took_part(record: RoundRecord) -> tuple[int, ...]:
     return tuple(sorted(agent for agent in {*paired, *_list(solo)} if isinstance(agent, int)))
 
 
-def facts_of_round(run: str, config_digest: str, record: RoundRecord) -> dict[str, str]:
+def facts_of_round(run: str, config_digest: str, round_: int, accuracy: float) -> dict[str, str]:
     """Return what a model's file says of the round that it is of."""
     return {
         "run": run,
-        "round": str(record.round),
+        "round": str(round_),
         "metric": METRIC,
-        METRIC: repr(record.accuracy),
+        METRIC: repr(accuracy),
         "config_sha256": config_digest,
     }
 
 
-def save_model(
-    folder: Path, kind: str, agent: Agent, facts: Mapping[str, str], *, is_own: bool
-) -> SavedModel:
+def save_model(path: Path, kind: str, agent: Agent, facts: Mapping[str, str], *, is_own: bool) -> SavedModel:
     """Write the model that an agent has, or, as the best one, the one with which it ended its last round.
 
     Parameters
     ----------
-    folder : Path
-        Where the file goes; with `is_own`, into a folder in it.
+    path : Path
+        Of the file.
     kind : str
         LAST or BEST.
     agent : Agent
@@ -142,12 +140,15 @@ def save_model(
         "num_classes": str(setup.dataset.num_classes),
         **({} if whose is None else {"agent": str(whose)}),
     }
-    name = file_name(kind, whose)
     weights_P = agent.tensors[ENDED] if kind == BEST else agent.weights_P
-    digest = write_model(folder / name, setup.layout, weights_P.numpy(), about)
-    round_, accuracy = int(facts["round"]), float(facts[METRIC])
+    digest = write_model(path, setup.layout, weights_P.numpy(), about)
     return SavedModel(
-        kind=kind, file=name, round=round_, accuracy=accuracy, weights_sha256=digest, agent=whose
+        kind=kind,
+        file=str(path),
+        round=int(facts["round"]),
+        accuracy=float(facts[METRIC]),
+        weights_sha256=digest,
+        agent=whose,
     )
 
 
@@ -200,24 +201,30 @@ class ModelsHere:
         return holders[:1] if self._models_agree else holders
 
     def _save(self, kind: str, agent: Agent, record: RoundRecord) -> SavedModel:
-        facts = facts_of_round(self._folder.name, self._config_digest, record)
-        return save_model(self._folder, kind, agent, facts, is_own=not self._models_agree)
+        name = file_name(kind, None if self._models_agree else agent.id)
+        facts = facts_of_round(self._folder.name, self._config_digest, record.round, record.accuracy)
+        saved = save_model(self._folder / name, kind, agent, facts, is_own=not self._models_agree)
+        return replace(saved, file=name)
 
 
 def saved_best(folder: Path) -> list[SavedModel]:
-    """Return what a folder holds of the best round."""
+    """Return what a run's folder holds of the best round."""
     return [
-        SavedModel(
-            kind=BEST,
-            file=str(path.relative_to(folder)),
-            round=found.round,
-            accuracy=found.accuracy,
-            weights_sha256=found.weights_sha256,
-            agent=int(found.facts["agent"]) if "agent" in found.facts else None,
-        )
-        for path in files_of_best(folder)
-        for found in [read_model(path)]
+        replace(saved_in(path, BEST), file=str(path.relative_to(folder))) for path in files_of_best(folder)
     ]
+
+
+def saved_in(path: Path, kind: str) -> SavedModel:
+    """Return what a model's file says of itself. Raises InputError where it is damaged or not there."""
+    found = read_model(path)
+    return SavedModel(
+        kind=kind,
+        file=str(path),
+        round=found.round,
+        accuracy=found.accuracy,
+        weights_sha256=found.weights_sha256,
+        agent=int(found.facts["agent"]) if "agent" in found.facts else None,
+    )
 
 
 def _is_number(accuracy: float | None) -> bool:

@@ -9,7 +9,7 @@ when the mean is back.
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import cast
 
 import numpy as np
@@ -45,6 +45,7 @@ from comdml_flwr.rounds import (
 )
 from comdml_flwr.server import send_down
 from comdml_flwr.terminal import Terminal
+from comdml_flwr.trained_models import ModelsHere
 
 
 def run_fedavg(
@@ -61,9 +62,11 @@ def run_fedavg(
         setup = assemble(config, parse_fleet(fleet_text, config.fleet), len(federation.ids), catalogue)
         federation.check_server(setup)
         results: list[Result] = []
+        server = Agent(SERVER, setup)
+        models = ModelsHere(lambda: [server], models_agree=True)
 
         def run(observer: Observer) -> RunRecord:
-            strategy = SeededFedAvg(Agent(SERVER, setup), federation, observer)
+            strategy = SeededFedAvg(server, federation, observer, models.round_ended)
             model = setup.workbench.model
             load_floats(model, setup.initial_weights_P)
             try:
@@ -80,7 +83,7 @@ def run_fedavg(
             return strategy.record()
 
         try:
-            record_run(run, config, len(federation.ids), terminal)
+            record_run(run, config, len(federation.ids), terminal, models=models)
         finally:
             say_goodbye(grid, federation.nodes.values(), federation.common, terminal.sign_of_life)
         return results[0]
@@ -101,11 +104,19 @@ class SeededFedAvg(FedAvg):
         Which node is which agent.
     observer : Observer
         Hears of every round.
+    on_round : Callable[[Sequence[RoundRecord]], None]
+        Told of all rounds that are over when one has ended.
     """
 
-    def __init__(self, server: Agent, federation: Federation, observer: Observer) -> None:
+    def __init__(
+        self,
+        server: Agent,
+        federation: Federation,
+        observer: Observer,
+        on_round: Callable[[Sequence[RoundRecord]], None] = lambda rounds: None,
+    ) -> None:
         super().__init__(min_train_nodes=1, min_evaluate_nodes=1, min_available_nodes=1)
-        self._server, self._observer = server, observer
+        self._server, self._observer, self._on_round = server, observer, on_round
         self._nodes = federation.nodes
         self._agents = {node: agent for agent, node in federation.nodes.items()}
         self._reports: dict[int, Report] = {}
@@ -152,6 +163,8 @@ class SeededFedAvg(FedAvg):
         self._digests.update(digests_of(self._reports))
         self._lap = now
         self._rounds.append(record)
+        self._server.end_round()
+        self._on_round(self._rounds)
         self._observer.round_ends(record)
         if has_ended(self._rounds, self._server.setup.config):
             raise TargetReached

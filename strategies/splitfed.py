@@ -30,6 +30,7 @@ from comdml_flwr.results import record_run
 from comdml_flwr.rounds import Observer, RunRecord, run_rounds
 from comdml_flwr.sealing import Sealer, new_private_key, public_key_of
 from comdml_flwr.terminal import Terminal
+from comdml_flwr.trained_models import ModelsHere
 
 
 def run_splitfed(
@@ -59,15 +60,24 @@ def run_splitfed(
             on_reply=terminal.reply,
             on_wait=terminal.sign_of_life,
         )
-        carrier = WithServer(agents, Agent(SERVER, setup), program, federation, private_key)
+        server = Agent(SERVER, setup)
+        carrier = WithServer(agents, server, program, federation, private_key)
+        models = ModelsHere(lambda: [server], models_agree=True)
 
         def run(observer: Observer) -> RunRecord:
             return run_rounds(
-                carrier, names, federation.ids, config, observer, setup.availability, has_server=True
+                carrier,
+                names,
+                federation.ids,
+                config,
+                observer,
+                setup.availability,
+                has_server=True,
+                on_round=models.round_ended,
             )
 
         with closing(carrier):
-            return as_result(record_run(run, config, len(federation.ids), terminal))
+            return as_result(record_run(run, config, len(federation.ids), terminal, models=models))
 
 
 def with_server_among(federation: Federation, public_key: bytes) -> Federation:

@@ -29,3 +29,10 @@ def comdml(monkeypatch, capsys, here):
         return ended.value.code, printed.out, printed.err
 
     return run
+
+
+@pytest.fixture(autouse=True)
+def flower_home(tmp_path, monkeypatch):
+    """Flower's own folder, in which nodes keep what no other node sees."""
+    monkeypatch.setenv("FLWR_HOME", str(tmp_path / "flwr-home"))
+    return tmp_path / "flwr-home"

@@ -55,6 +55,7 @@ from comdml_flwr.messages import (
     return_point,
 )
 from comdml_flwr.peers.collector import BeginAgainError, Collector, DecidedError, LeftBehindError
+from comdml_flwr.peers.counts import accuracy_of, counts_in
 from comdml_flwr.peers.deadlines import Deadlines
 from comdml_flwr.peers.latecomers import ask_for_model, ask_to_be_let_in, last_segments, take_over_from
 from comdml_flwr.peers.membership import Membership
@@ -116,6 +117,7 @@ class DirectRounds:
         )
         self._results: dict[frozenset[int], tuple[dict[str, Tensor], Report]] = {}  # by attempt
         self._model_of = 0  # the last round whose model this agent has
+        self.accuracy: float | None = None  # of the round that ended last; None: not known, or not committed
 
     @property
     def gone(self) -> tuple[int, ...]:
@@ -188,7 +190,11 @@ class DirectRounds:
             except DecidedError:
                 report = self._take_decided(round_)
                 break
+        signs = self._collector.signs
+        is_known = signs.keys() >= {*self._others()}
+        self.accuracy = accuracy_of([report, *(s.about for s in signs.values())]) if is_known else None
         if not self._digests_agree():
+            self.accuracy = None
             log.warning("round %d: the agents' models differ after averaging; it is not committed", round_)
             _set_models(self._agent, before)
             report = {**report, "not_committed": [self._agent.id]}
@@ -259,6 +265,7 @@ class DirectRounds:
             self._deadlines.hear(self._agent.id, training_s)
             about["training_s"] = training_s
         if step.phase == self._last:
+            about |= counts_in(self._agent.report)
             about["joining"] = sorted(self._post.joining.items())
             about["admissions"] = self._membership.admissions
             if self._return_point is not None:

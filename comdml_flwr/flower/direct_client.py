@@ -8,6 +8,7 @@ After each round the agent's state and report are on the node's disk, whatever b
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,8 +45,16 @@ def address_of(context: Context) -> str:
     return address
 
 
-def run_rounds_of(agent: Agent, facts: ConfigRecord, context: Context, folder: Path) -> ConfigRecord:
+def run_rounds_of(
+    agent: Agent,
+    facts: ConfigRecord,
+    context: Context,
+    folder: Path,
+    on_round: Callable[[float | None], None] = lambda accuracy: None,
+) -> ConfigRecord:
     """Run the rounds that a message asks for; return this agent's reports of them.
+
+    `on_round` is told of each that has ended here: its accuracy, where all members have reported it.
 
     Raises
     ------
@@ -74,6 +83,7 @@ def run_rounds_of(agent: Agent, facts: ConfigRecord, context: Context, folder: P
         )
         for round_, report in rounds.run(integer(facts, "first"), last):
             reports[round_] = report
+            on_round(rounds.accuracy)
             observe_traffic(agent, transport)
             save_state(agent, folder, round_)
             _append(folder / "reports" / f"{agent.id}.jsonl", {"round": round_, **report})

@@ -6,7 +6,7 @@ there again, it is asked to join the rounds that run; otherwise it is asked with
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from flwr.app import ConfigRecord, RecordDict
 from flwr.serverapp import Grid
@@ -22,6 +22,7 @@ from comdml_flwr.rounds import (
     Keeper,
     Observer,
     Progress,
+    RoundRecord,
     RunRecord,
     add_up,
     digest_of_all,
@@ -71,8 +72,18 @@ class DirectRun:
         self._on_gone = on_gone
         self._absent: frozenset[int] = frozenset()  # who does not have the current model
         self._states = dict.fromkeys(federation.ids, NO_STATE)
+        self._facts_for: Callable[[int], Mapping[str, str]] = lambda agent: {}
 
-    def run(self, observer: Observer, checkpoints: Keeper | None = None) -> RunRecord:
+    def tell(self, facts_for: Callable[[int], Mapping[str, str]]) -> None:
+        """Let these facts go with an agent's messages, besides the common ones."""
+        self._facts_for = facts_for
+
+    def run(
+        self,
+        observer: Observer,
+        checkpoints: Keeper | None = None,
+        on_round: Callable[[Sequence[RoundRecord]], None] = lambda rounds: None,
+    ) -> RunRecord:
         """Run all rounds and tell the observer of each; a message ends where a checkpoint is due.
 
         Raises
@@ -95,6 +106,7 @@ class DirectRun:
                 agree = self._models_agree
                 records.append(add_up(round_, reports, elapsed_s, gone=gone, models_agree=agree))
                 digests.update(digests_of(reports))
+                on_round(records)
                 observer.round_ends(records[-1])
             is_last = has_ended(records, self._config)
             if checkpoints and checkpoints.is_due(len(records), is_last=is_last):
@@ -193,7 +205,8 @@ class DirectRun:
             "agents": sorted(addresses),
             "addresses": [addresses[peer] for peer in sorted(addresses)],
         }
-        return RecordDict({"facts": ConfigRecord({**self._federation.common, **facts})})
+        about = {**self._federation.common, **facts, **self._facts_for(agent)}
+        return RecordDict({"facts": ConfigRecord(about)})
 
 
 def _of_those_together(reports: dict[int, Report], witness: int) -> tuple[dict[int, Report], tuple[int, ...]]:

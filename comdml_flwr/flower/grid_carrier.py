@@ -117,6 +117,7 @@ class GridCarrier:
         self._last_seen: dict[int, int] = {}
         self._exchange = 0
         self._longest_s: dict[int, float] = {}  # by phase
+        self._facts_for: Callable[[int], Mapping[str, str]] = lambda agent: {}
 
     def exchange(self, steps: Mapping[int, tuple[Step, ...]], absence: Absence = NOBODY) -> dict[int, Report]:
         """Run each agent's steps; see `Carrier.exchange`."""
@@ -162,6 +163,10 @@ class GridCarrier:
             self._last_seen.pop(agent, None)
         return back
 
+    def tell(self, facts_for: Callable[[int], Mapping[str, str]]) -> None:
+        """Let these facts go with an agent's messages, besides the common ones."""
+        self._facts_for = facts_for
+
     def settle(self) -> dict[int, ConfigRecord]:
         """Take all mail that waits, for an exchange of another kind than steps; see `NodeCheckpoints`."""
         self._exchange += 1
@@ -204,7 +209,8 @@ class GridCarrier:
             self._on_gone(str(failure))
 
     def _content(self, agent: int, steps: tuple[Step, ...], absence: Absence) -> RecordDict:
-        return RecordDict({"facts": ConfigRecord({**self._common, **self._task(agent, steps, absence)})})
+        about = {**self._common, **self._task(agent, steps, absence), **self._facts_for(agent)}
+        return RecordDict({"facts": ConfigRecord(about)})
 
     def _task(self, agent: int, steps: tuple[Step, ...], absence: Absence) -> ConfigRecord:
         letters = [letter.sealed for letter in self._mail.take(agent)]

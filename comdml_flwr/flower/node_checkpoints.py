@@ -18,6 +18,7 @@ from comdml_flwr.checkpoints import FOLDER
 from comdml_flwr.errors import RunError
 from comdml_flwr.flower.mail import read_waiting, save_state, write_waiting
 from comdml_flwr.messages import Inbox
+from comdml_flwr.model_files import carry_best
 
 RESTORED = 0  # the number of a state that was taken from a checkpoint: exchanges and rounds count from 1
 
@@ -47,17 +48,28 @@ def place_of(shared_folder: Path | None, token: str, agent: int) -> Path:
     return home / "comdml-flwr" / FOLDER / token / str(agent)
 
 
-def keep(agent: Agent, folder: Path, place: Path, round_: int, mail: Inbox) -> str:
-    """Write a checkpoint of an agent, whose mail goes on waiting; return the file's SHA-256."""
+def keep(
+    agent: Agent, folder: Path, place: Path, round_: int, mail: Inbox, models: Path | None = None
+) -> str:
+    """Write a checkpoint of an agent, whose mail goes on waiting; return the file's SHA-256.
+
+    With it, what lies in the folder `models` of the best round; None where the ServerApp keeps that.
+    """
     waiting = (*read_waiting(folder, agent.id), *mail)
     write_waiting(folder, agent.id, waiting)
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     with new_checkpoint(place, round_) as partial:
+        if models:
+            carry_best(models, partial)
         return write_agent(partial, agent, Waiting(for_second=waiting))
 
 
-def restore(agent: Agent, folder: Path, place: Path, round_: int, sha256: str) -> None:
+def restore(
+    agent: Agent, folder: Path, place: Path, round_: int, sha256: str, models: Path | None = None
+) -> None:
     """Put an agent's state and mail where its next phase looks for them; drop later checkpoints.
+
+    And the best model so far into the folder `models`, as `keep` found it there.
 
     Raises
     ------
@@ -66,6 +78,8 @@ def restore(agent: Agent, folder: Path, place: Path, round_: int, sha256: str) -
     """
     waiting = read_agent(place / str(round_), agent, sha256)
     go_back(place, round_)
+    if models:
+        carry_best(place / str(round_), models)
     save_state(agent, folder, RESTORED)
     write_waiting(folder, agent.id, waiting.for_second)
 

@@ -1,10 +1,11 @@
 """The peer ClientApp: runs an agent's phases on the mail that comes with a message, and always replies.
 
-Ten messages exist: `query.count` (how many nodes has the federation), `query.hello` (who are you, do you see
-the run's folder, is everything there that the run needs), `query.probe` (whom do you reach, how fast are
+Eleven messages exist: `query.count` (how many nodes has the federation), `query.hello` (who are you, do you
+see the run's folder, is everything there that the run needs), `query.probe` (whom do you reach, how fast are
 you), `query.echo` (return what is sent), `train.steps` (run these steps on this mail), `train.rounds` (run
 these rounds, mail going from peer to peer) and `query.goodbye` (the run is over). Three are for checkpoints:
-`train.keep` (write one), `train.restore` (go on from one), `train.forget` (remove them all).
+`train.keep` (write one), `train.restore` (go on from one), `train.forget` (remove them all). And at the end
+`train.model` (write the trained model, and say where it lies).
 Whatever goes wrong comes back as a reply with one line, never as an exception: Flower would wrap that in a
 stack trace, or hang.
 """
@@ -43,6 +44,17 @@ from comdml_flwr.flower.mail import (
 )
 from comdml_flwr.flower.node_checkpoints import forget, keep, place_of, restore
 from comdml_flwr.flower.node_keys import introduce, sealer_of
+from comdml_flwr.flower.node_models import (
+    FACT,
+    BestOfMessage,
+    ModelNews,
+    pack_written,
+    place_of_models,
+    read_news,
+    write_best,
+    write_last,
+    written,
+)
 from comdml_flwr.flower.own_code import OwnCodeApp
 from comdml_flwr.flower.probe_client import probe, take_up_measured
 from comdml_flwr.flower.records import (
@@ -95,6 +107,7 @@ def peer_client_app(
         (app.train("keep"), partial(_keep, catalogue)),
         (app.train("restore"), partial(_restore, catalogue)),
         (app.train("forget"), _forget),
+        (app.train("model"), partial(_model, catalogue)),
         (app.query("goodbye"), _goodbye),
     ):
         register(partial(_always_reply, handler))
@@ -152,6 +165,8 @@ def _steps(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> Confi
     exchange, previous = integer(facts, "exchange"), integer(facts, "previous")
     if previous != NO_STATE:
         load_state(agent, folder, previous)
+    if FACT in facts:  # not where a server has the model
+        write_best(agent, *_models(agent.id, facts, context))
     inbox = unseal(blobs(facts, "letters"), folder, sealer)
     todo = steps_of(facts)
     if has_second_phase(todo):
@@ -171,7 +186,8 @@ def _steps(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> Confi
 def _rounds(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> ConfigRecord:
     """Run an agent's rounds, its mail going from peer to peer."""
     agent, (folder, _) = agent_of(catalogue, facts, context), _folder(facts, context)
-    return run_rounds_of(agent, facts, context, folder)
+    best = BestOfMessage(agent, *_models(agent.id, facts, context))
+    return run_rounds_of(agent, facts, context, folder, best.round_ended)
 
 
 def _keep(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> ConfigRecord:
@@ -181,16 +197,35 @@ def _keep(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> Config
     if previous != NO_STATE:
         load_state(agent, folder, previous)
     mail = unseal(letters, folder, _sealer(agent, facts, context)) if letters else ()
-    place = _checkpoints(agent.id, facts, context)
-    return ConfigRecord({"sha256": keep(agent, folder, place, integer(facts, "round"), mail)})
+    place, (news, models) = _checkpoints(agent.id, facts, context), _models(agent.id, facts, context)
+    trouble = ""
+    try:
+        write_best(agent, news, models)
+        write_last(agent, news, models)
+    except RunError as error:  # the checkpoint may be written all the same
+        trouble = str(error)
+    best = None if facts["files"] else models
+    sha256 = keep(agent, folder, place, integer(facts, "round"), mail, best)
+    return ConfigRecord({"sha256": sha256, "trouble": trouble})
 
 
 def _restore(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> ConfigRecord:
     """Let the agent go on from a checkpoint."""
     agent, (folder, _) = agent_of(catalogue, facts, context), _folder(facts, context)
-    place = _checkpoints(agent.id, facts, context)
-    restore(agent, folder, place, integer(facts, "round"), text(facts, "sha256"))
+    place, (_, models) = _checkpoints(agent.id, facts, context), _models(agent.id, facts, context)
+    best = None if facts["files"] else models
+    restore(agent, folder, place, integer(facts, "round"), text(facts, "sha256"), best)
     return ConfigRecord()
+
+
+def _model(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> ConfigRecord:
+    """Write the trained model, and the best one if it is not written yet; say where they lie."""
+    agent, (folder, _) = agent_of(catalogue, facts, context), _folder(facts, context)
+    load_state(agent, folder, integer(facts, "previous"))
+    news, models = _models(agent.id, facts, context)
+    write_best(agent, news, models)
+    write_last(agent, news, models)
+    return ConfigRecord({FACT: pack_written(written(models))})
 
 
 def _forget(facts: ConfigRecord, context: Context) -> ConfigRecord:
@@ -203,6 +238,12 @@ def _checkpoints(agent: int, facts: ConfigRecord, context: Context) -> Path:
     """Return where this node keeps an agent's checkpoints."""
     folder, shared = _folder(facts, context)
     return place_of(folder if shared and facts["files"] else None, text(facts, "checkpoints"), agent)
+
+
+def _models(agent: int, facts: ConfigRecord, context: Context) -> tuple[ModelNews, Path]:
+    """Return what this node is told about the run's models, and where it keeps an agent's."""
+    news, (folder, shared) = read_news(facts[FACT]), _folder(facts, context)
+    return news, place_of_models(folder if shared and facts["files"] else None, news.run, agent)
 
 
 def _sealer(agent: Agent, facts: ConfigRecord, context: Context) -> Sealer | None:

@@ -28,6 +28,7 @@ from comdml_flwr.flower.last_line import tell_errors_last
 from comdml_flwr.flower.node_checkpoints import RESTORED
 from comdml_flwr.flower.nodes import Federation, greet
 from comdml_flwr.flower.run_checkpoints import NodeCheckpoints
+from comdml_flwr.flower.run_models import NodeModels
 from comdml_flwr.messages import Program, phase_name, return_point
 from comdml_flwr.planning.fleet_file import parse_fleet, self_contained_text
 from comdml_flwr.results import record_run
@@ -114,18 +115,20 @@ class PeerStrategy(Strategy):
 
     def _recorded(self, grid: Grid, federation: Federation, carrier: GridCarrier | DirectRun) -> RunRecord:
         """Run all rounds, or those that are left, and write the result files."""
-        nodes, checkpoints = self._checkpoints(grid, federation, carrier)
+        models = self._models(grid, federation, carrier)
+        nodes, checkpoints = self._checkpoints(grid, federation, carrier, models)
         if self._resumed:
             self._resumed.check_agents(federation.ids)
             nodes.restore(self._resumed.checkpoint_folder, self._resumed.checkpoint)
             carrier.restored(RESTORED, self._resumed.checkpoint.files)
         record = record_run(
-            partial(self._run, carrier, federation.ids, checkpoints),
+            partial(self._run, carrier, federation.ids, checkpoints, models),
             self._config,
             len(federation.ids),
             self._terminal,
             checkpoints,
             self._resumed,
+            models,
         )
         if checkpoints:
             nodes.forget()
@@ -163,8 +166,23 @@ class PeerStrategy(Strategy):
     def _phase_names(self, num_agents: int) -> tuple[str, ...]:
         return tuple(map(phase_name, self._program(num_agents)))
 
+    def _models(self, grid: Grid, federation: Federation, carrier: GridCarrier | DirectRun) -> NodeModels:
+        models = NodeModels(
+            grid,
+            federation,
+            carrier.settle,
+            models_agree=self._method.models_agree(self._config),
+            rounds=self._resumed.progress.rounds if self._resumed else (),
+            on_wait=self._terminal.sign_of_life,
+            on_gone=self._terminal.say,
+        )
+        if self._resumed:
+            models.write_into(self._resumed.folder, self._config)
+        carrier.tell(models.facts)
+        return models
+
     def _checkpoints(
-        self, grid: Grid, federation: Federation, carrier: GridCarrier | DirectRun
+        self, grid: Grid, federation: Federation, carrier: GridCarrier | DirectRun, models: NodeModels
     ) -> tuple[NodeCheckpoints, Checkpoints | None]:
         resumed = self._resumed
         token = resumed.checkpoint.token if resumed else secrets.token_hex(16)
@@ -173,6 +191,7 @@ class PeerStrategy(Strategy):
             federation,
             token,
             carrier.settle,
+            models,
             on_wait=self._terminal.sign_of_life,
             on_gone=self._terminal.say,
         )
@@ -193,10 +212,11 @@ class PeerStrategy(Strategy):
         carrier: GridCarrier | DirectRun,
         ids: tuple[int, ...],
         checkpoints: Checkpoints | None,
+        models: NodeModels,
         observer: Observer,
     ) -> RunRecord:
         if isinstance(carrier, DirectRun):
-            return carrier.run(observer, checkpoints)
+            return carrier.run(observer, checkpoints, models.round_ended)
         return run_rounds(
             carrier,
             self._phase_names(len(ids)),
@@ -207,6 +227,7 @@ class PeerStrategy(Strategy):
             models_agree=self._method.models_agree(self._config),
             return_point=return_point(self._program(len(ids))),
             checkpoints=checkpoints,
+            on_round=models.round_ended,
         )
 
     def summary(self) -> None:

@@ -13,6 +13,7 @@ from comdml_flwr.errors import InputError, RunError
 from comdml_flwr.flower.grid_carrier import exchange_messages
 from comdml_flwr.flower.nodes import Federation
 from comdml_flwr.flower.records import facts_of, text
+from comdml_flwr.flower.run_models import NodeModels
 from comdml_flwr.messages import agent_failed
 from comdml_flwr.rounds import Progress
 from comdml_flwr.wire import write_file
@@ -36,6 +37,8 @@ class NodeCheckpoints:
         Called now and then while there is no reply.
     on_gone : Callable[[str], None]
         Told in one line which node did not write its part.
+    models : NodeModels
+        Says what the nodes are to write beside it.
     """
 
     def __init__(
@@ -44,11 +47,13 @@ class NodeCheckpoints:
         federation: Federation,
         token: str,
         settle: Callable[[], Mapping[int, ConfigRecord]],
+        models: NodeModels,
         on_wait: Callable[[], None] = lambda: None,
         on_gone: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._grid, self._federation, self._token = grid, federation, token
-        self._settle, self._on_wait, self._on_gone = settle, on_wait, on_gone
+        self._settle, self._models = settle, models
+        self._on_wait, self._on_gone = on_wait, on_gone
 
     def keep(self, folder: Path, progress: Progress) -> dict[int, str]:
         """Let all nodes write a checkpoint; return the SHA-256 of each agent's file, by id.
@@ -57,7 +62,7 @@ class NodeCheckpoints:
         """
         round_ = len(progress.rounds)
         facts = {
-            agent: ConfigRecord({**about, "round": round_})
+            agent: ConfigRecord({**about, "round": round_, **self._models.facts(agent, writes_last=True)})
             for agent, about in self._settle().items()
             if agent not in progress.gone
         }
@@ -65,11 +70,15 @@ class NodeCheckpoints:
         digests: dict[int, str] = {}
         for agent in facts:
             try:
-                digests[agent] = text(facts_of(replies[self._federation.nodes[agent]]), "sha256")
+                told = facts_of(replies[self._federation.nodes[agent]])
+                digests[agent] = text(told, "sha256")
+                if trouble := text(told, "trouble"):
+                    self._on_gone(f"agent {agent}: {trouble}")
             except RunError as error:
                 self._on_gone(str(agent_failed(agent, f"checkpoint of round {round_}", error)))
         if self._federation.shares_folder:
             self._take(folder, round_, digests)
+        self._models.collect()
         return digests
 
     def _take(self, folder: Path, round_: int, digests: Mapping[int, str]) -> None:
@@ -95,7 +104,7 @@ class NodeCheckpoints:
                 blob = read_checked(folder, agent, sha256)
                 write_file(self._place(agent, checkpoint.round) / agent_file(agent), bytes(blob))
         facts = {
-            agent: ConfigRecord({"round": checkpoint.round, "sha256": sha256})
+            agent: ConfigRecord({"round": checkpoint.round, "sha256": sha256, **self._models.facts(agent)})
             for agent, sha256 in checkpoint.files.items()
         }
         self._ask("train.restore", facts, f"checkpoint of round {checkpoint.round}")

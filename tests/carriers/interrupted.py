@@ -52,9 +52,16 @@ def lines_of(run):
 
 
 def outcome_of(run):
-    """Return all that a run says of itself, but for the stopwatch."""
+    """Return all that a run says of itself, but for the stopwatch, and where its models lie."""
     lines = lines_of(run)
     summary = json.loads((run / "summary.json").read_text())
+    del summary["models"]
     for table in (*lines, summary):
         assert table.pop("elapsed_s") >= table.pop("evaluation_s", 0) >= 0
     return lines, summary
+
+
+def models_of(run):
+    """Return which models a run has left: of whom, of which round, and their digests."""
+    entries = json.loads((run / "summary.json").read_text())["models"]
+    return [{name: value for name, value in entry.items() if name != "file"} for entry in entries]

@@ -10,7 +10,15 @@ from comdml_flwr.carriers.local import LocalCarrier
 from comdml_flwr.errors import RunError
 from comdml_flwr.local_run import run_locally
 from comdml_flwr.messages import Step
-from tests.carriers.interrupted import SCENARIOS, Killed, lines_of, only_run_in, outcome_of, write_fleet
+from tests.carriers.interrupted import (
+    SCENARIOS,
+    Killed,
+    lines_of,
+    models_of,
+    only_run_in,
+    outcome_of,
+    write_fleet,
+)
 from tests.flower.loop_grid import quiet_terminal
 from tests.small import CATALOGUE
 from tests.tracking.wandb_files import records
@@ -88,6 +96,7 @@ def test_a_resumed_run_comes_to_what_an_undisturbed_one_does(keys, tmp_path, mon
         assert not (killed / "summary.json").exists()
         run({"resume": str(killed)}, num_agents=None)
         assert outcome_of(killed) == outcome_of(undisturbed)
+        assert models_of(killed) == models_of(undisturbed)
         assert only_run_in(results) == killed
         assert not (killed / "failed.txt").exists()
         assert sorted(p.name for p in killed.iterdir()) == sorted(p.name for p in kept.iterdir())

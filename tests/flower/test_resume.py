@@ -16,6 +16,7 @@ from tests.carriers.interrupted import (
     SCENARIOS,
     Killed,
     lines_of,
+    models_of,
     only_run_in,
     outcome_of,
     write_fleet,
@@ -124,7 +125,8 @@ def test_a_resumed_run_comes_to_what_an_undisturbed_one_does(keys, tmp_path, hom
         count = die_at(patch, -1)
         flwr_run(values_of(tmp_path, keys, "kept") | {"checkpoint-every": 2})
     assert outcome_of(only_run_in(tmp_path / "kept")) == whole, "checkpoints change nothing"
-    assert not home.exists() or not list(home.rglob("*.safetensors")), "nodes keep nothing of a finished run"
+    left = list((home / "checkpoints").rglob("*.safetensors"))
+    assert not left, "nodes keep no state of a finished run"
 
     for number in (count[0] * 3 // 4, count[0]):
         results = tmp_path / f"killed-{number}"
@@ -135,6 +137,7 @@ def test_a_resumed_run_comes_to_what_an_undisturbed_one_does(keys, tmp_path, hom
         killed = only_run_in(results)
         flwr_run({"carrier": keys["carrier"], "resume": str(killed)})
         assert outcome_of(killed) == whole
+        assert models_of(killed) == models_of(only_run_in(tmp_path / "kept"))
         assert json.loads((killed / "config.json").read_text())["resume"] == ""
 
 
