@@ -34,5 +34,6 @@ def comdml(monkeypatch, capsys, here):
 @pytest.fixture(autouse=True)
 def flower_home(tmp_path, monkeypatch):
     """Flower's own folder, in which nodes keep what no other node sees."""
-    monkeypatch.setenv("FLWR_HOME", str(tmp_path / "flwr-home"))
-    return tmp_path / "flwr-home"
+    home = tmp_path.with_name(f"{tmp_path.name}-flwr-home")
+    monkeypatch.setenv("FLWR_HOME", str(home))
+    return home
