@@ -17,11 +17,12 @@ from comdml_flwr.agent import Agent, Setup
 from comdml_flwr.config import RunConfig
 from comdml_flwr.errors import InputError
 from comdml_flwr.learning.cinic import load_cinic
+from comdml_flwr.learning.cut_profile import ModelProfile, profile_model
 from comdml_flwr.learning.data import Dataset, load_cifar, load_digits, partition
 from comdml_flwr.learning.data_contract import check_data
 from comdml_flwr.learning.models import auxiliary_head, resnet
 from comdml_flwr.learning.published_files import cinic_lack
-from comdml_flwr.learning.split import ModelProfile, num_floats, profile_model, split, write_floats
+from comdml_flwr.learning.split import num_floats, split, write_floats
 from comdml_flwr.learning.state_layout import layout_of
 from comdml_flwr.learning.training import OptimizerSettings
 from comdml_flwr.learning.workbench import Workbench

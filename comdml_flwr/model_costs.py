@@ -8,8 +8,9 @@ import torch
 
 from comdml_flwr.assemble import MODELS, cut_table
 from comdml_flwr.errors import InputError
+from comdml_flwr.learning.cut_profile import ModelProfile, profile_model
 from comdml_flwr.learning.models import auxiliary_head
-from comdml_flwr.learning.split import ModelProfile, num_floats, profile_model, split
+from comdml_flwr.learning.split import num_floats, split
 from comdml_flwr.planning.fleet import Fleet
 from comdml_flwr.planning.simulation import Workload, batch_sizes
 from comdml_flwr.planning.types import CutTable, Profile

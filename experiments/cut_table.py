@@ -3,7 +3,7 @@
     python -m experiments.cut_table [CONFIG] [--picture cuts.svg] [--json] [--smoke]
 
 Everything is modelled by the planner's own code (planning/costs.py, planning/alternatives.py); the cuts are
-counted by learning/split.py. The columns:
+counted by learning/cut_profile.py. The columns:
 
     offloaded layers    weighted layers of the fast side: convolutions but those of shortcuts, and the last
                         linear layer. 0: trains alone. ResNet-56 has 56, ResNet-110 has 110

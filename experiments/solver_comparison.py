@@ -6,7 +6,7 @@ What is drawn and compared stands in experiments/configs/solvers.toml.
 
 Each draw: 100 agents with {4, 2, 1, 0.5, 0.2} CPUs, 20 of each; every link drawn from {0, 10, 20, 50, 100}
 Mbps (0: not connected); 50,000 samples in equal parts; ResNet-56 for 32 x 32 images, its cuts counted by
-`learning.split.profile_model`, batches of 100. One CPU is 1e9 FLOP/s (our presets) or does a batch in 2.6 s
+`learning.cut_profile`, batches of 100. One CPU is 1e9 FLOP/s (our presets) or does a batch in 2.6 s
 (as in the simulation that gave the expectation greedy / exact = 1.17).
 
 Two bounds for shared helpers, which the lower bound of a plan (each agent has its favourite helper) does not

@@ -1,6 +1,6 @@
 """Whether what an agent trains fits into this machine's memory: alone, and as a helper at the worst cut.
 
-Needed memory is counted from the model (`learning.split.profile_model`) and compared as the planner does,
+Needed memory is counted from the model (`learning.cut_profile`) and compared as the planner does,
 which asks no agent for more than its `memory_bytes` in the fleet file. Not counted: workspace inside one
 operation, and what Python and torch take, which this process has taken, too, when it looks.
 """
@@ -14,7 +14,7 @@ from torch import nn
 from comdml_flwr.assemble import MODELS, cut_table
 from comdml_flwr.config import RunConfig
 from comdml_flwr.doctor.findings import Finding
-from comdml_flwr.learning.split import FLOAT_BYTES, profile_model
+from comdml_flwr.learning.cut_profile import FLOAT_BYTES, profile_model
 from comdml_flwr.measuring.memory import available_memory_bytes
 from comdml_flwr.planning.costs import partner_bytes
 from comdml_flwr.planning.types import CutTable

@@ -12,8 +12,8 @@ from comdml_flwr.doctor.data_files import check_data
 from comdml_flwr.doctor.machine import check_cores, check_disks
 from comdml_flwr.doctor.memory import IMAGES, Images, check_memory
 from comdml_flwr.learning import published_files
+from comdml_flwr.learning.cut_profile import profile_model
 from comdml_flwr.learning.data import load_digits
-from comdml_flwr.learning.split import profile_model
 from comdml_flwr.measuring.memory import available_memory_bytes
 from tests.published import write_cifar, write_cinic
 from tests.small import fleet_text

@@ -9,6 +9,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from comdml_flwr.errors import InputError
+from comdml_flwr.learning.cut_profile import profile_model
 from comdml_flwr.learning.models import auxiliary_head, resnet
 from comdml_flwr.learning.split import (
     float_state,
@@ -16,7 +17,6 @@ from comdml_flwr.learning.split import (
     load_floats,
     num_cuts,
     num_floats,
-    profile_model,
     split,
     write_floats,
 )

@@ -1,0 +1,203 @@
+"""Count what each half of a model costs, at each of its cuts.
+
+Theory of `profile_model`: a half runs forward and backward over its own stages only, so its cost is the
+sum over its stages, with one exception: a half's input is detached, so its first stage (and any stage
+whose input depends on no parameter) computes no gradient for its input. Each stage is therefore counted
+twice, with and without such a gradient, on the meta device, where tensors have shapes but no values; a
+half adds up the counts that apply. What a stage keeps for its backward pass goes by storage: what two of
+them keep counts once.
+
+Shape suffixes: N samples and the rest of an activation.
+"""
+
+import copy
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.flop_counter import FlopCounterMode
+
+from comdml_flwr.errors import InputError
+from comdml_flwr.learning.models import auxiliary_head
+from comdml_flwr.learning.split import num_floats
+from comdml_flwr.user_code import describe_error, is_of_user
+
+FLOAT_BYTES = 4  # activations, weights, gradients and momentum are float32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CutProfile:
+    """What one cut costs, counted and not timed.
+
+    Parameters
+    ----------
+    cut : int
+        1..M.
+    slow_flops, fast_flops : int
+        Forward and backward of one sample (2 per multiply-add); the slow side's includes its auxiliary head.
+    activation_bytes : int
+        The activation of one sample in float32, labels not included.
+    activation_shape : tuple[int, ...]
+        Its shape, without the samples.
+    slow_params, fast_params : int
+        Trainable numbers of each half, without the auxiliary head: they add up to the model's.
+    slow_peak_bytes, fast_peak_bytes : int
+        Weights, gradients, momentum, and what one batch keeps for its backward pass; the slow side's includes
+        its auxiliary head. Not modelled: the loss, workspace inside one operation, other batches that wait.
+    """
+
+    cut: int
+    slow_flops: int
+    fast_flops: int
+    activation_bytes: int
+    activation_shape: tuple[int, ...]
+    slow_params: int
+    fast_params: int
+    slow_peak_bytes: int
+    fast_peak_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelProfile:
+    """What a whole model costs, in the terms of `CutProfile`, and its cuts 1..M (entry m - 1 is cut m)."""
+
+    whole_flops: int
+    params: int
+    peak_bytes: int
+    cuts: tuple[CutProfile, ...]
+
+
+def profile_model(
+    model: nn.Sequential, input_shape: tuple[int, ...], num_classes: int, batch_size: int
+) -> ModelProfile:
+    """Count the operations, bytes and parameters of a model and of both halves at each of its cuts.
+
+    Parameters
+    ----------
+    model : nn.Sequential
+        Neither it nor any random state is changed.
+    input_shape : tuple[int, ...]
+        Shape of one sample.
+    num_classes : int
+        K, for the auxiliary heads.
+    batch_size : int
+        Samples per batch, for the peaks; at least 1.
+
+    Returns
+    -------
+    ModelProfile
+        Operations are per sample, peaks per batch.
+
+    Raises
+    ------
+    InputError
+        If a batch of that shape does not pass through the model.
+    """
+    if batch_size < 1:
+        raise InputError("batch size", batch_size, "must be at least 1")
+    counts: list[_StageCount] = []
+    activation_N = torch.empty(batch_size, *input_shape, device="meta")
+    try:
+        for stage in copy.deepcopy(model).to("meta").train():
+            counts.append(_count_stage(stage, activation_N))
+            activation_N = counts[-1].output
+    except (RuntimeError, ValueError) as error:
+        reason = describe_error(error) if is_of_user(error) else str(error).partition("\n")[0]
+        rule = f"must fit stage {len(counts) + 1} of the model: {reason}"
+        raise InputError("input shape", input_shape, rule) from error
+    flops, params, peak_bytes = _add_up(counts)
+    return ModelProfile(
+        whole_flops=flops // batch_size,
+        params=params,
+        peak_bytes=peak_bytes,
+        cuts=tuple(_profile_cut(counts, cut, num_classes) for cut in range(1, len(counts))),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """One forward and backward pass of a stage: `saved` is what it keeps in between, by storage."""
+
+    flops: int
+    saved: dict[int, torch.UntypedStorage]
+    output_needs_grad: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _StageCount:
+    """A stage counted without (passes[0]) and with (passes[1]) a gradient for its input."""
+
+    params: int
+    weight_bytes: int
+    passes: tuple[_Pass, _Pass]
+    output: Tensor
+
+
+def _profile_cut(counts: list[_StageCount], cut: int, num_classes: int) -> CutProfile:
+    activation_N = counts[-cut - 1].output
+    batch_size, *shape = activation_N.shape
+    head = auxiliary_head(tuple(shape), num_classes, torch.Generator())
+    head_count = _count_stage(head.to("meta"), activation_N)
+    slow_flops, slow_params, slow_peak_bytes = _add_up([*counts[:-cut], head_count])
+    fast_flops, fast_params, fast_peak_bytes = _add_up(counts[-cut:])
+    return CutProfile(
+        cut=cut,
+        slow_flops=slow_flops // batch_size,
+        fast_flops=fast_flops // batch_size,
+        activation_bytes=FLOAT_BYTES * math.prod(shape),
+        activation_shape=tuple(shape),
+        slow_params=slow_params - head_count.params,
+        fast_params=fast_params,
+        slow_peak_bytes=slow_peak_bytes,
+        fast_peak_bytes=fast_peak_bytes,
+    )
+
+
+def _add_up(counts: Iterable[_StageCount]) -> tuple[int, int, int]:
+    """Return (flops of one batch, params, peak bytes) of a chain of stages whose input is detached."""
+    flops = params = weight_bytes = 0
+    saved: dict[int, torch.UntypedStorage] = {}
+    needs_grad = False
+    for count in counts:
+        one_pass = count.passes[needs_grad]
+        flops, saved = flops + one_pass.flops, saved | one_pass.saved
+        params, weight_bytes = params + count.params, weight_bytes + count.weight_bytes
+        needs_grad = one_pass.output_needs_grad
+    return flops, params, weight_bytes + sum(storage.nbytes() for storage in saved.values())
+
+
+def _count_stage(stage: nn.Module, input_N: Tensor) -> _StageCount:
+    """Count both passes; the input and the output go by one name in both, and in the neighbours' passes."""
+    free, output_N = _run(stage, input_N.detach())
+    copy_N = input_N.detach().requires_grad_().clone()  # a stage may begin with an operation in place
+    bound, bound_output_N = _run(stage, copy_N)
+    names = {_key(copy_N): _key(input_N), _key(bound_output_N): _key(output_N)}
+    saved = {names.get(key, key): storage for key, storage in bound.saved.items()}
+    params = sum(parameter.numel() for parameter in stage.parameters())
+    weight_bytes = FLOAT_BYTES * (num_floats(stage) + 2 * params)  # + a gradient and a momentum per parameter
+    bound = _Pass(bound.flops, saved, bound.output_needs_grad)
+    return _StageCount(params, weight_bytes, (free, bound), output_N.detach())
+
+
+def _run(stage: nn.Module, input_N: Tensor) -> tuple[_Pass, Tensor]:
+    state = {_key(tensor) for tensor in (*stage.parameters(), *stage.buffers())}
+    saved: dict[int, torch.UntypedStorage] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        if _key(tensor) not in state:
+            saved[_key(tensor)] = tensor.untyped_storage()
+        return tensor
+
+    with FlopCounterMode(display=False) as counter, saved_tensors_hooks(note, lambda tensor: tensor):
+        output_N = stage(input_N)
+        if output_N.requires_grad:
+            output_N.backward(torch.empty_like(output_N))
+    return _Pass(counter.get_total_flops(), saved, output_N.requires_grad), output_N
+
+
+def _key(tensor: Tensor) -> int:
+    """Name the memory of a tensor: views of it share the name; a meta tensor has no address, but has this."""
+    return int(tensor.untyped_storage()._cdata)
