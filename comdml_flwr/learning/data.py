@@ -10,7 +10,7 @@ Shape suffixes: N samples, C channels, H height, W width.
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from comdml_flwr.errors import InputError
 from comdml_flwr.learning.published_files import cifar_lack
+from comdml_flwr.learning.repair import share_out
 
 if TYPE_CHECKING:
     from flwr_datasets.partitioner import Partitioner
@@ -157,7 +158,25 @@ def standardise(pixels_NHWC: NDArray[np.uint8], means: Sequence[float], stds: Se
     return x_NCHW.sub_(means_C11).div_(stds_C11)
 
 
-def batches(num_samples: int, batch_size: int, num_epochs: int, generator: torch.Generator) -> list[Tensor]:
+def batch_sizes(num_samples: int, batch_size: int, smallest: int = 1) -> list[int]:
+    """Return the sizes of an epoch's batches; a last one with fewer than `smallest` joins the one before.
+
+    Examples
+    --------
+    >>> batch_sizes(9, 4), batch_sizes(9, 4, smallest=2)
+    ([4, 4, 1], [4, 5])
+    """
+    num_full, rest = divmod(num_samples, batch_size)
+    sizes = [batch_size] * num_full
+    if num_full and 0 < rest < smallest:
+        sizes[-1] += rest
+        return sizes
+    return [*sizes, rest] if rest else sizes
+
+
+def batches(
+    num_samples: int, batch_size: int, num_epochs: int, generator: torch.Generator, *, smallest: int = 1
+) -> list[Tensor]:
     """Say which samples form which batch: a fresh shuffle per local epoch, the last batch may be smaller.
 
     Parameters
@@ -166,6 +185,8 @@ def batches(num_samples: int, batch_size: int, num_epochs: int, generator: torch
         Each at least 1.
     generator : torch.Generator
         Advanced by one permutation per epoch.
+    smallest : int
+        A last batch with fewer samples joins the one before.
 
     Returns
     -------
@@ -177,7 +198,8 @@ def batches(num_samples: int, batch_size: int, num_epochs: int, generator: torch
         if value < 1:
             raise InputError(what, value, "must be at least 1")
     orders = [torch.randperm(num_samples, generator=generator) for _ in range(num_epochs)]
-    return [batch_N for order_N in orders for batch_N in torch.split(order_N, batch_size)]
+    sizes = batch_sizes(num_samples, batch_size, smallest)
+    return [batch_N for order_N in orders for batch_N in torch.split(order_N, sizes)]
 
 
 def augment(x_NCHW: Tensor, generator: torch.Generator) -> Tensor:
@@ -206,7 +228,14 @@ def augment(x_NCHW: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def partition(
-    labels: NDArray[np.int64], num_agents: int, *, scheme: str, alpha: float, seed: int
+    labels: NDArray[np.int64],
+    num_agents: int,
+    *,
+    scheme: str,
+    alpha: float,
+    seed: int,
+    smallest: int = 1,
+    warn: Callable[[str], None] = lambda line: None,
 ) -> list[NDArray[np.int64]]:
     """Give every sample to exactly one agent.
 
@@ -215,7 +244,7 @@ def partition(
     labels : NDArray[np.int64]
         Shape (num_samples,).
     num_agents : int
-        At least 1 and at most the number of samples.
+        At least 1, with `smallest` samples for each.
     scheme : str
         "iid": shuffled, sizes differ by at most one. "dirichlet": the shares of each class are a draw from a
         symmetric Dirichlet distribution (Yurochkin et al., ICML 2019), so sizes and mixtures differ.
@@ -223,37 +252,53 @@ def partition(
         Concentration for "dirichlet", > 0; small is skewed. "iid" ignores it.
     seed : int
         Same seed, same partition.
+    smallest : int
+        How many samples each agent gets at least. Where the draws left one with fewer, some are moved from
+        the largest shares (`repair.share_out`).
+    warn : Callable[[str], None]
+        Is told of that in one line.
 
     Returns
     -------
     list[NDArray[np.int64]]
-        By agent, the ascending indices of its samples; at least one each.
+        By agent, the ascending indices of its samples.
 
     Raises
     ------
     InputError
-        If a value breaks these rules, or ten draws all left an agent without samples.
+        If a value breaks these rules.
     """
-    if not 1 <= num_agents <= len(labels):
-        rule = f"must be from 1 to the {len(labels)} training samples"
+    if not 1 <= num_agents <= len(labels) // smallest:
+        each = "" if smallest == 1 else f", {smallest} for each"
+        rule = f"must be from 1 to the {len(labels)} training samples{each}"
         raise InputError("number of agents", num_agents, rule)
     import datasets  # seconds; so not on top
 
     indices = np.arange(len(labels), dtype=np.int64)
     if scheme == "iid":
         np.random.default_rng(seed).shuffle(indices)  # the partitioner cuts contiguous shards
-    partitioner = _partitioner(scheme, num_agents, alpha, seed)
-    partitioner.dataset = datasets.Dataset.from_dict({"index": indices, "label": labels[indices]})
-    try:
+    table = datasets.Dataset.from_dict({"index": indices, "label": labels[indices]})
+
+    def shards(drawn_least: int) -> list[NDArray[np.int64]]:
+        partitioner = _partitioner(scheme, num_agents, alpha, seed, drawn_least)
+        partitioner.dataset = table
         with warnings.catch_warnings(action="ignore"):  # one per draw that left an agent without samples
-            shards = [partitioner.load_partition(agent)["index"] for agent in range(num_agents)]
-    except ValueError:
-        rule = f"leaves one of {num_agents} agents without samples in ten draws: take a larger one"
-        raise InputError("alpha of the Dirichlet partition", alpha, rule) from None
-    return [np.sort(np.asarray(shard, dtype=np.int64)) for shard in shards]
+            parts = [partitioner.load_partition(agent)["index"] for agent in range(num_agents)]
+        return [np.sort(np.asarray(part, dtype=np.int64)) for part in parts]
+
+    try:
+        drawn = shards(1)
+    except ValueError:  # no draw of ten gave a sample to each
+        drawn = shards(0)
+    parts, num_moved = share_out(drawn, smallest, seed)
+    if num_moved:
+        num_poor = sum(len(part) < smallest for part in drawn)
+        what = f"{num_poor} of {num_agents} agents with {'no sample' if smallest == 1 else 'too few samples'}"
+        warn(f"partition: alpha = {alpha:g} left {what}: they got {num_moved} from the largest shares")
+    return parts
 
 
-def _partitioner(scheme: str, num_agents: int, alpha: float, seed: int) -> "Partitioner":
+def _partitioner(scheme: str, num_agents: int, alpha: float, seed: int, drawn_least: int) -> "Partitioner":
     from flwr_datasets.partitioner import DirichletPartitioner, IidPartitioner
 
     if scheme == "iid":
@@ -262,7 +307,7 @@ def _partitioner(scheme: str, num_agents: int, alpha: float, seed: int) -> "Part
         raise InputError("partition", scheme, "must be iid or dirichlet")
     if not 0 < alpha < float("inf"):
         raise InputError("alpha of the Dirichlet partition", alpha, "must be a finite number > 0")
-    return DirichletPartitioner(num_agents, "label", float(alpha), min_partition_size=1, seed=seed)
+    return DirichletPartitioner(num_agents, "label", float(alpha), min_partition_size=drawn_least, seed=seed)
 
 
 def _read_cifar(folder: Path, num_classes: int, train: bool, download: bool) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,8 @@
 """Data sets, batches, augmentation and partitions: real, complete, and the same for the same seed."""
 
 import pickle
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from comdml_flwr.errors import InputError
-from comdml_flwr.learning.data import augment, batches, load_cifar, load_digits, partition
+from comdml_flwr.learning.data import augment, batch_sizes, batches, load_cifar, load_digits, partition
+from comdml_flwr.learning.repair import share_out
 from tests.published import write_cifar
 
 TRAIN_SIZE = 1437
@@ -174,6 +177,57 @@ def test_dirichlet_partition_is_the_one_of_flwr_datasets() -> None:
         assert sorted(reference.load_partition(agent)["row"]) == shard.tolist()
 
 
+@pytest.mark.parametrize(("alpha", "num_agents", "smallest"), [(0.01, 100, 1), (1e-4, 20, 1), (0.1, 100, 3)])
+def test_a_partition_that_leaves_agents_without_samples_is_repaired(
+    alpha: float, num_agents: int, smallest: int
+) -> None:
+    def shards(warn: Callable[[str], None]) -> list[NDArray[np.int64]]:
+        return partition(
+            digit_labels(),
+            num_agents,
+            scheme="dirichlet",
+            alpha=alpha,
+            seed=5,
+            smallest=smallest,
+            warn=warn,
+        )
+
+    lines: list[str] = []
+    found = shards(lines.append)
+    assert np.array_equal(np.sort(np.concatenate(found)), np.arange(TRAIN_SIZE))
+    assert min(map(len, found)) == smallest
+    assert all(np.all(np.diff(shard) > 0) for shard in found)
+    assert all(map(np.array_equal, found, shards(print)))
+    assert len(lines) == 1
+    assert re.match(rf"partition: alpha = {alpha:g} left \d+ of {num_agents} agents with ", lines[0])
+
+
+def test_a_partition_that_gives_a_sample_to_each_is_not_touched() -> None:
+    lines: list[str] = []
+    partition(digit_labels(), 100, scheme="dirichlet", alpha=0.5, seed=1, warn=lines.append)
+    assert lines == []
+
+
+def test_samples_are_moved_from_the_largest_shares() -> None:
+    parts = [np.arange(6), np.arange(6, 6), np.arange(6, 14), np.arange(14, 15)]
+    shares, num_moved = share_out(parts, 3, seed=1)
+    assert num_moved == 5
+    assert [len(share) for share in shares] == [4, 3, 5, 3]
+    assert np.array_equal(np.sort(np.concatenate(shares)), np.arange(15))
+    assert 14 in shares[3]
+
+
+@pytest.mark.parametrize("num_samples", range(1, 12))
+def test_a_last_batch_that_is_too_small_joins_the_one_before(num_samples: int) -> None:
+    order = torch.cat(batches(num_samples, 4, 2, seeded()))
+    found = batches(num_samples, 4, 2, seeded(), smallest=2)
+    assert torch.equal(torch.cat(found), order)
+    sizes = batch_sizes(num_samples, 4, 2)
+    assert [len(batch) for batch in found] == 2 * sizes
+    assert num_samples == 1 or min(sizes) >= 2
+    assert max(sizes) <= 5
+
+
 @pytest.mark.parametrize(
     ("num_agents", "scheme", "alpha", "message"),
     [
@@ -182,7 +236,6 @@ def test_dirichlet_partition_is_the_one_of_flwr_datasets() -> None:
         (4, "sorted", 0.5, "partition = 'sorted': must be iid or dirichlet"),
         (4, "dirichlet", 0.0, "must be a finite number > 0"),
         (4, "dirichlet", float("nan"), "must be a finite number > 0"),
-        (20, "dirichlet", 0.01, "leaves one of 20 agents without samples"),
     ],
 )
 @pytest.mark.filterwarnings("error")
