@@ -19,7 +19,8 @@ from torch import Tensor
 
 from comdml_flwr.answers import Answers, are_same_objects
 from comdml_flwr.config import RunConfig
-from comdml_flwr.learning.data import Dataset, augment, batches
+from comdml_flwr.learning.data import Dataset, augment, batches, epoch_sizes
+from comdml_flwr.learning.model_contract import ModelTraits
 from comdml_flwr.learning.paused import Paused
 from comdml_flwr.learning.state_layout import StateLayout
 from comdml_flwr.learning.training import Learner
@@ -73,6 +74,8 @@ class Setup:
         Indices (int64) of every agent's training samples.
     cuts : CutTable
         What each cut costs.
+    traits : ModelTraits
+        What training must know of the model.
     workbench : Workbench
         Modules to train with, one set a thread.
     layout : StateLayout
@@ -105,6 +108,7 @@ class Setup:
     dataset: Dataset
     parts: Mapping[int, NDArray[np.int64]]
     cuts: CutTable
+    traits: ModelTraits
     workbench: Workbench
     layout: StateLayout
     initial_weights_P: Tensor
@@ -121,8 +125,8 @@ class Setup:
     @property
     def most_batches(self) -> int:
         """How many batches the agent with the most samples trains in a round."""
-        most_samples = max(map(len, self.parts.values()))
-        return -(-most_samples // self.config.batch_size) * self.config.local_epochs
+        most_samples, smallest = max(map(len, self.parts.values())), self.traits.smallest_batch
+        return len(epoch_sizes(most_samples, self.config.batch_size, smallest)) * self.config.local_epochs
 
     def present(self, round_: int) -> tuple[int, ...]:
         """Return who takes part in a round: a seeded sample that everybody can draw for himself."""
@@ -314,12 +318,36 @@ class Agent:
         seed = derive_seed(self.setup.config.seed, self.round, self.id, purpose)
         return torch.Generator().manual_seed(seed)
 
+    def draws(self, purpose: str, *, of: int | None = None, in_evaluation: bool = False) -> int | None:
+        """Return the seed for what the model's layers draw; None where they draw nothing.
+
+        Parameters
+        ----------
+        purpose : str
+            What they run on; with one seed for a purpose, a batch can be run again.
+        of : int, optional
+            Whose samples, if another agent's.
+        in_evaluation : bool
+            Whether they are evaluated and not trained.
+        """
+        traits = self.setup.traits
+        if not (traits.draws_in_evaluation if in_evaluation else traits.draws):
+            return None
+        owner = self.id if of is None else of
+        return derive_seed(self.setup.config.seed, self.round, owner, f"draws: {purpose}")
+
     def batches(self, purpose: str = "shuffle") -> list[Tensor]:
         """Return the indices of this round's batches, all local epochs, in training order."""
         if self._drawn is None or self._drawn[0] != (self.round, purpose):
             config = self.setup.config
             part = torch.from_numpy(self.setup.parts[self.id])
-            order = batches(len(part), config.batch_size, config.local_epochs, self.generator(purpose))
+            order = batches(
+                len(part),
+                config.batch_size,
+                config.local_epochs,
+                self.generator(purpose),
+                smallest=self.setup.traits.smallest_batch,
+            )
             self._drawn = (self.round, purpose), [part[places] for places in order]
         return self._drawn[1]
 

@@ -53,7 +53,10 @@ def workload_of(setup: Setup, profiles: tuple[Profile, ...]) -> Workload:
     return Workload(
         cuts=setup.cuts,
         batch_size=size,
-        batches={agent: batch_sizes(number, size, epochs) for agent, number in num_samples.items()},
+        batches={
+            agent: batch_sizes(number, size, epochs, setup.traits.smallest_batch)
+            for agent, number in num_samples.items()
+        },
         num_floats=len(setup.initial_weights_P),
         fast_floats=setup.fast_floats,
         head_floats=tuple(len(head) for _, head in sorted(setup.initial_aux_heads.items())),

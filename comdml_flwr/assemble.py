@@ -4,7 +4,7 @@ Bring your own: `assemble(..., models={...}, datasets={...})`, or the same argum
 `peer_server_app` in an app of your own, add names to the table for that app.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -18,11 +18,13 @@ from comdml_flwr.config import RunConfig
 from comdml_flwr.errors import InputError
 from comdml_flwr.learning.cinic import load_cinic
 from comdml_flwr.learning.cut_profile import ModelProfile, profile_model
-from comdml_flwr.learning.data import Dataset, load_cifar, load_digits, partition
+from comdml_flwr.learning.data import Dataset, epoch_sizes, load_cifar, load_digits, partition
 from comdml_flwr.learning.data_contract import check_data
+from comdml_flwr.learning.model_builder import BuiltModel, build_model
+from comdml_flwr.learning.model_contract import ModelTraits
 from comdml_flwr.learning.models import auxiliary_head, resnet
 from comdml_flwr.learning.published_files import cinic_lack
-from comdml_flwr.learning.split import num_floats, split, write_floats
+from comdml_flwr.learning.split import num_cuts, num_floats, split, write_floats
 from comdml_flwr.learning.state_layout import layout_of
 from comdml_flwr.learning.training import OptimizerSettings
 from comdml_flwr.learning.workbench import Workbench
@@ -166,10 +168,13 @@ def agent_ids(fleet: Fleet, num_agents: int) -> tuple[int, ...]:
     return tuple(ids[:num_agents])
 
 
-def cut_table(profile: ModelProfile, batch_size: int, fleet: Fleet | None = None) -> CutTable:
+def cut_table(
+    profile: ModelProfile, batch_size: int, fleet: Fleet | None = None, parted: Collection[int] = ()
+) -> CutTable:
     """Return what the planner needs of a model: shares of the work, bytes with the labels, memory.
 
-    Shares are those of the time where the fleet has measured them, otherwise of the FLOPs.
+    Shares are those of the time where the fleet has measured them, otherwise of the FLOPs. The cuts in
+    `parted` are no plan's: each of them would part a weight that two stages share.
 
     Raises
     ------
@@ -198,6 +203,7 @@ def cut_table(profile: ModelProfile, batch_size: int, fleet: Fleet | None = None
             slow_bytes=cut.slow_peak_bytes,
             fast_bytes=cut.fast_peak_bytes,
             whole_bytes=profile.peak_bytes,
+            is_possible=cut.cut not in parted,
         )
         for cut, share in zip(profile.cuts, shares, strict=True)
     )
@@ -234,20 +240,31 @@ def assemble(config: RunConfig, fleet: Fleet, num_agents: int, catalogue: Catalo
     if config.dataset == "cinic-10" and config.dataset not in catalogue.datasets:
         warnings += [lack.says for lack in [cinic_lack(Path(config.data_dir))] if lack]
     dataset = check_data(loaded, config.dataset, num_agents=num_agents, warn=warnings.append)
-    shape = tuple(dataset.x_train_NCHW.shape[1:])
-    build = partial(catalogue.model(config.model), shape, dataset.num_classes)
-    model = build(_generator(config, "model"))
-    profile = profile_model(model, shape, dataset.num_classes, config.batch_size)
-    if config.method == "splitfed" and config.cut > len(profile.cuts):
-        raise InputError(
-            "cut", config.cut, f"must be at most {len(profile.cuts)}, the cuts of {config.model}"
-        )
+    built = build_model(
+        partial(catalogue.model(config.model), dataset.input_shape, dataset.num_classes),
+        config.model,
+        dataset,
+        partial(derive_seed, config.seed, SHARED, SHARED),
+        warnings.append,
+    )
+    check_cuts(config, built)
+    check_batch_size(config, built.traits)
     parts = partition(
         dataset.y_train_N.numpy(),
         num_agents,
         scheme=config.partition,
         alpha=config.alpha,
         seed=derive_seed(config.seed, SHARED, SHARED, "partition"),
+        smallest=built.traits.smallest_batch,
+        warn=warnings.append,
+    )
+    epochs = [epoch_sizes(len(part), config.batch_size, built.traits.smallest_batch) for part in parts]
+    profile = profile_model(
+        built.model,
+        dataset.input_shape,
+        dataset.num_classes,
+        max([config.batch_size, *(max(sizes) for sizes in epochs)]),
+        dataset.x_train_NCHW.dtype,
     )
     heads = {
         cut.cut: auxiliary_head(
@@ -269,21 +286,48 @@ def assemble(config: RunConfig, fleet: Fleet, num_agents: int, catalogue: Catalo
         relay=fleet.relay,
         dataset=dataset,
         parts=dict(zip(ids, parts, strict=True)),
-        cuts=cut_table(profile, config.batch_size, fleet),
+        cuts=cut_table(profile, config.batch_size, fleet, built.traits.parted),
+        traits=built.traits,
         workbench=Workbench(
-            lambda: build(torch.Generator()),
+            built.build,
             lambda cut: auxiliary_head(
                 profile.cuts[cut - 1].activation_shape, dataset.num_classes, torch.Generator()
             ),
             optimizer_settings(config),
         ),
-        layout=layout_of(model),
-        initial_weights_P=write_floats(model),
+        layout=layout_of(built.model),
+        initial_weights_P=write_floats(built.model),
         initial_aux_heads={cut: write_floats(head) for cut, head in heads.items()},
-        fast_floats=tuple(num_floats(split(model, cut.cut)[1]) for cut in profile.cuts),
+        fast_floats=tuple(num_floats(split(built.model, cut.cut)[1]) for cut in profile.cuts),
         availability=fleet.availability,
         warnings=tuple(warnings),
     )
+
+
+def check_cuts(config: RunConfig, built: BuiltModel) -> None:
+    """Refuse a model that the method cannot cut as it has to.
+
+    Raises
+    ------
+    InputError
+        It has no such cut, or the cut would part a weight that stages share.
+    """
+    num, parted = num_cuts(built.model), built.traits.parted
+    if config.method == "comdml" and len(parted) == num:
+        why = f"each parts {parted[num]}" if num else "it has one stage"
+        rule = f"must have a cut for comdml ({why}); method = allreduce trains it whole"
+        raise InputError("model", config.model, rule)
+    if config.method == "splitfed" and config.cut > num:
+        raise InputError("cut", config.cut, f"must be at most {num}, the cuts of {config.model}")
+    if config.method == "splitfed" and config.cut in parted:
+        raise InputError("cut", config.cut, f"must not part a shared weight: {parted[config.cut]}")
+
+
+def check_batch_size(config: RunConfig, traits: ModelTraits) -> None:
+    """Refuse batches of one sample for a model that cannot train on them."""
+    if config.batch_size < traits.smallest_batch:
+        rule = f"must be at least {traits.smallest_batch}: {traits.alone} cannot train on one sample"
+        raise InputError("batch-size", config.batch_size, rule)
 
 
 def optimizer_settings(config: RunConfig) -> OptimizerSettings:

@@ -6,6 +6,7 @@ from math import inf, isfinite
 from comdml_flwr.agent import Agent, read_pairing
 from comdml_flwr.errors import RunError
 from comdml_flwr.learning.averaging import is_finite
+from comdml_flwr.learning.global_generator import global_generator
 from comdml_flwr.learning.training import evaluate as evaluate_model
 from comdml_flwr.messages import Envelope, Inbox, Json, Outbox, Report
 from comdml_flwr.planning.clock import deal_out, receivers_in_turn, shard_bounds
@@ -108,7 +109,8 @@ def train_whole(agent: Agent, chunk: range | None = None, *, shuffle: str = "shu
     full_batches = sum(len(batches[number]) for number in chunk) / agent.setup.config.batch_size
     with agent.observed(full_batches):
         for number in chunk:
-            learner.train_batch(*agent.samples(batches[number], number, shuffle))
+            draws = agent.draws(f"{shuffle}, batch {number}")
+            learner.train_batch(*agent.samples(batches[number], number, shuffle), draws)
     agent.put_down("own", learner, finished=chunk.stop == len(batches))
 
 
@@ -170,7 +172,8 @@ def report_round(agent: Agent, start: int, stop: int) -> None:
 def evaluate_part(agent: Agent, start: int, stop: int) -> tuple[int, float]:
     """Return how many of the test samples [start, stop) are classified rightly, and their summed loss."""
     data, model = agent.setup.dataset, agent.setup.workbench.whole().load(agent.weights_P)
-    return evaluate_model(model, data.x_test_NCHW[start:stop], data.y_test_N[start:stop])
+    with global_generator(agent.draws("evaluation", in_evaluation=True)):
+        return evaluate_model(model, data.x_test_NCHW[start:stop], data.y_test_N[start:stop])
 
 
 def report_traffic(agent: Agent) -> None:

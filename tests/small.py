@@ -16,6 +16,7 @@ from comdml_flwr.messages import phase_name, return_point
 from comdml_flwr.planning.fleet import Fleet
 from comdml_flwr.planning.fleet_file import parse_fleet
 from comdml_flwr.rounds import RoundRecord, RunRecord, run_rounds
+from tests.odd_models import ODD
 
 SPEEDS = (4e9, 2e9, 1e9, 0.5e9, 0.2e9)
 NUM_SAMPLES = 200
@@ -50,7 +51,7 @@ def few_digits() -> Dataset:
 
 
 CATALOGUE = Catalogue(
-    models={"four-stages": four_stages}, datasets={"few-digits": lambda config: few_digits()}
+    models={"four-stages": four_stages, **ODD}, datasets={"few-digits": lambda config: few_digits()}
 )
 
 

@@ -14,6 +14,7 @@ import copy
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from comdml_flwr.errors import InputError
 from comdml_flwr.learning.models import auxiliary_head
-from comdml_flwr.learning.split import num_floats
+from comdml_flwr.learning.split import float_state, memory_of, storage_of
 from comdml_flwr.user_code import describe_error, is_of_user
 
 FLOAT_BYTES = 4  # activations, weights, gradients and momentum are float32
@@ -71,7 +72,11 @@ class ModelProfile:
 
 
 def profile_model(
-    model: nn.Sequential, input_shape: tuple[int, ...], num_classes: int, batch_size: int
+    model: nn.Sequential,
+    input_shape: tuple[int, ...],
+    num_classes: int,
+    batch_size: int,
+    dtype: torch.dtype = torch.float32,
 ) -> ModelProfile:
     """Count the operations, bytes and parameters of a model and of both halves at each of its cuts.
 
@@ -85,6 +90,8 @@ def profile_model(
         K, for the auxiliary heads.
     batch_size : int
         Samples per batch, for the peaks; at least 1.
+    dtype : torch.dtype
+        Of a sample; int64 where the model begins with an embedding.
 
     Returns
     -------
@@ -99,12 +106,12 @@ def profile_model(
     if batch_size < 1:
         raise InputError("batch size", batch_size, "must be at least 1")
     counts: list[_StageCount] = []
-    activation_N = torch.empty(batch_size, *input_shape, device="meta")
+    activation_N = torch.empty(batch_size, *input_shape, device="meta", dtype=dtype)
     try:
-        for stage in copy.deepcopy(model).to("meta").train():
-            counts.append(_count_stage(stage, activation_N))
+        for stage, in_memory in zip(copy.deepcopy(model).to("meta").train(), model, strict=True):
+            counts.append(_count_stage(stage, activation_N, _weights_of(in_memory)))
             activation_N = counts[-1].output
-    except (RuntimeError, ValueError) as error:
+    except Exception as error:
         reason = describe_error(error) if is_of_user(error) else str(error).partition("\n")[0]
         rule = f"must fit stage {len(counts) + 1} of the model: {reason}"
         raise InputError("input shape", input_shape, rule) from error
@@ -126,12 +133,15 @@ class _Pass:
     output_needs_grad: bool
 
 
+_Weights: TypeAlias = dict[object, tuple[int, int]]
+"""(trainable floats, all floats) of each tensor, by memory: what two stages share counts once."""
+
+
 @dataclass(frozen=True, slots=True)
 class _StageCount:
     """A stage counted without (passes[0]) and with (passes[1]) a gradient for its input."""
 
-    params: int
-    weight_bytes: int
+    weights: "_Weights"
     passes: tuple[_Pass, _Pass]
     output: Tensor
 
@@ -140,7 +150,8 @@ def _profile_cut(counts: list[_StageCount], cut: int, num_classes: int) -> CutPr
     activation_N = counts[-cut - 1].output
     batch_size, *shape = activation_N.shape
     head = auxiliary_head(tuple(shape), num_classes, torch.Generator())
-    head_count = _count_stage(head.to("meta"), activation_N)
+    weights = _weights_of(head)
+    head_count = _count_stage(head.to("meta"), activation_N, weights)
     slow_flops, slow_params, slow_peak_bytes = _add_up([*counts[:-cut], head_count])
     fast_flops, fast_params, fast_peak_bytes = _add_up(counts[-cut:])
     return CutProfile(
@@ -149,7 +160,7 @@ def _profile_cut(counts: list[_StageCount], cut: int, num_classes: int) -> CutPr
         fast_flops=fast_flops // batch_size,
         activation_bytes=FLOAT_BYTES * math.prod(shape),
         activation_shape=tuple(shape),
-        slow_params=slow_params - head_count.params,
+        slow_params=slow_params - sum(trainable for trainable, _ in weights.values()),
         fast_params=fast_params,
         slow_peak_bytes=slow_peak_bytes,
         fast_peak_bytes=fast_peak_bytes,
@@ -158,37 +169,46 @@ def _profile_cut(counts: list[_StageCount], cut: int, num_classes: int) -> CutPr
 
 def _add_up(counts: Iterable[_StageCount]) -> tuple[int, int, int]:
     """Return (flops of one batch, params, peak bytes) of a chain of stages whose input is detached."""
-    flops = params = weight_bytes = 0
+    flops = 0
+    weights: _Weights = {}
     saved: dict[int, torch.UntypedStorage] = {}
     needs_grad = False
     for count in counts:
         one_pass = count.passes[needs_grad]
         flops, saved = flops + one_pass.flops, saved | one_pass.saved
-        params, weight_bytes = params + count.params, weight_bytes + count.weight_bytes
+        weights |= count.weights
         needs_grad = one_pass.output_needs_grad
-    return flops, params, weight_bytes + sum(storage.nbytes() for storage in saved.values())
+    params = sum(trainable for trainable, _ in weights.values())
+    num_kept = 2 * params + sum(number for _, number in weights.values())  # with a gradient and a momentum
+    return flops, params, FLOAT_BYTES * num_kept + sum(storage.nbytes() for storage in saved.values())
 
 
-def _count_stage(stage: nn.Module, input_N: Tensor) -> _StageCount:
+def _weights_of(stage: nn.Module) -> _Weights:
+    trainable = {memory_of(parameter) for parameter in stage.parameters() if parameter.requires_grad}
+    floats = [(memory_of(tensor), tensor.numel()) for _, tensor in float_state(stage)]
+    return {memory: (number * (memory in trainable), number) for memory, number in floats}
+
+
+def _count_stage(stage: nn.Module, input_N: Tensor, weights: _Weights) -> _StageCount:
     """Count both passes; the input and the output go by one name in both, and in the neighbours' passes."""
     free, output_N = _run(stage, input_N.detach())
+    if not input_N.is_floating_point():  # has no gradient: the ids of words
+        return _StageCount(weights, (free, free), output_N.detach())
     copy_N = input_N.detach().requires_grad_().clone()  # a stage may begin with an operation in place
     bound, bound_output_N = _run(stage, copy_N)
-    names = {_key(copy_N): _key(input_N), _key(bound_output_N): _key(output_N)}
+    names = {storage_of(copy_N): storage_of(input_N), storage_of(bound_output_N): storage_of(output_N)}
     saved = {names.get(key, key): storage for key, storage in bound.saved.items()}
-    params = sum(parameter.numel() for parameter in stage.parameters())
-    weight_bytes = FLOAT_BYTES * (num_floats(stage) + 2 * params)  # + a gradient and a momentum per parameter
     bound = _Pass(bound.flops, saved, bound.output_needs_grad)
-    return _StageCount(params, weight_bytes, (free, bound), output_N.detach())
+    return _StageCount(weights, (free, bound), output_N.detach())
 
 
 def _run(stage: nn.Module, input_N: Tensor) -> tuple[_Pass, Tensor]:
-    state = {_key(tensor) for tensor in (*stage.parameters(), *stage.buffers())}
+    state = {storage_of(tensor) for tensor in (*stage.parameters(), *stage.buffers())}
     saved: dict[int, torch.UntypedStorage] = {}
 
     def note(tensor: Tensor) -> Tensor:
-        if _key(tensor) not in state:
-            saved[_key(tensor)] = tensor.untyped_storage()
+        if storage_of(tensor) not in state:
+            saved[storage_of(tensor)] = tensor.untyped_storage()
         return tensor
 
     with FlopCounterMode(display=False) as counter, saved_tensors_hooks(note, lambda tensor: tensor):
@@ -196,8 +216,3 @@ def _run(stage: nn.Module, input_N: Tensor) -> tuple[_Pass, Tensor]:
         if output_N.requires_grad:
             output_N.backward(torch.empty_like(output_N))
     return _Pass(counter.get_total_flops(), saved, output_N.requires_grad), output_N
-
-
-def _key(tensor: Tensor) -> int:
-    """Name the memory of a tensor: views of it share the name; a meta tensor has no address, but has this."""
-    return int(tensor.untyped_storage()._cdata)

@@ -158,12 +158,12 @@ def standardise(pixels_NHWC: NDArray[np.uint8], means: Sequence[float], stds: Se
     return x_NCHW.sub_(means_C11).div_(stds_C11)
 
 
-def batch_sizes(num_samples: int, batch_size: int, smallest: int = 1) -> list[int]:
+def epoch_sizes(num_samples: int, batch_size: int, smallest: int = 1) -> list[int]:
     """Return the sizes of an epoch's batches; a last one with fewer than `smallest` joins the one before.
 
     Examples
     --------
-    >>> batch_sizes(9, 4), batch_sizes(9, 4, smallest=2)
+    >>> epoch_sizes(9, 4), epoch_sizes(9, 4, smallest=2)
     ([4, 4, 1], [4, 5])
     """
     num_full, rest = divmod(num_samples, batch_size)
@@ -198,7 +198,7 @@ def batches(
         if value < 1:
             raise InputError(what, value, "must be at least 1")
     orders = [torch.randperm(num_samples, generator=generator) for _ in range(num_epochs)]
-    sizes = batch_sizes(num_samples, batch_size, smallest)
+    sizes = epoch_sizes(num_samples, batch_size, smallest)
     return [batch_N for order_N in orders for batch_N in torch.split(order_N, sizes)]
 
 

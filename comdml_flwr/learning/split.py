@@ -42,13 +42,13 @@ def split(model: nn.Sequential, cut: int) -> tuple[nn.Sequential, nn.Sequential]
     """
     if not 1 <= cut <= num_cuts(model):
         raise InputError("cut", cut, f"must be from 1 to {num_cuts(model)} for this model")
-    stages = _named_stages(model)
+    stages = named_stages(model)
     return _chain(stages[:-cut], model.training), _chain(stages[-cut:], model.training)
 
 
 def join(slow_side: nn.Sequential, fast_side: nn.Sequential) -> nn.Sequential:
     """Return the model of two halves, sharing their modules; stages whose names clash are numbered anew."""
-    stages = _named_stages(slow_side) + _named_stages(fast_side)
+    stages = named_stages(slow_side) + named_stages(fast_side)
     if len(dict(stages)) < len(stages):
         stages = [(str(number), stage) for number, (_, stage) in enumerate(stages)]
     return _chain(stages, slow_side.training)
@@ -59,9 +59,23 @@ def float_state(module: nn.Module) -> list[tuple[str, Tensor]]:
 
     The order is depth first, so a slow side's entries are a prefix of the model's, names included, and the
     fast side's are the rest. The tensors are the module's own memory, detached. Integer buffers stay at home.
+    What has two names, as a weight that two layers share, goes by the first one.
     """
-    tensors = [(name, x) for name, x in module.state_dict().items() if isinstance(x, Tensor)]
-    return [(name, x) for name, x in tensors if x.is_floating_point()]
+    floats: dict[object, tuple[str, Tensor]] = {}
+    for name, x in module.state_dict().items():
+        if isinstance(x, Tensor) and x.is_floating_point():
+            floats.setdefault(memory_of(x) if x.numel() else name, (name, x))
+    return list(floats.values())
+
+
+def memory_of(tensor: Tensor) -> tuple[object, ...]:
+    """Name the numbers that a tensor shows: two that show the same have one name, as long as one is alive."""
+    return storage_of(tensor), tensor.storage_offset(), tensor.shape, tensor.stride()
+
+
+def storage_of(tensor: Tensor) -> int:
+    """Name the memory of a tensor: views of it share the name; a meta tensor has no address, but has this."""
+    return int(tensor.untyped_storage()._cdata)
 
 
 class FlatFloats:
@@ -123,7 +137,8 @@ def load_floats(module: nn.Module, flat_P: Tensor) -> None:
     FlatFloats(module).load(flat_P)
 
 
-def _named_stages(model: nn.Sequential) -> list[tuple[str, nn.Module]]:
+def named_stages(model: nn.Sequential) -> list[tuple[str, nn.Module]]:
+    """List the stages with their names, one that comes twice as often as it comes."""
     return list(zip(model._modules, model, strict=True))  # named_children() skips a stage that comes twice
 
 

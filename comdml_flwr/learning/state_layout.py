@@ -5,14 +5,14 @@ such as BatchNorm's `num_batches_tracked`, stays as its builder made it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from comdml_flwr.errors import InputError
-from comdml_flwr.learning.split import float_state
+from comdml_flwr.learning.split import float_state, memory_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,17 +25,21 @@ class StateLayout:
         Of the floats, by name, in the order in which they lie in the flat tensor.
     others : Mapping[str, ndarray]
         The state that is no float, by name.
+    second_names : Mapping[str, str]
+        Further names of floats that layers share, with the name under which they are in `shapes`.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
     others: Mapping[str, NDArray[np.generic]]
+    second_names: Mapping[str, str] = field(default_factory=dict)
 
     def unflatten(self, weights_P: NDArray[np.float32]) -> dict[str, NDArray[np.generic]]:
         """Return the whole state by name; the floats are views of `weights_P`, shape (P,)."""
         sizes = [int(np.prod(shape)) for shape in self.shapes.values()]
         pieces = np.split(weights_P, np.cumsum(sizes)[:-1]) if sizes else []
-        floats = zip(self.shapes.items(), pieces, strict=True)
-        return {**{name: piece.reshape(shape) for (name, shape), piece in floats}, **self.others}
+        shaped = zip(self.shapes.items(), pieces, strict=True)
+        floats = {name: piece.reshape(shape) for (name, shape), piece in shaped}
+        return {**floats, **{name: floats[first] for name, first in self.second_names.items()}, **self.others}
 
 
 def layout_of(model: nn.Module) -> StateLayout:
@@ -46,14 +50,22 @@ def layout_of(model: nn.Module) -> StateLayout:
     InputError
         It holds complex numbers.
     """
-    shapes = {name: tuple(tensor.shape) for name, tensor in float_state(model)}
+    floats = float_state(model)
+    shapes = {name: tuple(tensor.shape) for name, tensor in floats}
+    state = {name: tensor for name, tensor in model.state_dict().items() if isinstance(tensor, Tensor)}
+    first = {memory_of(tensor): name for name, tensor in floats}
+    second_names = {
+        name: first[memory_of(tensor)]
+        for name, tensor in state.items()
+        if name not in shapes and memory_of(tensor) in first
+    }
     others = {
         name: np.array(tensor.numpy())
-        for name, tensor in model.state_dict().items()
-        if isinstance(tensor, Tensor) and name not in shapes
+        for name, tensor in state.items()
+        if name not in shapes and name not in second_names
     }
     for name, array in others.items():
         if array.dtype.kind not in "biu":
             rule = "must hold floats, whole numbers or truth values: this could not be trained or saved"
             raise InputError(f"the model's {name}", array.dtype.name, rule)
-    return StateLayout(shapes=shapes, others=others)
+    return StateLayout(shapes=shapes, others=others, second_names=second_names)

@@ -7,7 +7,11 @@ gradient returns, so neither side ever waits for the other's backward pass.
 
 All three are the same step on a `body` and, where the loss is local, a `head` over it. SplitFed, a method
 that we compare with, cuts the same step in two: the upper part returns the gradient of its input, the lower
-part trains by it. Shapes: N samples.
+part trains by it.
+
+A part may have nothing to train (a stage that only pools, frozen layers): it then takes no step. Layers that
+draw, as dropout does, need a seed for each batch, so that who runs it, and when, changes no bit. Shapes: N
+samples.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from comdml_flwr.errors import InputError
+from comdml_flwr.learning.global_generator import global_generator
 from comdml_flwr.learning.paused import Paused, Seat
 from comdml_flwr.learning.split import FlatFloats
 
@@ -40,7 +45,8 @@ class OptimizerSettings:
     weight_decay: float = 0.0
 
     def start(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-        """Return a new optimizer over these parameters."""
+        """Return a new optimizer over these parameters; of none, one that does nothing."""
+        parameters = parameters or [nn.Parameter(torch.empty(0))]
         rate, decay = self.learning_rate, self.weight_decay
         if self.name == "sgd":
             return torch.optim.SGD(
@@ -77,7 +83,7 @@ class Learner:
     ) -> None:
         self.body, self.head = body.train(), head.train() if head is not None else None
         modules = [body] if head is None else [body, head]
-        self._parameters = [p for module in modules for p in module.parameters()]
+        self._parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
         self._body_floats = FlatFloats(body)
         self._head_floats = None if head is None else FlatFloats(head)
         self._optimizer = settings.start(self._parameters)
@@ -118,7 +124,7 @@ class Learner:
         self._body_floats.load(body_P)
         return self.body
 
-    def train_batch(self, x: Tensor, y_N: Tensor) -> tuple[Tensor, Tensor]:
+    def train_batch(self, x: Tensor, y_N: Tensor, draws: int | None = None) -> tuple[Tensor, Tensor]:
         """Take one optimizer step.
 
         Parameters
@@ -127,35 +133,39 @@ class Learner:
             Samples, or for a fast side the activations of the slow side; (N, ...).
         y_N : Tensor
             Labels, int64.
+        draws : int, optional
+            Seed for what its layers draw; None for a model that draws nothing.
 
         Returns
         -------
         tuple[Tensor, Tensor]
             The body's output, detached, and the mean loss of the batch.
         """
-        z, loss = self._backward(x, y_N)
+        z, loss = self._backward(x, y_N, draws)
         self._optimizer.step()
         return z, loss
 
-    def _backward(self, x: Tensor, y_N: Tensor) -> tuple[Tensor, Tensor]:
+    def _backward(self, x: Tensor, y_N: Tensor, draws: int | None) -> tuple[Tensor, Tensor]:
         """Run a batch forward and backward; return the body's output and the loss, both detached."""
-        z = self.body(x)
+        with global_generator(draws):
+            z = self.body(x)
         loss = cross_entropy(z if self.head is None else self.head(z), y_N)
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        if loss.requires_grad:
+            loss.backward()  # type: ignore[no-untyped-call]
         return z.detach(), loss.detach()
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, draws: int | None = None) -> Tensor:
         """Return the body's output, in training mode but without a step.
 
         That moves BatchNorm's statistics, so a training that paused here is put down before.
         """
         self._seat.free()
-        with torch.no_grad():
+        with torch.no_grad(), global_generator(draws):
             z: Tensor = self.body(x)
         return z
 
-    def train_for_gradient(self, z: Tensor, y_N: Tensor) -> Tensor | None:
+    def train_for_gradient(self, z: Tensor, y_N: Tensor, draws: int | None = None) -> Tensor | None:
         """Take one optimizer step on activations and return the gradient of the loss with respect to them.
 
         Activations that are not finite, or whose loss or gradients are not, are refused: None is returned, no
@@ -165,8 +175,9 @@ class Learner:
             return None
         before = [(buffer, buffer.clone()) for buffer in self.body.buffers()]
         z = z.detach().requires_grad_()
-        _, loss = self._backward(z, y_N)
-        assert z.grad is not None
+        _, loss = self._backward(z, y_N, draws)
+        if z.grad is None:  # the loss does not depend on it
+            z.grad = torch.zeros_like(z)
         gradients = [p.grad for p in self._parameters if p.grad is not None]
         if not _are_finite([loss, z.grad, *gradients, *(buffer for buffer, _ in before)]):
             for buffer, value in before:
@@ -175,10 +186,13 @@ class Learner:
         self._optimizer.step()
         return z.grad
 
-    def train_by_gradient(self, x: Tensor, gradient: Tensor) -> None:
+    def train_by_gradient(self, x: Tensor, gradient: Tensor, draws: int | None = None) -> None:
         """Take one optimizer step, given the gradient of a loss with respect to the body's output."""
         self._optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(self.body(x), gradient)
+        with global_generator(draws):
+            z = self.body(x)
+        if z.requires_grad:
+            torch.autograd.backward(z, gradient)
         self._optimizer.step()
 
     def weights(self) -> dict[str, Tensor]:

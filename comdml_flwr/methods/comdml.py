@@ -167,8 +167,9 @@ def take_back(agent: Agent) -> None:
     fast.begin(agent.weights_P[slow.num_floats :])
     for number, indices_N in enumerate(agent.batches()):
         x_NCHW, y_N = agent.samples(indices_N, number)
-        z, _ = slow.train_batch(x_NCHW, y_N)
-        fast.train_batch(z.contiguous(), y_N)
+        left = len(agent.batches()) - 1 - number
+        z, _ = slow.train_batch(x_NCHW, y_N, agent.draws(f"slow side, {left} left"))
+        fast.train_batch(z.contiguous(), y_N, agent.draws(f"fast side, {left} left"))
     agent.clock.work(agent.profile.num_batches)
     agent.put_down("own", slow, finished=True)
     agent.tensors["own/body"] = torch.cat([agent.tensors["own/body"], fast.weights()["body"]])
@@ -189,15 +190,16 @@ def train_slow_side(agent: Agent, chunk: range) -> Outbox:
         rest = agent.weights_P[learner.num_floats :].numpy()
         outbox.append(agent.send(agent.number("helper"), "fast side", {}, {"weights": rest}))
     for number in chunk:
+        left = len(batches) - 1 - number
         work = share * len(batches[number]) / agent.setup.config.batch_size
         with agent.observed(work):
             x_NCHW, y_N = agent.samples(batches[number], number)
-            z, _ = learner.train_batch(x_NCHW, y_N)
+            z, _ = learner.train_batch(x_NCHW, y_N, agent.draws(f"slow side, {left} left"))
         agent.clock.work(work)
         about: dict[str, Json] = {
             "digest": agent.notes["digest"],
             "num_samples": agent.num_samples,
-            "batches_left": len(batches) - 1 - number,
+            "batches_left": left,
         }
         arrays: dict[str, Array] = {"activations": z.contiguous().numpy(), "labels": y_N.numpy()}
         outbox.append(agent.send(agent.number("helper"), "activations", about, arrays))
@@ -227,7 +229,8 @@ def train_fast_side(agent: Agent, inbox: Inbox) -> None:
     for envelope in welcome:
         z, y_N = torch.from_numpy(envelope.floats("activations")), torch.from_numpy(envelope.arrays["labels"])
         agent.clock.wait(envelope.arrives_s)
-        learner.train_batch(z, y_N)
+        left = envelope.integer("batches_left")
+        learner.train_batch(z, y_N, agent.draws(f"fast side, {left} left", of=envelope.sender))
         work = agent.setup.cuts[cut - 1].fast_share * len(y_N) / agent.setup.config.batch_size
         agent.clock.work(work, envelope.sender)
     last = welcome[-1]
@@ -241,7 +244,7 @@ def _fast_side_weights(agent: Agent, inbox: Inbox, length: int) -> Tensor:
         if envelope.kind == "fast side" and envelope.sender == agent.notes.get("partner"):
             agent.clock.wait(envelope.arrives_s)
             return torch.from_numpy(envelope.floats("weights"))
-    return agent.weights_P[-length:]
+    return agent.weights_P[len(agent.weights_P) - length :]
 
 
 def _is_welcome(agent: Agent, envelope: Envelope) -> bool:

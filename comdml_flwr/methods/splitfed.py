@@ -92,7 +92,8 @@ def forward_after_backward(number: int) -> Phase[Agent]:
         for mail in gradients:
             if mail.arrays:
                 x_NCHW, y_N = agent.samples(batches[number - 1], number - 1)
-                learner.train_by_gradient(x_NCHW, torch.from_numpy(mail.floats("gradient")))
+                gradient = torch.from_numpy(mail.floats("gradient"))
+                learner.train_by_gradient(x_NCHW, gradient, _draws(agent, number - 1))
                 _work(agent, agent.clock, "slow", len(y_N), 1 - FORWARD_SHARE)
             agent.put_down("own", learner, finished=number == len(batches))
         return (_activations(agent, learner, number),) if number < len(batches) else ()
@@ -104,7 +105,7 @@ def forward_after_backward(number: int) -> Phase[Agent]:
 def _activations(agent: Agent, learner: Learner, number: int) -> Envelope:
     batches = agent.batches()
     x_NCHW, y_N = agent.samples(batches[number], number)
-    z = learner.forward(x_NCHW)
+    z = learner.forward(x_NCHW, _draws(agent, number))
     _work(agent, agent.clock, "slow", len(y_N), FORWARD_SHARE)
     about: dict[str, Json] = {
         "num_samples": agent.num_samples,
@@ -112,6 +113,11 @@ def _activations(agent: Agent, learner: Learner, number: int) -> Envelope:
     }
     arrays: dict[str, Array] = {"activations": z.contiguous().numpy(), "labels": y_N.numpy()}
     return agent.send(SERVER, "activations", about, arrays)
+
+
+def _draws(agent: Agent, number: int) -> int | None:
+    """Return the seed of a batch: it runs forward twice, and must draw the same."""
+    return agent.draws(f"client side, batch {number}")
 
 
 def serve_copies(agent: Agent, inbox: Inbox) -> Outbox:
@@ -146,9 +152,10 @@ def _activation_mail(inbox: Inbox) -> list[Envelope]:
 def _serve(agent: Agent, mail: Envelope, part: str, clock: Clock, *, finished: bool) -> Envelope:
     """Train on a batch and answer with the gradient; one that is not finite is refused: there is none."""
     learner = agent.setup.workbench.fast_side(agent.setup.config.cut)
-    _take_up(agent, learner, part, agent.weights_P[-learner.num_floats :])
+    _take_up(agent, learner, part, agent.weights_P[len(agent.weights_P) - learner.num_floats :])
     y_N = torch.from_numpy(mail.arrays["labels"])
-    gradient = learner.train_for_gradient(torch.from_numpy(mail.floats("activations")), y_N)
+    draws = agent.draws(f"server side, {mail.integer('batches_left')} left", of=mail.sender)
+    gradient = learner.train_for_gradient(torch.from_numpy(mail.floats("activations")), y_N, draws)
     if gradient is None:
         agent.note_not_finite([mail.sender])
     else:

@@ -110,7 +110,7 @@ def pair_finish_s(profiles: Sequence[Profile], cuts: CutTable, time_model: str) 
     -------
     NDArray[float64], shape [K, K, M]
         Entry [i, j, m - 1]: seconds until slow agent i and helper j have both finished at cut m; inf where
-        they are not linked or their memory does not suffice, and for i = j.
+        they are not linked, their memory does not suffice or the cut is not possible, and for i = j.
 
     Raises
     ------
@@ -127,6 +127,8 @@ def pair_finish_s(profiles: Sequence[Profile], cuts: CutTable, time_model: str) 
             finish_s[:, :, index] = formula(agents, cut)
     finish_s[agents.bytes_per_s == 0] = np.inf
     for index, cut in enumerate(cuts):
+        if not cut.is_possible:
+            finish_s[:, :, index] = np.inf
         finish_s[cut.slow_bytes > agents.memory_bytes, :, index] = np.inf
         finish_s[:, cut.whole_bytes + partner_bytes(cut) > agents.memory_bytes, index] = np.inf
     return finish_s

@@ -180,7 +180,7 @@ def _read_cuts(top: Table) -> CutTable:
     for table in top.tables("cuts", (*keys, *memory)):
         values = {key: table.number(key, positive=False) for key in keys}
         values |= {key: table.number(key, positive=True) for key in memory if key in table}
-        cuts.append(Cut(**values))
+        cuts.append(Cut(is_possible=True, **values))
         if cuts[-1].whole_bytes != cuts[0].whole_bytes:
             raise table.error("whole_bytes", "must be equal in all cuts: it is that of the uncut model")
     return tuple(cuts)

@@ -258,8 +258,12 @@ def train_pair(slow: Clock, fast: Clock, cut: int, workload: Workload) -> float:
     return total_bytes
 
 
-def batch_sizes(num_samples: float, batch_size: int, num_epochs: int) -> tuple[float, ...]:
+def batch_sizes(
+    num_samples: float, batch_size: int, num_epochs: int, smallest: float = 0
+) -> tuple[float, ...]:
     """Return the samples in each batch of a round: full batches, a small one at the end of each epoch.
+
+    One with fewer than `smallest` joins the full one before.
 
     Examples
     --------
@@ -268,7 +272,10 @@ def batch_sizes(num_samples: float, batch_size: int, num_epochs: int) -> tuple[f
     """
     num_full = int(num_samples // batch_size)
     rest = num_samples - num_full * batch_size
-    return ((float(batch_size),) * num_full + ((float(rest),) if rest else ())) * num_epochs
+    sizes = (float(batch_size),) * num_full
+    if sizes and 0 < rest < smallest:
+        return (*sizes[:-1], sizes[-1] + rest) * num_epochs
+    return (sizes + ((float(rest),) if rest else ())) * num_epochs
 
 
 def _piece_bytes(num_agents: int, pairs: _Pairs, workload: Workload) -> NDArray[np.int64]:

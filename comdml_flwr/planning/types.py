@@ -100,6 +100,8 @@ class Cut:
         not told, which no agent with a bound on its memory may meet.
     whole_bytes : float
         The same for the whole model; equal in all cuts of a table.
+    is_possible : bool
+        False: no plan may use this cut. It is there so that the numbers of the other cuts stay.
     """
 
     slow_share: float
@@ -108,6 +110,7 @@ class Cut:
     slow_bytes: float = 0.0
     fast_bytes: float = 0.0
     whole_bytes: float = 0.0
+    is_possible: bool = True
 
     def __post_init__(self) -> None:
         for name in self.__slots__:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from comdml_flwr.errors import InputError
-from comdml_flwr.learning.data import augment, batch_sizes, batches, load_cifar, load_digits, partition
+from comdml_flwr.learning.data import augment, batches, epoch_sizes, load_cifar, load_digits, partition
 from comdml_flwr.learning.repair import share_out
 from tests.published import write_cifar
 
@@ -222,7 +222,7 @@ def test_a_last_batch_that_is_too_small_joins_the_one_before(num_samples: int) -
     order = torch.cat(batches(num_samples, 4, 2, seeded()))
     found = batches(num_samples, 4, 2, seeded(), smallest=2)
     assert torch.equal(torch.cat(found), order)
-    sizes = batch_sizes(num_samples, 4, 2)
+    sizes = epoch_sizes(num_samples, 4, 2)
     assert [len(batch) for batch in found] == 2 * sizes
     assert num_samples == 1 or min(sizes) >= 2
     assert max(sizes) <= 5
