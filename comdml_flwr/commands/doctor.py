@@ -55,10 +55,11 @@ def doctor(
 ) -> None:
     """Look at a machine that is to take part in a federation: what is wrong, and what to type.
 
-    A line for each check, `ok`, `warning` or `wrong`, and under it what mends it. Always: versions, the app's
-    code, the fleet file, the run's data, memory, cores, disk. With the options also: the SuperLink, the port,
-    the certificates, the peers and how fast mail goes to them. Nothing is changed on the machine; clocks are
-    never compared. Exit status 0 if nothing is wrong, 1 if something is, 2 if an option is.
+    A line for each check, `ok`, `warning` or `wrong`, and under it what mends it. Always: versions, our code,
+    the Flower app in the working directory, the fleet file, the run's data, memory, cores, disk. With the
+    options also: the SuperLink, the port, the certificates, the peers and how fast mail goes to them. Nothing
+    is changed on the machine; clocks are never compared. Exit status 0 if nothing is wrong, 1 if something
+    is, 2 if an option is.
 
     Example: comdml doctor --set dataset=cifar-10 --set data-dir=/data --set batch-size=100
 

@@ -14,7 +14,6 @@ from typing import Annotated
 import typer
 
 import comdml_flwr
-from comdml_flwr.config import RunConfig, parse_config
 from comdml_flwr.errors import InputError
 
 TEMPLATES = "comdml_flwr.commands", "new_app"
@@ -105,6 +104,8 @@ def _texts(name: str, package: str) -> dict[str, str]:
 
 def _config_lines() -> str:
     """Return every key of a run with the app's value, or else its default, and what it means."""
+    from comdml_flwr.config import RunConfig, parse_config  # pydantic
+
     values = {**parse_config({}).with_defaults_named(), **OF_APP}
     meanings = {name.replace("_", "-"): field.description for name, field in RunConfig.model_fields.items()}
     lines = [f"{key} = {json.dumps(value)}" for key, value in values.items()]

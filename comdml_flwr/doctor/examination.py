@@ -10,6 +10,7 @@ from comdml_flwr.doctor.configuration import check_fleet, check_method
 from comdml_flwr.doctor.findings import Finding
 from comdml_flwr.doctor.machine import check_cores, check_disks
 from comdml_flwr.doctor.network import check_port, check_superlink
+from comdml_flwr.doctor.own_app import check_app
 from comdml_flwr.doctor.software import check_code, check_imports, check_packages, check_python, needed_here
 from comdml_flwr.transport.members import Member
 
@@ -52,6 +53,8 @@ def examine(machine: Machine, *, dial_peers: bool = True) -> Iterator[Finding]:
     imports = list(check_imports(machine.config.dataset))
     yield from imports
     yield check_code()
+    if app := check_app():
+        yield app
     yield check_cores(machine.config)
     yield from check_disks(machine.config)
     yield check_fleet(machine.config, machine.agent)

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 
 SETTINGS = "pyproject.toml"
+_APP = "tool", "flwr", "app"
 CODE = tuple(all_suffixes())
 
 
@@ -37,17 +38,18 @@ class AppFolder:
     @property
     def name(self) -> str:
         """The app's name, as Flower knows it: PUBLISHER.NAME."""
-        return f"{self._table('app').get('publisher', 'unknown')}.{self._project().get('name', 'app')}"
+        publisher, name = self.table(*_APP).get("publisher"), self.table("project").get("name")
+        return f"{publisher}.{name}"
 
     @property
     def client(self) -> str:
         """Where Flower finds the ClientApp: MODULE:ATTRIBUTE."""
-        return str(self._table("app", "components").get("clientapp", ""))
+        return str(self.table(*_APP, "components").get("clientapp", ""))
 
     @property
     def defaults(self) -> Mapping[str, object]:
         """The values that the app gives to keys of the run configuration."""
-        return self._table("app", "config")
+        return self.table(*_APP, "config")
 
     def code_files(self) -> Iterator[Path]:
         """Yield the files that Python could import, sorted."""
@@ -61,13 +63,10 @@ class AppFolder:
             _same(path, other.path / path.relative_to(self.path)) for path in self.code_files()
         )
 
-    def _project(self) -> Mapping[str, object]:
-        table = self.settings.get("project")
-        return table if isinstance(table, dict) else {}
-
-    def _table(self, *names: str) -> Mapping[str, object]:
+    def table(self, *names: str) -> Mapping[str, object]:
+        """Return a table of the settings; an empty one where there is none."""
         table: object = self.settings
-        for name in ("tool", "flwr", *names):
+        for name in names:
             table = table.get(name) if isinstance(table, dict) else None
         return table if isinstance(table, dict) else {}
 
