@@ -2,15 +2,15 @@
 
 import errno
 import json
-import socket
 import ssl
 from contextlib import closing
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 
 from comdml_flwr.doctor.findings import Finding
-from comdml_flwr.doctor.streams import TIMEOUT_S, dial, in_ms, names, why
+from comdml_flwr.doctor.streams import TIMEOUT_S, dial, in_ms, why
 from comdml_flwr.messages import Json
+from comdml_flwr.transport.listening import listen_once
 from comdml_flwr.transport.members import is_loopback, split_address
 
 PORT, SUPERLINK = "p2p-address", "superlink"
@@ -30,11 +30,12 @@ def check_port(address: str, listen: str | None = None) -> Finding:
         `p2p-listen`: where it listens, if that is another address.
     """
     where = listen or address
-    host, port = split_address(where, "p2p-listen" if listen else "p2p-address")
+    what = "p2p-listen" if listen else "p2p-address"
+    _, port = split_address(where, what)
     if port == 0 or split_address(address, "p2p-address")[1] == 0:
         return Finding(PORT, "wrong", f"{where} names no port", 'p2p-address="HOST:9500", a port above 1023')
     try:
-        _listen_once(host, port)
+        listen_once(where, what)
     except OSError as error:
         return Finding(PORT, "wrong", f"{where} cannot be listened on: {why(error)}", _mend(error, port))
     if is_loopback(address):
@@ -121,15 +122,6 @@ def _ask(connection: HTTPConnection) -> str | None:
     info = about.get("info") if isinstance(about, dict) else None
     is_superlink = isinstance(info, dict) and info.get("title") == "SuperLink API"
     return str(info.get("version")) if isinstance(info, dict) and is_superlink else None
-
-
-def _listen_once(host: str, port: int) -> None:
-    with names():
-        family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    with socket.socket(family, socket.SOCK_STREAM) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gRPC does: TIME_WAIT is no fault
-        listener.bind(place)
-        listener.listen(1)
 
 
 def _mend(error: OSError, port: int) -> str:

@@ -26,7 +26,8 @@ from comdml_flwr.messages import Report
 from comdml_flwr.peers.deadlines import Deadlines
 from comdml_flwr.strict_json import to_json
 from comdml_flwr.transport.credentials import Credentials, load_credentials
-from comdml_flwr.transport.members import Limits, Member, split_address
+from comdml_flwr.transport.listening import check_listening
+from comdml_flwr.transport.members import Limits, Member, is_loopback, split_address
 from comdml_flwr.transport.transport import Transport
 
 
@@ -43,6 +44,21 @@ def address_of(context: Context) -> str:
         raise InputError("--node-config p2p-address", address, "must be HOST:PORT for carrier = direct")
     split_address(address, "--node-config p2p-address")
     return address
+
+
+def check_listening_of(context: Context) -> None:
+    """Refuse an address on which this node cannot listen, or not safely, before anything is trained.
+
+    Raises
+    ------
+    InputError
+        With the address and the reason.
+    """
+    key = "p2p-listen" if "p2p-listen" in context.node_config else "p2p-address"
+    if "p2p-certificates" not in context.node_config and not is_loopback(address_of(context)):
+        rule = f"must be given where the p2p-address is {address_of(context)}, which others can reach"
+        raise InputError("--node-config p2p-certificates", None, rule)
+    check_listening(str(context.node_config[key]), f"--node-config {key}")
 
 
 def run_rounds_of(

@@ -27,7 +27,7 @@ from comdml_flwr.errors import InputError, RunError
 from comdml_flwr.flower.app_paths import with_data_found
 from comdml_flwr.flower.chosen import by_way_of_relay, chosen, relay_told
 from comdml_flwr.flower.code_version import difference
-from comdml_flwr.flower.direct_client import address_of, run_rounds_of
+from comdml_flwr.flower.direct_client import address_of, check_listening_of, run_rounds_of
 from comdml_flwr.flower.last_line import tell_errors_last
 from comdml_flwr.flower.mail import (
     CONFIG,
@@ -138,6 +138,8 @@ def _hello(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> Confi
     agent = setup.ids[_node_number(context, "partition-id")]
     needs_address = setup.config.carrier == "direct" or "p2p-address" in context.node_config
     address = address_of(context) if needs_address and setup.config.carrier in ("direct", "auto") else ""
+    if setup.config.carrier == "direct":
+        check_listening_of(context)
     card = introduce(folder, agent, text(facts, "token"), context)
     told = ConfigRecord({"agent": agent, "sees-folder": shared, "address": address, "card": card})
     told["warnings"] = list(setup.warnings)

@@ -1,16 +1,18 @@
 """Rounds peer to peer under Flower: many for each message, the outcome of the local carrier."""
 
 import json
+import socket
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from comdml_flwr.agent import Agent
-from comdml_flwr.errors import RunError
+from comdml_flwr.errors import InputError, RunError
 from comdml_flwr.flower import mail, peer_client_app
 from comdml_flwr.flower.direct_client import limits_of
 from comdml_flwr.flower.peer_strategy import PeerStrategy
 from comdml_flwr.peers import deadlines
+from comdml_flwr.transport.listening import check_listening
 from comdml_flwr.transport.members import Limits
 from tests.carriers.direct import free_addresses
 from tests.flower.loop_grid import LoopGrid, quiet_terminal
@@ -94,7 +96,7 @@ def test_nodes_with_folders_of_their_own_remove_them(tmp_path, monkeypatch):
         (["nowhere"] * NUM_AGENTS, "--node-config p2p-address = 'nowhere': must be HOST:PORT"),
         (
             [f"192.0.2.1:{port}" for port in range(4000, 4000 + NUM_AGENTS)],
-            "credentials = None: must be there",
+            "--node-config p2p-certificates = None: must be given where the p2p-address is 192.0.2.1:400",
         ),
     ],
     ids=["no text", "no address", "no loopback address without certificates"],
@@ -148,3 +150,33 @@ def test_when_all_agents_fail_the_run_ends_in_one_line(tmp_path, monkeypatch):
         run_direct(tmp_path)
     (run,) = tmp_path.iterdir()
     assert (run / "failed.txt").exists()
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("127.0.0.1:0", "must name a port, from 1 to 65535"),
+        ("in use", "cannot be listened on here (Address already in use)"),
+    ],
+)
+def test_an_address_that_cannot_be_listened_on_is_refused_before_training(address, reason, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        addresses = free_addresses(NUM_AGENTS)
+        addresses[1] = f"127.0.0.1:{taken.getsockname()[1]}" if address == "in use" else address
+        with pytest.raises(RunError) as caught:
+            run_direct(tmp_path, addresses)
+    assert str(caught.value).startswith(f"--node-config p2p-address = '{addresses[1]}': {reason}")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("listen", "reason"),
+    [
+        ("192.0.2.1:9500", "Cannot assign requested address"),
+        ("no-such-host.invalid:9500", ""),
+    ],
+)
+def test_another_machines_address_cannot_be_listened_on(listen, reason):
+    with pytest.raises(InputError) as caught:
+        check_listening(listen, "p2p-listen")
+    assert str(caught.value).startswith(f"p2p-listen = '{listen}': cannot be listened on here ({reason}")
