@@ -88,9 +88,10 @@ def _draw_panel(
     found = [method.numbers.time_to[target] for method in case.methods]
     longest = max(map(_longest, found)) / unit.size or 1.0
     for row, (method, reached) in enumerate(zip(case.methods, found, strict=True)):
-        time, spread, beside = say(method.numbers, target, unit)
+        time, _, beside = say(method.numbers, target, unit)
         at = 0.0
         if reached.mean is not None:
+            time = unit.show(reached.mean, reached.spread)
             seeds = [time_s / unit.size for time_s in reached.by_seed.values() if time_s is not None]
             axes.barh(row, reached.mean / unit.size, color=styles[method.label].colour, height=0.66)
             if max(seeds) > min(seeds):
@@ -99,7 +100,7 @@ def _draw_panel(
         axes.text(
             at + 0.02 * longest,
             row,
-            " · ".join(part for part in (f"{time} {spread}".strip(), beside) if part),
+            " · ".join(part for part in (time, beside) if part),
             va="center",
             color=LIGHT["ink" if reached.mean is not None else "muted"],
         )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from comdml_flwr.assemble import DATASETS, Catalogue, assemble
+from comdml_flwr.comparison.reproduction import input_files
 from comdml_flwr.comparison.schedule import (
     PlannedRun,
     longest_first,
@@ -143,8 +144,11 @@ def _finish(comparison: Comparison, folder: Path, runs: Sequence[PlannedRun]) ->
     if len(done) < len(runs):
         raise RunError(f"{_how_many(folder, runs)} are done, comparison.json needs all; {GO_ON}")
     result = compare_runs(comparison, done)
+    numbers = {"elapsed.json": elapsed(done), "comparison.json": result}
     try:
-        for name, value in (("elapsed.json", elapsed(done)), ("comparison.json", result)):
+        for name, content in input_files(comparison).items():
+            write_file(folder / name, content)
+        for name, value in numbers.items():
             write_file(folder / name, (to_json(value, indent=2, ensure_ascii=False) + "\n").encode())
     except OSError as error:
         raise RunError(f"{folder}: comparison.json cannot be written: {error.strerror}; {GO_ON}") from None

@@ -1,27 +1,9 @@
-"""What a comparison came to, read whole and checked: `comparison.json` and the files of its runs, as values.
-
-Nothing measured is read: a report of the same comparison is the same to the byte on every machine.
-"""
+"""What a comparison came to, as values: `comparison.json` and the files of its runs (read in reading.py)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TypeVar
+from dataclasses import dataclass, field
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from comdml_flwr.comparison.records import (
-    FLEET_FILE,
-    RunFiles,
-    as_name,
-    read_json,
-    read_run,
-    read_text,
-    run_folder,
-)
-from comdml_flwr.errors import InputError
-from comdml_flwr.planning.fleet_file import parse_fleet
-from comdml_flwr.rules import broken_rule
+from pydantic import BaseModel, ConfigDict, Field
 
 Scalar = bool | int | float | str
 
@@ -57,7 +39,9 @@ class MethodNumbers(_Read):
     time_to: dict[float, Reached]
 
 
-class _CaseNumbers(_Read):
+class CaseNumbers(_Read):
+    """A case in `comparison.json`."""
+
     label: str
     fleet: str
     num_agents: int
@@ -65,13 +49,15 @@ class _CaseNumbers(_Read):
     methods: list[MethodNumbers] = Field(min_length=1)
 
 
-class _ComparisonNumbers(_Read):
+class ComparisonNumbers(_Read):
+    """`comparison.json`."""
+
     name: str
     about: str
     targets: list[float]
     reference: str
     seeds: list[int] = Field(min_length=1)
-    cases: list[_CaseNumbers] = Field(min_length=1)
+    cases: list[CaseNumbers] = Field(min_length=1)
 
 
 class Pair(_Read):
@@ -115,6 +101,24 @@ class AgentOfRun(_Read):
     timeline: list[Span] = []
 
 
+class ConfigOfRun(_Read):
+    """`config.json`."""
+
+    keys: dict[str, Scalar]
+
+
+class SoftwareOfRun(_Read):
+    """`software.json`."""
+
+    versions: dict[str, str]
+
+
+class SummaryOfRun(_Read):
+    """`summary.json`, as far as a report needs it."""
+
+    left_out: dict[int, int] = {}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """One finished run.
@@ -129,12 +133,21 @@ class Run:
         In ascending id.
     links : Mapping[int, frozenset[int]] or None
         By agent, with whom it is linked; None: the run's folder does not tell its fleet.
+    config : Mapping[str, Scalar]
+        All its settings, defaults included.
+    software : Mapping[str, str]
+        Versions and type of machine, by name; empty where they were not kept.
+    left_out : Mapping[int, int]
+        In how many rounds an agent's share was left out.
     """
 
     seed: int
     rounds: tuple[Round, ...]
     agents: tuple[AgentOfRun, ...]
     links: Mapping[int, frozenset[int]] | None = None
+    config: Mapping[str, Scalar] = field(default_factory=dict)
+    software: Mapping[str, str] = field(default_factory=dict)
+    left_out: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +205,8 @@ class Comparison:
         Of the runs of every method in every case.
     cases : tuple[Case, ...]
         In order.
+    inputs : Mapping[str, str]
+        The comparison file and the fleets that it names, as text by path; empty where they were not kept.
     """
 
     name: str
@@ -200,98 +215,9 @@ class Comparison:
     reference: str
     seeds: tuple[int, ...]
     cases: tuple[Case, ...]
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Return the labels of all methods, in the order in which they first occur."""
         return tuple(dict.fromkeys(method.label for case in self.cases for method in case.methods))
-
-
-def read_comparison(folder: Path) -> Comparison:
-    """Read a comparison's folder.
-
-    Raises
-    ------
-    InputError
-        A file is missing, cut off, or not what a comparison writes; the line names it.
-    """
-    path = folder / "comparison.json"
-    found = _check(_ComparisonNumbers, read_json(path), path)
-    names = [as_name(case.label) for case in found.cases]
-    for case, name in zip(found.cases, names, strict=True):
-        if not name or names.count(name) > 1:
-            raise InputError("case", case.label, "gives no file name of its own")
-    return Comparison(
-        name=found.name,
-        about=found.about,
-        targets=tuple(found.targets),
-        reference=found.reference,
-        seeds=tuple(found.seeds),
-        cases=tuple(
-            _read_case(folder, case, name, found) for case, name in zip(found.cases, names, strict=True)
-        ),
-    )
-
-
-def _read_case(folder: Path, case: _CaseNumbers, name: str, found: _ComparisonNumbers) -> Case:
-    for method in case.methods:
-        for target in found.targets:
-            if target not in method.time_to:
-                raise InputError("file", str(folder / "comparison.json"), f"lacks a time to {target}")
-    return Case(
-        label=case.label,
-        name=name,
-        fleet=case.fleet,
-        num_agents=case.num_agents,
-        settings=case.settings,
-        methods=tuple(
-            Method(
-                numbers=method,
-                runs=tuple(_read_run(folder, case.label, method.label, seed) for seed in found.seeds),
-            )
-            for method in case.methods
-        ),
-    )
-
-
-def _read_run(folder: Path, case: str, label: str, seed: int) -> Run:
-    path, files = run_folder(folder, case, label, seed), read_run(folder, case, label, seed)
-    if files is None:
-        raise InputError("file", str(path / "summary.json"), "is missing: this run has not finished")
-    rounds = tuple(_check(Round, line, path / "rounds.jsonl") for line in files.rounds)
-    if not rounds or len(rounds) != _num_rounds(files, len(rounds)):
-        raise InputError("file", str(path / "rounds.jsonl"), "lacks rounds that summary.json counts")
-    agents = [_check(AgentOfRun, agent, path / "agents.json") for agent in files.agents]
-    return Run(
-        seed=seed,
-        rounds=rounds,
-        agents=tuple(sorted(agents, key=lambda agent: agent.agent)),
-        links=_read_links(path / FLEET_FILE),
-    )
-
-
-def _read_links(path: Path) -> Mapping[int, frozenset[int]] | None:
-    if not path.is_file():
-        return None
-    fleet = parse_fleet(read_text(path), str(path))
-    return {
-        agent: frozenset(other for other, link in links.items() if link.bytes_per_s)
-        for agent, links in fleet.links_by_agent().items()
-    }
-
-
-def _num_rounds(files: RunFiles, otherwise: int) -> int:
-    counted = files.summary.get("num_rounds", otherwise)
-    return counted if isinstance(counted, int) else otherwise
-
-
-_Kind = TypeVar("_Kind", bound=_Read)
-
-
-def _check(kind: type[_Kind], values: Mapping[str, object], path: Path) -> _Kind:
-    try:
-        return kind.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise InputError("file", str(path), f"{where}: {broken_rule(first)}") from None

@@ -5,11 +5,11 @@ from html import escape
 from importlib.resources import files
 
 from comdml_flwr.comparison.chart import Chart, Drawn
-from comdml_flwr.comparison.contents import Case, Comparison, Scalar
+from comdml_flwr.comparison.contents import Case, Comparison
 from comdml_flwr.comparison.main_table import Shown, can_be_best, main_columns, main_rows
 from comdml_flwr.comparison.palette import Style, css_variables
 from comdml_flwr.comparison.verdict import verdict
-from comdml_flwr.strict_json import to_json
+from comdml_flwr.comparison.what_was_run import count, what_was_run
 
 Drawings = Sequence[tuple[Chart, Drawn]]
 
@@ -44,7 +44,7 @@ def make_page(comparison: Comparison, drawings: Mapping[str, Drawings], styles: 
 {_contents(comparison, drawings)}
 <main>
 {cases}
-{_settings(comparison)}
+{what_was_run(comparison)}
 </main>
 </body>
 </html>
@@ -54,7 +54,7 @@ def make_page(comparison: Comparison, drawings: Mapping[str, Drawings], styles: 
 def _header(comparison: Comparison) -> str:
     num_methods, num_cases = len(comparison.labels), len(comparison.cases)
     facts = {
-        "Compared": f"{_count(num_methods, 'method')} in {_count(num_cases, 'case')}",
+        "Compared": f"{count(num_methods, 'method')} in {count(num_cases, 'case')}",
         "Seeds": ", ".join(map(str, comparison.seeds)),
         "Target accuracies": ", ".join(f"{target:g}" for target in comparison.targets) or "none",
         "Ratios are to": comparison.reference,
@@ -82,6 +82,11 @@ def _verdict(comparison: Comparison) -> str:
     return f'<div class="verdict">{"".join(found)}</div>'
 
 
+def _unbroken(text: str) -> str:
+    """Return a text in which no line breaks within a quantity."""
+    return text.replace(" %", "&nbsp;%").replace(" ± ", "&nbsp;±&nbsp;")
+
+
 def _contents(comparison: Comparison, drawings: Mapping[str, Drawings]) -> str:
     items = "\n".join(
         f'<li><a href="#{case.name}">{escape(case.label)}</a><span class="parts">'
@@ -105,7 +110,7 @@ def _case(comparison: Comparison, case: Case, drawings: Drawings, styles: Mappin
     figures = "\n".join(_figure(case, chart, drawn) for chart, drawn in drawings)
     return f"""<section id="{case.name}">
 <h2>{escape(case.label)}</h2>
-<p class="fleet">{_count(case.num_agents, "agent")}, fleet {escape(case.fleet)}</p>
+<p class="fleet">{count(case.num_agents, "agent")}, fleet {escape(case.fleet)}</p>
 {_main_table(comparison, case, styles)}
 {figures}
 </section>"""
@@ -126,9 +131,21 @@ def _main_table(comparison: Comparison, case: Case, styles: Mapping[str, Style])
 {body}
 </tbody>
 </table></div>
-<p class="caption">{escape(_how_to_read(comparison, case))}</p>
+{_left_out(case)}<p class="caption">{escape(_how_to_read(comparison, case))}</p>
 {_source("comparison.json", case, "main")}
 </div>"""
+
+
+def _left_out(case: Case) -> str:
+    """Say whose share was left out in how many rounds, if anybody's was: the numbers above are without it."""
+    said = []
+    for method in case.methods:
+        for run in (run for run in method.runs if run.left_out):
+            agents = ", ".join(f"agent {agent} in {num}" for agent, num in run.left_out.items())
+            said.append(f"{method.label}, seed {run.seed}: {agents} of {count(len(run.rounds), 'round')}")
+    if not said:
+        return ""
+    return f'<p class="caption"><strong>Shares that were left out.</strong> {escape("; ".join(said))}.</p>\n'
 
 
 def _how_to_read(comparison: Comparison, case: Case) -> str:
@@ -182,58 +199,3 @@ def _source(source: str, case: Case, name: str, *, has_picture: bool = False) ->
         f'<p class="source">{" ".join(links)} <span>from <code>{escape(source)}</code>'
         " by <code>comdml report</code></span></p>"
     )
-
-
-def _settings(comparison: Comparison) -> str:
-    shared = _shared(comparison)
-    rows = [("all runs", _keys(shared))]
-    for case in comparison.cases:
-        own = {key: value for key, value in case.settings.items() if key not in shared}
-        about = f"fleet {escape(case.fleet)}, {_count(case.num_agents, 'agent')}"
-        rows.append((f"case {escape(case.label)}", f"{about} {_keys(own)}"))
-    for label, settings in _method_settings(comparison).items():
-        own = {key: value for key, value in settings.items() if key not in shared}
-        if own:
-            rows.append((f"method {escape(label)}", _keys(own)))
-    listed = "\n".join(f'<tr><th scope="row">{what}</th><td>{keys}</td></tr>' for what, keys in rows)
-    return f"""<section id="settings">
-<h2>What was run</h2>
-<p>Keys of the run configuration that the comparison sets; all others have their defaults. A case's key goes
-before a method's, and that before the one for all runs.</p>
-<div class="scroll"><table class="settings">
-<tbody>
-{listed}
-</tbody>
-</table></div>
-<h3>To have it again</h3>
-<p><code>comdml compare CONFIG.toml</code>, with the file that described this comparison, runs it; runs that
-have finished are kept. <code>comdml report FOLDER</code> makes this page, its pictures and its tables again
-from the folder's files alone, without training, the same to the byte.</p>
-</section>"""
-
-
-def _method_settings(comparison: Comparison) -> dict[str, Mapping[str, Scalar]]:
-    found: dict[str, Mapping[str, Scalar]] = {}
-    for case in comparison.cases:
-        for method in case.methods:
-            found.setdefault(method.label, method.numbers.settings)
-    return found
-
-
-def _shared(comparison: Comparison) -> dict[str, Scalar]:
-    """Return the keys that have one value in all runs."""
-    first, *others = [
-        {**method.numbers.settings, **case.settings} for case in comparison.cases for method in case.methods
-    ]
-    return {key: value for key, value in first.items() if all(other.get(key) == value for other in others)}
-
-
-def _keys(settings: Mapping[str, Scalar]) -> str:
-    return " ".join(
-        f"<code>{escape(key)} = {escape(to_json(value, ensure_ascii=False))}</code>"
-        for key, value in sorted(settings.items())
-    )
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

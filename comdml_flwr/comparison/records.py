@@ -2,11 +2,12 @@
 
     FOLDER/
       comparison.json          what was compared, and the numbers of each case and method (nothing measured)
+      reproduce.toml, fleets   what it takes to have it again (reproduction.py)
       elapsed.json             stopwatch seconds of each run (measured; differs from run to run)
       report.html, *.csv, plots/*.png
       runs/<case>/<label>/seed-<seed>/
         config.json rounds.jsonl agents.json summary.json    as every run writes them (results.py)
-        fleet.toml                                           the fleet in full
+        fleet.toml software.json                             the fleet in full; versions and type of machine
 
 Nothing else is remembered: a report can be made again from such a folder alone.
 """
@@ -20,7 +21,7 @@ from pathlib import Path
 from comdml_flwr.errors import InputError
 from comdml_flwr.messages import Json
 
-FLEET_FILE = "fleet.toml"
+COMPARISON_FILE, FLEET_FILE, SOFTWARE_FILE = "reproduce.toml", "fleet.toml", "software.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

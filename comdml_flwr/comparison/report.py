@@ -13,10 +13,11 @@ from pathlib import Path
 
 from comdml_flwr.comparison import bars, curves, pairs, partition, timeline
 from comdml_flwr.comparison.chart import Chart, check_matplotlib, draw
-from comdml_flwr.comparison.contents import Case, Comparison, read_comparison
+from comdml_flwr.comparison.contents import Case, Comparison
 from comdml_flwr.comparison.main_table import csv_file, main_csv
 from comdml_flwr.comparison.page import Drawings, make_page
 from comdml_flwr.comparison.palette import Style, styles_of
+from comdml_flwr.comparison.reading import read_comparison
 from comdml_flwr.errors import InputError
 from comdml_flwr.wire import write_file
 

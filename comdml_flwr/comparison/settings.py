@@ -79,6 +79,8 @@ class Case:
         How many of the fleet take part: those with the lowest ids.
     keys : Mapping[str, Scalar]
         Its keys of the run configuration.
+    fleet_seed : int or None
+        Of a preset that is drawn; None: the fleet is a file, or a preset that is not.
     """
 
     label: str
@@ -86,6 +88,7 @@ class Case:
     fleet_text: str
     num_agents: int
     keys: Keys
+    fleet_seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +167,7 @@ def _smoke(path: Path, file: ComparisonFile) -> ComparisonFile:
 
 
 def _case(place: str, folder: Path, table: CaseTable) -> Case:
-    fleet, text = _fleet(place, folder, table)
+    fleet, text, seed = _fleet(place, folder, table)
     num_there = len(parse_fleet(text, fleet).agents)
     if table.num_agents > num_there:
         raise InputError(
@@ -173,17 +176,22 @@ def _case(place: str, folder: Path, table: CaseTable) -> Case:
             f"must be at most {num_there}: {fleet} has no more agents",
         )
     return Case(
-        label=table.label, fleet=fleet, fleet_text=text, num_agents=table.num_agents, keys=table.run_keys()
+        label=table.label,
+        fleet=fleet,
+        fleet_text=text,
+        num_agents=table.num_agents,
+        keys=table.run_keys(),
+        fleet_seed=seed,
     )
 
 
-def _fleet(place: str, folder: Path, table: CaseTable) -> tuple[str, str]:
-    """Return what a case's fleet is called, and its text."""
+def _fleet(place: str, folder: Path, table: CaseTable) -> tuple[str, str, int | None]:
+    """Return what a case's fleet is called, its text, and the seed of a preset."""
     if table.fleet == FIXED and table.fleet_seed is None:
-        return FIXED, preset_text(FIXED)
+        return FIXED, preset_text(FIXED), None
     if table.fleet in PRESETS:
         seed = 1 if table.fleet_seed is None else table.fleet_seed
-        return f"{table.fleet}, seed {seed}", preset_text(table.fleet, seed=seed)
+        return f"{table.fleet}, seed {seed}", preset_text(table.fleet, seed=seed), seed
     if table.fleet_seed is not None:
         rule = f"is of a preset: {', '.join(PRESETS)}"
         raise InputError(f"{place}.fleet-seed", table.fleet_seed, rule)
@@ -191,7 +199,7 @@ def _fleet(place: str, folder: Path, table: CaseTable) -> tuple[str, str]:
     if not path.is_file():
         rule = f"is neither a file ({path}) nor a preset ({', '.join(FLEET_NAMES)})"
         raise InputError(f"{place}.fleet", table.fleet, rule)
-    return table.fleet, self_contained_text(path)
+    return table.fleet, self_contained_text(path), None
 
 
 def _check_names(path: Path, comparison: Comparison) -> None:

@@ -26,7 +26,8 @@ from typing import Any, Protocol, TypeAlias
 from rich.console import Console
 
 import comdml_flwr
-from comdml_flwr.comparison.records import FLEET_FILE
+from comdml_flwr.comparison.records import FLEET_FILE, SOFTWARE_FILE
+from comdml_flwr.comparison.reproduction import software
 from comdml_flwr.comparison.schedule import Files, PlannedRun
 from comdml_flwr.errors import InputError, RunError
 from comdml_flwr.local_run import run_locally
@@ -130,6 +131,7 @@ def _perform(run: PlannedRun, on_round: Callable[[int], object]) -> Files:
         **files,
         "config.json": (to_json(config, indent=2) + "\n").encode(),
         FLEET_FILE: run.fleet_text.encode(),
+        SOFTWARE_FILE: (to_json(software(), indent=2) + "\n").encode(),
     }
 
 

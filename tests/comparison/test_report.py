@@ -10,12 +10,13 @@ from math import inf
 
 import pytest
 
-from comdml_flwr.comparison.contents import Span, read_comparison
+from comdml_flwr.comparison.contents import Span
 from comdml_flwr.comparison.curves import curve_of
 from comdml_flwr.comparison.heat import level_of, thin_ticks
 from comdml_flwr.comparison.idle import why_idle
 from comdml_flwr.comparison.main_table import main_rows
 from comdml_flwr.comparison.palette import COLOURS, LIGHT, styles_of
+from comdml_flwr.comparison.reading import read_comparison
 from comdml_flwr.comparison.report import write_report
 from comdml_flwr.comparison.timeline import merge
 from comdml_flwr.comparison.verdict import verdict
