@@ -109,6 +109,7 @@ CARRIERS = [
         {"method": "gossip", "local_epochs": 1},
         {"method": "braintorrent", "participation": 0.6, "local_epochs": 1},
         {"method": "dpsgd", "topology": "ring", "participation": 0.6, "local_epochs": 1},
+        {"model": "drawing", "batch_size": 13, "num_chunks": 2},
     ],
     ids=[
         "one chunk",
@@ -120,6 +121,7 @@ CARRIERS = [
         "gossip",
         "braintorrent",
         "dpsgd",
+        "dropout, a last batch of one",
     ],
 )
 def test_every_carrier_gives_the_same_outcome(carrier, keys, tmp_path, monkeypatch):

@@ -62,9 +62,10 @@ def test_the_others_go_on_with_equal_weights(role, place, tmp_path):
 
 
 @pytest.mark.parametrize("place", ["before the offload", "during the offload", "after the offload", "gather"])
-def test_a_slow_agent_takes_its_upper_layers_back_in_the_same_round(place):
+@pytest.mark.parametrize("keys", [{}, {"model": "drawing", "batch_size": 13}], ids=["plain", "dropout"])
+def test_a_slow_agent_takes_its_upper_layers_back_in_the_same_round(place, keys):
     """And loses nothing: the average is that of a round whose helper's own share alone is missing."""
-    config = CONFIG.model_copy(update={"num_rounds": 1})
+    config = CONFIG.model_copy(update={"num_rounds": 1, **keys})
     pair = roles(config)
     record, agents = run_local_with(config, FLEET, [FailAt(pair["helper"], places(config)[place], round=1)])
     assert record.rounds[0].taken_back == [pair["slow"]]

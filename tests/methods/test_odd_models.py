@@ -10,7 +10,7 @@ from comdml_flwr.local_run import run_locally
 from comdml_flwr.planning.fleet_file import parse_fleet
 from tests.flower.loop_grid import quiet_terminal
 from tests.odd_models import ODD
-from tests.small import CATALOGUE, few_digits, fleet_text, run_local, small_config
+from tests.small import CATALOGUE, few_digits, fleet_text, run_local, small_config, small_fleet, small_setup
 
 NUM_AGENTS = 3
 TIED = ("tied", "returned-twice")
@@ -113,3 +113,81 @@ def test_the_saved_model_of_shared_weights_has_both_names(tmp_path):
     model.load_state_dict(load_file(file))
     assert model[1][0].weight is model[2][0].weight
     assert torch.equal(load_file(file)["1.0.weight"], load_file(file)["2.0.weight"])
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_splitfed_draws_the_same_twice_and_side_by_side(version):
+    """A batch runs forward twice at its agent: both times with the same dropout."""
+    config = small_config(
+        model="drawing", method="splitfed", cut=1, splitfed_version=version, local_epochs=1, batch_size=13
+    )
+    records = []
+    for num_workers, noise in ((1, 1), (1, 2), (3, 3)):
+        torch.manual_seed(noise)
+        records.append(run_local(config, small_fleet(NUM_AGENTS), num_workers=num_workers)[0])
+    assert len({record.weights_sha256 for record in records}) == 1
+    assert len({record.rounds[-1].loss for record in records}) == 1
+
+
+def test_a_batch_draws_what_its_seed_says():
+    config = small_config(model="drawing", method="splitfed", cut=1, num_rounds=1)
+    agent = run_local(config, small_fleet(2))[1][1]
+    agent.begin_round(1)
+    learner = agent.setup.workbench.lower_part(1)
+    learner.begin(agent.weights_P[: learner.num_floats])
+    x, _ = agent.samples(agent.batches()[0], 0)
+    one, other = (learner.forward(x, agent.draws("client side, batch 0")) for _ in range(2))
+    assert torch.equal(one, other)
+    assert not torch.equal(one, learner.forward(x, agent.draws("client side, batch 1")))
+
+
+def test_a_last_batch_of_one_sample_joins_the_one_before_where_it_cannot_train_alone():
+    sizes = {}
+    for model in ("drawing", "four-stages"):
+        config = small_config(model=model, method="allreduce", batch_size=13, num_rounds=1)
+        _, agents = run_local(config, small_fleet(5))
+        sizes[model] = [len(batch) for batch in agents[0].batches()]
+        assert agents[0].setup.most_batches == len(sizes[model])
+    assert sizes == {"drawing": [13, 13, 14] * 2, "four-stages": [13, 13, 13, 1] * 2}
+
+
+def test_memory_is_counted_for_the_joined_batch():
+    plain, joined = (
+        small_setup(small_config(model="drawing", batch_size=size), small_fleet(5)).cuts for size in (14, 13)
+    )
+    assert joined[0].whole_bytes == plain[0].whole_bytes
+
+
+def test_batches_of_one_are_refused_where_a_stage_cannot_train_on_them():
+    with pytest.raises(
+        InputError, match=r"batch-size = 1: must be at least 2: stage 1 of 3 \(Sequential\) cannot"
+    ):
+        trained("drawing", batch_size=1)
+
+
+def test_nobody_is_left_with_one_sample_where_a_stage_cannot_train_on_it():
+    config = small_config(model="drawing", partition="dirichlet", alpha=0.01, num_rounds=1)
+    setup = small_setup(config, small_fleet(20))
+    assert min(map(len, setup.parts.values())) == 2
+    assert "too few samples" in setup.warnings[-1]
+    with pytest.raises(InputError, match="must be from 1 to the 200 training samples, 2 for each"):
+        small_setup(config, small_fleet(101))
+
+
+def test_evaluation_that_draws_is_the_same_in_each_run(monkeypatch):
+    class Always(torch.nn.Module):
+        def forward(self, x):
+            return torch.nn.functional.dropout(x)
+
+    def always(shape, num_classes, generator):
+        model = ODD["drawing"](shape, num_classes, generator)
+        return torch.nn.Sequential(model[0], Always(), model[1], model[2])
+
+    monkeypatch.setitem(CATALOGUE.models, "always", always)
+    losses = []
+    for noise in (1, 2):
+        torch.manual_seed(noise)
+        record, agents = run_local(small_config(model="always", num_rounds=1), small_fleet(2))
+        losses.append(record.rounds[0].loss)
+    assert losses[0] == losses[1]
+    assert "draws random numbers in evaluation" in agents[0].setup.warnings[0]

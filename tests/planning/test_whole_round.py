@@ -206,8 +206,9 @@ def plan_of(line: RoundRecord) -> Plan:
         {"averaging": "mixing"},
         {"averaging": "mixing", "participation": 0.6},
         {"solver": "greedy", "participation": 0.6, "hysteresis": 0.3, "partition": "dirichlet"},
+        {"model": "drawing", "batch_size": 13},
     ],
-    ids=["allreduce", "mixing", "mixing of some", "greedy, hysteresis"],
+    ids=["allreduce", "mixing", "mixing of some", "greedy, hysteresis", "a last batch of one"],
 )
 def test_no_round_of_a_run_is_longer_and_all_are_as_simulated(factor: float, keys: dict[str, str]) -> None:
     for line, times in rounds_of_a_run(factor, **keys):
