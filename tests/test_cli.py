@@ -167,7 +167,7 @@ def test_every_plan_keeps_the_contract(comdml, fleet, solver, time_model):
     status, out, err = comdml("plan", fleet, "--json", "--solver", solver, "--time-model", time_model)
     assert (status, err) == (0, "")
     plan = json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-    proof = {"proven", "gap", "solved_by"} if solver == "integer-program" else set()
+    proof = {"integer-program": {"proven", "gap", "solved_by"}, "shared": {"stopped"}}.get(solver, set())
     assert plan.keys() == CONTRACT | proof
     assert (plan["solver"], plan["time_model"]) == (solver, time_model)
     assert all(pair.keys() == {"slow", "fast", "cut", "finish_s", "bytes"} for pair in plan["pairs"])

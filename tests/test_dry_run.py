@@ -141,3 +141,14 @@ def test_bad_words_are_one_line_and_leave_nothing(comdml, tmp_path, words, named
     assert named in err
     assert len(err.splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["cuts.toml"]
+
+
+def test_times_of_very_fast_devices_are_told_in_milliseconds(comdml, tmp_path):
+    text = (tmp_path / "cuts.toml").read_text()
+    fast = [line + "e5" if line.startswith("batches_per_s") else line for line in text.splitlines()]
+    (tmp_path / "cuts.toml").write_text("\n".join(fast))
+    status, out, _ = comdml("--dry-run", "--set", "num-rounds=2")
+    assert status == 0
+    (training,) = [line for line in out.splitlines() if line.split()[:1] == ["training"]]
+    assert training.split()[-1] == "ms"
+    assert float(training.split()[-2]) > 0

@@ -100,12 +100,17 @@ def _print(found: "Explanation", top: int) -> None:
     if found.num_left_out:
         console.print(f"... and {found.num_left_out} that end later; see them with --top")
     if found.impossible:
-        console.print(f"no link or no room: {', '.join(map(str, found.impossible))}")
+        console.print(f"no link or no room: {_first(found.impossible, 2 * top)}")
     if found.other_cuts:
         cuts = sorted(found.other_cuts, key=lambda option: option.finish_s)[:top]
         console.print("\nother cuts of the same pair:")
         console.print(_table(sorted((*found.taken, *cuts), key=lambda option: option.cut)))
     console.print(f"\nsolver: {plan.solver}, time model: {plan.time_model}")
+
+
+def _first(agents: tuple[int, ...], most: int) -> str:
+    more = f", and {len(agents) - most} more" if len(agents) > most else ""
+    return f"{', '.join(map(str, agents[:most]))}{more}"
 
 
 def _if_alone(found: "Explanation") -> str:

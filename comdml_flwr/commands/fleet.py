@@ -14,6 +14,7 @@ from rich.table import Table
 from comdml_flwr.disk_errors import naming_what_cannot_be_written
 from comdml_flwr.errors import InputError
 from comdml_flwr.strict_json import to_json
+from comdml_flwr.units import human_s, unit_of_s
 
 if TYPE_CHECKING:
     from comdml_flwr.config import RunConfig
@@ -195,20 +196,23 @@ def _print_dry(summary: "Mapping[str, Json]", ways: "Sequence[Mapping[str, Json]
         " all times but the last are modelled\n"
     )
     table = Table("", *(f"hysteresis {way['hysteresis']:g}" for way in ways), box=None, header_style="bold")
-    for name, key, form in (
-        ("rounds with new pairs", "num_rounds_with_new_pairs", "d"),
-        ("new pairs", "num_new_pairs", "d"),
-        ("training", "virtual_training_s", ",.1f"),
-        ("  without offload", "no_offload_virtual_training_s", ",.1f"),
-        ("whole rounds", "virtual_time_s", ",.1f"),
-        ("  without offload", "no_offload_virtual_time_s", ",.1f"),
+    for name, key in (("rounds with new pairs", "num_rounds_with_new_pairs"), ("new pairs", "num_new_pairs")):
+        table.add_row(name, *(f"{way[key]}" for way in ways))
+    for name, key in (
+        ("training", "virtual_training_s"),
+        ("  without offload", "no_offload_virtual_training_s"),
+        ("whole rounds", "virtual_time_s"),
+        ("  without offload", "no_offload_virtual_time_s"),
     ):
-        if all(way[key] is not None for way in ways):
-            table.add_row(name, *(format(way[key], form) + " s" * (form != "d") for way in ways))
+        times_s = [value for way in ways if isinstance(value := way[key], int | float)]
+        if len(times_s) == len(ways):
+            table.add_row(name, *map(unit_of_s(max(times_s)).show, times_s))
     console.print(table)
     if len(ways) > 1:
         console.print(f"\n{_verdict(*ways)}")
-    console.print(f"\nfound in {summary['elapsed_s']:.1f} s (measured); files in {folder}")
+    elapsed_s = summary["elapsed_s"]
+    assert isinstance(elapsed_s, int | float), "a stopwatch's"
+    console.print(f"\nfound in {human_s(elapsed_s)} (measured); files in {folder}")
 
 
 def _verdict(without: "Mapping[str, Json]", with_it: "Mapping[str, Json]") -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from comdml_flwr.planning.types import Plan, Profile
 
 ENDINGS = (".svg", ".png")
+MOST_AGENTS = 120  # with more, neither ids nor labels can be read
 
 _SIDE_IN, _WIDTH_IN, _HEIGHT_IN = 6.8, 9.6, 7.6
 _PAIR, _LAST, _TEXT, _PALE = "#ee7733", "#cc3311", "#333333", "#777777"
@@ -37,6 +38,13 @@ def check_picture(file: Path) -> None:
         raise InputError("--picture", str(file), "needs matplotlib: pip install matplotlib") from None
     if not file.parent.is_dir():
         raise InputError("--picture", str(file), f"there is no folder {file.parent}")
+
+
+def check_size(file: Path, num_agents: int) -> None:
+    """Raise InputError for more agents than a picture can show, before any work is done."""
+    if num_agents > MOST_AGENTS:
+        rule = f"can show {MOST_AGENTS} agents, not {num_agents}; --json gives the whole plan"
+        raise InputError("--picture", str(file), rule)
 
 
 def draw_picture(plan: "Plan", profiles: "Sequence[Profile]", file: Path) -> None:

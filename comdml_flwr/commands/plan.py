@@ -36,7 +36,12 @@ def plan(
         Path | None, typer.Option(help="Draw the fleet with its pairs into this file, .svg or .png.")
     ] = None,
     time_limit: Annotated[
-        float, typer.Option(min=0, help="Seconds that `integer-program` may take; it then tells the gap.")
+        float,
+        typer.Option(
+            min=0,
+            help="Seconds for `integer-program` and `shared`; after them comes the best plan yet, of"
+            " `integer-program` with its gap.",
+        ),
     ] = 60.0,
     as_json: AsJson = False,
 ) -> None:
@@ -47,23 +52,30 @@ def plan(
 
     Example: comdml plan ten --picture fleet.svg
     """
-    from comdml_flwr.commands.picture import check_picture, draw_picture
+    from comdml_flwr.commands.picture import check_picture, check_size, draw_picture
+    from comdml_flwr.commands.searching import Search
     from comdml_flwr.planning.fleet_file import load_fleet  # here, as the package's docstring says
     from comdml_flwr.planning.integer_program import solve
     from comdml_flwr.planning.pairing import pair_agents
 
     if picture is not None:
         check_picture(picture)
+    search = Search(solver, time_limit)
     planned = Planned.of(load_fleet(fleet))
     profiles, cuts = planned.profiles, planned.cuts
+    if picture is not None:
+        check_size(picture, len(profiles))
     began = time.perf_counter()
     proof: dict[str, bool | float | str] = {}
-    if solver == "integer-program":
-        solved = solve(profiles, cuts, time_model=time_model, time_limit_s=time_limit)
-        found = solved.plan
-        proof = {"proven": solved.proven, "gap": solved.gap, "solved_by": solved.solver_name}
-    else:
-        found = pair_agents(profiles, cuts, solver=solver, time_model=time_model)
+    with search:
+        if solver == "integer-program":
+            solved = solve(profiles, cuts, time_model=time_model, time_limit_s=search.left_s)
+            found = solved.plan
+            proof = {"proven": solved.proven, "gap": solved.gap, "solved_by": solved.solver_name}
+        else:
+            found = pair_agents(profiles, cuts, solver=solver, time_model=time_model, listener=search.goes_on)
+    if solver == "shared":
+        proof = {"stopped": search.is_stopped}
     solve_s = time.perf_counter() - began
     judged = planned.judge(found)
     found = judged.plan if judged else found
@@ -73,7 +85,9 @@ def plan(
         typer.echo(to_json({**plan_as_json(found), **_whole_round(judged), "solve_s": solve_s, **proof}))
         return
     _print_plan(found, judged, planned, solve_s)
-    if proof:
+    if search.is_stopped:
+        typer.echo("stopped at the time limit: a longer search may find a better plan")
+    if "solved_by" in proof:
         quality = "proven optimal" if proof["proven"] else f"gap {proof['gap']:.2%} at the time limit"
         typer.echo(f"{proof['solved_by']}: {quality}")
 

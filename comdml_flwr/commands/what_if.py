@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from comdml_flwr.planning.whole_round import Judged
 
 
+_MOST_CHANGES = 40  # a screen
+
+
 def what_if(
     fleet: FleetFile,
     changes: Annotated[
@@ -148,11 +151,13 @@ def _percent(before: float, after: float) -> str:
 
 
 def _changes(found: "WhatIf") -> list[str]:
-    return [
+    changes = [
         *(f"vanishes  {_pair(pair)}" for pair in found.vanish),
         *(f"appears   {_pair(pair)}" for pair in found.appear),
         *(f"changes   {_pair(old)}; now cut {new.cut}, {human_s(new.finish_s)}" for old, new in found.recut),
     ]
+    more = len(changes) - _MOST_CHANGES
+    return changes if more <= 0 else [*changes[:_MOST_CHANGES], f"... and {more} more; --json shows all"]
 
 
 def _pair(pair: "Pair") -> str:

@@ -73,7 +73,8 @@ def solve(
     shared : bool
         Whether a helper may serve several slow agents.
     time_limit_s : float
-        After this the best plan found is returned, whether proven or not.
+        After this the best plan found is returned, whether proven or not. It counts from the call: where
+        there is no time to build the program, that is the plan of `greedy`, and the bound `lower_bound_s`.
     forbidden, forced : Iterable[tuple[int, int, int]]
         Pairs (slow, fast, cut) that must not, or must, be in the plan.
 
@@ -88,12 +89,12 @@ def solve(
     """
     if not time_limit_s > 0:
         raise InputError("time_limit_s", time_limit_s, "must be > 0")
+    deadline = time.monotonic() + time_limit_s
     problem = pose(profiles, cuts, time_model)
     never, always = _positions(problem, forbidden), _positions(problem, forced)
     if never & always:
         raise InputError("forbidden", sorted(forbidden), "must not be both forbidden and forced")
-    program = _Search(problem, shared, never, always, time.monotonic() + time_limit_s)
-    return program.solved()
+    return _Search(problem, shared, never, always, deadline).solved()
 
 
 def _positions(problem: Problem, triples: Iterable[Triple]) -> set[Arc]:
@@ -114,13 +115,14 @@ class _Search(Rows):
     def __init__(
         self, problem: Problem, shared: bool, never: set[Arc], always: set[Arc], deadline: float
     ) -> None:
-        super().__init__(problem, shared, never, always)
-        self.bound_s, self.deadline = self.lower_s, deadline
+        super().__init__(problem, shared, never, always, deadline)
+        self.bound_s = self.lower_s
         self.solver_name = "HiGHS" if _has_highs() else "CBC"
 
     def solved(self) -> Solved:
         """Minimise the makespan, then the sum of the pairs' times, then the traffic."""
-        self._minimise_makespan()
+        if self.best_s > self.bound_s * (1 + EXACTLY) and self.build():
+            self._minimise_makespan()
         if self.best is None:
             raise InputError("agents", [profile.agent for profile in self.problem.agents], self._why())
         proven = self.best_s <= self.bound_s * (1 + EXACTLY)
@@ -132,7 +134,7 @@ class _Search(Rows):
         return Solved(plan=plan, proven=proven, bound_s=bound_s, gap=gap, solver_name=self.solver_name)
 
     def _minimise_makespan(self) -> None:
-        while self.best_s > self.bound_s * (1 + EXACTLY) and self._left_s() > 0:
+        while self.best_s > self.bound_s * (1 + EXACTLY) and self._left_s() > self.hand_over_s:
             found = self._optimum(self.tau)
             if found is None:
                 return
@@ -146,14 +148,16 @@ class _Search(Rows):
         """Among the plans with the best makespan find the one whose pairs end earliest, then send least."""
         import pulp
 
-        if makespan_s(self.problem, []) <= self.best_s and not self.has_forced:
+        if makespan_s(self.problem, []) <= self.best_s and not self.always:
             self.best = []
+            return
+        if not (self.is_built or self.build()):
             return
         self.tau.upBound = self.units(self.best_s * (1 + EXACTLY))
         for amount in (self.pair_s, self.traffic):
             most = max(map(amount, self.x)) or 1.0
             total = pulp.lpSum(amount(arc) / most * self.x[arc] for arc in self.x)
-            while self._left_s() > 0:
+            while self._left_s() > self.hand_over_s:
                 found = self._optimum(total)
                 if found is None:
                     return
@@ -189,6 +193,7 @@ class _Search(Rows):
     def _solver(self) -> "pulp.LpSolver":
         import pulp
 
+        limit_s = self._left_s() - self.hand_over_s  # the solver's own clock starts when it has the program
         if self.solver_name == "HiGHS":
             names = (
                 "mip_feasibility_tolerance",
@@ -197,9 +202,9 @@ class _Search(Rows):
             )
             exactly = dict.fromkeys(names, _TOLERANCE)
             return pulp.HiGHS(
-                msg=False, threads=1, timeLimit=self._left_s(), gapRel=0.0, gapAbs=_TOLERANCE, **exactly
+                msg=False, threads=1, timeLimit=limit_s, gapRel=0.0, gapAbs=_TOLERANCE, **exactly
             )
-        return pulp.PULP_CBC_CMD(msg=False, threads=1, timeLimit=self._left_s(), gapRel=0.0)
+        return pulp.PULP_CBC_CMD(msg=False, threads=1, timeLimit=limit_s, gapRel=0.0)
 
     def _left_s(self) -> float:
         return self.deadline - time.monotonic()

@@ -25,13 +25,21 @@ does. F only grows with the group, so for the partners S of helper j, and their 
 where L is the lower bound of the makespan.
 
 Without extra constraints there are only pairs that end by the makespan of `greedy`, and only agents with
-T_i > L offload (taking away help never makes a group longer). Times are in units of the longest solo time.
+T_i > L offload (taking away help never makes a group longer). One to one, also without a cut that another cut
+of the same pair beats: it ends no later and sends no more, and one of the two is less. Times are in units of
+the longest solo time.
+
+Large fleets have some hundred thousand pairs, and for these Python takes longer than many a time limit: what
+is built looks at the clock, and so does what hands it to the solver (`hand_over_s`).
 """
 
-from itertools import product
+import time
+from functools import partial
+from itertools import permutations, product
 from math import inf, prod
 
 import numpy as np
+from numpy.typing import NDArray
 
 from comdml_flwr.planning.costs import lower_bound_s
 from comdml_flwr.planning.matching import greedy
@@ -52,9 +60,13 @@ class Rows:
         Whether a helper may serve several slow agents.
     never, always : set[Arc]
         Pairs that must not, or must, be in the plan.
+    deadline : float
+        When `build` gives up, by time.monotonic().
     """
 
-    def __init__(self, problem: Problem, shared: bool, never: set[Arc], always: set[Arc]) -> None:
+    def __init__(
+        self, problem: Problem, shared: bool, never: set[Arc], always: set[Arc], deadline: float = inf
+    ) -> None:
         import pulp
 
         self.problem, self.shared = problem, shared
@@ -65,60 +77,92 @@ class Rows:
         self.best_s = inf
         if not (never or always):
             self.offer(greedy(problem))
+        self.never, self.always, self.deadline = never, always, deadline
+        self.is_built, self.hand_over_s = False, 0.0
         self.lp = pulp.LpProblem("pairing", pulp.LpMinimize)
-        add = getattr(self.lp, "add_variable", pulp.LpVariable)  # PuLP 3.3 and later, or before
-        self.tau = add("tau", lowBound=self.units(self.lower_s))
-        self.x = {arc: add("x_{}_{}_{}".format(*arc), cat="Binary") for arc in self._arcs(never, always)}
-        self.has_forced = bool(always)
-        for arc in always:
-            self.lp += self.x[arc] == 1
-        self._add_roles()
-        if shared:
-            self._add_groups()
+        self._add_variable = getattr(self.lp, "add_variable", pulp.LpVariable)  # PuLP 3.3, or before
+        self.tau = self._add_variable("tau", lowBound=self.units(self.lower_s))
+        self.x: dict[Arc, pulp.LpVariable] = {}
+        self.away: dict[int, list[Arc]] = {}  # by the slow agent, and below by the helper
+        self.here: dict[int, list[Arc]] = {}
 
-    def _arcs(self, never: set[Arc], always: set[Arc]) -> list[Arc]:
+    def build(self) -> bool:
+        """Put the rows together; False if that takes longer than there is time."""
+        began = time.monotonic()
+        steps = [partial(self._add_arc, arc) for arc in self._arcs()]
+        for agent in range(len(self.problem.agents)):
+            steps.append(partial(self._add_role, agent))
+            if self.shared:
+                steps.append(partial(self._add_group, agent))
+        for number, step in enumerate(steps):
+            if number % 100 == 0 and time.monotonic() > self.deadline:
+                return False
+            step()
+        self.hand_over_s = (time.monotonic() - began) / 2  # as measured: a third to a half of building
+        self.is_built = True
+        return True
+
+    def _arcs(self) -> list[Arc]:
         worth = self.problem.finish_s <= self.best_s
         worth &= np.isfinite(self.problem.finish_s)
-        if not (never or always):
+        if not (self.never or self.always):
             worth[self.problem.solo_s <= self.lower_s] = False
-        arcs = ((int(slow), int(fast), int(cut)) for slow, fast, cut in np.argwhere(worth))
-        return [arc for arc in arcs if arc not in never]
+            if not self.shared:
+                worth &= ~self._beaten()
+        arcs = ((slow, fast, cut) for slow, fast, cut in np.argwhere(worth).tolist())
+        return [arc for arc in arcs if arc not in self.never]
 
-    def _add_roles(self) -> None:
+    def _beaten(self) -> NDArray[np.bool_]:
+        """Tell of each pair and cut [K, K, M] whether another cut ends no later and sends no more."""
+        finish_s, beaten = self.problem.finish_s, np.zeros(self.problem.finish_s.shape, dtype=np.bool_)
+        sizes = [cut.bytes_per_batch for cut in self.problem.cuts]
+        for one, other in permutations(range(len(sizes)), 2):
+            if sizes[other] < sizes[one]:
+                beaten[:, :, one] |= finish_s[:, :, other] <= finish_s[:, :, one]
+            elif sizes[other] == sizes[one]:
+                beaten[:, :, one] |= finish_s[:, :, other] < finish_s[:, :, one]
+        return beaten
+
+    def _add_arc(self, arc: Arc) -> None:
+        self.x[arc] = self._add_variable("x_{}_{}_{}".format(*arc), cat="Binary")
+        self.away.setdefault(arc[0], []).append(arc)
+        self.here.setdefault(arc[1], []).append(arc)
+        if arc in self.always:
+            self.lp += self.x[arc] == 1
+
+    def _add_role(self, agent: int) -> None:
         import pulp
 
-        for agent, solo_s in enumerate(self.problem.solo_s.tolist()):
-            away = [arc for arc in self.x if arc[0] == agent]
-            here = [] if self.shared else [arc for arc in self.x if arc[1] == agent]
-            paired = pulp.lpSum(self.x[arc] for arc in away + here)
-            if np.isinf(solo_s):
-                self.lp += paired == 1
-                solo_s = 0.0
-            else:
-                self.lp += paired <= 1
-            ends = pulp.lpSum(self.units(self.problem.finish_s[arc]) * self.x[arc] for arc in away + here)
-            self.lp += self.tau >= self.units(solo_s) * (1 - paired) + ends
+        solo_s = float(self.problem.solo_s[agent])
+        arcs = [*self.away.get(agent, ()), *(() if self.shared else self.here.get(agent, ()))]
+        paired = pulp.lpSum(self.x[arc] for arc in arcs)
+        if np.isinf(solo_s):
+            self.lp += paired == 1
+            solo_s = 0.0
+        else:
+            self.lp += paired <= 1
+        ends = pulp.lpSum(self.units(self.problem.finish_s[arc]) * self.x[arc] for arc in arcs)
+        self.lp += self.tau >= self.units(solo_s) * (1 - paired) + ends
 
-    def _add_groups(self) -> None:
+    def _add_group(self, fast: int) -> None:
         import pulp
 
-        for fast, profile in enumerate(self.problem.agents):
-            here = [arc for arc in self.x if arc[1] == fast]
-            away = pulp.lpSum(self.x[arc] for arc in self.x if arc[0] == fast)
-            if not here:
-                continue
-            work = pulp.lpSum(self.units(self._work_s(arc)) * self.x[arc] for arc in here)
-            self.lp += self.tau >= self.units(profile.solo_s) * (1 - away) + work
-            card = pulp.lpSum(self.units(self._card_s(arc)) * self.x[arc] for arc in here)
-            room = self.costs.agents.memory_bytes[fast] - self.costs.whole_bytes
-            if np.isfinite(room):
-                held = (self.costs.partner_bytes[arc[2]] / room * self.x[arc] for arc in here)
-                self.lp += pulp.lpSum(held) <= 1
-            for slow in sorted({arc[0] for arc in here}):
-                mine = [arc for arc in here if arc[0] == slow]
-                self.lp += pulp.lpSum(self.x[arc] for arc in mine) + away <= 1
-                extra = pulp.lpSum(self.units(self._extra_s(arc)) * self.x[arc] for arc in mine)
-                self.lp += self.tau >= card + extra
+        here, profile = self.here.get(fast), self.problem.agents[fast]
+        if not here:
+            return
+        away = pulp.lpSum(self.x[arc] for arc in self.away.get(fast, ()))
+        work = pulp.lpSum(self.units(self._work_s(arc)) * self.x[arc] for arc in here)
+        self.lp += self.tau >= self.units(profile.solo_s) * (1 - away) + work
+        card = pulp.lpSum(self.units(self._card_s(arc)) * self.x[arc] for arc in here)
+        room = self.costs.agents.memory_bytes[fast] - self.costs.whole_bytes
+        if np.isfinite(room):
+            held = (self.costs.partner_bytes[arc[2]] / room * self.x[arc] for arc in here)
+            self.lp += pulp.lpSum(held) <= 1
+        for slow in sorted({arc[0] for arc in here}):
+            mine = [arc for arc in here if arc[0] == slow]
+            self.lp += pulp.lpSum(self.x[arc] for arc in mine) + away <= 1
+            extra = pulp.lpSum(self.units(self._extra_s(arc)) * self.x[arc] for arc in mine)
+            self.lp += self.tau >= card + extra
 
     def add_cuts(self, arcs: list[Arc], reached_s: float) -> bool:
         """Add rows that the groups of a solution break; False if it breaks none."""

@@ -9,14 +9,19 @@ from comdml_flwr.planning.costs import TIME_MODELS
 from comdml_flwr.planning.integer_program import solve
 from comdml_flwr.planning.matching import exact, greedy
 from comdml_flwr.planning.problem import arc_finish_s, as_plan, pose
-from comdml_flwr.planning.sharing import share
+from comdml_flwr.planning.sharing import Listener, share
 from comdml_flwr.planning.types import CutTable, Plan, Profile
 
 SOLVERS = ("exact", "greedy", "integer-program", "shared")
 
 
 def pair_agents(
-    profiles: Sequence[Profile], cuts: CutTable, *, solver: str = "exact", time_model: str = "pipeline"
+    profiles: Sequence[Profile],
+    cuts: CutTable,
+    *,
+    solver: str = "exact",
+    time_model: str = "pipeline",
+    listener: Listener | None = None,
 ) -> Plan:
     """Decide who offloads to whom at which cut, so that the last agent ends early.
 
@@ -35,6 +40,8 @@ def pair_agents(
         with a time limit; see `integer_program.solve` for its proof, its gap and extra constraints).
     time_model : str
         One of costs.TIME_MODELS.
+    listener : Listener, optional
+        Of "shared": hears of the progress, and may stop the search. The plan then depends on when it does.
 
     Returns
     -------
@@ -61,8 +68,9 @@ def pair_agents(
     if solver == "integer-program":
         return solve(profiles, cuts, time_model=time_model).plan
     problem = pose(profiles, cuts, time_model)
-    find = {"exact": exact, "greedy": greedy, "shared": share}[solver]
-    return as_plan(problem, find(problem), solver)
+    if solver == "shared":
+        return as_plan(problem, share(problem, listener), solver)
+    return as_plan(problem, exact(problem) if solver == "exact" else greedy(problem), solver)
 
 
 def is_valid_plan(plan: Plan, profiles: Sequence[Profile], cuts: CutTable, *, shared: bool = False) -> bool:

@@ -20,7 +20,8 @@ must offload, all others may help, and none of U can: a group ends after its hel
 
 At last each agent in turn takes the helper and cut with the earliest end of its group, then the least
 traffic, as long as all end by the makespan found. There is no randomness; ties go to the lowest position,
-then cut; the number of steps is bounded, not the time, so all machines find the same plan.
+then cut; the number of steps is bounded, not the time, so all machines find the same plan. (Unless whoever
+asks stops the search, with `Progress`: then it ends with the best plan yet.)
 
 Why no chains (a slow agent cut twice, its middle part trained by one helper, its upper part by another):
 computed for 20 draws of comdml-100 (experiments/solver_comparison.py) with "overlap". With all helpers to
@@ -34,7 +35,10 @@ worth it only for few slow agents among many idle fast ones; a third part of the
 and its place in the average are too much for that.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
+from typing import TypeAlias
 
 import numpy as np
 
@@ -46,20 +50,46 @@ from comdml_flwr.planning.problem import Arc, Problem, arc_finish_s, group_costs
 
 Member = tuple[int, int]  # position of a slow agent, index of its cut
 
+Listener: TypeAlias = Callable[[float, float], bool]
+"""Hears below which makespan the search does not look, and the best one yet; tells whether to go on."""
+
 _TOLERANCE = 1e-3  # bisection stops here; a round is not predicted better than this
 _MAX_DESCENTS = 20
 _STEP = 1e-4  # a descent must win at least this share
 
 
-def share(problem: Problem) -> list[Arc]:
+@dataclass(slots=True)
+class Progress:
+    """How far a search is, and whether it goes on."""
+
+    listener: Listener | None = None
+    low_s: float = 0.0
+    best_s: float = inf
+    is_stopped: bool = False
+
+    def goes_on(self) -> bool:
+        """Tell the listener, if any, and return whether the search goes on; once stopped, it stays so."""
+        if self.listener is not None and not self.is_stopped:
+            self.is_stopped = not self.listener(self.low_s, self.best_s)
+        return not self.is_stopped
+
+
+def share(problem: Problem, listener: Listener | None = None) -> list[Arc]:
     """Find a plan with shared helpers that ends no later than the exact one-to-one plan.
+
+    Parameters
+    ----------
+    problem : Problem
+        What is planned.
+    listener : Listener, optional
+        Hears of the progress, and may stop the search.
 
     Raises
     ------
     InputError
         Some agents cannot hold the whole model, and the search found no helpers for all of them.
     """
-    search = _Search.of(problem)
+    search = _Search.of(problem, Progress(listener))
     start = search.start()
     best = search.descend(search.bisect(start))
     if makespan_s(problem, best) < makespan_s(problem, start):
@@ -75,15 +105,16 @@ class _Search:
     costs: GroupCosts
     work_s: FloatArray  # [K, K, M] N_i b_m / p_j
     card_s: FloatArray  # [K, K, M] N_i d_m / D_j
+    progress: Progress
 
     @classmethod
-    def of(cls, problem: Problem) -> "_Search":
+    def of(cls, problem: Problem, progress: Progress) -> "_Search":
         costs = group_costs(problem)
         num_batches = costs.agents.num_batches[:, :, None]
         with np.errstate(divide="ignore", invalid="ignore"):  # an agent without links has a card of speed 0
             work_s = num_batches * costs.fast_share / costs.agents.fast_speed[0][:, None]
             card_s = num_batches * costs.bytes_per_batch / costs.card_bytes_per_s[:, None]
-        return cls(problem, costs, work_s, card_s)
+        return cls(problem, costs, work_s, card_s, progress)
 
     def start(self) -> list[Arc]:
         """Return the exact plan; where it has too few helpers, any that the search finds."""
@@ -103,6 +134,9 @@ class _Search:
         problem, high_s = self.problem, makespan_s(self.problem, best)
         low_s = float(np.minimum(problem.solo_s, problem.finish_s.min(axis=(1, 2))).max())
         while high_s > low_s * (1 + _TOLERANCE):
+            self.progress.low_s, self.progress.best_s = low_s, high_s
+            if not self.progress.goes_on():
+                break
             target_s = (low_s + high_s) / 2
             arcs = self.pack(target_s, [])
             if arcs is None:
@@ -117,6 +151,7 @@ class _Search:
             if arcs is None:
                 break
             best = arcs
+            self.progress.best_s = makespan_s(self.problem, best)
         return best
 
     def pack(self, target_s: float, start: list[Arc]) -> list[Arc] | None:
@@ -131,6 +166,8 @@ class _Search:
 
     def settle(self, arcs: list[Arc]) -> list[Arc]:
         """Let groups end earlier and send less where that does not make the makespan longer."""
+        if not self.progress.goes_on():
+            return arcs
         end_s = makespan_s(self.problem, arcs)
         late = self.problem.solo_s > end_s
         groups = _Groups(self, end_s, np.flatnonzero(late), np.flatnonzero(~late))
@@ -138,6 +175,8 @@ class _Search:
             if late[slow]:
                 groups.add(slow, fast, cut)
         for slow, _, _ in sorted(arcs):
+            if not self.progress.goes_on():
+                break
             if late[slow]:
                 groups.move_to_earliest(slow)
         return groups.arcs()
@@ -193,7 +232,7 @@ class _Groups:
 
     def insert_all(self) -> bool:
         """Give each late agent a helper; False if that fails."""
-        while True:
+        while self.search.progress.goes_on():
             waiting = [slow for slow in self.late if slow not in self.helper]
             if not waiting:
                 return True
@@ -207,6 +246,7 @@ class _Groups:
             row = _largest_regret(by_helper)
             fast = int(by_helper[row].argmin())
             self.add(waiting[row], fast, int(price[row, fast].argmin()))
+        return False
 
     def _repair(self, slow: int) -> bool:
         """Put a slow agent in the place of another one, and that one elsewhere: the cheapest such change."""
