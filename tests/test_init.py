@@ -118,7 +118,7 @@ def test_the_written_model_learns_and_its_seed_decides_it(app, tmp_path, monkeyp
     names = Catalogue(models=task.MODELS, datasets=task.DATASETS)
     run_locally(values, num_agents=2, catalogue=names, terminal=quiet_terminal(5))
     (summary,) = (tmp_path / "results").glob("*/summary.json")
-    assert json.loads(summary.read_text())["accuracy"] > 0.9
+    assert json.loads(summary.read_text())["accuracy"] > 0.8
     lines = (summary.parent / "rounds.jsonl").read_text().splitlines()
     assert all(json.loads(line)["plan"]["pairs"] for line in lines)  # the slow agent is helped
 

@@ -39,7 +39,8 @@ def difference(code: str, app: str) -> str:
     """Say in one line what this process runs that the ServerApp, with these digests, does not; or nothing."""
     here, strange = running_app(), ""
     if code != code_digest():
-        strange = f"comdml-flwr {comdml_flwr.__version__} from {code_folder()}"
+        version = f"comdml-flwr {comdml_flwr.__version__} in {code_folder()}"
+        strange = f"{version}, which must be the same everywhere"
     elif app != app_digest():
         strange = f"the app in {here.path}" if here else "no app"
     elif here:
