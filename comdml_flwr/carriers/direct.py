@@ -24,6 +24,8 @@ Whoever has committed tells so to a peer that begins another attempt; that peer 
 and is left behind otherwise. Who is left behind, or given up, or comes late, asks to be let in; with the end
 of the round the members hand it the model and who is gone, and it takes part in the next.
 
+With `target-metric` the message ends after the first round that reaches it (peers/run_end.py).
+
 An agent that takes part in a round after an absence has the current model from a peer's last phase of the
 round before, and waits for its signs; it asks for the model if the peer that had to send it is gone. If that
 was the last round of a message, the mail is left for the next one.
@@ -60,6 +62,7 @@ from comdml_flwr.peers.deadlines import Deadlines
 from comdml_flwr.peers.latecomers import ask_for_model, ask_to_be_let_in, last_segments, take_over_from
 from comdml_flwr.peers.membership import Membership
 from comdml_flwr.peers.post import Post
+from comdml_flwr.peers.run_end import ENDS_RUN, RunEndedError, reaches_target, waiting_later
 from comdml_flwr.peers.streams import DONE, ids_in, pairs_in
 from comdml_flwr.planning.clock import deal_out
 from comdml_flwr.transport.transport import Transport
@@ -106,6 +109,7 @@ class DirectRounds:
         self._membership = Membership(absent)
         peers = [peer for peer in agent.setup.ids if peer != agent.id]
         self._post = Post(agent.id, peers, transport, self._membership, deadlines)
+        self._post.may_end_early = agent.setup.config.target_metric > 0
         self._return_point, self._last = return_point(program), len(program) - 1
         self._collector = Collector(
             self._post,
@@ -118,6 +122,8 @@ class DirectRounds:
         self._results: dict[frozenset[int], tuple[dict[str, Tensor], Report]] = {}  # by attempt
         self._model_of = 0  # the last round whose model this agent has
         self.accuracy: float | None = None  # of the round that ended last; None: not known, or not committed
+        self._ends_run = False  # the round that ended last has reached the run's target
+        self._end = 0  # the last round of the message
 
     @property
     def gone(self) -> tuple[int, ...]:
@@ -133,27 +139,33 @@ class DirectRounds:
             A phase failed here, or this agent was left behind and nobody is there to let it in.
         """
         self._transport.set_rounds(first, last)
+        self._end = last
         self._post.round = round_ = first
         self._has_model(first - 1)
         latest = 0
         if self._agent.id in self._membership.gone:
             round_ = self._join()
-        while round_ <= last:
+        while round_ <= last and not self._ends_run:
             self._post.round = round_
             try:
                 if self._agent.id in self._present(round_):
                     self._wait_if_newcomer(round_ - 1, first)
+                    if self._ends_run:
+                        break  # with the round before, which this agent took no part in
                     yield round_, self._round(round_)
                     latest = round_
                 round_ += 1
             except LeftBehindError:
                 log.warning("agent %d is left behind in round %d", self._agent.id, round_)
                 round_ = self._join()
-        if latest == last:
-            self._part(last)
+            except RunEndedError:
+                break
+        if latest == round_ - 1:
+            self._part(latest)
         self._flush()
-        with suppress(LeftBehindError):
-            self._wait_if_newcomer(last, first)
+        if not self._ends_run:
+            with suppress(LeftBehindError, RunEndedError):
+                self._wait_if_newcomer(last, first)
         time.sleep(LINGER_S)
 
     def left_over(self) -> Inbox:
@@ -189,6 +201,7 @@ class DirectRounds:
                 _set_models(self._agent, before)
             except DecidedError:
                 report = self._take_decided(round_)
+                self._ends_run = self._post.ended_after == round_
                 break
         signs = self._collector.signs
         is_known = signs.keys() >= {*self._others()}
@@ -225,6 +238,9 @@ class DirectRounds:
         if self._collector.attempt is not None:
             self._results[self._collector.attempt] = _models_of(self._agent), report
         self._collector.collect(self._others(), Step(round_, self._last), self._deadlines.for_all_s)
+        signs, missing = self._collector.signs, self._collector.missing
+        told = [signs[peer].about for peer in signs if peer not in missing]
+        self._ends_run = reaches_target(self._agent.setup.config.target_metric, [report, *told])
         return report
 
     def _inbox(self, step: Step, phase: Phase[Agent]) -> Inbox:
@@ -300,6 +316,8 @@ class DirectRounds:
         joining = {p: n for p, n in sorted([*said, *self._post.joining.items()]) if p in missing}
         self._has_model(round_)
         about: dict[str, Json] = {"gone": sorted(missing), "joining": sorted(joining.items())}
+        if self._ends_run:
+            about[ENDS_RUN] = True
         if self._return_point is not None:
             about["digest"] = self._agent.weights_sha256()  # of the previous weights if they stayed
         self._post.tell_committed(round_, about)
@@ -309,7 +327,11 @@ class DirectRounds:
         self._membership.admit(joining, since=round_ + 1)
         holders = [agent for agent in self._agent.setup.present(round_) if agent not in missing]
         for peer in deal_out(holders, sorted(joining))[self._agent.id]:
-            self._post.say_welcome(peer, round_ + 1)
+            self._post.say_welcome(peer, self._round_after(round_))
+
+    def _round_after(self, round_: int) -> int:
+        """Return the round with which one that is let in at the end of a round goes on."""
+        return (self._end if self._ends_run else round_) + 1
 
     def _join(self) -> int:
         """Ask to be let in until somebody says welcome; return the round to go on with."""
@@ -327,6 +349,8 @@ class DirectRounds:
             return
         last = last_segments(self._post, self._collector, Step(round_, self._last), setup.present(round_))
         take_over_from(last, self._post, self._membership, round_ + 1)
+        told = [segment.sign.about for segment in last]
+        self._ends_run = reaches_target(self._agent.setup.config.target_metric, told)
         self._collector.kept = [mail for segment in last for mail in segment.mail if mail.kind == "model"]
         if not self._collector.kept and self._return_point is not None:  # else no model is the same for all
             holders = [segment.sign.sender for segment in last]
@@ -336,14 +360,15 @@ class DirectRounds:
     def _part(self, round_: int) -> None:
         """Leave when all who took part have committed the last round too, and those who asked are let in."""
         others = self._others()
-        for peer in others:
+        later = waiting_later(self._agent.setup, round_, self._end) if self._ends_run else set()
+        for peer in sorted({*others, *later} - self._membership.gone - {self._agent.id}):
             self._post.say_committed(round_, peer)
         self._post.watch(others)
         give_up = time.monotonic() + self._deadlines.seconds
         while time.monotonic() < give_up:
             for peer, request in sorted(self._post.joining.items()):
                 self._post.let_in({peer: request})
-                self._post.say_welcome(peer, round_ + 1)
+                self._post.say_welcome(peer, self._round_after(round_))
             late = [peer for peer in others if self._post.latest_commit.get(peer, 0) < round_]
             if all(self._post.why_gone(peer) for peer in late):
                 return

@@ -96,8 +96,7 @@ class DirectRun:
         records, digests = list(begun.rounds), dict(begun.digests)
         self._absent = frozenset(begun.gone)
         while (first := len(records) + 1) <= last and not has_ended(records, self._config):
-            per_message = 1 if self._config.target_metric else self._config.rounds_per_message
-            until = min(last, first + per_message - 1)
+            until = min(last, first + self._config.rounds_per_message - 1)
             if checkpoints:
                 until = next(filter(checkpoints.is_due, range(first, until)), until)
             observer.exchange_begins(first, f"to round {until}, peer to peer", len(self._states))
@@ -108,6 +107,8 @@ class DirectRun:
                 digests.update(digests_of(reports))
                 on_round(records)
                 observer.round_ends(records[-1])
+                if has_ended(records, self._config):
+                    break
             is_last = has_ended(records, self._config)
             if checkpoints and checkpoints.is_due(len(records), is_last=is_last):
                 gone = tuple(sorted(self._absent))

@@ -11,6 +11,7 @@ from comdml_flwr.peers.collector import Collector
 from comdml_flwr.peers.deadlines import Deadlines
 from comdml_flwr.peers.membership import Membership
 from comdml_flwr.peers.post import JOIN, WANT_MODEL, Post
+from comdml_flwr.peers.run_end import RunEndedError
 from comdml_flwr.peers.streams import Segment, ids_in, pairs_in
 
 ASK_AGAIN_S = 5.0  # to be let in
@@ -44,7 +45,7 @@ def ask_to_be_let_in(post: Post, membership: Membership) -> Envelope:
 def last_segments(post: Post, collector: Collector, step: Step, drawn: Sequence[int]) -> list[Segment]:
     """Wait for the last segments of those who ended a round together, as one who was absent in it.
 
-    Nobody waits for who cannot be reached.
+    Nobody waits for who cannot be reached, nor for a round that there is none of, as the run has ended.
 
     Parameters
     ----------
@@ -54,9 +55,16 @@ def last_segments(post: Post, collector: Collector, step: Step, drawn: Sequence[
         The last phase of the round.
     drawn : Sequence[int]
         Who was drawn for it.
+
+    Raises
+    ------
+    RunEndedError
+        A peer says that the run ended before that round.
     """
     found: dict[int, Segment] = {}
     while True:
+        if post.ended_after is not None and post.ended_after < step.round:
+            raise RunEndedError
         for peer in post.peers:
             while (segment := post.streams.first(peer)) and segment.step <= step:
                 post.streams.take(peer)

@@ -11,6 +11,7 @@ from comdml_flwr.errors import OverdueError, PeerGoneError, RunError
 from comdml_flwr.messages import Array, Envelope, Json
 from comdml_flwr.peers.deadlines import Deadlines
 from comdml_flwr.peers.membership import Membership
+from comdml_flwr.peers.run_end import ENDS_RUN
 from comdml_flwr.peers.streams import DONE, Streams, accusations_in
 from comdml_flwr.transport.transport import Transport
 
@@ -57,6 +58,8 @@ class Post:
         self.models: dict[int, Envelope] = {}  # by peer, as it was asked
         self.decided: dict[int, Envelope] = {}  # by round: a peer has committed it
         self.latest_commit: dict[int, int] = {}  # by peer
+        self.may_end_early = False  # whether a peer may say that the run ends with a round
+        self.ended_after: int | None = None  # the round of which one has said it
         self._committed: dict[int, dict[str, Json]] = {}  # by round: what this agent tells of it
         self._transport, self._membership, self._deadlines = transport, membership, deadlines
         self._watched: set[int] = set()
@@ -163,6 +166,8 @@ class Post:
             round_ = envelope.integer("committed")
             self.decided.setdefault(round_, envelope)
             self.latest_commit[sender] = max(round_, self.latest_commit.get(sender, 0))
+            if self.may_end_early and envelope.about.get(ENDS_RUN) is True:
+                self.ended_after = round_
         elif envelope.kind == WANT_MODEL:
             self._asked_for_model(sender, envelope.integer("wanted"))
         elif envelope.kind == CURRENT_MODEL:
