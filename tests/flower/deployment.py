@@ -19,16 +19,26 @@ from cryptography.x509.oid import NameOID
 
 from tests.flower.engine import ROOT, free_port
 
+_APART = (
+    *("unshare", "--mount", "--map-root-user"),
+    *("sh", "-c", 'mount -t tmpfs tmpfs "$TMPDIR" && exec "$@"', "sh"),
+)  # followed by a command: it sees an empty folder for temporary files
+_HERE = {**os.environ, "TMPDIR": "/mnt"}
 PEM, PRIVATE = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
 OPENSSH, PUBLIC = serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
 
 
 @dataclass
 class Federation:
-    """Starts and ends everything; `folder` keeps keys, logs, databases and results."""
+    """Starts and ends everything; `folder` keeps keys, logs, databases and results.
+
+    With `apart`, each SuperNode has a home and temporary files of its own and does not see the others', as if
+    on a machine of its own; see `can_be_apart`.
+    """
 
     folder: Path
     num_nodes: int
+    apart: bool = False
     port: int = field(default_factory=free_port)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=dict)
@@ -97,11 +107,17 @@ class Federation:
         )
         self._start(
             name,
+            *(_APART if self.apart else ()),
             _program("flower-supernode"),
             *("--superlink", f"127.0.0.1:{self.port}", "--root-certificates", f"{self.folder}/ca.crt"),
             *("--auth-supernode-private-key", f"{self.folder}/node-{number}"),
             *("--port", str(free_port()), "--node-config", node_config),
+            home=self.home_of(number) if self.apart else None,
         )
+
+    def home_of(self, number: int) -> Path:
+        """Return Flower's folder on a node that is apart."""
+        return self.folder / f"home-{number}"
 
     def restart_supernode(self, number: int, limit_s: float = 120) -> None:
         """Start a SuperNode that was killed, until the SuperLink has missed the dead one and lets it in."""
@@ -158,12 +174,12 @@ class Federation:
             *("--database", f"{self.folder}/state.db"),
         )
 
-    def _start(self, name: str, *words: str) -> None:
+    def _start(self, name: str, *words: str, home: Path | None = None) -> None:
         with (self.folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
                 words,
                 cwd=self.folder,
-                env=self._environment(),
+                env=self._environment() | ({"FLWR_HOME": str(home)} if home else {}),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
@@ -185,6 +201,12 @@ class Federation:
             "FLWR_DISABLE_UPDATE_CHECK": "1",
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         }
+
+
+def can_be_apart() -> bool:
+    """Tell whether this machine lets us hide folders from processes."""
+    unshare = shutil.which("unshare")
+    return unshare is not None and subprocess.run([*_APART, "true"], env=_HERE, check=False).returncode == 0
 
 
 def summary_of(run: Path) -> dict[str, object]:

@@ -2,12 +2,15 @@
 
 import json
 import time
+from pathlib import Path
 
 import pytest
 
 from comdml_flwr.local_run import run_locally
-from tests.flower.deployment import Federation, summary_of
+from comdml_flwr.model_files import read_model
+from tests.flower.deployment import Federation, can_be_apart, summary_of
 from tests.flower.loop_grid import quiet_terminal
+from tests.test_trained_models import output_of_readmes_program
 
 NUM_NODES = 4
 ROUNDS = 2
@@ -33,6 +36,28 @@ def test_supernodes_give_the_weights_of_the_local_carrier(tmp_path):
         assert "carrier = auto -> direct: all 4 agents reach each other" in log
         assert "profiles: measured: " in log
         assert (summary_of(run)["carrier"], summary_of(run)["profiles"]) == ("direct", "measured")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not can_be_apart(), reason="needs unshare and tmpfs")
+def test_each_of_three_supernodes_apart_keeps_the_model(tmp_path):
+    """The ServerApp gets none; with any of them the README's program gets the accuracy of the summary."""
+    run_config = 'num-rounds=1 profiles="fleet" carrier='
+    with Federation(tmp_path / "federation", 3, apart=True) as federation:
+        for carrier in ("direct", "grid"):
+            run, log = federation.run(f'{run_config}"{carrier}"')
+            entries = summary_of(run)["models"]
+            assert not list(run.rglob("*.safetensors"))
+            assert [(entry["kind"], entry["node"]) for entry in entries] == [
+                (kind, node) for node in range(3) for kind in ("last", "best")
+            ]
+            for entry in entries:
+                assert entry["file"] in log
+                assert read_model(Path(entry["file"])).weights_sha256 == entry["weights_sha256"]
+                assert Path(entry["file"]).is_relative_to(federation.home_of(entry["node"]))
+            last = [Path(entry["file"]) for entry in entries if entry["kind"] == "last"]
+            assert len({path.read_bytes() for path in last}) == 1
+            assert output_of_readmes_program(last[2]) == summary_of(run)["accuracy"]
 
 
 def wait_until(is_so, federation, limit_s=300):

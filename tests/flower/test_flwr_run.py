@@ -5,6 +5,7 @@ import json
 import pytest
 
 from comdml_flwr.local_run import run_locally
+from comdml_flwr.model_files import read_model
 from tests.flower.engine import ROOT, Engine, copy_of_checkout
 from tests.flower.loop_grid import quiet_terminal
 
@@ -49,6 +50,12 @@ def test_flower_gives_the_weights_of_the_local_carrier(engine, num_actors, tmp_p
     assert summary["weights_sha256"] == here.weights_sha256
     assert summary["num_agents"] == NUM_NODES
     assert str(summaries[0].parent) in log
+    (local,) = (tmp_path / "local").iterdir()
+    assert summary["models"] == json.loads((local / "summary.json").read_text())["models"]
+    for entry in summary["models"]:
+        found = read_model(summaries[0].parent / entry["file"])
+        assert (found.weights_sha256, found.round) == (entry["weights_sha256"], entry["round"])
+        assert str(found.path) in log
     assert "No additional application dependencies needed installation" in log
     assert engine.last_status() == "finished:completed"
 
