@@ -8,7 +8,7 @@ from rich.text import Text
 
 from comdml_flwr.commands.show import Json, make_console, make_table
 from comdml_flwr.comparison.contents import MethodNumbers
-from comdml_flwr.comparison.verdict import ran_for, verdict
+from comdml_flwr.comparison.verdict import ran_for, shares_left_out, verdict
 from comdml_flwr.units import human_bytes, unit_of_s
 
 
@@ -36,6 +36,8 @@ def print_comparison(comparison: Mapping[str, Json], folder: Path) -> None:
             )
         console.print(table)
         methods = [MethodNumbers.model_validate(method) for method in case["methods"]]
+        if said := shares_left_out(methods):
+            console.print(f"shares that were left out: {said}", markup=False)
         console.print(verdict(methods, result["targets"], result["reference"]), markup=False)
     num_seeds = len(result["seeds"])
     seeds = (

@@ -100,7 +100,7 @@ def _draw_panel(
         axes.text(
             at + 0.02 * longest,
             row,
-            " · ".join(part for part in (time, beside) if part),
+            (" " if reached.mean is None else " · ").join(part for part in (time, beside) if part),
             va="center",
             color=LIGHT["ink" if reached.mean is not None else "muted"],
         )

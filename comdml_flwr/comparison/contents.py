@@ -28,7 +28,10 @@ class Reached(Values):
 
 
 class MethodNumbers(_Read):
-    """A method in `comparison.json`; times and bytes are modelled, bytes those of the whole run."""
+    """A method in `comparison.json`; times and bytes are modelled, bytes those of the whole run.
+
+    `left_out` tells by seed in how many rounds an agent's share was left out, where any was.
+    """
 
     label: str
     settings: dict[str, Scalar]
@@ -37,6 +40,7 @@ class MethodNumbers(_Read):
     bytes_sent: Values
     round_virtual_time_s: Values
     time_to: dict[float, Reached]
+    left_out: dict[int, dict[int, int]] = {}
 
 
 class CaseNumbers(_Read):
@@ -113,12 +117,6 @@ class SoftwareOfRun(_Read):
     versions: dict[str, str]
 
 
-class SummaryOfRun(_Read):
-    """`summary.json`, as far as a report needs it."""
-
-    left_out: dict[int, int] = {}
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """One finished run.
@@ -137,8 +135,6 @@ class Run:
         All its settings, defaults included.
     software : Mapping[str, str]
         Versions and type of machine, by name; empty where they were not kept.
-    left_out : Mapping[int, int]
-        In how many rounds an agent's share was left out.
     """
 
     seed: int
@@ -147,7 +143,6 @@ class Run:
     links: Mapping[int, frozenset[int]] | None = None
     config: Mapping[str, Scalar] = field(default_factory=dict)
     software: Mapping[str, str] = field(default_factory=dict)
-    left_out: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -178,7 +178,7 @@ def _draw(
     _draw_targets(axes, curves, targets)
     ends = [curve.x[-1] for curve in curves]
     if min(ends) > 0 and max(ends) / min(ends) > _LOGARITHMIC:
-        _make_logarithmic(axes)
+        make_logarithmic(axes, min(curve.x[0] for curve in curves), max(ends))
     else:
         axes.set_xlim(left=0)
         axes.locator_params("x", nbins=9 if layout.is_wide else 5, integer=axis.name == "round")
@@ -228,10 +228,12 @@ def _draw_targets(axes: "Axes", curves: Sequence[Curve], targets: Sequence[float
         axes.axhline(target, color=LIGHT["muted"], linewidth=0.9, linestyle=(0, (2, 3)), zorder=1)
 
 
-def _make_logarithmic(axes: "Axes") -> None:
+def make_logarithmic(axes: "Axes", first: float, last: float) -> None:
+    """Make the horizontal axis logarithmic, with numbers that suit its range."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(base=10))
+    is_short = last < 100 * first  # powers of ten alone might be one tick
+    axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0) if is_short else (1.0,)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())

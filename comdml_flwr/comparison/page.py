@@ -8,7 +8,7 @@ from comdml_flwr.comparison.chart import Chart, Drawn
 from comdml_flwr.comparison.contents import Case, Comparison
 from comdml_flwr.comparison.main_table import Shown, can_be_best, main_columns, main_rows
 from comdml_flwr.comparison.palette import Style, css_variables
-from comdml_flwr.comparison.verdict import verdict
+from comdml_flwr.comparison.verdict import shares_left_out, verdict
 from comdml_flwr.comparison.what_was_run import count, what_was_run
 
 Drawings = Sequence[tuple[Chart, Drawn]]
@@ -138,14 +138,10 @@ def _main_table(comparison: Comparison, case: Case, styles: Mapping[str, Style])
 
 def _left_out(case: Case) -> str:
     """Say whose share was left out in how many rounds, if anybody's was: the numbers above are without it."""
-    said = []
-    for method in case.methods:
-        for run in (run for run in method.runs if run.left_out):
-            agents = ", ".join(f"agent {agent} in {num}" for agent, num in run.left_out.items())
-            said.append(f"{method.label}, seed {run.seed}: {agents} of {count(len(run.rounds), 'round')}")
+    said = shares_left_out([method.numbers for method in case.methods])
     if not said:
         return ""
-    return f'<p class="caption"><strong>Shares that were left out.</strong> {escape("; ".join(said))}.</p>\n'
+    return f'<p class="caption"><strong>Shares that were left out.</strong> {escape(said)}.</p>\n'
 
 
 def _how_to_read(comparison: Comparison, case: Case) -> str:

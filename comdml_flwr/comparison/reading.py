@@ -21,7 +21,6 @@ from comdml_flwr.comparison.contents import (
     Round,
     Run,
     SoftwareOfRun,
-    SummaryOfRun,
 )
 from comdml_flwr.comparison.records import (
     COMPARISON_FILE,
@@ -116,7 +115,6 @@ def _read_run(folder: Path, case: str, label: str, seed: int) -> Run:
         links=_read_links(path / FLEET_FILE),
         config=_check(ConfigOfRun, {"keys": files.config}, path / "config.json").keys,
         software=_read_software(path / SOFTWARE_FILE),
-        left_out=_check(SummaryOfRun, files.summary, path / "summary.json").left_out,
     )
 
 

@@ -99,6 +99,9 @@ def _method(
         "round_virtual_time_s": over(lambda run: fmean(_column(run, "virtual_time_s"))),
         "time_to": until("virtual_time_s"),
         "bytes_to": until("bytes_sent"),
+        "left_out": {
+            str(seed): run.summary["left_out"] for seed, run in runs.items() if run.summary.get("left_out")
+        },
     }
 
 

@@ -45,6 +45,20 @@ def ran_for(method: MethodNumbers) -> str:
     return unit_of_s(max(times_s, default=0.0)).show(max(times_s, default=0.0))
 
 
+def shares_left_out(methods: Sequence[MethodNumbers]) -> str:
+    """Say whose share was left out in how many rounds; empty if nobody's was."""
+    said = []
+    for method in methods:
+        for seed, by_agent in method.left_out.items():
+            agents = ", ".join(f"agent {agent} in {_rounds(num)}" for agent, num in by_agent.items())
+            said.append(f"{method.label}, seed {seed}: {agents}")
+    return "; ".join(said)
+
+
+def _rounds(num: int) -> str:
+    return f"{num} round{'' if num == 1 else 's'}"
+
+
 def _kind(method: MethodNumbers) -> str:
     return str(method.settings.get("method", method.label))
 

@@ -80,7 +80,7 @@ def _software(comparison: Comparison) -> str:
     for versions, num_runs in kept.most_common():
         rows = "\n".join(_row(escape(name), f"<code>{escape(value)}</code>") for name, value in versions)
         head = f"<p>{count(num_runs, 'run')}:</p>" if len(kept) > 1 else ""
-        tables.append(f"""{head}<div class="scroll"><table class="settings"><tbody>
+        tables.append(f"""{head}<div class="scroll"><table class="settings versions"><tbody>
 {rows}
 </tbody></table></div>""")
     return "\n".join(tables)

@@ -11,7 +11,7 @@ from math import inf
 import pytest
 
 from comdml_flwr.comparison.contents import Span
-from comdml_flwr.comparison.curves import curve_of
+from comdml_flwr.comparison.curves import curve_of, make_logarithmic
 from comdml_flwr.comparison.heat import level_of, thin_ticks
 from comdml_flwr.comparison.idle import why_idle
 from comdml_flwr.comparison.main_table import main_rows
@@ -222,6 +222,17 @@ def test_spans_that_no_eye_tells_apart_are_one():
     ]
     assert merge(spans, 0.1) == [(0, 2), (3, 4)]
     assert merge(spans, 0.0) == [(0, 1), (1.01, 2), (3, 4)]
+
+
+@pytest.mark.parametrize("decades", [0.95, 1.5, 4])
+def test_a_logarithmic_axis_has_more_than_one_number(decades):
+    from matplotlib.figure import Figure
+
+    first, last = 0.12, 0.12 * 10**decades
+    axes = Figure().subplots()
+    axes.plot([first, last], [0, 1])
+    make_logarithmic(axes, first, last)
+    assert len([tick for tick in axes.get_xticks() if first <= tick <= last]) >= 2
 
 
 def test_levels_and_ticks_cover_the_whole_range():

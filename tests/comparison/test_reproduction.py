@@ -126,11 +126,9 @@ def test_from_the_page_alone_the_comparison_is_run_again_to_the_byte(tmp_path, m
     assert "learning-rate = " in page, "a default that the comparison does not set"
 
 
-def folder_with(tmp_path, *, software=(), summary=()):
-    """Return a comparison of two made-up runs with further files and facts by seed."""
+def folder_with(tmp_path, software=()):
+    """Return a comparison of two made-up runs with versions by seed."""
     runs = {seed: made_up_run(seed) for seed in (1, 2)}
-    for seed, facts in dict(summary).items():
-        runs[seed].summary.update(facts)
     folder = write_folder(tmp_path, {"case": {"ComDML": runs}})
     for seed, versions in dict(software).items():
         (folder / f"runs/case/comdml/seed-{seed}/software.json").write_text(json.dumps(versions))
@@ -147,16 +145,19 @@ def folder_with(tmp_path, *, software=(), summary=()):
     ids=["none", "one", "two kinds"],
 )
 def test_a_page_says_what_trained_the_runs(tmp_path, software, says):
-    page = page_of(folder_with(tmp_path, software=software))
+    page = page_of(folder_with(tmp_path, software))
     assert says in page
     assert page.count("2.91.7") <= 1
     assert "with the file that described this comparison" in page, "these files were not kept"
 
 
-def test_an_agent_that_was_left_out_is_told_under_the_table(tmp_path):
-    folder = folder_with(tmp_path, summary={2: {"left_out": {"3": 2}}})
-    assert read_comparison(folder).cases[0].methods[0].runs[1].left_out == {3: 2}
-    assert "ComDML, seed 2: agent 3 in 2 of 3 rounds." in page_of(folder)
+def test_a_page_says_under_its_table_whose_share_was_left_out(tmp_path):
+    folder = folder_with(tmp_path)
+    assert "left out" not in page_of(folder)
+    numbers = json.loads((folder / "comparison.json").read_text())
+    numbers["cases"][0]["methods"][0]["left_out"] = {"2": {"3": 2}}
+    (folder / "comparison.json").write_text(json.dumps(numbers))
+    assert "ComDML, seed 2: agent 3 in 2 rounds." in page_of(folder)
 
 
 @pytest.mark.parametrize(

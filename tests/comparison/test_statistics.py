@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -110,3 +111,11 @@ def test_the_order_of_the_runs_does_not_matter():
 def test_the_stopwatch_is_kept_apart():
     assert elapsed(RUNS) == {"c": {"A": {"1": 6.0, "2": 7.0}, "B": {"1": 6.0, "2": 7.0}}}
     assert "elapsed" not in json.dumps(compared())
+
+
+def test_whose_share_was_left_out_stands_with_the_seeds_in_which_it_was():
+    first, *others = RUNS
+    first = replace(first, summary=first.summary | {"left_out": {"3": 2}})
+    others[0] = replace(others[0], summary=others[0].summary | {"left_out": {}})
+    assert method("A", runs=[first, *others])["left_out"] == {"1": {"3": 2}}
+    assert method("B")["left_out"] == {}

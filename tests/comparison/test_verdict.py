@@ -5,7 +5,7 @@ from statistics import fmean, stdev
 import pytest
 
 from comdml_flwr.comparison.contents import MethodNumbers
-from comdml_flwr.comparison.verdict import verdict
+from comdml_flwr.comparison.verdict import shares_left_out, verdict
 
 METHODS = {"ComDML": "comdml", "greedy": "comdml", "AllReduce": "allreduce", "SplitFed": "splitfed"}
 RAN_S = 200.0
@@ -162,3 +162,10 @@ def test_there_is_a_verdict_whatever_is_compared(times, reference, begins):
 
 def test_without_a_target_the_verdict_is_on_accuracy_alone():
     assert verdict(methods(ComDML=[25, 26], AllReduce=[1, 1]), (), "AllReduce") == COST
+
+
+def test_shares_that_were_left_out_are_told_by_method_and_seed():
+    two = methods(ComDML=[25, 26], AllReduce=[1, 1])
+    assert shares_left_out(two) == ""
+    two[0] = two[0].model_copy(update={"left_out": {2: {3: 4, 5: 1}}})
+    assert shares_left_out(two) == "ComDML, seed 2: agent 3 in 4 rounds, agent 5 in 1 round"
