@@ -66,12 +66,14 @@ def _module_from_elsewhere(app: AppFolder) -> str:
 
     A file of the app's that is called like a module of Python or of an installed package is not meant.
     """
-    installed = (str(Path(sys.prefix)), str(Path(sys.base_prefix)), "site-packages")
     for path in sorted(app.path.iterdir()):
         if path.is_dir() or path.name.endswith(CODE):
             name = path.name.partition(".")[0]
-            places = places_of(sys.modules.get(name))
-            strange = [place for place in places if not Path(place).is_relative_to(app.path)]
-            if strange and not any(part in strange[0] for part in installed):
-                return f"the app's {name} was imported from {strange[0]}"
+            for place in map(Path, places_of(sys.modules.get(name))):
+                if not (place.is_relative_to(app.path) or _is_installed(place)):
+                    return f"the app's {name} was imported from {place}"
     return ""
+
+
+def _is_installed(place: Path) -> bool:
+    return "site-packages" in place.parts or any(map(place.is_relative_to, (sys.prefix, sys.base_prefix)))
