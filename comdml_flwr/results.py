@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from comdml_flwr.checkpoint_files import go_back, rounds_in
 from comdml_flwr.checkpoints import FOLDER, Checkpoints, hold
@@ -31,8 +32,10 @@ from comdml_flwr.strict_json import to_json
 from comdml_flwr.summary import summarize
 from comdml_flwr.terminal import Terminal
 from comdml_flwr.tracking.trackers import Trackers, check_trackers
-from comdml_flwr.trained_models import ModelKeeper
 from comdml_flwr.wire import write_file
+
+if TYPE_CHECKING:
+    from comdml_flwr.trained_models import ModelKeeper  # loads torch, which a dry run does without
 
 
 class RunFolder:
@@ -124,7 +127,7 @@ def record_run(
     terminal: Terminal,
     checkpoints: Checkpoints | None = None,
     resumed: Resumed | None = None,
-    models: ModelKeeper | None = None,
+    models: "ModelKeeper | None" = None,
 ) -> RunRecord:
     """Make the run's folder, run, and print and write down what it comes to.
 
@@ -176,7 +179,7 @@ def _record(
     terminal: Terminal,
     results: RunFolder,
     resumed: Resumed | None,
-    models: ModelKeeper | None,
+    models: "ModelKeeper | None",
 ) -> RunRecord:
     trackers = Trackers(terminal.say)
     try:
