@@ -8,10 +8,11 @@ from comdml_flwr.agent import Agent, Setup
 from comdml_flwr.messages import Json
 from comdml_flwr.planning.hysteresis import Pairing, keep_or_replace
 from comdml_flwr.planning.pairing import pair_agents
-from comdml_flwr.planning.simulation import Workload, batch_sizes
+from comdml_flwr.planning.simulation import MOST_BATCHES, Workload, batch_sizes
 from comdml_flwr.planning.types import Plan, Profile
 from comdml_flwr.planning.whole_round import Judged, judge, round_clock
 
+_MOST_TOLD = 1e15  # batches; so that arithmetic with what is told stays finite
 _BOUNDS = ("memory_bytes", "nic_bytes_per_s")
 
 
@@ -49,12 +50,12 @@ def agree(agent: Agent, profiles: tuple[Profile, ...], previous: Pairing) -> tup
 def workload_of(setup: Setup, profiles: tuple[Profile, ...]) -> Workload:
     """Return what is trained and sent in a round, from the work that the agents tell."""
     size, epochs = setup.config.batch_size, setup.config.local_epochs
-    num_samples = {p.agent: round(p.num_batches * size / epochs) for p in profiles}
+    num_samples = {p.agent: round(min(p.num_batches, _MOST_TOLD) * size / epochs) for p in profiles}
     return Workload(
         cuts=setup.cuts,
         batch_size=size,
         batches={
-            agent: batch_sizes(number, size, epochs, setup.traits.smallest_batch)
+            agent: batch_sizes(number, size, epochs, setup.traits.smallest_batch, MOST_BATCHES)
             for agent, number in num_samples.items()
         },
         num_floats=len(setup.initial_weights_P),

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
-from math import prod
+from math import inf, prod
 
 import torch
 
@@ -94,7 +94,7 @@ def planner_input(fleet: Fleet) -> tuple[tuple[Profile, ...], CutTable]:
     return fleet.profiles(batch_flops=costs.batch_flops), costs.cuts
 
 
-def workload_of(fleet: Fleet, costs: ModelCosts, num_epochs: int = 1) -> Workload:
+def workload_of(fleet: Fleet, costs: ModelCosts, num_epochs: int = 1, most: float = inf) -> Workload:
     """Return what a round of a fleet file with a [model] table trains and sends.
 
     Parameters
@@ -105,13 +105,15 @@ def workload_of(fleet: Fleet, costs: ModelCosts, num_epochs: int = 1) -> Workloa
         Of its model.
     num_epochs : int
         Local epochs of a round.
+    most : float
+        Batches of an epoch that are counted one by one; see `simulation.batch_sizes`.
     """
     assert fleet.model is not None, "model_costs found one"
     size = fleet.model.batch_size
     return Workload(
         cuts=costs.cuts,
         batch_size=size,
-        batches={a.id: batch_sizes(a.num_samples or 0, size, num_epochs) for a in fleet.agents},
+        batches={a.id: batch_sizes(a.num_samples or 0, size, num_epochs, most=most) for a in fleet.agents},
         num_floats=costs.num_floats,
         fast_floats=costs.fast_floats,
         head_floats=costs.head_floats,

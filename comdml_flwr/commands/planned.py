@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from comdml_flwr.planning.types import CutTable, Link, Pair, Plan, Profile
     from comdml_flwr.planning.whole_round import Judged
 
-_MOST_BATCHES = 1e6  # of a round, of all agents: the clock walks through each
 _SHOWN = 5
 
 
@@ -25,8 +24,7 @@ class Planned:
     relay : Link
         What stands in where there is no direct link.
     workload : Workload or None
-        What a round trains and sends; None where the size of the model is not known, or there is too much to
-        walk through.
+        What a round trains and sends; None where the size of the model is not known.
     """
 
     profiles: "tuple[Profile, ...]"
@@ -40,11 +38,11 @@ class Planned:
         if fleet.cuts is not None:
             return cls(profiles=fleet.profiles(), cuts=fleet.cuts, relay=fleet.relay, workload=None)
         from comdml_flwr.model_costs import model_costs, workload_of
+        from comdml_flwr.planning.simulation import MOST_BATCHES
 
         costs = model_costs(fleet)
         profiles = fleet.profiles(batch_flops=costs.batch_flops)
-        is_small = sum(profile.num_batches for profile in profiles) <= _MOST_BATCHES
-        workload = workload_of(fleet, costs) if is_small else None
+        workload = workload_of(fleet, costs, most=MOST_BATCHES)
         return cls(profiles=profiles, cuts=costs.cuts, relay=fleet.relay, workload=workload)
 
     def judge(self, plan: "Plan") -> "Judged | None":

@@ -20,6 +20,7 @@ np.add.accumulate adds from left to right, as a clock does.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil, inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,10 @@ from comdml_flwr.planning.types import CutTable, Link, Plan, Profile
 FloatArray = NDArray[np.float64]
 
 FLOAT_BYTES = 4
+
+MOST_BATCHES = 20_000
+"""Of an agent in an epoch, when a plan is judged: each is walked through, and what an agent tells of its work
+may be anything."""
 
 _Pairs = tuple[tuple[int, int, int], ...]  # positions of slow and fast, cut
 
@@ -259,17 +264,21 @@ def train_pair(slow: Clock, fast: Clock, cut: int, workload: Workload) -> float:
 
 
 def batch_sizes(
-    num_samples: float, batch_size: int, num_epochs: int, smallest: float = 0
+    num_samples: float, batch_size: int, num_epochs: int, smallest: float = 0, most: float = inf
 ) -> tuple[float, ...]:
     """Return the samples in each batch of a round: full batches, a small one at the end of each epoch.
 
-    One with fewer than `smallest` joins the full one before.
+    One with fewer than `smallest` joins the full one before. Where an epoch has more than `most`, several in
+    a row count as one: the work is the same, the pipeline of a pair fills and drains a little later.
 
     Examples
     --------
     >>> batch_sizes(20, 8, 2)
     (8.0, 8.0, 4.0, 8.0, 8.0, 4.0)
+    >>> batch_sizes(80, 8, 1, most=3)
+    (32.0, 32.0, 16.0)
     """
+    batch_size *= max(1, ceil(num_samples / batch_size / most))
     num_full = int(num_samples // batch_size)
     rest = num_samples - num_full * batch_size
     sizes = (float(batch_size),) * num_full

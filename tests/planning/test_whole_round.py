@@ -7,17 +7,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comdml_flwr.agreement import workload_of
+from comdml_flwr.agent import Agent
+from comdml_flwr.agreement import agree, workload_of
 from comdml_flwr.errors import InputError
 from comdml_flwr.planning.costs import TIME_MODELS
-from comdml_flwr.planning.hysteresis import keep_or_replace, pairing_of
+from comdml_flwr.planning.hysteresis import Pairing, keep_or_replace, pairing_of
 from comdml_flwr.planning.pairing import is_valid_plan, pair_agents
 from comdml_flwr.planning.simulation import RoundTimes, Workload, batch_sizes
 from comdml_flwr.planning.types import Link, Pair, Plan, Profile
 from comdml_flwr.planning.whole_round import Judged, judge, round_clock
 from comdml_flwr.rounds import RoundRecord
 from tests.planning.fleets import resnet_cuts
-from tests.small import run_local, small_config, small_fleet
+from tests.small import run_local, small_config, small_fleet, small_setup
 
 BATCH_SIZE = 100
 NUM_FLOATS = 591_322  # ResNet-56, and by cut its fast side and its auxiliary head
@@ -227,3 +228,23 @@ def test_slow_devices_offload_and_very_fast_ones_do_not() -> None:
     assert slow.plan["pairs"]
     assert not fast.plan["pairs"]
     assert fast.virtual_time_s == fast.no_offload_virtual_time_s
+
+
+@pytest.mark.parametrize(("num_samples", "most"), [(10**15, 100), (80, 3), (81, 100), (7, 1), (10**300, 50)])
+def test_many_batches_count_as_few_with_the_same_samples(num_samples: int, most: int) -> None:
+    sizes = batch_sizes(num_samples, 8, 2, most=most)
+    assert len(sizes) <= 2 * (most + 1)
+    assert sum(sizes) == pytest.approx(2 * num_samples)
+    assert sizes == batch_sizes(num_samples, 8, 2) if num_samples <= 8 * most else sizes[0] > 8
+
+
+@pytest.mark.parametrize("num_batches", [1e9, 1e300])
+def test_an_agent_that_tells_of_endless_work_does_not_keep_the_others_busy(num_batches: float) -> None:
+    setup = small_setup(small_config(), small_fleet(5))
+    agent = Agent(0, setup)
+    agent.begin_round(1)
+    told = [
+        replace(p, num_batches=num_batches) if p.agent == 4 else p for _, p in setup.profiles_at(1).items()
+    ]
+    found, _ = agree(agent, tuple(told), Pairing())
+    assert found.times.virtual_time_s <= found.no_offload.virtual_time_s
