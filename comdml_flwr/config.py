@@ -51,7 +51,9 @@ class RunConfig(BaseModel):
         "iid", description="how samples are spread: `iid`, or label-skewed by `dirichlet`"
     )
     alpha: float = Field(
-        0.5, gt=0, description="concentration of the Dirichlet partition; smaller is more skewed"
+        0.5,
+        gt=0,
+        description="concentration of the Dirichlet partition; smaller is more skewed, nobody goes without",
     )
     num_rounds: int = Field(10, ge=1, description="rounds of training and averaging")
     target_metric: float = Field(

@@ -64,6 +64,7 @@ def check_data(dataset: object, name: str, *, num_agents: int, warn: Callable[[s
     if x_train.dtype != x_test.dtype:
         rule = f"must be {x_train.dtype}, as x_train_NCHW"
         raise InputError(f"data set {name}: x_test_NCHW", x_test.dtype, rule)
+    _check_channels(x_train, name)
     _check_augment(dataset, name, x_train)
     _check_finite(x_train, x_test, name, warn)
     if len(y_test) < num_agents:
@@ -138,6 +139,16 @@ def _tensor(value: object, field: str) -> Tensor:
     except (TypeError, ValueError, RuntimeError):
         rule = "must be a tensor or an array of numbers"
         raise InputError(field, type(value).__name__, rule) from None
+
+
+def _check_channels(x_train: Tensor, name: str) -> None:
+    """Refuse square images with their channels last, which would be taken for many narrow channels."""
+    _, *shape = x_train.shape
+    if len(shape) == 3 and shape[0] == shape[1] > 4 and shape[2] in (1, 3, 4):
+        rule = (
+            "must be (channels, height, width): permute(0, 3, 1, 2) of all images brings the channels first"
+        )
+        raise InputError(f"data set {name}: shape of a sample of x_train_NCHW", tuple(shape), rule)
 
 
 def _check_augment(dataset: Dataset, name: str, x_train: Tensor) -> None:

@@ -3,7 +3,7 @@
 A model of one's own is run once on two of its samples, stage by stage, as it trains and as it is evaluated.
 That finds in one line, with the stage, what would otherwise end the run in its first round; and
 
-    draws           dropout and the like draw from the global generator: each batch needs a seed of its own
+    draws           dropout and the like draw from torch's generator: each batch needs a seed of its own
     alone           a stage cannot train on one sample (BatchNorm: one value has no variance): a batch of one
                     joins the batch before
     in place        a stage writes into its input. That may be a test sample, mail, or a leaf of autograd
@@ -14,9 +14,11 @@ The model that is looked at is not the one that is trained: running it moves Bat
 """
 
 import copy
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -73,6 +75,9 @@ def check_stages(model: object, name: str) -> nn.Sequential:
     if not isinstance(model, nn.Sequential) or not len(model):
         kind = "no stage" if isinstance(model, nn.Sequential) else type(model).__name__
         raise InputError(f"model {name}", kind, "must be an nn.Sequential, whose children are its stages")
+    if type(model).forward is not nn.Sequential.forward:
+        rule = "must not have a forward of its own: its halves run their stages one after another"
+        raise InputError(f"model {name}", type(model).__name__, rule)
     for stage, where in _stages(model, name):
         tensors = [*stage.named_parameters(), *stage.named_buffers()]
         if lazy := [tensor for tensor, value in tensors if is_lazy(value)]:
@@ -120,10 +125,14 @@ def look_at(model: nn.Sequential, name: str, x: Tensor, num_classes: int) -> tup
     with torch.no_grad():
         model.train()
         before = {buffer: value.clone() for buffer, value in model.named_buffers()}
+        elsewhere = _other_generators()
         with global_generator(_SEED):
             in_place = _run(model, name, x, num_classes)
             draws = has_drawn(_SEED)
         _check_buffers(model, name, before)
+        if _other_generators() != elsewhere:
+            rule = "must draw from torch's generator alone, which is seeded for each batch"
+            raise InputError(f"model {name}", "draws from NumPy's or Python's random generator", rule)
         with global_generator(_SEED):
             try:
                 _run(model, name, x[:1], num_classes)
@@ -160,6 +169,12 @@ def parted_weights(model: nn.Sequential) -> dict[int, str]:
             for later in range(earliest + 1, place + 1):
                 parted.setdefault(len(model) - later, f"{other} is {name}")
     return parted
+
+
+def _other_generators() -> tuple[object, bytes, object]:
+    """Return the states of Python's and of NumPy's global generator."""
+    _, keys, position, *_ = np.random.get_state(legacy=True)  # noqa: NPY002
+    return random.getstate(), np.asarray(keys).tobytes(), position
 
 
 def _copied(stage: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -127,6 +127,10 @@ def at(place: int, value: float, x: Tensor) -> Tensor:
             "x_test_NCHW = '0 samples'",
         ),
         (lambda d: {"x_test_NCHW": d.x_test_NCHW.expand(-1, 3, -1, -1)}, r"\(3, 8, 8\): must be \(1, 8, 8\)"),
+        (
+            features(lambda x: x.permute(0, 2, 3, 1)),
+            r"x_train_NCHW = \(8, 8, 1\): must be \(channels, height",
+        ),
         (lambda d: {"x_train_NCHW": d.x_train_NCHW.permute(0, 2, 3, 1)}, r"\(1, 8, 8\): must be \(8, 8, 1\)"),
         (lambda d: {"x_test_NCHW": d.x_test_NCHW.int()}, r"x_test_NCHW = torch.int64: must be torch.float32"),
         (

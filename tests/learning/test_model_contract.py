@@ -1,7 +1,9 @@
 """Models of one's own: each runs, or ends in one line that names the stage before anything is trained."""
 
+import random
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -100,6 +102,25 @@ def test_a_model_that_cannot_be_trained_is_one_line_with_its_stage(number: int) 
     with pytest.raises(InputError, match=line) as error:
         of(*stages)
     assert str(error.value).startswith("model own")
+
+
+class Shortcut(nn.Sequential):
+    """A chain that is more than its stages."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + x.flatten(1)[:, :CLASSES]  # type: ignore[no-any-return]
+
+
+def test_a_chain_with_a_forward_of_its_own_is_refused() -> None:
+    line = "model own = 'Shortcut': must not have a forward of its own"
+    with pytest.raises(InputError, match=line):
+        built(lambda shape, num_classes, generator: Shortcut(nn.Flatten(), nn.Linear(SIZE, CLASSES)))
+
+
+@pytest.mark.parametrize("draw", [random.random, np.random.rand], ids=["Python", "NumPy"])
+def test_a_stage_that_draws_from_elsewhere_is_refused(draw: Callable[[], float]) -> None:
+    with pytest.raises(InputError, match="draws from NumPy's or Python's random generator"):
+        of(Wrong(lambda z: z * draw()))
 
 
 def test_a_model_is_a_chain_of_stages() -> None:
