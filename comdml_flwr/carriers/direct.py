@@ -26,6 +26,10 @@ of the round the members hand it the model and who is gone, and it takes part in
 
 With `target-metric` the message ends after the first round that reaches it (peers/run_end.py).
 
+**Messages.** Who failed in one message is waited for in the next as everybody is who is invited, and begins
+by asking one of the others for the model. So it takes part again however short the rounds are. An agent that
+all others have left waits for one that asks to be let in, as long as for a start, and then gives up the run.
+
 An agent that takes part in a round after an absence has the current model from a peer's last phase of the
 round before, and waits for its signs; it asks for the model if the peer that had to send it is gone. If that
 was the last round of a message, the mail is left for the next one.
@@ -59,7 +63,13 @@ from comdml_flwr.messages import (
 from comdml_flwr.peers.collector import BeginAgainError, Collector, DecidedError, LeftBehindError
 from comdml_flwr.peers.counts import accuracy_of, counts_in
 from comdml_flwr.peers.deadlines import Deadlines
-from comdml_flwr.peers.latecomers import ask_for_model, ask_to_be_let_in, last_segments, take_over_from
+from comdml_flwr.peers.latecomers import (
+    ask_for_model,
+    ask_to_be_let_in,
+    last_segments,
+    take_over_from,
+    wait_if_alone,
+)
 from comdml_flwr.peers.membership import Membership
 from comdml_flwr.peers.post import Post
 from comdml_flwr.peers.run_end import ENDS_RUN, RunEndedError, reaches_target, waiting_later
@@ -90,7 +100,9 @@ class DirectRounds:
     left_over : Inbox
         Mail of earlier rounds that waits for the agent's next phase.
     absent : Iterable[int]
-        Agents that do not have the current model; if this agent is one of them, it asks to be let in.
+        Agents that are gone; if this agent is one of them, it asks to be let in.
+    lacking : Iterable[int]
+        Agents that take part, but do not have the current model: they ask for it before the first round.
     """
 
     def __init__(
@@ -103,7 +115,9 @@ class DirectRounds:
         seconds_per_batch: float,
         left_over: Inbox = (),
         absent: Iterable[int] = (),
+        lacking: Iterable[int] = (),
     ) -> None:
+        self._lacking = frozenset(lacking)
         self._agent, self._program, self._transport = agent, program, transport
         self._deadlines, self._seconds_per_batch = deadlines, seconds_per_batch
         self._membership = Membership(absent)
@@ -136,18 +150,22 @@ class DirectRounds:
         Raises
         ------
         RunError
-            A phase failed here, or this agent was left behind and nobody is there to let it in.
+            A phase failed here; this agent was left behind and nobody is there to let it in; or all others
+            are gone.
         """
         self._transport.set_rounds(first, last)
         self._end = last
         self._post.round = round_ = first
-        self._has_model(first - 1)
+        if self._agent.id not in self._lacking:
+            self._has_model(first - 1)
         latest = 0
         if self._agent.id in self._membership.gone:
             round_ = self._join()
         while round_ <= last and not self._ends_run:
             self._post.round = round_
             try:
+                self._catch_up(first)
+                wait_if_alone(self._post, self._membership, self._deadlines, self._agent.setup.ids)
                 if self._agent.id in self._present(round_):
                     self._wait_if_newcomer(round_ - 1, first)
                     if self._ends_run:
@@ -179,6 +197,20 @@ class DirectRounds:
     def _others(self) -> tuple[int, ...]:
         """Return the other members of the round that runs."""
         return tuple(agent for agent in self._present(self._post.round) if agent != self._agent.id)
+
+    def _catch_up(self, first: int) -> None:
+        """Get the model of the round before the first one, if this agent is to take part and lacks it."""
+        if self._agent.id not in self._lacking:
+            return
+        setup, self._lacking = self._agent.setup, self._lacking - {self._agent.id}
+        without = self._lacking | self._membership.gone | {self._agent.id}
+        holders = [agent for agent in setup.present(first - 1) if agent not in without] if first > 1 else []
+        if holders and self._agent.id in setup.present(first):
+            turn = self._agent.id % len(holders)  # not all ask the same one
+            ask = [*holders[turn:], *holders[:turn]]
+            model = ask_for_model(self._post, self._collector, self._deadlines, first - 1, ask)
+            self._agent.keep("weights", model.floats("weights"))
+            self._has_model(first - 1)
 
     def _has_model(self, round_: int) -> None:
         self._model_of = round_

@@ -17,7 +17,7 @@ from flwr.app import ConfigRecord, Context
 from comdml_flwr.agent import Agent
 from comdml_flwr.assemble import program_of
 from comdml_flwr.carriers.direct import DirectRounds
-from comdml_flwr.errors import InputError
+from comdml_flwr.errors import InputError, RunError
 from comdml_flwr.flower.mail import load_state, read_waiting, save_state, write_waiting
 from comdml_flwr.flower.records import NO_STATE, integer, integers, number, text, texts
 from comdml_flwr.measuring.compute import seconds_per_batch
@@ -29,6 +29,7 @@ from comdml_flwr.transport.credentials import Credentials, load_credentials
 from comdml_flwr.transport.listening import check_listening
 from comdml_flwr.transport.members import Limits, Member, is_loopback, split_address
 from comdml_flwr.transport.transport import Transport
+from comdml_flwr.user_code import describe_error, show_traceback
 
 
 def address_of(context: Context) -> str:
@@ -96,17 +97,27 @@ def run_rounds_of(
             seconds_per_batch=_seconds_per_batch(agent),
             left_over=read_waiting(folder, agent.id),
             absent=integers(facts, "absent"),
+            lacking=integers(facts, "lacking"),
         )
-        for round_, report in rounds.run(integer(facts, "first"), last):
-            reports[round_] = report
-            on_round(rounds.accuracy)
-            observe_traffic(agent, transport)
-            save_state(agent, folder, round_)
-            _append(folder / "reports" / f"{agent.id}.jsonl", {"round": round_, **report})
-        write_waiting(folder, agent.id, rounds.left_over())
+        stopped = ""
+        try:
+            for round_, report in rounds.run(integer(facts, "first"), last):
+                reports[round_] = report
+                on_round(rounds.accuracy)
+                observe_traffic(agent, transport)
+                save_state(agent, folder, round_)
+                _append(folder / "reports" / f"{agent.id}.jsonl", {"round": round_, **report})
+        except Exception as error:  # the rounds before count all the same
+            if not (reports or isinstance(error, RunError)):
+                raise
+            show_traceback(error)
+            stopped = describe_error(error)
+        write_waiting(folder, agent.id, () if stopped else rounds.left_over())
     if last not in reports:
         save_state(agent, folder, last)
-    return ConfigRecord({"reports": to_json(reports), "state": last, "gone": list(rounds.gone)})
+    return ConfigRecord(
+        {"reports": to_json(reports), "state": last, "gone": list(rounds.gone), "stopped": stopped}
+    )
 
 
 def _seconds_per_batch(agent: Agent) -> float:

@@ -34,7 +34,7 @@ class Deadlines:
     """
 
     def __init__(self, start_s: float, transfer_s: float) -> None:
-        self._start_s, self._transfer_s = start_s, transfer_s
+        self.start_s, self._transfer_s = start_s, transfer_s
         self._training_s: dict[int, float] = {}
         self._longest_s = 0.0
         self._all_are_there = False
@@ -66,7 +66,7 @@ class Deadlines:
     @property
     def seconds(self) -> float:
         """How long to wait, in seconds."""
-        return max(SHORTEST_S, FACTOR * self.forecast_s) if self._all_are_there else self._start_s
+        return max(SHORTEST_S, FACTOR * self.forecast_s) if self._all_are_there else self.start_s
 
     @property
     def patience_s(self) -> float:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 from comdml_flwr.errors import RunError
+from comdml_flwr.lock_step import check_left
 from comdml_flwr.messages import Envelope, Step
 from comdml_flwr.peers.collector import Collector
 from comdml_flwr.peers.deadlines import Deadlines
@@ -111,3 +112,32 @@ def ask_for_model(
         if holder in post.models:
             return post.models.pop(holder)
     raise RunError(f"agent {post.own}: nobody is left who has the model of round {round_}")
+
+
+def wait_if_alone(post: Post, membership: Membership, deadlines: Deadlines, ids: Sequence[int]) -> None:
+    """Wait, when all others are gone, until one of them asks to be let in, and let it in.
+
+    Parameters
+    ----------
+    post, membership, deadlines
+        Of the agent that may be alone, before the round that `post` is in.
+    ids : Sequence[int]
+        All agents of the run.
+
+    Raises
+    ------
+    RunError
+        None asks in the time that a start may take.
+    """
+    if len(ids) == 1 or len({*ids} - membership.gone) > 1:
+        return
+    give_up = time.monotonic() + deadlines.start_s
+    while not post.joining:
+        if time.monotonic() > give_up:
+            check_left(post.round, ids, membership.gone)
+        post.look()
+    joining = dict(post.joining)
+    post.let_in(joining)
+    membership.admit(joining, since=post.round)
+    for peer in sorted(joining):
+        post.say_welcome(peer, post.round)

@@ -109,7 +109,8 @@ class Outgoing:
         return self._num_refused
 
     def set_patience(self, patience_s: float) -> None:
-        """Say how long the peer may be out of reach from now on."""
+        """Say how long the peer may be out of reach from now on; how long it was so far does not count."""
+        self._was_reached_s = time.monotonic()
         self._patience_s = patience_s
 
     def take_traffic(self) -> Traffic:

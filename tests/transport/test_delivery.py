@@ -434,3 +434,16 @@ def test_trouble_with_a_peer_shows_while_it_lasts():
             until(lambda: 1 not in zero.troubles)
         until(lambda: 1 in zero.troubles)
         assert zero.troubles[1][0] > since_s
+
+
+def test_a_peer_that_has_just_come_is_not_given_up_for_the_time_before():
+    """It was out of reach for longer than the new patience, and is there before that is over."""
+    members = addresses(2)
+    with meeting(members, who={0}, limits=Limits(patience_s=30.0)) as (zero,):
+        zero.send(mail(0, 1))
+        time.sleep(1.5)
+        zero.set_patience(1.5)
+        time.sleep(0.3)
+        with meeting(members, who={1}) as (one,):
+            received(one, 1)
+            assert not zero.gone
