@@ -182,7 +182,7 @@ def _summary_lines(summary: Mapping[str, Json]) -> list[tuple[str, str]]:
     return [
         ("test accuracy", f"{number['accuracy']:.4f} after {num_rounds}"),
         ("time, modelled", time),
-        ("  training alone", training),
+        ("  of it training", training),
         ("time, measured", f"{human_s(number['elapsed_s'])} on this machine"),
         ("traffic", f"{human_bytes(number['bytes_sent'])} between all agents"),
         *([("ended", str(summary["stopped"]))] if summary.get("stopped") else []),

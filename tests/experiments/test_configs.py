@@ -1,5 +1,6 @@
 """The comparison files: what they name is there, and their smoke variants are small."""
 
+import re
 import tomllib
 
 import pytest
@@ -55,3 +56,10 @@ def test_the_dynamic_fleet_changes_during_its_run():
 def test_a_fifth_of_the_agents_and_of_the_links():
     assert file_of("scaling")["run"]["participation"] == 0.2
     assert file_of("sparse")["run"]["topology-probability"] == 0.2
+
+
+def test_the_readme_and_the_main_comparison_say_one_time():
+    texts = ((CONFIGS / "main.toml").read_text(), (CONFIGS.parents[1] / "README.md").read_text())
+    comparison, readme = (re.findall(r"(\d+ minutes)\s+on two busy cores", text) for text in texts)
+    assert comparison == readme
+    assert len(readme) == 1
