@@ -5,7 +5,8 @@
 Fleets as in experiments/solver_comparison.py (links {0, 10, 20, 50, 100} Mbps, CPUs {4, 2, 1, 0.5, 0.2}),
 seed 1, ResNet-56 cuts from a table, 5 batches per agent, time model "pipeline". Time: the median of the
 repeats after one that is not counted; it includes the table of pair costs. Memory: the peak of one more
-repeat by tracemalloc (what Python and numpy allocate).
+repeat by tracemalloc (what Python and numpy allocate). Judging is what agents do with a plan before they
+take it: the whole round is simulated with it and without offload.
 """
 
 import argparse
@@ -20,15 +21,21 @@ import numpy as np
 
 from comdml_flwr.planning.integer_program import solve
 from comdml_flwr.planning.pairing import pair_agents
+from comdml_flwr.planning.simulation import Workload
 from comdml_flwr.planning.types import Link, Profile
+from comdml_flwr.planning.whole_round import judge, round_clock
 from tests.planning.fleets import BYTES_PER_S_PER_MBPS, CPUS, resnet_cuts
 
+RELAY = Link(bytes_per_s=10 * BYTES_PER_S_PER_MBPS)
 ROWS = (
     ("exact", 10, 20, 0.002),
     ("exact", 30, 20, None),
     ("exact", 100, 10, 0.030),
     ("exact", 300, 3, None),
     ("exact", 1000, 3, 3.0),
+    ("judging exact's plan", 10, 20, None),
+    ("judging exact's plan", 100, 10, None),
+    ("judging exact's plan", 1000, 3, None),
     ("greedy", 100, 10, None),
     ("shared", 10, 5, None),
     ("shared", 30, 5, None),
@@ -57,11 +64,26 @@ def draw_fleet(num_agents: int, seed: int = 1) -> list[Profile]:
     ]
 
 
+def workload_of(profiles: list[Profile]) -> Workload:
+    """Return what a round of ResNet-56 trains and sends."""
+    return Workload(
+        cuts=resnet_cuts(),
+        batch_size=100,
+        batches={profile.agent: (100.0,) * int(profile.num_batches) for profile in profiles},
+        num_floats=591_322,
+        fast_floats=(2_570, 213_770, 450_058, 503_434, 563_210, 576_842, 590_858),
+        head_floats=(2_570, 2_570, 1_290, 1_290, 650, 650, 170),
+    )
+
+
 def measure(solver: str, num_agents: int, repeats: int) -> tuple[float, float]:
     """Return (median seconds, peak bytes)."""
     profiles, cuts = draw_fleet(num_agents), resnet_cuts()
+    plan, workload = pair_agents(profiles, cuts), workload_of(profiles)
 
     def work() -> object:
+        if solver == "judging exact's plan":
+            return judge(plan, profiles, cuts, round_clock(profiles, RELAY, workload))
         if solver == "integer-program, shared":
             return solve(profiles, cuts, shared=True, time_limit_s=60)
         return pair_agents(profiles, cuts, solver=solver)

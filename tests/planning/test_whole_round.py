@@ -167,7 +167,7 @@ def rounds_of_a_run(factor: float, **keys: float | str) -> list[tuple[RoundRecor
     """Run five agents whose devices are faster by a factor; return each round, and as it is simulated."""
     fleet = small_fleet(5, bandwidth_mbps=20)
     agents = tuple(replace(a, flops_per_s=factor * (a.flops_per_s or 0)) for a in fleet.agents)
-    config = small_config(num_rounds=3, **keys)
+    config = small_config(num_rounds=2, **keys)
     record, ran = run_local(config, replace(fleet, agents=agents))
     setup, rounds = ran[0].setup, []
     for line in record.rounds:
