@@ -162,11 +162,12 @@ class DirectRun:
             for round_, report in json.loads(text(facts, "reports")).items():
                 reports.setdefault(int(round_), {})[agent] = report
         if witness in stopped:
+            self._failure = asked.failed[min(asked.failed)]
             try:
                 check_left(max(reports, default=first - 1) + 1, self._federation.ids, gone[witness])
-                self._failure = asked.failed[min(asked.failed)]
             except RunError as left_alone:
-                self._failure = left_alone
+                if str(left_alone) == stopped[witness]:
+                    self._failure = left_alone
         return {round_: _of_those_together(reports[round_], witness) for round_ in sorted(reports)}
 
     def _ask(self, first: int, last: int) -> "_Asked":

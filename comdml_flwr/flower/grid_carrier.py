@@ -232,7 +232,7 @@ class GridCarrier:
 
 
 def say_goodbye(grid: Grid, nodes: Iterable[int], common: ConfigRecord, on_wait: Callable[[], None]) -> None:
-    """Let nodes that keep the run's files in a folder of their own remove them."""
-    if not common["files"]:
+    """Let nodes that keep the run's files in a folder of their own remove them, and give addresses back."""
+    if not common["files"] or common.get("carrier") == "direct":
         contents = dict.fromkeys(nodes, RecordDict({"facts": common}))
         exchange_messages(grid, "query.goodbye", contents, group="goodbye", on_reply=on_wait, on_wait=on_wait)

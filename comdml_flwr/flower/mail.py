@@ -64,7 +64,28 @@ def is_shared(folder: Path, token: str) -> bool:
 
 def own_folder(run_id: int, node_id: int) -> Path:
     """Return the folder of a run on a node that does not see the shared one; a machine may have several."""
-    return Path(tempfile.gettempdir()) / f"comdml-flwr-{os.getuid()}-node" / f"{run_id}-{node_id}"
+    return _node_place() / f"{run_id}-{node_id}"
+
+
+def _node_place() -> Path:
+    return Path(tempfile.gettempdir()) / f"comdml-flwr-{os.getuid()}-node"
+
+
+def node_place() -> Path:
+    """Return where the nodes of this machine and user keep what is theirs; no other user looks in.
+
+    Raises
+    ------
+    RunError
+        It is taken by another user.
+    """
+    place = _node_place()
+    place.mkdir(mode=0o700, exist_ok=True)
+    found = place.lstat()
+    if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode):
+        raise RunError(f"{place} belongs to another user: remove it, or set TMPDIR to a folder of your own")
+    place.chmod(0o700)
+    return place
 
 
 def make_own_folder(folder: Path, fleet_text: str, config_text: str = "") -> None:
@@ -75,12 +96,7 @@ def make_own_folder(folder: Path, fleet_text: str, config_text: str = "") -> Non
     RunError
         Its place is taken by another user.
     """
-    place = folder.parent
-    place.mkdir(mode=0o700, exist_ok=True)
-    found = place.lstat()
-    if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode):
-        raise RunError(f"{place} belongs to another user: remove it, or set TMPDIR to a folder of your own")
-    place.chmod(0o700)
+    node_place()
     shutil.rmtree(folder, ignore_errors=True)
     _write_about(folder, fleet_text, config_text)
 

@@ -24,6 +24,8 @@ from comdml_flwr.learning.sketch import Sketch
 from comdml_flwr.terminal import Terminal
 
 WAIT_POLL_S = 0.1
+GOODBYE_S = 30.0
+"""How long a run that has failed waits for its nodes' last replies: some may be what it failed of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,8 +109,8 @@ def greet(
     """
     token = secrets.token_hex(16)
     folder = new_shared_folder(token, fleet_text, config_text)
+    common = {"folder": str(folder), "token": token, "code": code_digest(), "app": app_digest()}
     try:
-        common = {"folder": str(folder), "token": token, "code": code_digest(), "app": app_digest()}
         greeting = ConfigRecord({**common, "fleet": fleet_text, "config": config_text})
         told, hello_s = gather_nodes(grid, greeting, timeout, terminal)
         terminal.warn(line for _, facts in told.values() for line in texts(facts, "warnings"))
@@ -126,8 +128,29 @@ def greet(
             start=next(iter(starts.values())),
             model_bytes=integer(next(iter(told.values()))[1], "model-bytes"),
         )
+    except Exception:
+        _let_go(grid, ConfigRecord({**common}))
+        raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _let_go(grid: Grid, common: ConfigRecord) -> None:
+    """Let the nodes of a run that failed keep nothing of it."""
+    contents = dict.fromkeys(grid.get_node_ids(), RecordDict({"facts": common}))
+
+    def nothing() -> None:
+        return None
+
+    exchange_messages(
+        grid,
+        "query.goodbye",
+        contents,
+        group="goodbye",
+        on_reply=nothing,
+        on_wait=nothing,
+        patience_s=GOODBYE_S,
+    )
 
 
 def gather_nodes(

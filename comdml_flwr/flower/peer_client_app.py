@@ -56,6 +56,7 @@ from comdml_flwr.flower.node_models import (
     written,
 )
 from comdml_flwr.flower.own_code import OwnCodeApp
+from comdml_flwr.flower.port_owner import claim_address, release_address
 from comdml_flwr.flower.probe_client import probe, take_up_measured
 from comdml_flwr.flower.records import (
     NO_STATE,
@@ -138,6 +139,8 @@ def _hello(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> Confi
     agent = setup.ids[_node_number(context, "partition-id")]
     needs_address = setup.config.carrier == "direct" or "p2p-address" in context.node_config
     address = address_of(context) if needs_address and setup.config.carrier in ("direct", "auto") else ""
+    if address:
+        claim_address(context)
     if setup.config.carrier == "direct":
         check_listening_of(context)
     card = introduce(folder, agent, text(facts, "token"), context)
@@ -162,6 +165,7 @@ def _echo(facts: ConfigRecord, context: Context) -> ConfigRecord:
 
 def _steps(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> ConfigRecord:
     """Run an agent's steps on its mail and return what it sends."""
+    release_address(context)  # of a run whose carrier was "auto"
     agent, (folder, _) = agent_of(catalogue, facts, context), _folder(facts, context)
     sealer = _sealer(agent, facts, context)
     exchange, previous = integer(facts, "exchange"), integer(facts, "previous")
@@ -189,7 +193,11 @@ def _rounds(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> Conf
     """Run an agent's rounds, its mail going from peer to peer."""
     agent, (folder, _) = agent_of(catalogue, facts, context), _folder(facts, context)
     best = BestOfMessage(agent, *_models(agent.id, facts, context))
-    return run_rounds_of(agent, facts, context, folder, best.round_ended)
+    claim_address(context)
+    try:
+        return run_rounds_of(agent, facts, context, folder, best.round_ended)
+    finally:
+        claim_address(context)  # from now on it counts how long nothing is done for this run
 
 
 def _keep(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> ConfigRecord:
@@ -267,7 +275,8 @@ def _sealer(agent: Agent, facts: ConfigRecord, context: Context) -> Sealer | Non
 
 
 def _goodbye(facts: ConfigRecord, context: Context) -> ConfigRecord:
-    """Remove what this node kept for the run in a folder of its own."""
+    """Remove what this node kept for the run in a folder of its own, and give its address back."""
+    release_address(context)
     folder, shared = _folder(facts, context)
     if not shared:
         shutil.rmtree(folder, ignore_errors=True)
