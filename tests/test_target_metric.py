@@ -15,6 +15,7 @@ from tests.small import CATALOGUE, fleet_text, run_local, small_config, small_fl
 NUM_AGENTS, ROUNDS = 4, 4
 QUICK = {"batch_size": 16, "local_epochs": 1, "num_rounds": ROUNDS, "learning_rate": 0.02}
 FLEET = small_fleet(NUM_AGENTS)
+EVERY_DAY = ("comdml", "splitfed 2", "gossip")
 
 
 def modelled(record):
@@ -29,7 +30,13 @@ def target_of(record, before=ROUNDS):
     return target, accuracies.index(target) + 1
 
 
-@pytest.mark.parametrize("keys", EVERY.values(), ids=EVERY)
+@pytest.mark.parametrize(
+    "keys",
+    [
+        pytest.param(keys, id=name, marks=() if name in EVERY_DAY else pytest.mark.slow)
+        for name, keys in EVERY.items()
+    ],
+)
 def test_a_run_ends_with_the_first_round_that_reaches_its_target(keys):
     whole, _ = run_local(small_config(**QUICK, **keys), FLEET)
     target, first = target_of(whole)

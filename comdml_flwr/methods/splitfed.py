@@ -27,6 +27,9 @@ the paper's main server and its fed server, and stays in one process: its clock'
 elsewhere.
 
 An agent runs a batch forward twice: the graph of the first pass does not outlive the phase.
+
+A batch whose activations, loss or gradients are not finite is refused: neither side takes a step. V2's server
+side is everybody's, so it must not learn from NaN; in V1 only its agent would be lost.
 """
 
 from collections.abc import Iterable

@@ -45,7 +45,9 @@ def run_direct(folder, addresses=None, **keys):
     return run
 
 
-@pytest.mark.parametrize("keys", [{}, {"method": "gossip"}, {"participation": 0.5}], ids=str)
+@pytest.mark.parametrize(
+    "keys", [pytest.param({}, marks=pytest.mark.slow), {"participation": 0.5}], ids=["all", "half of them"]
+)
 def test_a_run_ends_with_the_round_that_reaches_its_target(keys, tmp_path):
     """Whoever was absent in it, too, though a message may have held more rounds."""
     keys |= {"num_rounds": 5, "local_epochs": 1, "batch_size": 16, "learning_rate": 0.02}

@@ -16,6 +16,7 @@ NUM_AGENTS, BAD = 4, 1
 FLEET, NO_LINKS = small_fleet(NUM_AGENTS), small_fleet(NUM_AGENTS, bandwidth_mbps=0)
 QUICK = {"batch_size": 16, "local_epochs": 1, "learning_rate": 0.02}
 ALWAYS, AT_FIRST = (1, 2, 3), (1,)
+EVERY_DAY = ("comdml", "fedavg", "splitfed 2", "dpsgd")
 every_method = pytest.mark.parametrize("keys", EVERY.values(), ids=EVERY)
 
 
@@ -74,7 +75,13 @@ def test_the_mean_is_that_of_the_others_to_the_bit(method, monkeypatch):
     assert all(agent.weights_P.equal(torch.from_numpy(mean)) for agent in agents)
 
 
-@every_method
+@pytest.mark.parametrize(
+    "keys",
+    [
+        pytest.param(keys, id=name, marks=() if name in EVERY_DAY else pytest.mark.slow)
+        for name, keys in EVERY.items()
+    ],
+)
 def test_where_nobodys_training_is_finite_all_keep_the_model_that_they_had(keys, monkeypatch):
     for agent in range(NUM_AGENTS):
         break_data(monkeypatch, agent)
