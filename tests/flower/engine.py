@@ -65,7 +65,7 @@ class Engine:
         )
         words = ("run", ".", "--stream", "--federation-config", federation, "--run-config", run_config)
         done = self.flwr(*words, cwd=app)
-        return done.stdout + done.stderr
+        return done.stderr + done.stdout  # what `flwr` itself says comes before the run's log
 
     def last_status(self) -> str:
         """Return the status of the newest run, such as "finished:failed"."""
