@@ -83,7 +83,7 @@ class FaultyGrid(LoopGrid):
 
     def _handle(self, message):
         facts = message.content.config_records.get("facts", {})
-        if "rounds" not in facts:
+        if not facts.get("rounds"):  # no steps to run
             return super()._handle(message)
         steps = tuple(map(Step, integers(facts, "rounds"), integers(facts, "phases")))
         self._round = max(step.round for step in steps)
