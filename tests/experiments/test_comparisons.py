@@ -40,6 +40,7 @@ def test_the_small_variant_runs_to_its_report(path, tmp_path):
     for method in case["methods"]:
         assert method["virtual_time_s"]["mean"] > 0
         assert 0 < method["accuracy"]["mean"] < 1
+        assert [reached["num_reached"] for reached in method["time_to"].values()] == [1], method["label"]
     assert report.stat().st_size > 100_000
 
 
