@@ -26,7 +26,7 @@ def verdict(methods: Sequence[MethodNumbers], targets: Sequence[float], referenc
     reference : str
         Label of the method that ratios are taken to.
     """
-    subject = next(iter([m for m in methods if _kind(m) == "comdml"]), None)
+    subject = next((m for m in methods if _kind(m) == "comdml"), None)
     subject = subject or next((m for m in methods if m.label != reference), methods[0])
     others = [m for m in methods if m is not subject]
     rivals = [m for m in others if _kind(m) != _kind(subject)] or others
@@ -34,7 +34,8 @@ def verdict(methods: Sequence[MethodNumbers], targets: Sequence[float], referenc
     reached = [target for target in targets if subject.time_to[target].mean is not None]
     missed = sorted(target for target in targets if target > max(reached, default=0.0))
     said = [_time(subject, max(reached), rivals, reference)] if reached else []
-    said += [_rank(subject, max(reached), rivals)] if reached else []
+    but = "" if len(rivals) == len(others) else " but its own variants"
+    said += [_rank(subject, max(reached), rivals, but)] if reached else []
     said += [_missed(subject, missed[0], rivals, compared)] if missed else []
     return " ".join(sentence for sentence in (*said, _cost(subject, compared)) if sentence)
 
@@ -90,11 +91,14 @@ def _time(subject: MethodNumbers, target: float, rivals: Sequence[MethodNumbers]
         if other.ratio_to_reference is None
         else f"{other.ratio_to_reference:.2f} ({_mean(other)})"
     )
-    return f"{said}, {best.label}, the quickest other method, in {in_}."
+    return f"{said}, {best.label}, the quickest rival, in {in_}."
 
 
-def _rank(subject: MethodNumbers, target: float, rivals: Sequence[MethodNumbers]) -> str:
-    """Say whether the subject was the quickest: only what holds with every seed is said without doubt."""
+def _rank(subject: MethodNumbers, target: float, rivals: Sequence[MethodNumbers], but: str) -> str:
+    """Say whether the subject was the quickest: only what holds with every seed is said without doubt.
+
+    `but` says in words which methods are no rivals.
+    """
     own, label = subject.time_to[target], subject.label
     num_seeds = len(own.by_seed)
     chance = "" if num_seeds > 1 else ", which with one seed may be chance"
@@ -105,12 +109,12 @@ def _rank(subject: MethodNumbers, target: float, rivals: Sequence[MethodNumbers]
         if rival.time_to[target].num_reached
     ]
     if not ahead:
-        return f"No other method got there{chance}." if rivals else ""
+        return f"No other method{but} got there{chance}." if rivals else ""
     name, quicker, slower = max(ahead, key=lambda found: found[1] - found[2])
     if quicker == num_seeds:
         return f"{label} was slower than {name}{every}{chance}."
     if all(not quicker and slower for _, quicker, slower in ahead):
-        return f"{label} was quicker than every other method{every}{chance}."
+        return f"{label} was quicker than every other method{but}{every}{chance}."
     if not quicker and not slower:
         return f"{label} and {name} took equally long{every}{chance}."
     return (

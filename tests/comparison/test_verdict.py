@@ -73,7 +73,7 @@ COST = (
             {"ComDML": [25, 26], "AllReduce": [100, 104], "SplitFed": [23, 24]},
             "ComDML reached 90 % in 0.25 of AllReduce's virtual time (25.5 ± 0.7 s, mean of 2 seeds),"
             " SplitFed, the"
-            " quickest other method, in 0.23 (23.5 ± 0.7 s). ComDML was slower than SplitFed with every"
+            " quickest rival, in 0.23 (23.5 ± 0.7 s). ComDML was slower than SplitFed with every"
             " seed.",
         ),
         (
@@ -106,10 +106,25 @@ COST = (
         ),
         (
             {"ComDML": [25, 26], "greedy": [20, 21], "AllReduce": [100, 104]},
-            "ComDML was quicker than every other method with every seed.",
+            "ComDML was quicker than every other method but its own variants with every seed.",
+        ),
+        (
+            {"ComDML": [25, 26], "greedy": [20, 21], "AllReduce": [None, None]},
+            "No other method but its own variants got there.",
         ),
     ],
-    ids=["wins", "loses", "by seed", "rival missed", "equal", "slower", "alone", "missed", "own variant"],
+    ids=[
+        "wins",
+        "loses",
+        "by seed",
+        "rival missed",
+        "equal",
+        "slower",
+        "alone",
+        "missed",
+        "own variant",
+        "alone with it",
+    ],
 )
 def test_the_verdict_is_what_the_numbers_say(times, said):
     found = verdict(methods(**times), (0.9,), "AllReduce")
