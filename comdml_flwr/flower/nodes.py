@@ -24,6 +24,7 @@ from comdml_flwr.learning.sketch import Sketch
 from comdml_flwr.terminal import Terminal
 
 WAIT_POLL_S = 0.1
+SAY_AFTER_S = 60.0  # of waiting: who is missing
 GOODBYE_S = 30.0
 """How long a run that has failed waits for its nodes' last replies: some may be what it failed of."""
 
@@ -177,13 +178,13 @@ def gather_nodes(
         Nodes are missing, two say that they are the same agent, or one cannot run the app.
     """
     first = _wait_for_nodes(grid, 1, timeout, terminal)[0]
-    count = _ask(grid, "query.count", [first], ConfigRecord(), terminal)[first]
+    count = _ask(grid, "query.count", [first], ConfigRecord(), terminal, timeout)[first]
     num_nodes = integer(count, "num-partitions")
     node_ids = _wait_for_nodes(grid, num_nodes, timeout, terminal)
     terminal.exchange_begins(0, "nodes load data and model", num_nodes)
     told: dict[int, tuple[int, ConfigRecord]] = {}
     began = time.monotonic()
-    for node, facts in _ask(grid, "query.hello", node_ids, greeting, terminal).items():
+    for node, facts in _ask(grid, "query.hello", node_ids, greeting, terminal, timeout).items():
         agent = integer(facts, "agent")
         if agent in told:
             raise RunError(f"two nodes say that they are agent {agent}: each needs a partition-id of its own")
@@ -199,7 +200,12 @@ def _cards(told: Mapping[int, tuple[int, ConfigRecord]]) -> list[bytes]:
 
 
 def _ask(
-    grid: Grid, message_type: str, nodes: list[int], facts: ConfigRecord, terminal: Terminal
+    grid: Grid,
+    message_type: str,
+    nodes: list[int],
+    facts: ConfigRecord,
+    terminal: Terminal,
+    patience_s: float,
 ) -> dict[int, ConfigRecord]:
     replies = exchange_messages(
         grid,
@@ -208,19 +214,42 @@ def _ask(
         group="hello",
         on_reply=terminal.reply,
         on_wait=terminal.sign_of_life,
+        patience_s=patience_s,
     )
     for reply in replies.values():
         if reply.has_error():
             raise RunError(f"a node cannot run this app: {flower_reason(reply)}; {MEND}")
-    return {node: facts_of(reply) for node, reply in replies.items()}
+    told = {node: facts_of(reply) for node, reply in replies.items()}
+    if len(told) < len(nodes):
+        known = ", ".join(sorted(str(facts["agent"]) for facts in told.values() if "agent" in facts))
+        who = f" (agents {known} did)" if known else ""
+        raise RunError(
+            f"{len(nodes) - len(told)} of {len(nodes)} nodes did not reply in {patience_s:g} s{who}"
+        )
+    return told
 
 
 def _wait_for_nodes(grid: Grid, count: int, timeout: float, terminal: Terminal) -> list[int]:
     terminal.exchange_begins(0, "waiting for nodes", count)
-    give_up = time.monotonic() + timeout
+    began, is_told = time.monotonic(), False
     while len(nodes := sorted(grid.get_node_ids())) < count:
-        if time.monotonic() > give_up:
-            raise RunError(f"only {len(nodes)} of {count} nodes were there after {timeout:g} s")
+        waited_s = time.monotonic() - began
+        if waited_s > timeout:
+            who = _who_is_missing(grid, nodes, count, terminal)
+            raise RunError(f"only {len(nodes)} of {count} nodes were there after {timeout:g} s{who}")
+        if waited_s > SAY_AFTER_S and not is_told:
+            is_told = True
+            who = _who_is_missing(grid, nodes, count, terminal)
+            terminal.say(f"  {len(nodes)} of {count} nodes are there{who}; waiting for the others")
         terminal.sign_of_life()
         time.sleep(WAIT_POLL_S)
     return nodes
+
+
+def _who_is_missing(grid: Grid, nodes: list[int], count: int, terminal: Terminal) -> str:
+    """Return in words which nodes are not there, by what those that are there say; empty if none says it."""
+    if not nodes:
+        return ""
+    told = _ask(grid, "query.count", nodes, ConfigRecord(), terminal, GOODBYE_S)
+    missing = sorted({*range(count)} - {integer(facts, "partition-id") for facts in told.values()})
+    return f", none with partition-id {', '.join(map(str, missing))}"

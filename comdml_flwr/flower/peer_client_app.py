@@ -124,8 +124,8 @@ def _always_reply(handler: Handler, message: Message, context: Context) -> Messa
 
 
 def _count(facts: ConfigRecord, context: Context) -> ConfigRecord:
-    """Say how many nodes the federation has."""
-    return ConfigRecord({"num-partitions": _node_number(context, "num-partitions")})
+    """Say how many nodes the federation has, and which of them this is."""
+    return ConfigRecord({name: _node_number(context, name) for name in ("num-partitions", "partition-id")})
 
 
 def _hello(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> ConfigRecord:

@@ -40,7 +40,9 @@ def claim_address(context: Context) -> None:
 
 
 def release_address(context: Context) -> None:
-    """Give the node's address back, if this run has it."""
+    """Give the node's address back, if it has one and this run has it."""
+    if not _listen(context):
+        return
     path = _path(context)
     try:
         if path.read_text() == str(context.run_id):

@@ -141,9 +141,36 @@ def test_missing_nodes_are_an_error_after_the_timeout(tmp_path):
     config = grid_config(small_config(num_rounds=1), tmp_path)
     grid = LoopGrid(real_app(), 3, config.with_defaults_named())
     grid.num_nodes_there = 2
-    with pytest.raises(RunError, match="only 2 of 3 nodes"):
+    line = r"^only 2 of 3 nodes were there after 0\.2 s, none with partition-id 2$"
+    with pytest.raises(RunError, match=line):
         PeerStrategy(config, fleet_text(3), quiet_terminal(1)).start(grid, timeout=0.2)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_who_is_missing_is_told_while_a_run_waits(tmp_path, monkeypatch):
+    monkeypatch.setattr(nodes, "SAY_AFTER_S", 0.1)
+    config, terminal = grid_config(small_config(num_rounds=1), tmp_path), quiet_terminal(1)
+    grid = LoopGrid(real_app(), 3, config.with_defaults_named())
+    grid.num_nodes_there = 1
+    with pytest.raises(RunError):
+        PeerStrategy(config, fleet_text(3), terminal).start(grid, timeout=0.5)
+    told = "  1 of 3 nodes are there, none with partition-id 1, 2; waiting for the others"
+    assert terminal.console.file.getvalue().splitlines().count(told) == 1
+
+
+def test_a_node_that_does_not_reply_to_the_greeting_ends_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(nodes, "GOODBYE_S", 0.1)
+
+    class SilentGrid(LoopGrid):
+        def pull_messages(self, message_ids):
+            return [m for m in super().pull_messages(message_ids) if m.metadata.src_node_id != 1000 - 1]
+
+    config = grid_config(small_config(num_rounds=1), tmp_path)
+    grid = SilentGrid(real_app(), 3, config.with_defaults_named())
+    grid.get_node_ids = lambda: [1000, 999, 998]
+    line = r"^1 of 3 nodes did not reply in 3 s \(agents 0, 2 did\)$"
+    with pytest.raises(RunError, match=line):
+        PeerStrategy(config, fleet_text(3), quiet_terminal(1)).start(grid, timeout=3)
 
 
 @pytest.mark.parametrize("digest", ["code_digest", "app_digest"])

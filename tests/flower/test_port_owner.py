@@ -59,6 +59,15 @@ def test_a_run_that_was_refused_or_has_ended_has_no_address(tmp_path):
         port_owner.release_address(context)
 
 
+def test_a_node_without_an_address_has_none_to_give_back(tmp_path):
+    addresses = free_addresses(NUM_AGENTS)
+    _, grid = a_run(tmp_path, addresses)
+    context = next(iter(grid._contexts.values()))
+    port_owner.claim_address(context)
+    del context.node_config["p2p-address"]
+    port_owner.release_address(context)
+
+
 def test_an_address_is_free_when_nothing_was_done_for_its_run(tmp_path, monkeypatch):
     addresses = free_addresses(NUM_AGENTS)
     _, first = a_run(tmp_path, addresses)
