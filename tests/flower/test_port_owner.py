@@ -77,3 +77,12 @@ def test_an_address_is_free_when_nothing_was_done_for_its_run(tmp_path, monkeypa
     strategy, second = a_run(tmp_path, addresses)
     strategy.start(second)
     assert len(list(tmp_path.glob("*/summary.json"))) == 1
+
+
+def test_nodes_without_an_address_have_none_to_give_back(tmp_path):
+    """Though a run peer to peer has been on this machine before."""
+    config = small_config(num_rounds=1).model_copy(update={"results_dir": str(tmp_path), "carrier": "grid"})
+    grid = SideBySideGrid(real_app(), NUM_AGENTS, config.with_defaults_named())
+    claim_one(a_run(tmp_path, free_addresses(NUM_AGENTS))[1], 0)
+    PeerStrategy(config, fleet_text(NUM_AGENTS), quiet_terminal(1)).start(grid)
+    assert len(list(tmp_path.glob("*/summary.json"))) == 1
