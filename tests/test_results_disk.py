@@ -9,7 +9,8 @@ import sys
 import pytest
 
 from comdml_flwr import cli
-from comdml_flwr.errors import InterruptedRun, RunError
+from comdml_flwr.commands import fleet, picture
+from comdml_flwr.errors import InputError, InterruptedRun, RunError
 from comdml_flwr.local_run import run_locally
 from comdml_flwr.terminal import Terminal
 from tests.carriers.interrupted import only_run_in
@@ -30,9 +31,9 @@ class AfterRound(Terminal):
 
 
 def run(folder, terminal, **keys):
-    fleet = folder / "fleet.toml"
-    fleet.write_text(fleet_text(2))
-    values = {"model": "four-stages", "dataset": "few-digits", "fleet": str(fleet), "num-rounds": 3}
+    devices = folder / "fleet.toml"
+    devices.write_text(fleet_text(2))
+    values = {"model": "four-stages", "dataset": "few-digits", "fleet": str(devices), "num-rounds": 3}
     values |= {"local-epochs": 1, "results-dir": str(folder / "results"), **keys}
     return run_locally(values, num_agents=2, catalogue=CATALOGUE, terminal=terminal)
 
@@ -93,3 +94,12 @@ def test_an_interrupted_command_says_so_with_status_130(monkeypatch, capsys):
         cli.main()
     assert ended.value.code == 130
     assert capsys.readouterr().err.endswith("comdml run --resume results/x\n")
+
+
+def test_a_file_that_cannot_be_written_is_one_line(tmp_path):
+    """Its half-written part cannot be removed either, as on a read-only disk."""
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"^--picture = .*: Not a directory$"):
+        picture._write(tmp_path / "file" / "x.svg", b"")
+    with pytest.raises(InputError, match=r"^--output = .*: cannot be written: Not a directory$"):
+        fleet._write_new(tmp_path / "file" / "x.toml", "")

@@ -5,6 +5,7 @@ Colour and size of an agent show its speed, colour and width of a link its bandw
 
 import io
 from collections.abc import Sequence
+from contextlib import suppress
 from math import degrees, pi, sin
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,7 +75,8 @@ def _write(file: Path, content: bytes) -> None:
         part.write_bytes(content)
         part.replace(file)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
         raise InputError("--picture", str(file), error.strerror or "cannot be written") from error
 
 
