@@ -4,8 +4,12 @@ import sys
 
 import pytest
 import torch
+from hypothesis import settings
 
 from comdml_flwr import cli
+
+settings.register_profile("no deadline", deadline=None)  # a busy machine is no fault of a law
+settings.load_profile("no deadline")
 
 
 @pytest.fixture(autouse=True)
