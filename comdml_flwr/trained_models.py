@@ -13,7 +13,7 @@ and with every checkpoint. What a checkpoint has of the best model is a link to 
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from math import isfinite
+from math import isfinite, nan
 from pathlib import Path
 from typing import Protocol
 
@@ -104,13 +104,13 @@ def took_part(record: RoundRecord) -> tuple[int, ...]:
     return tuple(sorted(agent for agent in {*paired, *_list(solo)} if isinstance(agent, int)))
 
 
-def facts_of_round(run: str, config_digest: str, round_: int, accuracy: float) -> dict[str, str]:
-    """Return what a model's file says of the round that it is of."""
+def facts_of_round(run: str, config_digest: str, round_: int, accuracy: float | None) -> dict[str, str]:
+    """Return what a model's file says of the round that it is of; None is an accuracy that is not known."""
     return {
         "run": run,
         "round": str(round_),
         "metric": METRIC,
-        METRIC: repr(accuracy),
+        METRIC: repr(nan if accuracy is None else accuracy),
         "config_sha256": config_digest,
     }
 

@@ -46,8 +46,8 @@ class ModelNews:
         Of the best round so far; None if there is none.
     last_round : int
         The last round of this agent, if the node is to write the model as it is now; otherwise 0.
-    last_accuracy : float
-        Of the run in that round.
+    last_accuracy : float, optional
+        Of the run in that round; None if it is not known.
     """
 
     run: str
@@ -56,7 +56,7 @@ class ModelNews:
     best_round: int = 0
     best_accuracy: float | None = None
     last_round: int = 0
-    last_accuracy: float = 0.0
+    last_accuracy: float | None = None
 
     def pack(self) -> str:
         """Return it as a fact of a message."""

@@ -60,6 +60,7 @@ class NodeModels:
         self._grid, self._federation, self._settle = grid, federation, settle
         self._models_agree, self._on_wait, self._on_gone = models_agree, on_wait, on_gone
         self._rounds, self._best = tuple(rounds), best_round(rounds)
+        self._ended: dict[int, RoundRecord] = {}  # found when it is needed; see `_ended_by_agent`
         self._folder, self._config_digest = Path("run"), ""
 
     def write_into(self, run_folder: Path, config: RunConfig) -> None:
@@ -69,18 +70,21 @@ class NodeModels:
     def round_ended(self, rounds: Sequence[RoundRecord]) -> None:
         """Find out which round was the best; the nodes hear of it with their next message."""
         self._rounds, self._best = tuple(rounds), best_round(rounds)
+        self._ended.clear()
 
     def facts(self, agent: int, *, writes_last: bool = False) -> dict[str, str]:
         """Return what an agent's node is told with a message."""
-        best, last = self._best, last_rounds(self._rounds).get(agent)
+        best, last = self._best, None
+        if writes_last and agent in self._last_writers():
+            last = self._ended_by_agent()[agent]
         news = ModelNews(
             run=self._folder.name,
             config_sha256=self._config_digest,
             is_own=not self._models_agree,
             best_round=best.round if best and agent in self._writers(best) else 0,
             best_accuracy=best.accuracy if best else None,
-            last_round=last.round if last and writes_last and agent in self._last_writers() else 0,
-            last_accuracy=last.accuracy if last else 0.0,
+            last_round=last.round if last else 0,
+            last_accuracy=last.accuracy if last else None,
         )
         return {FACT: news.pack()}
 
@@ -88,7 +92,7 @@ class NodeModels:
         """Take what nodes have written into the folder that all see into the run's folder."""
         if self._federation.shares_folder and self._rounds:
             for agent in self._last_writers():
-                self._take(LAST, agent, last_rounds(self._rounds)[agent].round)
+                self._take(LAST, agent, self._ended_by_agent()[agent].round)
             taken: list[str] = []
             for agent in took_part(self._best) if self._best else ():
                 if self._best and not (taken and self._models_agree):
@@ -122,11 +126,16 @@ class NodeModels:
         return holders[:1] if self._models_agree and self._federation.shares_folder else holders
 
     def _last_writers(self) -> tuple[int, ...]:
-        ended, newest = last_rounds(self._rounds), self._rounds[-1]
+        ended, newest = self._ended_by_agent(), self._rounds[-1]
         holders = tuple(agent for agent in ended if agent not in newest.gone)
         if not (self._models_agree and self._federation.shares_folder):
             return holders
         return tuple(agent for agent in holders if ended[agent] is newest)[:1]
+
+    def _ended_by_agent(self) -> dict[int, RoundRecord]:
+        if not self._ended:
+            self._ended |= last_rounds(self._rounds)
+        return self._ended
 
     def _ask(self) -> dict[int, list[SavedModel]]:
         """Let the nodes write; return what each has."""
@@ -137,15 +146,19 @@ class NodeModels:
             for agent, about in self._settle().items()
             if agent in asked and integer(about, "previous") != NO_STATE
         }
-        replies = exchange_messages(
-            self._grid,
-            "train.model",
-            {nodes[agent]: RecordDict({"facts": content}) for agent, content in contents.items()},
-            group="models",
-            on_reply=self._on_wait,
-            on_wait=self._on_wait,
-            patience_s=max(SHORTEST_PATIENCE_S, FACTOR * self._federation.hello_s),
-        )
+        try:
+            replies = exchange_messages(
+                self._grid,
+                "train.model",
+                {nodes[agent]: RecordDict({"facts": content}) for agent, content in contents.items()},
+                group="models",
+                on_reply=self._on_wait,
+                on_wait=self._on_wait,
+                patience_s=max(SHORTEST_PATIENCE_S, FACTOR * self._federation.hello_s),
+            )
+        except RunError as error:  # what was trained is not lost by that
+            self._on_gone(f"the trained models are not written: {error}")
+            return {}
         told: dict[int, list[SavedModel]] = {}
         for agent in contents:
             try:

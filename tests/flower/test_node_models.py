@@ -67,7 +67,7 @@ def test_where_nodes_share_a_folder_the_runs_folder_has_the_models_of_the_local_
         assert read_model(folder / entry["file"]).facts["run"] == folder.name
     assert str(folder / summary_of(folder)["models"][0]["file"].split("/")[0]) in printed
     assert not flower_home.exists()
-    assert not list(temporary.glob("comdml*")), "nothing else is left of the run"
+    assert not list(temporary.rglob("*.safetensors")), "nothing else is left of the run"
 
 
 @pytest.mark.parametrize("keys", [AGREEING, DIFFERING], ids=["one model", "models differ"])
@@ -163,3 +163,13 @@ def test_what_a_node_says_of_its_models_is_read_with_care(entry):
     for packed in (json.dumps([{**model.as_json(), **entry}]), "7", "{", "[3]"):
         with pytest.raises(RunError, match=r"in a reply is no list of models$"):
             read_written(packed)
+
+
+def test_a_run_is_not_lost_when_the_nodes_cannot_be_asked_for_their_models(tmp_path, apart, monkeypatch):
+    def refuse(*args, **keys):
+        raise RunError("models: Flower took 0 of 5 messages")
+
+    monkeypatch.setattr("comdml_flwr.flower.run_models.exchange_messages", refuse)
+    folder, printed = run(tmp_path / "results", "grid", method="allreduce", num_rounds=1)
+    assert summary_of(folder)["models"] == []
+    assert "the trained models are not written: models: Flower took 0 of 5 messages\n" in printed
