@@ -140,7 +140,7 @@ def _hello(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> Confi
     needs_address = setup.config.carrier == "direct" or "p2p-address" in context.node_config
     address = address_of(context) if needs_address and setup.config.carrier in ("direct", "auto") else ""
     if address:
-        claim_address(context)
+        claim_address(context, is_resumed=bool(text(facts, "config")))
     if setup.config.carrier == "direct":
         check_listening_of(context)
     card = introduce(folder, agent, text(facts, "token"), context)

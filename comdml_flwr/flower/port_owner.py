@@ -20,8 +20,10 @@ LEASE_S = 300.0
 """Longer than a run leaves a node without a message: the others may have to miss one that is dead."""
 
 
-def claim_address(context: Context) -> None:
+def claim_address(context: Context, *, is_resumed: bool = False) -> None:
     """Take the node's address for this run, or keep it.
+
+    A run that goes on from a checkpoint takes it in any case: it is most likely its own, killed a moment ago.
 
     Raises
     ------
@@ -33,7 +35,7 @@ def claim_address(context: Context) -> None:
         owner, age_s = path.read_text(), time.time() - path.stat().st_mtime
     except FileNotFoundError:
         owner, age_s = "", 0.0
-    if owner not in ("", str(context.run_id)) and age_s < LEASE_S:
+    if owner not in ("", str(context.run_id)) and age_s < LEASE_S and not is_resumed:
         hint = f"wait for its end, or, if it was killed, for {LEASE_S - age_s:.0f} s"
         raise RunError(f"{_listen(context)} is in use by run {owner} (seen {age_s:.0f} s ago): {hint}")
     write_file(path, str(context.run_id).encode())

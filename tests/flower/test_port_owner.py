@@ -59,6 +59,18 @@ def test_a_run_that_was_refused_or_has_ended_has_no_address(tmp_path):
         port_owner.release_address(context)
 
 
+def test_a_run_that_goes_on_takes_the_address_of_the_one_that_was_killed(tmp_path):
+    addresses = free_addresses(NUM_AGENTS)
+    (_, killed), (_, resumed) = a_run(tmp_path, addresses), a_run(tmp_path, addresses)
+    claim_one(killed, 0)
+    context = next(iter(resumed._contexts.values()))
+    with pytest.raises(RunError, match="in use by run"):
+        port_owner.claim_address(context)
+    port_owner.claim_address(context, is_resumed=True)
+    port_owner.claim_address(context)
+    port_owner.release_address(context)
+
+
 def test_a_node_without_an_address_has_none_to_give_back(tmp_path):
     addresses = free_addresses(NUM_AGENTS)
     _, grid = a_run(tmp_path, addresses)

@@ -80,7 +80,7 @@ def die_at(monkeypatch, number, *, kinds=("train.steps", "train.rounds", "train.
     """Let the ServerApp die when the nodes have done what its n-th messages (of these kinds) ask for."""
     real, count = grid_carrier.exchange_messages, [0]
 
-    real_told = direct_run.DirectRun._told
+    real_ask = direct_run.DirectRun._ask
 
     def may_die(message_type):
         if message_type in kinds:
@@ -94,13 +94,13 @@ def die_at(monkeypatch, number, *, kinds=("train.steps", "train.rounds", "train.
         return replies
 
     def dies_among_rounds(*args):
-        told = real_told(*args)
+        asked = real_ask(*args)
         may_die("train.rounds")
-        return told
+        return asked
 
     for module in (grid_carrier, run_checkpoints):
         monkeypatch.setattr(module, "exchange_messages", dies)
-    monkeypatch.setattr(direct_run.DirectRun, "_told", dies_among_rounds)
+    monkeypatch.setattr(direct_run.DirectRun, "_ask", dies_among_rounds)
     return count
 
 
