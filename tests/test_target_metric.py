@@ -54,17 +54,22 @@ def test_a_target_that_is_not_reached_changes_nothing():
     assert never.weights_sha256 == whole.weights_sha256
 
 
-def test_so_does_a_run_on_the_grid(tmp_path):
-    whole, _ = run_local(small_config(**QUICK), FLEET)
-    target, first = target_of(whole)
-    config = small_config(target_metric=target, **QUICK)
+@pytest.mark.parametrize("keys", [{}, {"participation": 0.5}], ids=["all", "half of them"])
+def test_so_does_a_run_on_the_grid(keys, tmp_path):
+    """Whoever was absent has the model when it takes part again, though each round ends by itself."""
+    keys = {**QUICK, **keys, "num_rounds": 5}
+    whole, _ = run_local(small_config(**keys), FLEET)
+    target = max(line.accuracy for line in whole.rounds)
+    config = small_config(target_metric=target, **keys)
+    here, _ = run_local(config, FLEET)
     run_on_grid(grid_config(config, tmp_path), fleet_text(NUM_AGENTS), NUM_AGENTS)
     (folder,) = tmp_path.iterdir()
     lines = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
-    assert [line["accuracy"] for line in lines] == [line.accuracy for line in whole.rounds[:first]]
+    assert [line["accuracy"] for line in lines] == [line.accuracy for line in here.rounds]
+    assert [line["bytes_sent"] for line in lines] == [line.bytes_sent for line in here.rounds]
     summary = json.loads((folder / "summary.json").read_text())
-    assert summary["stopped"] == f"target-metric reached in round {first}"
-    assert summary["weights_sha256"] == run_local(config, FLEET)[0].weights_sha256
+    assert summary["stopped"] == f"target-metric reached in round {len(lines)}"
+    assert summary["weights_sha256"] == here.weights_sha256
 
 
 @pytest.fixture

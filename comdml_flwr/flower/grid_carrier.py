@@ -114,6 +114,7 @@ class GridCarrier:
         self._common, self._reverse = common, reverse_replies
         self._on_reply, self._on_wait, self._on_gone = on_reply, on_wait, on_gone
         self._mail: Mailboxes[SealedLetter] = Mailboxes()
+        self._for_second: Mailboxes[SealedLetter] = Mailboxes()  # `has_second_phase` says why
         self._last_seen: dict[int, int] = {}
         self._exchange = 0
         self._longest_s: dict[int, float] = {}  # by phase
@@ -136,7 +137,9 @@ class GridCarrier:
         self._longest_s[phase] = max(self._longest_s.get(phase, 0.0), time.monotonic() - began)
         self._last_seen |= dict.fromkeys(steps, self._exchange)
         reports: dict[int, Report] = {}
+        last = len(self._phase_names) - 1
         letters: list[SealedLetter] = []
+        for_second: list[SealedLetter] = []
         failures: list[RunError] = []
         for agent in sorted(steps, reverse=self._reverse):
             try:
@@ -145,7 +148,8 @@ class GridCarrier:
                 failures.append(agent_failed(agent, self._name(steps[agent]), error))
                 continue
             reports[agent] = unpack_report(text(facts, "report"))
-            letters += [
+            box = for_second if steps[agent][-1].phase == last else letters
+            box += [
                 SealedLetter(sender=agent, receiver=receiver, sealed=sealed)
                 for receiver, sealed in zip(
                     integers(facts, "receivers"), blobs(facts, "letters"), strict=True
@@ -153,6 +157,7 @@ class GridCarrier:
             ]
         self._tell(failures, has_survivors=bool(reports))
         self._mail.put(letters)
+        self._for_second.put(for_second)
         return reports
 
     def returned(self, gone: frozenset[int]) -> frozenset[int]:
@@ -213,7 +218,8 @@ class GridCarrier:
         return RecordDict({"facts": ConfigRecord(about)})
 
     def _task(self, agent: int, steps: tuple[Step, ...], absence: Absence) -> ConfigRecord:
-        letters = [letter.sealed for letter in self._mail.take(agent)]
+        for_second = self._for_second.take(agent)
+        letters = [letter.sealed for letter in (*for_second, *self._mail.take(agent))]
         check_message(f"the mail for agent {agent}", sum(map(len, letters)))
         return task(
             steps=steps,
@@ -221,6 +227,7 @@ class GridCarrier:
             exchange=self._exchange,
             previous=self._last_seen.get(agent, NO_STATE),
             letters=letters,
+            num_for_second=len(for_second),
         )
 
     def _name(self, steps: tuple[Step, ...]) -> str:

@@ -178,6 +178,9 @@ def _steps(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> Confi
     if has_second_phase(todo):
         inbox = (*read_waiting(folder, agent.id), *inbox)
         write_waiting(folder, agent.id, ())
+    elif num_for_second := integer(facts, "for-second"):
+        write_waiting(folder, agent.id, (*read_waiting(folder, agent.id), *inbox[:num_for_second]))
+        inbox = inbox[num_for_second:]
     outbox, report = run_steps(agent, program_of(agent.setup), todo, inbox, absence_of(facts))
     save_state(agent, folder, exchange)
     return ConfigRecord(

@@ -119,7 +119,13 @@ def unpack_report(packed: str) -> Report:
 
 
 def task(
-    *, steps: Sequence[Step], absence: Absence, exchange: int, previous: int, letters: Sequence[bytes]
+    *,
+    steps: Sequence[Step],
+    absence: Absence,
+    exchange: int,
+    previous: int,
+    letters: Sequence[bytes],
+    num_for_second: int = 0,
 ) -> ConfigRecord:
     """Return the facts of a `train.steps` message.
 
@@ -133,6 +139,8 @@ def task(
         Number of this exchange, and of the last one in which the agent ran; `NO_STATE` if it never did.
     letters : Sequence[bytes]
         Sealed mail, in order.
+    num_for_second : int
+        How many of the letters, from the first, are for a phase after the first of a round.
     """
     return ConfigRecord(
         {
@@ -145,6 +153,7 @@ def task(
             "exchange": exchange,
             "previous": previous,
             "letters": list(letters),
+            "for-second": num_for_second,
         }
     )
 
