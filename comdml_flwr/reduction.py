@@ -12,8 +12,8 @@ they are: what was trained is still there. Weights that are no finite numbers ar
 whoever trained them, for all shards alike.
 
 Why a helper's own upper layers and its partner's do not travel as one weighted sum. It would save the second
-upload: 17 % of all bytes of a round of experiments/fleets/ten.toml and nothing of its time, which others set;
-on generated fleets 1, 4 and 7 % of the time with 1 CPU = 1e9, 1e10 and 1e11 FLOP/s. It would cost
+upload: 17 % of all bytes of a round of the fleet `ten` and nothing of its time, which others set; on
+generated fleets 1, 4 and 7 % of the time with 1 CPU = 1e9, 1e10 and 1e11 FLOP/s. It would cost
 
     the order    float32 sums depend on it: with a pair's sum as one term, up to half of the averaged floats
                  of ten agents have another last bit. The average would depend on the plan, not only on what

@@ -1,6 +1,6 @@
 """Draw one round's training phase with and without offload: who trains what, and who waits (modelled).
 
-    python experiments/plot_round.py experiments/fleets/ten.toml docs/round.svg
+    python experiments/plot_round.py ten docs/round.svg
 
 Needs the `plots` extra: pip install -e ".[plots]"
 """

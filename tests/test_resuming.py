@@ -70,7 +70,7 @@ OTHER = {
     "dataset": "digits",
     "partition": "dirichlet",
     "alpha": 0.1,
-    "fleet": "experiments/fleets/ten.toml",
+    "fleet": "ten",
     "threads-per-agent": 2,
     "num-chunks": 2,
     "hysteresis": 0.5,

@@ -18,7 +18,7 @@
 
     [[cases]]                           # a label, a fleet, and any keys of the run configuration
     label = "10 agents"
-    fleet = "../fleets/ten.toml"        # counted from this file's folder; or a preset, such as "comdml-10"
+    fleet = "fleets/mine.toml"         # counted from this file's folder; or a preset, such as "comdml-10"
     # fleet-seed = 1                    # of a preset
     num-agents = 10                     # those with the lowest ids
 
