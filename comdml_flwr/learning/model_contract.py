@@ -78,6 +78,8 @@ def check_stages(model: object, name: str) -> nn.Sequential:
     if type(model).forward is not nn.Sequential.forward:
         rule = "must not have a forward of its own: its halves run their stages one after another"
         raise InputError(f"model {name}", type(model).__name__, rule)
+    if beside := [*model._parameters, *model._buffers]:
+        raise InputError(f"model {name}", beside[0], "must be of a stage: its halves have its stages alone")
     for stage, where in _stages(model, name):
         tensors = [*stage.named_parameters(), *stage.named_buffers()]
         if lazy := [tensor for tensor, value in tensors if is_lazy(value)]:

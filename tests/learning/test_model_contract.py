@@ -123,6 +123,16 @@ def test_a_stage_that_draws_from_elsewhere_is_refused(draw: Callable[[], float])
         of(Wrong(lambda z: z * draw()))
 
 
+def test_a_chain_with_a_weight_beside_its_stages_is_refused() -> None:
+    def scaled(*_: object) -> nn.Sequential:
+        chain = nn.Sequential(nn.Flatten(), nn.Linear(SIZE, CLASSES))
+        chain.register_buffer("scale", torch.ones(3))
+        return chain
+
+    with pytest.raises(InputError, match="model own = 'scale': must be of a stage"):
+        built(scaled)
+
+
 def test_a_model_is_a_chain_of_stages() -> None:
     with pytest.raises(InputError, match=r"model own = 'Linear': must be an nn.Sequential"):
         built(lambda shape, num_classes, generator: nn.Linear(SIZE, CLASSES))
