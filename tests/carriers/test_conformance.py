@@ -131,7 +131,7 @@ def test_every_carrier_gives_the_same_outcome(carrier, keys, tmp_path, monkeypat
 
 @pytest.mark.parametrize("carrier", [local, grid], ids=lambda carrier: carrier.__name__)
 def test_an_agent_that_fails_ends_the_run_in_one_line(carrier, tmp_path, monkeypatch):
-    """Every carrier names the agent, the round, the phase and the reason."""
+    """Every carrier names the agent, the round, the phase, the place in the user's code and the reason."""
 
     def digest(agent):
         if agent.round == 2:
@@ -139,8 +139,9 @@ def test_an_agent_that_fails_ends_the_run_in_one_line(carrier, tmp_path, monkeyp
         return "the same"
 
     monkeypatch.setattr("comdml_flwr.agent.Agent.weights_sha256", digest)
-    reason = r"^agent 0 failed in round 2, adopt\+adopt aux head\+hand over\+evaluate: ValueError: disk full$"
-    with pytest.raises(RunError, match=reason):
+    phase = r"adopt\+adopt aux head\+hand over\+evaluate"
+    place = r"tests/carriers/test_conformance.py, line \d+, in digest"
+    with pytest.raises(RunError, match=f"^agent 0 failed in round 2, {phase}: {place}: ValueError: disk full$"):
         carrier(small_config(), tmp_path, monkeypatch)
 
 
