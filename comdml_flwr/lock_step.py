@@ -111,7 +111,7 @@ class LockStep:
             reports = self._exchange(Step(round_, 0), riding)
             if riding:
                 yield self._ended(round_ - 1, riding, reports)
-            check_left(round_, self._agents, self._absence.in_round(round_))
+            check_left(round_, self._agents, self._absence.in_round(round_), self._carrier.why_gone)
             self._to_last(round_)
             riding = {agent: (Step(round_, self._last),) for agent in self._members(round_)}
             self._look_who_is_back(round_)
@@ -185,16 +185,22 @@ class LockStep:
         return frozenset(agent for holder in lost for agent in dealt[holder])
 
 
-def check_left(round_: int, agents: Collection[int], gone: Collection[int]) -> None:
+def check_left(
+    round_: int, agents: Collection[int], gone: Collection[int], why_gone: Mapping[int, str] | None = None
+) -> None:
     """Raise RunError where failures have left fewer than two agents of several.
+
+    The line names the reason of the first of those who are gone whose reason is in `why_gone`.
 
     Examples
     --------
-    >>> check_left(3, (0, 1, 2), {0, 1})
+    >>> check_left(3, (0, 1, 2), {0, 1}, {1: "agent 1 failed: disk full"})
     Traceback (most recent call last):
-    comdml_flwr.errors.RunError: round 3: of 3 agents only agent 2 is left
+    comdml_flwr.errors.RunError: round 3: of 3 agents only agent 2 is left; agent 1 failed: disk full
     """
     left = [agent for agent in agents if agent not in gone]
     if len(left) < min(LEAST_LEFT, len(agents)):
         who = f"only agent {left[0]} is left" if left else "none is left"
-        raise RunError(f"round {round_}: of {len(agents)} agents {who}")
+        reasons = [why_gone[agent] for agent in sorted(gone) if why_gone and agent in why_gone]
+        why = f"; {reasons[0]}" if reasons else ""
+        raise RunError(f"round {round_}: of {len(agents)} agents {who}{why}")

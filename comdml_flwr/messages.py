@@ -195,6 +195,10 @@ class Carrier(Protocol):
     def returned(self, gone: frozenset[int]) -> frozenset[int]:
         """Return those of the agents that are gone who are there again; they begin without a state."""
 
+    @property
+    def why_gone(self) -> Mapping[int, str]:
+        """Why agents have failed, in a line each, as far as the carrier was told."""
+
     def close(self) -> None:
         """Give back what the carrier holds."""
 

@@ -133,6 +133,11 @@ class WithServer:
         """Return nobody: an agent that fails ends the run."""
         return frozenset()
 
+    @property
+    def why_gone(self) -> Mapping[int, str]:
+        """Why agents have failed."""
+        return self._agents.why_gone
+
     def _serve(self, steps: tuple[Step, ...], letters: tuple[SealedLetter, ...]) -> Report:
         folder = self._federation.folder
         try:

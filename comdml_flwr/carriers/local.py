@@ -87,6 +87,11 @@ class LocalCarrier:
             self._for_second.take(agent)
         return gone
 
+    @property
+    def why_gone(self) -> Mapping[int, str]:
+        """Return nothing: an agent that fails in this process ends the run."""
+        return {}
+
     def _run(self, agent: int, steps: tuple[Step, ...], absence: Absence) -> tuple[Outbox, Report]:
         try:
             inbox = self._mail.take(agent)

@@ -119,6 +119,7 @@ class GridCarrier:
         self._exchange = 0
         self._longest_s: dict[int, float] = {}  # by phase
         self._facts_for: Callable[[int], Mapping[str, str]] = lambda agent: {}
+        self._why_gone: dict[int, str] = {}
 
     def exchange(self, steps: Mapping[int, tuple[Step, ...]], absence: Absence = NOBODY) -> dict[int, Report]:
         """Run each agent's steps; see `Carrier.exchange`."""
@@ -146,6 +147,7 @@ class GridCarrier:
                 facts = facts_of(self._reply(replies, agent))
             except RunError as error:
                 failures.append(agent_failed(agent, self._name(steps[agent]), error))
+                self._why_gone[agent] = str(failures[-1])
                 continue
             reports[agent] = unpack_report(text(facts, "report"))
             box = for_second if steps[agent][-1].phase == last else letters
@@ -167,6 +169,11 @@ class GridCarrier:
         for agent in back:
             self._last_seen.pop(agent, None)
         return back
+
+    @property
+    def why_gone(self) -> Mapping[int, str]:
+        """The last failure of each agent, in a line."""
+        return self._why_gone
 
     def tell(self, facts_for: Callable[[int], Mapping[str, str]]) -> None:
         """Let these facts go with an agent's messages, besides the common ones."""

@@ -140,8 +140,8 @@ def test_an_agent_that_fails_ends_the_run_in_one_line(carrier, tmp_path, monkeyp
 
     monkeypatch.setattr("comdml_flwr.agent.Agent.weights_sha256", digest)
     phase = r"adopt\+adopt aux head\+hand over\+evaluate"
-    place = r"tests/carriers/test_conformance.py, line \d+, in digest"
-    with pytest.raises(RunError, match=f"^agent 0 failed in round 2, {phase}: {place}: ValueError: disk full$"):
+    where = rf"{phase}: tests/carriers/test_conformance.py, line \d+, in digest"
+    with pytest.raises(RunError, match=f"^agent 0 failed in round 2, {where}: ValueError: disk full$"):
         carrier(small_config(), tmp_path, monkeypatch)
 
 
