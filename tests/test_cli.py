@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from itertools import product
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -330,9 +331,12 @@ def test_an_interrupted_command_ends_with_status_130(comdml, monkeypatch):
 
 def test_settings_reach_the_run_as_what_they_look_like(comdml, monkeypatch):
     seen = []
-    monkeypatch.setattr(
-        "comdml_flwr.local_run.run_locally", lambda values, **keys: seen.append((values, keys))
-    )
+
+    def run(values, **keys):
+        seen.append((values, keys))
+        return SimpleNamespace(missing=[])
+
+    monkeypatch.setattr("comdml_flwr.local_run.run_locally", run)
     settings = ["num-rounds=3", "learning-rate=1e-3", "download=false", "fleet = a=b.toml", "model='3'"]
     words = [word for setting in settings for word in ("--set", setting)]
     assert comdml("run", *words, "--num-agents", "4", "--num-workers", "2") == (0, "", "")
@@ -351,6 +355,8 @@ def test_a_run_trains_prints_and_leaves_its_files(here):
     assert sorted(file.name for file in folder.iterdir()) == [
         "agents.json",
         "config.json",
+        "model-best.safetensors",
+        "model.safetensors",
         "rounds.jsonl",
         "summary.json",
     ]
@@ -359,7 +365,7 @@ def test_a_run_trains_prints_and_leaves_its_files(here):
     assert {key: summary[key] for key in expected} == expected
     (line,) = (folder / "rounds.jsonl").read_text().splitlines()
     assert json.loads(line)["plan"]["pairs"], "4e9 and 2e9 FLOP/s: the slower one offloads"
-    assert f"{summary['accuracy']:.4f} after 1 rounds" in out
+    assert f"{summary['accuracy']:.4f} after 1 round" in out
 
 
 def test_the_version_is_one_line():

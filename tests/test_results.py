@@ -6,7 +6,7 @@ import re
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -29,6 +29,8 @@ PAIR = {"slow": 2, "fast": 0, "cut": 3, "finish_s": 2.5, "bytes": 1e6}
 
 class FakeCarrier:
     """Reports what a small run might; fails at an exchange if it is told to."""
+
+    why_gone = MappingProxyType({})
 
     def __init__(self, fails_at=None, error=None):
         self._fails_at, self._error, self._count = fails_at, error, 0

@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from dataclasses import replace
 from itertools import product
+from types import MappingProxyType
 
 import pytest
 from hypothesis import given, settings
@@ -65,6 +66,8 @@ def report(**facts):
 
 class Recorder:
     """A carrier and an observer that write down what they are asked; the reports are made up."""
+
+    why_gone = MappingProxyType({})
 
     def __init__(self, reports=None):
         self.exchanges, self.begun, self.ended = [], [], []
