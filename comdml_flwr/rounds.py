@@ -112,6 +112,11 @@ class RunRecord:
     elapsed_s: float
 
     @property
+    def diverged(self) -> bool:
+        """Whether in every round the training of every agent gave NaN or infinity."""
+        return all(len({*record.not_finite}) >= record.num_agents for record in self.rounds)
+
+    @property
     def missing(self) -> list[int]:
         """Who was gone at the end, having failed: the run is incomplete if there is anybody."""
         return self.rounds[-1].gone

@@ -17,6 +17,7 @@ from comdml_flwr.rounds import RoundRecord
 from comdml_flwr.units import human_bytes, human_s
 
 WIDTH = 100
+DIVERGED = "in every round the training of every agent gave NaN or infinity"
 MOST_NAMED = 5  # of the agents that were left out
 QUIET_S = 15.0  # a sign of life after so long without a line
 
@@ -98,6 +99,8 @@ class Terminal:
         self.say(f"files: {folder}")
         if missing := _missing(summary):
             self.say(f"incomplete: {_ids(missing)} had failed and {_was(missing)} gone at the end")
+        if summary.get("diverged"):
+            self.say(f"incomplete: {DIVERGED}; a smaller learning-rate may help")
 
 
 _WIDTHS = {

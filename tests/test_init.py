@@ -21,6 +21,7 @@ from comdml_flwr.commands.init import OF_APP
 from comdml_flwr.config import RunConfig, parse_config
 from comdml_flwr.errors import InputError
 from comdml_flwr.local_run import run_locally
+from tests.comparison.small_comparison import add_small_names
 from tests.flower.engine import ROOT, copy_of_checkout
 from tests.flower.loop_grid import quiet_terminal
 
@@ -155,3 +156,14 @@ def test_the_folder_that_one_is_in_can_be_the_apps(tmp_path, monkeypatch):
     done = CliRunner().invoke(comdml, ["init", "."])
     assert "next: flwr run . --stream" in done.output
     assert settings_of(tmp_path / "here")["project"]["name"] == "here"
+
+
+def test_a_run_outside_flower_says_that_it_does_not_use_the_app(app, monkeypatch):
+    add_small_names(monkeypatch)
+    monkeypatch.chdir(app)
+    settings = ("model=four-stages", "dataset=few-digits", "num-rounds=1")
+    words = [word for setting in settings for word in ("--set", setting)]
+    done = CliRunner().invoke(comdml, ["run", "--num-agents", "2", *words])
+    assert done.exit_code == 0, done.output
+    assert done.stderr.startswith("note: the app in this folder, me.Leaf-Counter, is not used")
+    assert "`flwr run . --stream` runs the app" in done.stderr

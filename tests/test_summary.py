@@ -42,6 +42,7 @@ def test_a_summary_by_hand():
         "profiles": "fleet",
         "status": "complete",
         "missing": [],
+        "diverged": False,
         "accuracy": 0.75,
         "virtual_time_s": 6.0,
         "no_offload_virtual_time_s": 12.0,

@@ -8,8 +8,10 @@ import typer
 from comdml_flwr.commands.fleet import run_dry
 from comdml_flwr.commands.options import Settings, parse_settings
 from comdml_flwr.errors import InterruptedRun, StoppedError
+from comdml_flwr.flower.app_folder import app_in
 
 DEFAULT_NUM_AGENTS = 10
+OUR_APP = "comdml.comdml-flwr"  # the one in this package's checkout
 
 
 def run(
@@ -32,7 +34,10 @@ def run(
 ) -> None:
     """Run a method in this process, without Flower's engine; the same result as `flwr run .`, to the bit.
 
-    Exit status 1 if the run failed, or agents that had failed were gone at its end.
+    Models and data sets are those of this package: an app of your own runs under `flwr run`.
+
+    Exit status 1 if the run failed, agents that had failed were gone at its end, or nobody's training was
+    finite.
 
     With --dry-run, model, batch size and samples come from the fleet file, and with `--set hysteresis=0.1` it
     says by how much that cuts re-pairings and what it costs in makespan.
@@ -50,11 +55,23 @@ def run(
         num_agents = DEFAULT_NUM_AGENTS
     if dry_run or as_json:
         return run_dry(values, num_agents or DEFAULT_NUM_AGENTS, dry_run=dry_run, as_json=as_json)
+    _tell_of_own_app()
     from comdml_flwr.local_run import run_locally  # imports torch
 
     try:
         record = run_locally(values, num_agents=num_agents, num_workers=num_workers)
     except InterruptedRun as interrupted:  # Typer would make a bare status of it
         raise StoppedError(str(interrupted)) from None
-    if record.missing:  # the run's last line has said so
+    if record.missing or record.diverged:  # the run's last line has said so
         raise typer.Exit(1)
+
+
+def _tell_of_own_app() -> None:
+    """Say that an app of the user's own, in whose folder this is typed, is not what is run."""
+    app = app_in(Path.cwd())
+    if app and app.name != OUR_APP:
+        typer.echo(
+            f"note: the app in this folder, {app.name}, is not used: `comdml run` knows the models and data"
+            " sets of this package alone; `flwr run . --stream` runs the app",
+            err=True,
+        )

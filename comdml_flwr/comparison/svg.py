@@ -24,12 +24,17 @@ def inline(svg: str, key: str, title: str) -> str:
         body = re.sub(dropped, "", body, flags=re.DOTALL)
     body = re.sub(r"#[0-9a-f]{6}(?=[;\"])", lambda found: _variable(found[0]), body)
     body = re.sub(r"(font: [^;\"]*?)'[^;\"]*", r"\1sans-serif", body)
-    body = re.sub(r"-?\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), body)
+    body = re.sub(r"<[^>]*>", lambda tag: re.sub(r"-?\d+\.\d{3,}", _shorter, tag[0]), body)
     box = re.search(r'viewBox="([^"]*)"', body)
     assert box is not None
     opening = f'<svg viewBox="{box[1]}" role="img" aria-label="{title}">'
     body = opening + _with_own_ids(body[body.index(">") + 1 :], key)
     return re.sub(r">\s+<", ">\n<", body)
+
+
+def _shorter(number: re.Match[str]) -> str:
+    """Return a coordinate to a hundredth of a point; what people read stands between the tags."""
+    return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
 
 
 def _variable(colour: str) -> str:

@@ -33,7 +33,7 @@ from comdml_flwr.errors import InputError, RunError
 from comdml_flwr.local_run import run_locally
 from comdml_flwr.rounds import RoundRecord
 from comdml_flwr.strict_json import to_json
-from comdml_flwr.terminal import Terminal
+from comdml_flwr.terminal import DIVERGED, Terminal
 from comdml_flwr.user_code import describe_error, show_traceback
 
 Outcome: TypeAlias = Files | str
@@ -123,6 +123,8 @@ def _perform(run: PlannedRun, on_round: Callable[[int], object]) -> Files:
         if record.missing:
             missing = ", ".join(map(str, record.missing))
             raise RunError(f"agents that had failed were gone at the end: {missing}")
+        if record.diverged:
+            raise RunError(DIVERGED)
         (folder,) = results.iterdir()
         files = {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
     config = json.loads(files["config.json"])

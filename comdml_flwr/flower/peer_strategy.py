@@ -304,7 +304,9 @@ def peer_server_app(
             terminal.say(line)
         if METHODS[config.method].has_server:
             if config.method not in (with_server or {}):
-                raise InputError("method", config.method, "has a server, which this app does not play")
+                others = ", ".join(sorted(name for name in METHODS if not METHODS[name].has_server))
+                rule = f"has a server, which this app does not play; methods without one are {others}"
+                raise InputError("method", config.method, rule)
             if config.checkpoint_every:
                 rule = f"must be 0 for {config.method} under `flwr run`; `comdml run` keeps checkpoints of it"
                 raise InputError("checkpoint-every", config.checkpoint_every, rule)

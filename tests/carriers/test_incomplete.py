@@ -99,6 +99,21 @@ def test_the_command_ends_with_an_exit_status(faults, status, line, comdml, monk
     assert ("incomplete: agent 1 had failed" in printed) == (faults != [] and not line)
 
 
+def test_a_run_in_which_nobody_trains_is_no_success(comdml, monkeypatch):
+    add_small_names(monkeypatch)
+    settings = (
+        "model=four-stages",
+        "dataset=few-digits",
+        "num-rounds=2",
+        "optimizer=sgd",
+        "learning-rate=1e30",
+    )
+    words = (word for setting in settings for word in ("--set", setting))
+    code, printed, _ = comdml("run", "--num-agents", "3", *words)
+    assert code == 1
+    assert "incomplete: in every round the training of every agent gave NaN or infinity" in printed
+
+
 def test_a_comparison_does_not_count_a_run_that_is_incomplete(tmp_path, monkeypatch):
     add_small_names(monkeypatch)
     run, *_ = plan_runs(load_comparison(write_comparison(tmp_path), smoke=False))
