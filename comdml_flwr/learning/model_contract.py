@@ -78,8 +78,7 @@ def check_stages(model: object, name: str) -> nn.Sequential:
     if type(model).forward is not nn.Sequential.forward:
         rule = "must not have a forward of its own: its halves run their stages one after another"
         raise InputError(f"model {name}", type(model).__name__, rule)
-    if beside := [*model._parameters, *model._buffers]:
-        raise InputError(f"model {name}", beside[0], "must be of a stage: its halves have its stages alone")
+    _check_chain(model, name)
     for stage, where in _stages(model, name):
         tensors = [*stage.named_parameters(), *stage.named_buffers()]
         if lazy := [tensor for tensor, value in tensors if is_lazy(value)]:
@@ -98,6 +97,18 @@ def check_stages(model: object, name: str) -> nn.Sequential:
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise InputError(f"model {name}", "no trainable parameter", "must have one that requires a gradient")
     return model
+
+
+def _check_chain(model: nn.Sequential, name: str) -> None:
+    """Refuse what a chain has beside its stages: its halves, which are chains of their own, lack it."""
+    rule = "must be of a stage: its halves have its stages alone"
+    if own := [*model._parameters, *model._buffers]:
+        raise InputError(f"model {name}", own[0], rule)
+    if model._forward_hooks or model._forward_pre_hooks or model._backward_hooks:
+        raise InputError(f"model {name}", "a hook of the chain itself", rule)
+    for method in ("__call__", "train"):
+        if getattr(type(model), method) is not getattr(nn.Sequential, method):
+            raise InputError(f"model {name}", f"{type(model).__name__}.{method}", rule)
 
 
 def look_at(model: nn.Sequential, name: str, x: Tensor, num_classes: int) -> tuple[ModelTraits, list[int]]:
@@ -126,7 +137,8 @@ def look_at(model: nn.Sequential, name: str, x: Tensor, num_classes: int) -> tup
     """
     with torch.no_grad():
         model.train()
-        before = {buffer: value.clone() for buffer, value in model.named_buffers()}
+        buffers = dict(model.named_buffers(remove_duplicate=False))
+        before = {buffer: (value, value.clone()) for buffer, value in buffers.items()}
         elsewhere = _other_generators()
         with global_generator(_SEED):
             in_place = _run(model, name, x, num_classes)
@@ -217,17 +229,24 @@ def _check_output(z: object, where: str, num_samples: int, num_classes: int | No
         raise InputError(where, f"returns shape {shape}", rule)
 
 
-def _check_buffers(model: nn.Sequential, name: str, before: Mapping[str, Tensor]) -> None:
-    """Refuse state that training changes and that is not among the floats that travel."""
+def _check_buffers(model: nn.Sequential, name: str, before: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+    """Refuse state that training changes and that is not among the floats that travel.
+
+    `before` has each buffer, and a copy of what it held. Floats travel in the memory that they begin with.
+    """
     travels = {memory_of(tensor) for _, tensor in float_state(model)}
     for stage_name, stage in named_stages(model):
         for owner_name, owner in stage.named_modules():
             counts = isinstance(owner, _BatchNorm) and owner.momentum is not None
             for tensor_name, value in owner.named_buffers(recurse=False):
                 full = ".".join(filter(None, (stage_name, owner_name, tensor_name)))
-                if (counts and tensor_name == "num_batches_tracked") or memory_of(value) in travels:
+                if counts and tensor_name == "num_batches_tracked":
                     continue
-                if full in before and not torch.equal(before[full], value):
+                if memory_of(value) in travels:
+                    if full not in before or before[full][0] is not value:
+                        rule = "must be made by the builder, and change in place (copy_) while it trains"
+                        raise InputError(f"model {name}: buffer", full, rule)
+                elif full in before and not torch.equal(before[full][1], value):
                     rule = "must not change while it trains: only floats in the state_dict travel"
                     cure = " (give BatchNorm a momentum)" if isinstance(owner, _BatchNorm) else ""
                     raise InputError(f"model {name}: buffer", full, rule + cure)

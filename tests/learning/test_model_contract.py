@@ -37,6 +37,29 @@ def as_the_builder_has_it(name: str) -> nn.Module:
     return ODD[name](few_digits().input_shape, CLASSES, torch.Generator().manual_seed(seed_for("model")))
 
 
+class Centres(nn.Module):
+    """A stage that takes a running mean away, which is each time another tensor; or begins without one."""
+
+    mean: Tensor | None
+
+    def __init__(self, mean: Tensor | None) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            now = x.detach().mean(0)
+            self.mean = now if self.mean is None else 0.9 * self.mean + 0.1 * now
+        return x - self.mean
+
+
+class StaysFrozen(nn.Sequential):
+    """A chain that decides for its stages in which mode they are."""
+
+    def train(self, mode: bool = True) -> "StaysFrozen":
+        return super().train(mode and False)
+
+
 class Wrong(nn.Module):
     """A stage whose output is what a function makes of its input."""
 
@@ -131,6 +154,26 @@ def test_a_chain_with_a_weight_beside_its_stages_is_refused() -> None:
 
     with pytest.raises(InputError, match="model own = 'scale': must be of a stage"):
         built(scaled)
+
+
+@pytest.mark.parametrize("mean", [None, torch.zeros(SIZE)], ids=["made later", "made anew"])
+def test_a_running_value_in_a_tensor_of_its_own_is_refused(mean: Tensor | None) -> None:
+    with pytest.raises(InputError, match=r"buffer = .1\.mean.: must be made by the builder"):
+        of(nn.Flatten(), Centres(mean), nn.Linear(SIZE, CLASSES))
+
+
+def test_a_chain_has_nothing_beside_its_stages() -> None:
+    def hooked(*stages: nn.Module) -> nn.Sequential:
+        chain = nn.Sequential(*stages)
+        chain.register_forward_hook(lambda chain, x, z: 3 * z)
+        return chain
+
+    for chain, line in (
+        (StaysFrozen, "'StaysFrozen.train': must be of a stage"),
+        (hooked, "'a hook of the chain itself': must be of a stage"),
+    ):
+        with pytest.raises(InputError, match=line):
+            built(lambda *_, chain=chain: chain(nn.Flatten(), nn.Linear(SIZE, CLASSES)))
 
 
 def test_a_model_is_a_chain_of_stages() -> None:
