@@ -3,9 +3,9 @@
 Theory of `profile_model`: a half runs forward and backward over its own stages only, so its cost is the
 sum over its stages, with one exception: a half's input is detached, so its first stage (and any stage
 whose input depends on no parameter) computes no gradient for its input. Each stage is therefore counted
-twice, with and without such a gradient, on the meta device, where tensors have shapes but no values; a
-half adds up the counts that apply. What a stage keeps for its backward pass goes by storage: what two of
-them keep counts once.
+twice, with and without such a gradient, on the meta device, where tensors have shapes but no values (on the
+CPU, with zeros, if a stage makes tensors of its own or looks at values); a half adds up the counts that
+apply. What a stage keeps for its backward pass goes by storage: what two of them keep counts once.
 
 Shape suffixes: N samples and the rest of an activation.
 """
@@ -22,6 +22,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from comdml_flwr.errors import InputError
+from comdml_flwr.learning.global_generator import global_generator
 from comdml_flwr.learning.models import auxiliary_head
 from comdml_flwr.learning.split import float_state, memory_of, storage_of
 from comdml_flwr.user_code import describe_error, is_of_user
@@ -105,16 +106,14 @@ def profile_model(
     """
     if batch_size < 1:
         raise InputError("batch size", batch_size, "must be at least 1")
-    counts: list[_StageCount] = []
-    activation_N = torch.empty(batch_size, *input_shape, device="meta", dtype=dtype)
+    shape = (batch_size, *input_shape)
     try:
-        for stage, in_memory in zip(copy.deepcopy(model).to("meta").train(), model, strict=True):
-            counts.append(_count_stage(stage, activation_N, _weights_of(in_memory)))
-            activation_N = counts[-1].output
-    except Exception as error:
-        reason = describe_error(error) if is_of_user(error) else str(error).partition("\n")[0]
-        rule = f"must fit stage {len(counts) + 1} of the model: {reason}"
-        raise InputError("input shape", input_shape, rule) from error
+        counts = _count_stages(model, torch.empty(shape, device="meta", dtype=dtype))
+    except (
+        InputError
+    ):  # perhaps a stage makes tensors of its own or looks at values, for which there is memory
+        with global_generator(0):
+            counts = _count_stages(model, torch.zeros(shape, dtype=dtype))
     flops, params, peak_bytes = _add_up(counts)
     return ModelProfile(
         whole_flops=flops // batch_size,
@@ -122,6 +121,22 @@ def profile_model(
         peak_bytes=peak_bytes,
         cuts=tuple(_profile_cut(counts, cut, num_classes) for cut in range(1, len(counts))),
     )
+
+
+def _count_stages(model: nn.Sequential, activation_N: Tensor) -> list["_StageCount"]:
+    """Count a copy of the model, where the input is: a copy, as training moves BatchNorm's statistics."""
+    counts: list[_StageCount] = []
+    input_shape = tuple(activation_N.shape[1:])
+    try:
+        stages = copy.deepcopy(model).to(activation_N.device).train()
+        for stage, in_memory in zip(stages, model, strict=True):
+            counts.append(_count_stage(stage, activation_N, _weights_of(in_memory)))
+            activation_N = counts[-1].output
+    except Exception as error:
+        reason = describe_error(error) if is_of_user(error) else str(error).partition("\n")[0]
+        rule = f"must fit stage {len(counts) + 1} of the model: {reason}"
+        raise InputError("input shape", input_shape, rule) from error
+    return counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +166,7 @@ def _profile_cut(counts: list[_StageCount], cut: int, num_classes: int) -> CutPr
     batch_size, *shape = activation_N.shape
     head = auxiliary_head(tuple(shape), num_classes, torch.Generator())
     weights = _weights_of(head)
-    head_count = _count_stage(head.to("meta"), activation_N, weights)
+    head_count = _count_stage(head.to(activation_N.device), activation_N, weights)
     slow_flops, slow_params, slow_peak_bytes = _add_up([*counts[:-cut], head_count])
     fast_flops, fast_params, fast_peak_bytes = _add_up(counts[-cut:])
     return CutProfile(

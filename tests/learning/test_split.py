@@ -219,3 +219,24 @@ def test_an_input_that_does_not_fit_is_named() -> None:
         profile_model(build(), (2, 32, 32), 10, 4)
     with pytest.raises(InputError, match="batch size = 0"):
         profile_model(build(), SMALL, 10, 0)
+
+
+class Shifted(nn.Module):
+    """A linear layer behind a shift that is made in forward, on the CPU, if its input is not all negative."""
+
+    def __init__(self, makes_shift: bool) -> None:
+        super().__init__()
+        self.linear, self.makes_shift = nn.Linear(6, 6), makes_shift
+
+    def forward(self, x_ND: Tensor) -> Tensor:
+        if self.makes_shift and x_ND.max().item() >= 0:
+            return self.linear(x_ND + torch.arange(6.0))
+        return self.linear(x_ND + x_ND)
+
+
+def test_a_stage_that_makes_tensors_or_looks_at_values_costs_what_another_one_does():
+    models = [nn.Sequential(Shifted(makes), nn.Dropout(), nn.Linear(6, 3)) for makes in (False, True)]
+    before = torch.get_rng_state()
+    plain, shifted = (profile_model(model, (6,), 3, 4) for model in models)
+    assert plain == shifted
+    assert torch.equal(torch.get_rng_state(), before)
