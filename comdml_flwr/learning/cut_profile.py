@@ -109,9 +109,7 @@ def profile_model(
     shape = (batch_size, *input_shape)
     try:
         counts = _count_stages(model, torch.empty(shape, device="meta", dtype=dtype))
-    except (
-        InputError
-    ):  # perhaps a stage makes tensors of its own or looks at values, for which there is memory
+    except InputError:  # perhaps a stage makes tensors of its own, or looks at values
         with global_generator(0):
             counts = _count_stages(model, torch.zeros(shape, dtype=dtype))
     flops, params, peak_bytes = _add_up(counts)
