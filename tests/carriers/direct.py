@@ -2,12 +2,13 @@
 
 import socket
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from comdml_flwr.agent import Agent
 from comdml_flwr.assemble import METHODS, participants_of, program_of
 from comdml_flwr.carriers import direct as direct_module
 from comdml_flwr.carriers.direct import DirectRounds
+from comdml_flwr.errors import OverdueError, PeerGoneError
 from comdml_flwr.peers.deadlines import Deadlines
 from comdml_flwr.rounds import RoundRecord, add_up, digest_of_all, digests_of
 from comdml_flwr.transport.members import Limits, Member
@@ -125,7 +126,9 @@ def _message_with(setup, agents, first, last, left_over, absent, start_s):
             )
             try:
                 return list(direct.run(first, last)), direct.left_over(), direct.gone
-            except CrashError:
+            except CrashError:  # what its earlier phases sent has come, as on the local carrier
+                with suppress(PeerGoneError, OverdueError):
+                    transport.flush(start_s)
                 return None
 
     with ThreadPoolExecutor(len(members)) as pool:

@@ -6,7 +6,7 @@ import tomllib
 import pytest
 
 from comdml_flwr.planning.fleet_file import load_fleet, parse_fleet
-from comdml_flwr.planning.presets import PRESETS, preset_text
+from comdml_flwr.planning.presets import FLEET_NAMES, preset_text
 from experiments.command import CONFIGS
 
 NAMES = ("scaling", "sparse", "dynamic")
@@ -17,7 +17,7 @@ def file_of(name):
 
 
 def fleet_of(case):
-    if case["fleet"] in PRESETS:
+    if case["fleet"] in FLEET_NAMES:
         return parse_fleet(preset_text(case["fleet"]), case["fleet"])
     return load_fleet(CONFIGS / case["fleet"])
 
