@@ -83,7 +83,7 @@ def _count(name: str, shape: tuple[int, ...], classes: int, batch_size: int) -> 
 
 
 def planner_input(fleet: Fleet) -> tuple[tuple[Profile, ...], CutTable]:
-    """Return what `comdml plan` needs of a fleet file with a [model] table: its FLOPs are counted here.
+    """Return what `pair_agents` takes, of a fleet file with a [model] table: its FLOPs are counted here.
 
     Raises
     ------
