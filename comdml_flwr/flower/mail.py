@@ -71,6 +71,11 @@ def _node_place() -> Path:
     return Path(tempfile.gettempdir()) / f"comdml-flwr-{os.getuid()}-node"
 
 
+def lasting_place() -> Path:
+    """Return where a node keeps what is to outlive a run: a folder of ours in Flower's own."""
+    return Path(os.environ.get("FLWR_HOME") or "~/.flwr").expanduser() / "comdml-flwr"
+
+
 def node_place() -> Path:
     """Return where the nodes of this machine and user keep what is theirs; no other user looks in.
 

@@ -6,7 +6,6 @@ with the results. Elsewhere no state leaves its node: it stays in Flower's own f
 id and new keys: so the folder is named after a token, and mail lies there opened.
 """
 
-import os
 import re
 import shutil
 from contextlib import suppress
@@ -16,7 +15,7 @@ from comdml_flwr.agent import Agent
 from comdml_flwr.checkpoint_files import Waiting, go_back, new_checkpoint, read_agent, write_agent
 from comdml_flwr.checkpoints import FOLDER
 from comdml_flwr.errors import RunError
-from comdml_flwr.flower.mail import read_waiting, save_state, write_waiting
+from comdml_flwr.flower.mail import lasting_place, read_waiting, save_state, write_waiting
 from comdml_flwr.messages import Inbox
 from comdml_flwr.model_files import carry_best
 
@@ -44,8 +43,7 @@ def place_of(shared_folder: Path | None, token: str, agent: int) -> Path:
         raise RunError(f"{token[:50]!r} is no token of a run's checkpoints")
     if shared_folder is not None:
         return shared_folder / FOLDER / str(agent)
-    home = Path(os.environ.get("FLWR_HOME") or "~/.flwr").expanduser()
-    return home / "comdml-flwr" / FOLDER / token / str(agent)
+    return lasting_place() / FOLDER / token / str(agent)
 
 
 def keep(

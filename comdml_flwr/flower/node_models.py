@@ -11,7 +11,6 @@ message, agents know a round's accuracy from each other.
 
 import json
 import logging
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from comdml_flwr.agent import Agent
 from comdml_flwr.errors import InputError, RunError
+from comdml_flwr.flower.mail import lasting_place
 from comdml_flwr.model_files import BEST, LAST, file_name
 from comdml_flwr.trained_models import SavedModel, facts_of_round, save_model, saved_in
 
@@ -85,8 +85,7 @@ def place_of_models(shared_folder: Path | None, run: str, agent: int) -> Path:
     """Return where a node keeps the models of an agent; `shared_folder` is the run's, if all nodes see it."""
     if shared_folder is not None:
         return shared_folder / "models" / str(agent)
-    home = Path(os.environ.get("FLWR_HOME") or "~/.flwr").expanduser()
-    return home / "comdml-flwr" / "models" / run / f"agent-{agent}"
+    return lasting_place() / "models" / run / f"agent-{agent}"
 
 
 def write_best(agent: Agent, news: ModelNews, place: Path) -> None:
