@@ -4,12 +4,16 @@ import sys
 
 import pytest
 import torch
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from comdml_flwr import cli
 
-settings.register_profile("no deadline", deadline=None)  # a busy machine is no fault of a law
-settings.load_profile("no deadline")
+PATIENT = settings(
+    deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)  # a busy machine breaks no law
+settings.register_profile("everyday", PATIENT, derandomize=True)  # the same examples for everybody
+settings.register_profile("hunt", PATIENT, print_blob=True)  # fresh ones: pytest --hypothesis-profile=hunt
+settings.load_profile("everyday")
 
 
 @pytest.fixture(autouse=True)

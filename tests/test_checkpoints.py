@@ -111,7 +111,7 @@ def blob(setup, tmp_path_factory):
     return (folder / agent_file(1)).read_bytes(), sha256, folder
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100)
 @given(st.data())
 def test_a_changed_byte_or_a_missing_end_is_one_line(blob, setup, data):
     whole, sha256, folder = blob

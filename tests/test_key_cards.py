@@ -43,7 +43,7 @@ def test_signed_cards_make_the_table():
     assert table(CARDS) == dict(enumerate(PUBLIC))
 
 
-LAW = settings(max_examples=100, deadline=None, derandomize=True)
+LAW = settings(max_examples=100)
 
 
 @LAW

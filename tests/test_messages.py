@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from comdml_flwr.errors import RunError
 from comdml_flwr.messages import Envelope, Mailboxes, Step, phase_name, together
 
-LAW = settings(max_examples=200, deadline=None, derandomize=True)
+LAW = settings(max_examples=200)
 AGENTS = range(4)
 
 

@@ -13,7 +13,7 @@ from comdml_flwr.planning.clock import shard_bounds
 from comdml_flwr.reduction import Contribution, adopt, assemble_shard, gather, scatter, withdraw
 from tests.small import small_config, small_fleet, small_setup
 
-LAW = settings(max_examples=200, deadline=None, derandomize=True)
+LAW = settings(max_examples=200)
 
 
 def piece(agent, start, stop, *, num_samples=10):

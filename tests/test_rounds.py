@@ -18,7 +18,7 @@ from comdml_flwr.rounds import RoundRecord, add_up, as_json, read_record, run_ro
 from comdml_flwr.strict_json import to_json
 from tests.small import Silent, run_local, small_config, small_fleet, small_setup
 
-LAW = settings(max_examples=200, deadline=None, derandomize=True)
+LAW = settings(max_examples=200)
 PHASES = ("introduce", "train", "average", "adopt")
 IDS = (2, 3, 5, 7, 11, 13)
 

@@ -15,7 +15,7 @@ from comdml_flwr import sealing
 from comdml_flwr.errors import RunError
 from comdml_flwr.sealing import Sealer, new_private_key, public_key_of
 
-LAW = settings(max_examples=100, deadline=None, derandomize=True)
+LAW = settings(max_examples=100)
 HEADER = struct.Struct(">cqqQI")
 KEYS = {agent: new_private_key() for agent in (-1, 0, 1, 2)}
 TABLE = {agent: public_key_of(key) for agent, key in KEYS.items()}

@@ -14,7 +14,7 @@ from comdml_flwr.errors import RunError
 from comdml_flwr.messages import Envelope
 from comdml_flwr.wire import decode, decode_envelope, encode, encode_envelope, read_file, write_file
 
-LAW = settings(max_examples=150, deadline=None, derandomize=True)
+LAW = settings(max_examples=150)
 
 DTYPES = st.sampled_from([np.float64, np.float32, np.float16, np.int64, np.int32, np.uint8, np.bool_])
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=12).filter(lambda n: n != "__metadata__")

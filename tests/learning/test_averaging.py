@@ -14,7 +14,7 @@ from comdml_flwr.errors import InputError
 from comdml_flwr.learning.averaging import weighted_mean
 from comdml_flwr.planning.clock import shard_bounds
 
-LAW = settings(max_examples=150, deadline=None, derandomize=True)
+LAW = settings(max_examples=150)
 FLOATS = st.floats(-(2.0**100), 2.0**100, width=32)
 
 

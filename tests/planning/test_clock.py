@@ -10,7 +10,7 @@ from comdml_flwr.planning.mixing_simulation import simulate_mixing_round
 from comdml_flwr.planning.simulation import FleetClocks, Workload, simulate_round
 from comdml_flwr.planning.types import SERVER, Cut, Link, Profile
 
-LAW = settings(max_examples=200, deadline=None, derandomize=True)
+LAW = settings(max_examples=200)
 RELAY = Link(bytes_per_s=10.0, latency_s=0.125)
 SLOW, FAST = 0, 1
 

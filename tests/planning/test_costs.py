@@ -11,7 +11,7 @@ from comdml_flwr.errors import InputError
 from comdml_flwr.planning.costs import TIME_MODELS, lower_bound_s, pair_finish_s
 from comdml_flwr.planning.types import Cut, Link, Profile
 
-LAW = settings(max_examples=200, deadline=None, derandomize=True)
+LAW = settings(max_examples=200)
 SECONDS = st.floats(0.01, 10)
 
 

@@ -187,7 +187,9 @@ def check(status, out, err):
         assert len(err) < 2000, "a line that nobody reads"
 
 
-FUZZ = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(
+    max_examples=300, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 
 
 def plan(folder, content):

@@ -18,7 +18,7 @@ from comdml_flwr.planning.questions import describe_pairs, explain, what_if
 from comdml_flwr.planning.types import Cut, Link, Profile
 from tests.planning.test_pairing import INSTANCES
 
-LAW = settings(max_examples=60, deadline=None, derandomize=True)
+LAW = settings(max_examples=60)
 WAYS = st.fixed_dictionaries(
     {"solver": st.sampled_from(sorted(SOLVERS)), "time_model": st.sampled_from(TIME_MODELS)}
 )

@@ -83,7 +83,7 @@ def test_no_round_of_500_fleets_is_longer_than_without_offload(flops_per_s: floa
     assert num_shortened > 100
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(
     st.integers(0, 10**6),
     st.floats(7, 12),

@@ -5,15 +5,13 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comdml_flwr.errors import Refusal, RefusedError
 from comdml_flwr.transport.frames import HEAD_BYTES, Assembler, cut
 from comdml_flwr.wire import encode_envelope, envelope_parts
 from tests.transport import fuzz
-
-LAW = settings(deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 
 
 def assembler(**changes):
@@ -33,7 +31,7 @@ def assemble(frames, **changes):
     return found
 
 
-@settings(LAW, max_examples=100)
+@settings(max_examples=100)
 @given(st.integers(HEAD_BYTES + 1, 3000), st.integers(1, 4))
 def test_what_is_cut_comes_together_again(frame_bytes, num_letters):
     parts = envelope_parts(fuzz.LETTER)
@@ -105,7 +103,7 @@ def survive(frames):
 def fuzz_the_decoder(strategy, num_frames):
     """Try so many streams, and measure what they make us allocate above what they are."""
 
-    @settings(LAW, max_examples=num_frames, database=None)
+    @settings(max_examples=num_frames, database=None)
     @given(strategy)
     def run(frames):
         before, _ = tracemalloc.get_traced_memory()

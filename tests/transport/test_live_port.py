@@ -27,7 +27,7 @@ LIMITS = Limits(
     patience_s=2,
 )
 SAID = ((RUN, TOKEN), (SENDER, "0"), (RECEIVER, "1"))
-LAW = settings(deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+LAW = settings(database=None, suppress_health_check=list(HealthCheck))
 
 
 @contextmanager
