@@ -39,10 +39,10 @@ network that falls into two halves is beyond it: each half goes on by itself.
 """
 
 import logging
-import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from typing import TypeAlias
 
 from torch import Tensor
 
@@ -71,13 +71,17 @@ from comdml_flwr.peers.latecomers import (
     wait_if_alone,
 )
 from comdml_flwr.peers.membership import Membership
+from comdml_flwr.peers.ports import REAL_CLOCK, PeerTransport, WallClock
 from comdml_flwr.peers.post import Post
 from comdml_flwr.peers.run_end import ENDS_RUN, RunEndedError, reaches_target, waiting_later
 from comdml_flwr.peers.streams import DONE, ids_in, pairs_in
 from comdml_flwr.planning.clock import deal_out
-from comdml_flwr.transport.transport import Transport
 
 log = logging.getLogger(__name__)
+
+RunSteps: TypeAlias = Callable[
+    [Agent, Program[Agent], tuple[Step, ...], Inbox, Absence], tuple[Outbox, Report]
+]
 
 LINGER_S = 0.5  # at the end, so that peers hear that their last mail has come
 
@@ -91,7 +95,7 @@ class DirectRounds:
         Whose rounds.
     program : Program
         One round.
-    transport : Transport
+    transport : PeerTransport
         Started; its members are all agents of the run.
     deadlines : Deadlines
         How long to wait for a peer.
@@ -103,26 +107,33 @@ class DirectRounds:
         Agents that are gone; if this agent is one of them, it asks to be let in.
     lacking : Iterable[int]
         Agents that take part, but do not have the current model: they ask for it before the first round.
+    clock : WallClock
+        By which it waits.
+    run_steps : Callable
+        How its steps are run; a simulation lets time pass with them.
     """
 
     def __init__(
         self,
         agent: Agent,
         program: Program[Agent],
-        transport: Transport,
+        transport: PeerTransport,
         deadlines: Deadlines,
         *,
         seconds_per_batch: float,
         left_over: Inbox = (),
         absent: Iterable[int] = (),
         lacking: Iterable[int] = (),
+        clock: WallClock = REAL_CLOCK,
+        run_steps: RunSteps = run_steps,
     ) -> None:
         self._lacking = frozenset(lacking)
         self._agent, self._program, self._transport = agent, program, transport
+        self._clock, self._run_steps = clock, run_steps
         self._deadlines, self._seconds_per_batch = deadlines, seconds_per_batch
         self._membership = Membership(absent)
         peers = [peer for peer in agent.setup.ids if peer != agent.id]
-        self._post = Post(agent.id, peers, transport, self._membership, deadlines)
+        self._post = Post(agent.id, peers, transport, self._membership, deadlines, clock)
         self._post.may_end_early = agent.setup.config.target_metric > 0
         self._return_point, self._last = return_point(program), len(program) - 1
         self._collector = Collector(
@@ -184,7 +195,7 @@ class DirectRounds:
         if not self._ends_run:
             with suppress(LeftBehindError, RunEndedError):
                 self._wait_if_newcomer(last, first)
-        time.sleep(LINGER_S)
+        self._clock.sleep(LINGER_S)
 
     def left_over(self) -> Inbox:
         """Return the mail that waits for the agent's next phase."""
@@ -218,7 +229,7 @@ class DirectRounds:
 
     def _round(self, round_: int) -> Report:
         """Run a round until it is committed; return this agent's report."""
-        began, before = time.monotonic(), _models_of(self._agent)
+        began, before = self._clock.now_s(), _models_of(self._agent)
         self._collector.begin_round()
         self._results = {}
         phase = attempt = 0
@@ -244,7 +255,7 @@ class DirectRounds:
             _set_models(self._agent, before)
             report = {**report, "not_committed": [self._agent.id]}
             report["weights_sha256"] = self._agent.weights_sha256()
-        elapsed_s = time.monotonic() - began
+        elapsed_s = self._clock.now_s() - began
         if attempt == 0:
             self._deadlines.round_took(elapsed_s)
         report = {**report, "elapsed_s": elapsed_s, "gone": sorted(self._collector.missing)}
@@ -260,7 +271,7 @@ class DirectRounds:
             if phase == self._return_point:
                 self._collector.begin_attempt()
             missing = self._collector.missing
-            outbox, report = run_steps(self._agent, self._program, (step,), inbox, Absence(missing))
+            outbox, report = self._run_steps(self._agent, self._program, (step,), inbox, Absence(missing))
             sign = self._sign(step, missing)
             if self._is_only_for_receivers(step):
                 self._send(_with_sign(outbox, sign))
@@ -396,8 +407,8 @@ class DirectRounds:
         for peer in sorted({*others, *later} - self._membership.gone - {self._agent.id}):
             self._post.say_committed(round_, peer)
         self._post.watch(others)
-        give_up = time.monotonic() + self._deadlines.seconds
-        while time.monotonic() < give_up:
+        give_up = self._clock.now_s() + self._deadlines.seconds
+        while self._clock.now_s() < give_up:
             for peer, request in sorted(self._post.joining.items()):
                 self._post.let_in({peer: request})
                 self._post.say_welcome(peer, self._round_after(round_))

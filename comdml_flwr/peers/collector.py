@@ -1,6 +1,5 @@
 """What an agent waits for in a round that goes from peer to peer, and what can happen while it waits."""
 
-import time
 from collections.abc import Iterable
 
 from comdml_flwr.messages import Envelope, Inbox, Step
@@ -87,18 +86,18 @@ class Collector:
         BeginAgainError, DecidedError, LeftBehindError
             The round does not go on as it began.
         """
-        give_up, gone = time.monotonic() + patience_s, self._membership.gone
+        give_up, gone = self._post.clock.now_s() + patience_s, self._membership.gone
         self.check()
         for sender in sorted({*senders} - {self._post.own}):
             while sender not in self._membership.gone and not self._keep_up_to(sender, step):
                 if gone != self._membership.gone:  # for whom the sender may have waited, too
                     gone = self._membership.gone
-                    give_up = max(give_up, time.monotonic() + self._deadlines.patience_s)
+                    give_up = max(give_up, self._post.clock.now_s() + self._deadlines.patience_s)
                 if self.look():
                     continue
                 self._post.watch([sender])
                 reason = self._post.why_gone(sender)
-                if reason is None and time.monotonic() > give_up:
+                if reason is None and self._post.clock.now_s() > give_up:
                     reason = f"not done with phase {step.phase + 1} in {patience_s:.1f} s"
                 if reason is not None:
                     self._post.accuse(sender, reason)

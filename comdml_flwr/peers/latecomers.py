@@ -2,7 +2,6 @@
 absent and whose holder is gone.
 """
 
-import time
 from collections.abc import Iterable, Sequence
 
 from comdml_flwr.errors import RunError
@@ -30,9 +29,10 @@ def ask_to_be_let_in(post: Post, membership: Membership) -> Envelope:
     for peer in post.peers:
         post.streams.drop(peer)
     post.watch(post.peers, anew=True)
-    ask_again, request = time.monotonic(), time.monotonic_ns()
+    ask_again = post.clock.now_s()
+    request = int(ask_again * 1e9)  # unlike those of an earlier absence
     while post.welcome is None:
-        if time.monotonic() >= ask_again:
+        if post.clock.now_s() >= ask_again:
             ask_again += ASK_AGAIN_S
             for peer in post.peers:
                 post.say(JOIN, peer, {"request": request})
@@ -105,8 +105,8 @@ def ask_for_model(
     """
     for holder in holders:
         post.say(WANT_MODEL, holder, {"wanted": round_})
-        give_up = time.monotonic() + deadlines.seconds
-        while holder not in post.models and time.monotonic() < give_up:
+        give_up = post.clock.now_s() + deadlines.seconds
+        while holder not in post.models and post.clock.now_s() < give_up:
             if not collector.look() and post.why_gone(holder):
                 break
         if holder in post.models:
@@ -131,9 +131,9 @@ def wait_if_alone(post: Post, membership: Membership, deadlines: Deadlines, ids:
     """
     if len(ids) == 1 or len({*ids} - membership.gone) > 1:
         return
-    give_up = time.monotonic() + deadlines.start_s
+    give_up = post.clock.now_s() + deadlines.start_s
     while not post.joining:
-        if time.monotonic() > give_up:
+        if post.clock.now_s() > give_up:
             check_left(post.round, ids, membership.gone)
         post.look()
     joining = dict(post.joining)

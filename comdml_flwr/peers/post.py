@@ -11,9 +11,9 @@ from comdml_flwr.errors import OverdueError, PeerGoneError, RunError
 from comdml_flwr.messages import Array, Envelope, Json
 from comdml_flwr.peers.deadlines import Deadlines
 from comdml_flwr.peers.membership import Membership
+from comdml_flwr.peers.ports import REAL_CLOCK, PeerTransport, WallClock
 from comdml_flwr.peers.run_end import ENDS_RUN
 from comdml_flwr.peers.streams import DONE, Streams, accusations_in
-from comdml_flwr.transport.transport import Transport
 
 log = logging.getLogger(__name__)
 
@@ -31,23 +31,26 @@ class Post:
         Its id.
     peers : Iterable[int]
         All others.
-    transport : Transport
+    transport : PeerTransport
         Started.
     membership : Membership
         Who is gone, as this agent knows it; accusations that come are merged into it.
     deadlines : Deadlines
         How long a peer may take nothing.
+    clock : WallClock
+        By which this agent waits.
     """
 
     def __init__(
         self,
         own: int,
         peers: Iterable[int],
-        transport: Transport,
+        transport: PeerTransport,
         membership: Membership,
         deadlines: Deadlines,
+        clock: WallClock = REAL_CLOCK,
     ) -> None:
-        self.own, self.peers = own, tuple(peers)
+        self.own, self.peers, self.clock = own, tuple(peers), clock
         self.streams = Streams(self.peers)
         self.round = 0
         self.joining: dict[int, int] = {}  # peer -> number of its request to be let in

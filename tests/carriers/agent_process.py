@@ -12,8 +12,9 @@ from pathlib import Path
 
 import torch
 
+from comdml_flwr.agent import run_steps
 from comdml_flwr.assemble import participants_of, program_of
-from comdml_flwr.carriers import direct
+from comdml_flwr.carriers.direct import DirectRounds
 from comdml_flwr.errors import ComdmlError
 from comdml_flwr.measuring.compute import seconds_per_batch
 from comdml_flwr.peers import deadlines
@@ -58,12 +59,7 @@ class AgentProcess:
         self._left_over = ()
         self._step, self._sent_to = None, []
         self._free_s, self._waits = 0.0, []
-        self._run_steps, direct.run_steps = direct.run_steps, self._watched_steps
         deadlines.SHORTEST_S = order["shortest_s"]
-
-    def close(self):
-        """Leave the process as another agent finds it."""
-        direct.run_steps = self._run_steps
 
     def run(self, first, last, absent):
         """Run the rounds of one message, and tell of each."""
@@ -75,7 +71,7 @@ class AgentProcess:
         ) as transport:
             self._transport, self._send = transport, transport.send
             transport.send = self._watched_send
-            rounds = direct.DirectRounds(
+            rounds = DirectRounds(
                 self._agent,
                 self._program,
                 transport,
@@ -83,6 +79,7 @@ class AgentProcess:
                 seconds_per_batch=seconds_per_batch(self._agent.setup, self._agent.id),
                 left_over=self._left_over,
                 absent=absent,
+                run_steps=self._watched_steps,
             )
             self._waits, self._free_s = [], time.monotonic()
             for round_, report in rounds.run(first, last):
@@ -103,7 +100,7 @@ class AgentProcess:
         self._stop(BEFORE)
         if self._order["nan_in"] == [step.round, step.phase]:
             agent.tensors["own/body"] = torch.full_like(agent.tensors["own/body"], torch.nan)
-        done = self._run_steps(agent, program, steps, inbox, absence)
+        done = run_steps(agent, program, steps, inbox, absence)
         self._stop(AFTER)
         self._free_s = time.monotonic()
         return done
@@ -141,8 +138,6 @@ def main():
         order = json.loads(line)
         try:
             if order["do"] == "begin":
-                if agent is not None:
-                    agent.close()
                 agent = AgentProcess(order)
                 tell("begun")
             else:

@@ -4,9 +4,8 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 
-from comdml_flwr.agent import Agent
+from comdml_flwr.agent import Agent, run_steps
 from comdml_flwr.assemble import METHODS, participants_of, program_of
-from comdml_flwr.carriers import direct as direct_module
 from comdml_flwr.carriers.direct import DirectRounds
 from comdml_flwr.errors import OverdueError, PeerGoneError
 from comdml_flwr.peers.deadlines import Deadlines
@@ -72,27 +71,25 @@ class CrashError(Exception):
     """An agent dies, as a process does."""
 
 
-def run_direct_with(config, fleet, faults, monkeypatch, *, rounds_per_message=100, start_s=20.0):
+def run_direct_with(config, fleet, faults, *, rounds_per_message=100, start_s=20.0):
     """Run while agents die; return the records of those who are left, their digests, and all agents.
 
     A process that dies takes its memory along; its sockets are closed. One that is back in a later message
     begins anew.
     """
-    real = direct_module.run_steps
 
-    def run_steps(agent, program, steps, inbox, absence):
+    def run_or_die(agent, program, steps, inbox, absence):
         if any(fault.hits(agent.id, steps) for fault in faults):
             raise CrashError
-        return real(agent, program, steps, inbox, absence)
+        return run_steps(agent, program, steps, inbox, absence)
 
-    monkeypatch.setattr(direct_module, "run_steps", run_steps)
     config = config.model_copy(update={"carrier": "direct"})
     setup = small_setup(config, fleet)
     agents = {agent.id: agent for agent in participants_of(setup)}
     reports, absent, left_over = {}, set(), dict.fromkeys(agents, ())
     for first in range(1, config.num_rounds + 1, rounds_per_message):
         last = min(config.num_rounds, first + rounds_per_message - 1)
-        told = _message_with(setup, agents, first, last, left_over, absent, start_s)
+        told = _message_with(setup, agents, first, last, left_over, absent, start_s, run_or_die)
         died = {agent for agent in told if told[agent] is None}
         absent = set(died)
         for agent, outcome in told.items():
@@ -107,7 +104,7 @@ def run_direct_with(config, fleet, faults, monkeypatch, *, rounds_per_message=10
     return reports, digests, agents
 
 
-def _message_with(setup, agents, first, last, left_over, absent, start_s):
+def _message_with(setup, agents, first, last, left_over, absent, start_s, run):
     addresses = free_addresses(len(agents))
     members = [Member(agent, address) for agent, address in zip(agents, addresses, strict=True)]
 
@@ -123,6 +120,7 @@ def _message_with(setup, agents, first, last, left_over, absent, start_s):
                 seconds_per_batch=0.01,
                 left_over=left_over[agent.id],
                 absent=absent,
+                run_steps=run,
             )
             try:
                 return list(direct.run(first, last)), direct.left_over(), direct.gone

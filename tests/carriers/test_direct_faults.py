@@ -33,10 +33,10 @@ def _short_deadlines(monkeypatch):
     "role",
     ["helper", pytest.param("slow", marks=pytest.mark.slow), pytest.param("other", marks=pytest.mark.slow)],
 )
-def test_the_others_go_on_with_the_weights_of_the_local_carrier(role, place, monkeypatch):
+def test_the_others_go_on_with_the_weights_of_the_local_carrier(role, place):
     agent = roles(CONFIG)[role]
     fault = FailAt(agent, phase_of(place), round=2)
-    reports, digests, _ = run_direct_with(DIRECT, FLEET, [fault], monkeypatch)
+    reports, digests, _ = run_direct_with(DIRECT, FLEET, [fault])
     assert sorted(reports) == [1, 2, 3]
     assert agent not in digests
     assert len(digests) == NUM_AGENTS - 1
@@ -48,24 +48,24 @@ def test_the_others_go_on_with_the_weights_of_the_local_carrier(role, place, mon
         assert digests[survivor] == agents[survivor].weights_sha256()
 
 
-def test_one_who_is_back_is_let_in_with_the_next_message(monkeypatch):
+def test_one_who_is_back_is_let_in_with_the_next_message():
     """It has lost all that it had; a neighbour gives it the model, and it takes part in the next round."""
     config = DIRECT.model_copy(update={"num_rounds": 4})
     agent = roles(CONFIG)["helper"]
     fault = FailAt(agent, phase_of("gather"), round=1, back_in=3)
-    reports, digests, _ = run_direct_with(config, FLEET, [fault], monkeypatch, rounds_per_message=2)
+    reports, digests, _ = run_direct_with(config, FLEET, [fault], rounds_per_message=2)
     assert [sorted({*range(NUM_AGENTS)} - reports[r].keys()) for r in range(1, 5)] == [[agent]] * 3 + [[]]
     assert len(digests) == NUM_AGENTS
     assert len({*digests.values()}) == 1
 
 
-def test_two_die_at_two_places_of_one_round(monkeypatch):
+def test_two_die_at_two_places_of_one_round():
     pair = roles(CONFIG)
     faults = [
         FailAt(pair["helper"], phase_of("during the offload"), round=1),
         FailAt(pair["other"], phase_of("gather"), round=1),
     ]
-    reports, digests, _ = run_direct_with(DIRECT, FLEET, faults, monkeypatch)
+    reports, digests, _ = run_direct_with(DIRECT, FLEET, faults)
     gone = sorted([pair["helper"], pair["other"]])
     assert all(report["gone"] == gone for report in reports[1].values())
     assert reports[1][pair["slow"]]["taken_back"] == [pair["slow"]]
@@ -84,7 +84,7 @@ def test_one_who_is_slow_beyond_the_forecast_is_given_up_and_let_in_again(monkey
 
     monkeypatch.setattr(comdml, "gather", sleeps)
     config = DIRECT.model_copy(update={"num_rounds": 9})
-    reports, digests, _ = run_direct_with(config, FLEET, [], monkeypatch)
+    reports, digests, _ = run_direct_with(config, FLEET, [])
     assert agent not in reports[2]
     assert all(report["gone"] == [agent] for report in reports[2].values())
     assert agent in reports[9], "it takes part again"
@@ -113,6 +113,6 @@ def test_models_that_differ_are_not_committed_and_the_previous_weights_stay(is_l
 
     monkeypatch.setattr(comdml, "adopt", flips)
     monkeypatch.setattr(Transport, "send", send)
-    reports, digests, _ = run_direct_with(DIRECT.model_copy(update={"num_rounds": 2}), FLEET, [], monkeypatch)
+    reports, digests, _ = run_direct_with(DIRECT.model_copy(update={"num_rounds": 2}), FLEET, [])
     assert all(report["not_committed"] == [agent] for agent, report in reports[2].items())
     assert {*digests.values()} == {report["weights_sha256"] for report in reports[1].values()}

@@ -41,7 +41,7 @@ def test_those_who_are_left_end_with_the_round_that_reaches_it(monkeypatch):
     target, first = first_to_reach(whole.rounds, before=6)
     assert first > 2
     config = config.model_copy(update={"target_metric": target})
-    reports, _, _ = run_direct_with(config, FLEET, [fault], monkeypatch)
+    reports, _, _ = run_direct_with(config, FLEET, [fault])
     rounds = [add_up(number, told, 0.0) for number, told in sorted(reports.items())]
     told, expected = ([line.accuracy for line in lines[1:first]] for lines in (rounds, whole.rounds))
     assert told == expected, "what agent 0 told of round 1 died with it"
