@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import torch
 from torch import nn
@@ -12,6 +12,7 @@ from comdml_flwr.assemble import METHODS, Catalogue, assemble, participants_of, 
 from comdml_flwr.carriers.local import LocalCarrier
 from comdml_flwr.config import RunConfig, parse_config
 from comdml_flwr.learning.data import Dataset, load_digits
+from comdml_flwr.learning.models import resnet
 from comdml_flwr.messages import phase_name, return_point
 from comdml_flwr.planning.fleet import Fleet
 from comdml_flwr.planning.fleet_file import parse_fleet
@@ -50,8 +51,10 @@ def few_digits() -> Dataset:
     )
 
 
+resnet_20 = partial(resnet, blocks_per_group=1)  # the eight stages of ResNet-56, a third of their blocks
 CATALOGUE = Catalogue(
-    models={"four-stages": four_stages, **ODD}, datasets={"few-digits": lambda config: few_digits()}
+    models={"four-stages": four_stages, "resnet-20": resnet_20, **ODD},
+    datasets={"few-digits": lambda config: few_digits()},
 )
 
 

@@ -12,6 +12,7 @@ from comdml_flwr.local_run import run_locally
 from comdml_flwr.planning.fleet_file import parse_fleet
 from tests.flower.loop_grid import quiet_terminal
 from tests.published import write_cifar, write_cinic
+from tests.small import CATALOGUE
 
 FLEET = """
 [links]
@@ -26,9 +27,10 @@ flops_per_s = 0.2e9
 
 
 def run_on(dataset, folder):
-    """Run ResNet-56 for one round on the data set in a folder; the rest of the configuration is the same."""
+    """Run a ResNet for one round on the data set in a folder; the rest of the configuration is the same."""
     (folder / "fleet.toml").write_text(FLEET)
     values = {
+        "model": "resnet-20",
         "dataset": dataset,
         "data-dir": str(folder),
         "fleet": str(folder / "fleet.toml"),
@@ -37,7 +39,7 @@ def run_on(dataset, folder):
         "local-epochs": 1,
         "batch-size": 8,
     }
-    return run_locally(values, num_agents=2, terminal=quiet_terminal(1))
+    return run_locally(values, num_agents=2, catalogue=CATALOGUE, terminal=quiet_terminal(1))
 
 
 def write_files(dataset, folder, monkeypatch):

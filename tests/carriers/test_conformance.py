@@ -109,7 +109,7 @@ CARRIERS = [
     [
         {},
         {"num_chunks": 3, "local_epochs": 2},
-        {"model": "resnet-56", "num_chunks": 2, "num_rounds": 1, "local_epochs": 1, "batch_size": 20},
+        {"model": "resnet-20", "num_chunks": 2, "num_rounds": 1, "local_epochs": 1, "batch_size": 20},
         {"participation": 0.5, "num_rounds": 4},
         {"method": "allreduce", "participation": 0.5, "num_rounds": 4},
         {"averaging": "mixing", "topology": "ring", "num_chunks": 2, "local_epochs": 1},

@@ -1,6 +1,7 @@
 """An agent that fails costs its share of the round and no more, on the carriers that work in lock step."""
 
 import json
+from functools import cache
 
 import pytest
 import torch
@@ -17,32 +18,33 @@ ROUNDS = 3
 FLEET = small_fleet(NUM_AGENTS)
 
 
+@cache
+def run_undisturbed(config):
+    return run_local(config, FLEET)
+
+
 def roles(config):
     """Return a pair (slow, helper) of the first round, and somebody else."""
-    record, _ = run_local(config, FLEET)
+    record, _ = run_undisturbed(config)
     pair = record.rounds[0].plan["pairs"][0]
     alone = next(agent for agent in range(NUM_AGENTS) if agent not in (pair["slow"], pair["fast"]))
     return {"slow": pair["slow"], "helper": pair["fast"], "other": alone}
+
+
+PLACES = ("introduce", "before the offload", "during the offload", "after the offload", "gather", "adopt")
 
 
 def places(config):
     """Return the phases of a round by what a fault table calls them."""
     program = program_of(small_setup(config, FLEET))
     scatter = return_point(program)
-    return {
-        "introduce": 0,
-        "before the offload": 1,
-        "during the offload": 2,
-        "after the offload": scatter,
-        "gather": scatter + 1,
-        "adopt": scatter + 2,
-    }
+    return dict(zip(PLACES, (0, 1, 2, scatter, scatter + 1, scatter + 2), strict=True))
 
 
 CONFIG = small_config(num_rounds=ROUNDS, num_chunks=3)
 
 
-@pytest.mark.parametrize("place", list(places(CONFIG)))
+@pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("role", ["slow", "helper", "other"])
 def test_the_others_go_on_with_equal_weights(role, place, tmp_path):
     fault = FailAt(roles(CONFIG)[role], places(CONFIG)[place], round=2)
@@ -69,7 +71,7 @@ def test_a_slow_agent_takes_its_upper_layers_back_in_the_same_round(place, keys)
     pair = roles(config)
     record, agents = run_local_with(config, FLEET, [FailAt(pair["helper"], places(config)[place], round=1)])
     assert record.rounds[0].taken_back == [pair["slow"]]
-    _, undisturbed = run_local(config, FLEET)
+    _, undisturbed = run_undisturbed(config)
     fast = undisturbed[pair["helper"]].tensors["partner/body"]
     assert agents[pair["slow"]].tensors["own/body"][-len(fast) :].equal(fast), "the bits of the helper"
 

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from comdml_flwr.assemble import MODELS
 from comdml_flwr.commands.compare_progress import CompareProgress
 from comdml_flwr.comparison.compare import compare
 from comdml_flwr.comparison.report import write_report
 from comdml_flwr.comparison.settings import load_comparison
+from tests.small import resnet_20
 
 CONFIGS = Path(__file__).resolve().parents[2] / "experiments" / "configs"
 COMPARISONS = [
@@ -24,12 +26,22 @@ def test_the_comparisons_are_these():
 
 @pytest.mark.parametrize(
     "path",
-    [
-        pytest.param(path, id=path.stem, marks=pytest.mark.slow if path.stem == "main_110" else [])
-        for path in COMPARISONS
-    ],
+    [path for path in COMPARISONS if path.stem != "main_110"],  # which is `main`, but for its model
+    ids=lambda path: path.stem,
 )
-def test_the_small_variant_runs_to_its_report(path, tmp_path):
+def test_the_small_variant_runs_to_its_report(path, tmp_path, monkeypatch):
+    """Its model has the stages and cuts of ResNet-56, and fewer layers."""
+    monkeypatch.setitem(MODELS, "resnet-56", resnet_20)
+    assert_it_runs_to_its_report(path, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", COMPARISONS, ids=lambda path: path.stem)
+def test_the_small_variant_runs_to_its_report_with_its_own_model(path, tmp_path):
+    assert_it_runs_to_its_report(path, tmp_path)
+
+
+def assert_it_runs_to_its_report(path, tmp_path):
     comparison = load_comparison(path, smoke=True)
     with CompareProgress() as progress:
         compare(comparison, tmp_path / "out", progress, num_workers=1)

@@ -37,7 +37,7 @@ def lines(run):
     "keys",
     [
         {"method": "fedavg"},
-        {"method": "fedavg", "model": "resnet-56", "num_rounds": 1},
+        {"method": "fedavg", "model": "resnet-20", "num_rounds": 1},
         {"method": "fedavg", "participation": 0.5, "num_rounds": 4, "partition": "dirichlet"},
         {"method": "splitfed", "cut": 2},
         {"method": "splitfed", "cut": 2, "splitfed_version": 2, "participation": 0.5, "num_rounds": 3},
