@@ -18,16 +18,16 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from comdml_flwr.commands.picture import check_picture
-from comdml_flwr.errors import ComdmlError, InputError
-from comdml_flwr.planning.fleet import Fleet, FleetModel
-from comdml_flwr.planning.toml_tables import Table, is_number, is_whole
+from comdml_flwr.cli.commands.picture import check_picture
+from comdml_flwr.core.errors import ComdmlError, InputError
+from comdml_flwr.planning.fleet.fleet import Fleet, FleetModel
+from comdml_flwr.planning.fleet.toml_tables import Table, is_number, is_whole
 from comdml_flwr.planning.types import Link
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from comdml_flwr.model_costs import ModelCosts
+    from comdml_flwr.runs.model_costs import ModelCosts
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
 
@@ -88,7 +88,7 @@ def _smaller(top: Table, small: Table, key: str) -> object:
 @lru_cache
 def count_model(model: FleetModel) -> "ModelCosts":
     """Count what training a model costs: FLOPs of a batch, cuts, floats. It takes seconds: once is enough."""
-    from comdml_flwr.model_costs import model_costs  # here: it loads torch, and --help needs none of it
+    from comdml_flwr.runs.model_costs import model_costs  # here: it loads torch, and --help needs none of it
 
     nowhere = Link(bytes_per_s=0.0)
     return model_costs(

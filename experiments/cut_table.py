@@ -32,16 +32,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from comdml_flwr.commands.options import AsJson
-from comdml_flwr.commands.picture import check_picture
+from comdml_flwr.cli.commands.options import AsJson
+from comdml_flwr.cli.commands.picture import check_picture
+from comdml_flwr.core.strict_json import to_json
+from comdml_flwr.core.units import human_bytes, human_s
 from comdml_flwr.planning.alternatives import Case
 from comdml_flwr.planning.costs import TIME_MODELS
-from comdml_flwr.planning.fleet import FleetModel
+from comdml_flwr.planning.fleet.fleet import FleetModel
+from comdml_flwr.planning.fleet.toml_tables import Table
 from comdml_flwr.planning.pairing import pair_agents
-from comdml_flwr.planning.toml_tables import Table
 from comdml_flwr.planning.types import BYTES_PER_S_PER_MBPS, CutTable, Link, Profile
-from comdml_flwr.strict_json import to_json
-from comdml_flwr.units import human_bytes, human_s
 from experiments.command import (
     CONFIGS,
     Picture,
@@ -194,8 +194,8 @@ def _offloaded_layers(model: FleetModel) -> tuple[int, ...]:
     import torch  # here: --help needs none of it
     from torch import nn
 
-    from comdml_flwr.assemble import MODELS
     from comdml_flwr.learning.split import num_cuts, split
+    from comdml_flwr.runs.assemble import MODELS
 
     built = MODELS[model.name](model.input, model.num_classes, torch.Generator())
     return tuple(

@@ -11,8 +11,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from comdml_flwr.planning.fleet import FleetModel
-from comdml_flwr.planning.toml_tables import Table
+from comdml_flwr.planning.fleet.fleet import FleetModel
+from comdml_flwr.planning.fleet.toml_tables import Table
 from comdml_flwr.planning.types import Cut
 from experiments.command import count_model, numbers, read_settings, word
 from experiments.dtfl_model import (
@@ -27,7 +27,7 @@ from experiments.dtfl_model import (
 )
 
 if TYPE_CHECKING:
-    from comdml_flwr.model_costs import ModelCosts
+    from comdml_flwr.runs.model_costs import ModelCosts
 
 COLUMNS = ("compute", "communication", "total")
 NUM_TIERS = 6

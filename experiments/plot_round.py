@@ -11,10 +11,10 @@ from typing import Annotated
 
 import typer
 
-from comdml_flwr.model_costs import planner_input
-from comdml_flwr.planning.fleet_file import load_fleet
+from comdml_flwr.planning.fleet.fleet_file import load_fleet
 from comdml_flwr.planning.pairing import pair_agents
 from comdml_flwr.planning.types import CutTable, Plan, Profile
+from comdml_flwr.runs.model_costs import planner_input
 
 COLOURS = {"own": "#4477aa", "partner": "#ee7733", "wait": "#e6e6e6"}
 LABELS = {

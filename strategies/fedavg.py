@@ -19,22 +19,22 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg, Result
 from torch import Tensor
 
-from comdml_flwr.agent import Agent
-from comdml_flwr.assemble import Catalogue, assemble
-from comdml_flwr.config import RunConfig
-from comdml_flwr.errors import RunError
-from comdml_flwr.flower.grid_carrier import say_goodbye
-from comdml_flwr.flower.nodes import Federation, greet
-from comdml_flwr.flower.peer_strategy import as_result
+from comdml_flwr.agents.agent import Agent
+from comdml_flwr.core.config import RunConfig
+from comdml_flwr.core.errors import RunError
+from comdml_flwr.core.messages import Report, agent_failed
 from comdml_flwr.flower.records import flower_reason, unpack_report
+from comdml_flwr.flower.serverapp.grid_carrier import say_goodbye
+from comdml_flwr.flower.serverapp.nodes import Federation, greet
+from comdml_flwr.flower.serverapp.peer_strategy import as_result
 from comdml_flwr.learning.averaging import is_finite
 from comdml_flwr.learning.split import float_state, load_floats
-from comdml_flwr.messages import Report, agent_failed
-from comdml_flwr.phases import report_traffic
-from comdml_flwr.planning.fleet_file import parse_fleet
+from comdml_flwr.methods.phases.evaluation import report_traffic
+from comdml_flwr.methods.phases.server import send_down
+from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.planning.types import SERVER
-from comdml_flwr.results import record_run
-from comdml_flwr.rounds import (
+from comdml_flwr.runs.assemble import Catalogue, assemble
+from comdml_flwr.runs.loop import (
     Observer,
     RoundRecord,
     RunRecord,
@@ -43,9 +43,9 @@ from comdml_flwr.rounds import (
     digests_of,
     has_ended,
 )
-from comdml_flwr.server import send_down
-from comdml_flwr.terminal import Terminal
-from comdml_flwr.trained_models import ModelsHere
+from comdml_flwr.runs.results import record_run
+from comdml_flwr.runs.terminal import Terminal
+from comdml_flwr.runs.trained_models import ModelsHere
 
 
 def run_fedavg(

@@ -2,7 +2,7 @@
 
 import torch
 
-from comdml_flwr.agent import Agent
+from comdml_flwr.agents.agent import Agent
 
 
 def break_data(monkeypatch, bad, rounds=range(1, 100), value=torch.nan):

@@ -38,7 +38,7 @@ def _options_in_help(program: str, subcommand: tuple[str, ...]) -> frozenset[str
     path = shutil.which(program, path=str(Path(sys.executable).parent)) or program
     command = [path]
     if program == "comdml":
-        command = [sys.executable, "-c", "from comdml_flwr.cli import main; main()"]
+        command = [sys.executable, "-c", "from comdml_flwr.cli.main import main; main()"]
     done = subprocess.run(
         [*command, *subcommand, "--help"], capture_output=True, text=True, check=True, timeout=60
     )

@@ -10,7 +10,7 @@ import torchvision.datasets
 from numpy.typing import NDArray
 from PIL import Image
 
-from comdml_flwr.learning.cinic import CLASSES
+from comdml_flwr.learning.data.cinic import CLASSES
 
 
 def write_pickle(folder: Path, name: str, content: dict[str, object]) -> list[str]:

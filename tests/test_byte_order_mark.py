@@ -4,9 +4,9 @@ import codecs
 
 import pytest
 
+from comdml_flwr.cli.doctor.peers import parse_peers
 from comdml_flwr.comparison.tables import read_tables
-from comdml_flwr.doctor.peers import parse_peers
-from comdml_flwr.planning.fleet_file import load_fleet, self_contained_text
+from comdml_flwr.planning.fleet.fleet_file import load_fleet, self_contained_text
 from experiments.command import read_settings
 from tests.small import fleet_text
 

@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 import comdml_flwr
-from comdml_flwr import cli
-from comdml_flwr.errors import RunError
+from comdml_flwr.cli.main import main as cli
+from comdml_flwr.core.errors import RunError
 from comdml_flwr.planning.costs import TIME_MODELS
 from comdml_flwr.planning.pairing import SOLVERS
 from tests.small import fleet_text
@@ -72,7 +72,7 @@ def here(tmp_path, monkeypatch):
 
 def in_a_process(*words, cwd):
     """Run `comdml` with these words as a user does; return exit status, standard output and error."""
-    code = "from comdml_flwr.cli import main; main()"
+    code = "from comdml_flwr.cli.main import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", code, *words],
         cwd=cwd,
@@ -102,7 +102,7 @@ print(*{{name.partition(".")[0] for name in sys.modules}})
 
 
 HEAVY = {"torch", "torchvision", "flwr", "flwr_datasets", "datasets", "ray", "sklearn"}
-COMDML = "from comdml_flwr.cli import main; main()"
+COMDML = "from comdml_flwr.cli.main import main; main()"
 
 
 def test_importing_the_package_loads_nothing():
@@ -316,7 +316,7 @@ def test_a_run_that_fails_ends_with_one_line_and_status_1(comdml, monkeypatch):
     def fail(*_, **__):
         raise RunError("agent 3 failed: disk full")
 
-    monkeypatch.setattr("comdml_flwr.local_run.run_locally", fail)
+    monkeypatch.setattr("comdml_flwr.runs.local_run.run_locally", fail)
     assert comdml("run") == (1, "", "comdml: agent 3 failed: disk full\n")
 
 
@@ -324,7 +324,7 @@ def test_an_interrupted_command_ends_with_status_130(comdml, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("comdml_flwr.local_run.run_locally", interrupt)
+    monkeypatch.setattr("comdml_flwr.runs.local_run.run_locally", interrupt)
     status, out, err = comdml("run")
     assert (status, out, err.split()) == (130, "", ["comdml:", "interrupted"])
 
@@ -336,7 +336,7 @@ def test_settings_reach_the_run_as_what_they_look_like(comdml, monkeypatch):
         seen.append((values, keys))
         return SimpleNamespace(missing=[], diverged=False)
 
-    monkeypatch.setattr("comdml_flwr.local_run.run_locally", run)
+    monkeypatch.setattr("comdml_flwr.runs.local_run.run_locally", run)
     settings = ["num-rounds=3", "learning-rate=1e-3", "download=false", "fleet = a=b.toml", "model='3'"]
     words = [word for setting in settings for word in ("--set", setting)]
     assert comdml("run", *words, "--num-agents", "4", "--num-workers", "2") == (0, "", "")

@@ -6,9 +6,9 @@ import json
 import pytest
 from rich.console import Console
 
-from comdml_flwr.commands import what_if
-from comdml_flwr.commands.picture import MOST_AGENTS
-from comdml_flwr.commands.searching import Search
+from comdml_flwr.cli.commands import what_if
+from comdml_flwr.cli.commands.picture import MOST_AGENTS
+from comdml_flwr.cli.commands.searching import Search
 from comdml_flwr.planning.pairing import is_valid_plan, pair_agents
 from comdml_flwr.planning.questions import WhatIf
 from comdml_flwr.planning.types import Pair
@@ -106,7 +106,7 @@ def test_a_search_that_is_stopped_at_any_step_gives_a_valid_plan_no_worse_than_e
 
 def test_a_terminal_sees_between_which_makespans_a_search_looks(monkeypatch):
     now = [100.0]
-    monkeypatch.setattr("comdml_flwr.commands.searching.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("comdml_flwr.cli.commands.searching.time.monotonic", lambda: now[0])
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=100)
     with Search("shared", 20, console) as search:

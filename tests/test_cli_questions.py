@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
-from comdml_flwr.layout import places, spacing
+from comdml_flwr.comparison.ring import places, spacing
+from comdml_flwr.core.units import human_bandwidth, human_bytes, human_s
 from comdml_flwr.planning.pairing import pair_agents
 from comdml_flwr.planning.types import Cut, Link, Profile
-from comdml_flwr.units import human_bandwidth, human_bytes, human_s
 
 CUTS = """
 [[cuts]]
@@ -63,7 +63,7 @@ def answer(comdml):
 def loaded_by(*words):
     code = """
 import sys
-from comdml_flwr.cli import main
+from comdml_flwr.cli.main import main
 try:
     main()
 except SystemExit as end:

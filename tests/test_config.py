@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from comdml_flwr.config import RunConfig, parse_config
-from comdml_flwr.errors import InputError
+from comdml_flwr.core.config import RunConfig, parse_config
+from comdml_flwr.core.errors import InputError
 
 PYPROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
 KEYS = [name.replace("_", "-") for name in RunConfig.model_fields]

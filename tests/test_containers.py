@@ -13,7 +13,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from comdml_flwr.transport.credentials import load_credentials
+from comdml_flwr.carriers.transport.credentials import load_credentials
 from tests.flower.engine import ROOT
 from tests.programs import known_options, options_of
 
@@ -48,7 +48,7 @@ def federation(tmp_path_factory):
     (folder / "containers").mkdir()
     shutil.copy(FOLDER / "make_keys.sh", folder / "containers")
     program = folder / "comdml"
-    code = "from comdml_flwr.cli import main; main()"
+    code = "from comdml_flwr.cli.main import main; main()"
     program.write_text(f"#!/bin/sh\nexec '{sys.executable}' -c '{code}' \"$@\"\n")
     program.chmod(0o755)
     environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}

@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from comdml_flwr.assemble import DATASETS, assemble
-from comdml_flwr.config import parse_config
-from comdml_flwr.doctor.data_files import check_data
-from comdml_flwr.errors import InputError
-from comdml_flwr.local_run import run_locally
-from comdml_flwr.planning.fleet_file import parse_fleet
+from comdml_flwr.cli.doctor.data_files import check_data
+from comdml_flwr.core.config import parse_config
+from comdml_flwr.core.errors import InputError
+from comdml_flwr.planning.fleet.fleet_file import parse_fleet
+from comdml_flwr.runs.assemble import DATASETS, assemble
+from comdml_flwr.runs.local_run import run_locally
 from tests.flower.loop_grid import quiet_terminal
 from tests.published import write_cifar, write_cinic
 from tests.small import CATALOGUE

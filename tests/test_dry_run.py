@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from comdml_flwr import cli
-from comdml_flwr.config import parse_config
-from comdml_flwr.dry_run import DryRun
-from comdml_flwr.model_costs import model_costs
-from comdml_flwr.planning.fleet_file import parse_fleet
-from comdml_flwr.planning.presets import preset_text
+from comdml_flwr.cli.main import main as cli
+from comdml_flwr.core.config import parse_config
+from comdml_flwr.planning.fleet.fleet_file import parse_fleet
+from comdml_flwr.planning.fleet.presets import preset_text
+from comdml_flwr.runs.dry_run import DryRun
+from comdml_flwr.runs.model_costs import model_costs
 from tests.small import run_local, small_config
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -118,7 +118,7 @@ def test_a_table_of_cuts_needs_no_torch(tmp_path):
     (tmp_path / "cuts.toml").write_text(CUTS)
     settings = [f"fleet={tmp_path / 'cuts.toml'}", f"results-dir={tmp_path}", "num-rounds=2"]
     words = ["comdml", "run", "--dry-run", *(word for key in settings for word in ("--set", key))]
-    code = f"import sys; sys.argv = {words}\nfrom comdml_flwr.cli import main\ntry:\n    main()\n"
+    code = f"import sys; sys.argv = {words}\nfrom comdml_flwr.cli.main import main\ntry:\n    main()\n"
     code += "except SystemExit as end:\n    assert not end.code\n    assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -28,7 +28,7 @@ _BLOCK = re.compile(r"<!-- on ([\d ]+)(, stays)? -->\n```bash\n(.*?)```", re.DOT
 _SCP = (
     '#!/bin/sh\n# scp [-r] FILE 10.0.0.N:PATH\nfor last; do :; done\nto=${last%%:*}\n[ "$1" = -r ] && shift\n'
 )
-_COMDML = '#!/bin/sh\nexec "{python}" -c "from comdml_flwr.cli import main; main()" "$@"\n'
+_COMDML = '#!/bin/sh\nexec "{python}" -c "from comdml_flwr.cli.main import main; main()" "$@"\n'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

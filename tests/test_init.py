@@ -15,12 +15,12 @@ import torch
 from flwr.cli.build import build_fab_from_disk
 from typer.testing import CliRunner
 
-from comdml_flwr.assemble import Catalogue
-from comdml_flwr.cli import app as comdml
-from comdml_flwr.commands.init import OF_APP
-from comdml_flwr.config import RunConfig, parse_config
-from comdml_flwr.errors import InputError
-from comdml_flwr.local_run import run_locally
+from comdml_flwr.cli.commands.init import OF_APP
+from comdml_flwr.cli.main import app as comdml
+from comdml_flwr.core.config import RunConfig, parse_config
+from comdml_flwr.core.errors import InputError
+from comdml_flwr.runs.assemble import Catalogue
+from comdml_flwr.runs.local_run import run_locally
 from tests.comparison.small_comparison import add_small_names
 from tests.flower.engine import ROOT, copy_of_checkout
 from tests.flower.loop_grid import quiet_terminal

@@ -14,8 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comdml_flwr.errors import InputError, RunError
-from comdml_flwr.key_cards import (
+from comdml_flwr.carriers.sealed.key_cards import (
     KeyCard,
     fingerprint,
     load_signing_key,
@@ -23,6 +22,7 @@ from comdml_flwr.key_cards import (
     new_card,
     table_of_keys,
 )
+from comdml_flwr.core.errors import InputError, RunError
 
 MAKERS = {
     "ed25519": ed25519.Ed25519PrivateKey.generate,

@@ -2,8 +2,8 @@
 
 import pytest
 
-from comdml_flwr.errors import InputError
-from comdml_flwr.planning.fleet_file import parse_fleet
+from comdml_flwr.core.errors import InputError
+from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.planning.types import SERVER
 from tests.small import fleet_text, run_local, small_config, small_fleet, small_setup
 

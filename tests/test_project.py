@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import comdml_flwr
-from comdml_flwr.config import RunConfig
+from comdml_flwr.core.config import RunConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -127,7 +127,7 @@ def test_uv_sync_works_offline_with_an_empty_cache(tmp_path):
     "code",
     [
         "import comdml_flwr",
-        "from typer.testing import CliRunner; from comdml_flwr.cli import app; "
+        "from typer.testing import CliRunner; from comdml_flwr.cli.main import app; "
         "assert CliRunner().invoke(app, ['plan', '--help']).exit_code == 0",
     ],
     ids=["import", "plan --help"],

@@ -11,14 +11,14 @@ from types import MappingProxyType, SimpleNamespace
 import pytest
 from rich.console import Console
 
-from comdml_flwr import results, terminal
-from comdml_flwr.config import parse_config
-from comdml_flwr.errors import InputError, RunError
-from comdml_flwr.messages import NOBODY
-from comdml_flwr.results import RunFolder, record_run
-from comdml_flwr.rounds import RoundRecord, RunRecord, run_rounds
-from comdml_flwr.summary import summarize
-from comdml_flwr.terminal import QUIET_S, WIDTH, Terminal
+from comdml_flwr.core.config import parse_config
+from comdml_flwr.core.errors import InputError, RunError
+from comdml_flwr.core.messages import NOBODY
+from comdml_flwr.runs import results, terminal
+from comdml_flwr.runs.loop import RoundRecord, RunRecord, run_rounds
+from comdml_flwr.runs.results import RunFolder, record_run
+from comdml_flwr.runs.summary import summarize
+from comdml_flwr.runs.terminal import QUIET_S, WIDTH, Terminal
 from tests.small import run_local, small_config, small_fleet
 
 PHASES = ("introduce", "train", "adopt")

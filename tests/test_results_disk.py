@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
-from comdml_flwr import cli
-from comdml_flwr.commands import fleet, picture
-from comdml_flwr.errors import InputError, InterruptedRun, RunError
-from comdml_flwr.local_run import run_locally
-from comdml_flwr.terminal import Terminal
+from comdml_flwr.cli.commands import fleet, picture
+from comdml_flwr.cli.main import main as cli
+from comdml_flwr.core.errors import InputError, InterruptedRun, RunError
+from comdml_flwr.runs.local_run import run_locally
+from comdml_flwr.runs.terminal import Terminal
 from tests.carriers.interrupted import only_run_in
 from tests.flower.loop_grid import quiet_terminal
 from tests.small import CATALOGUE, fleet_text
@@ -88,7 +88,7 @@ def test_an_interrupted_command_says_so_with_status_130(monkeypatch, capsys):
     def stop(*_, **__):
         raise InterruptedRun("interrupted; to go on after round 1: comdml run --resume results/x")
 
-    monkeypatch.setattr("comdml_flwr.local_run.run_locally", stop)
+    monkeypatch.setattr("comdml_flwr.runs.local_run.run_locally", stop)
     monkeypatch.setattr(sys, "argv", ["comdml", "run"])
     with pytest.raises(SystemExit) as ended:
         cli.main()

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from comdml_flwr.config import parse_config
-from comdml_flwr.errors import InputError
-from comdml_flwr.local_run import run_locally
-from comdml_flwr.resuming import FREE, find_run, given_to_flower
+from comdml_flwr.core.config import parse_config
+from comdml_flwr.core.errors import InputError
+from comdml_flwr.runs.local_run import run_locally
+from comdml_flwr.runs.resuming import FREE, find_run, given_to_flower
 from tests.flower.loop_grid import quiet_terminal
 from tests.small import CATALOGUE, fleet_text
 

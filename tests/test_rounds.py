@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comdml_flwr.agent import draw_participants
-from comdml_flwr.errors import RunError
-from comdml_flwr.messages import NOBODY, Step
-from comdml_flwr.rounds import RoundRecord, add_up, as_json, read_record, run_rounds
-from comdml_flwr.strict_json import to_json
+from comdml_flwr.agents.agent import draw_participants
+from comdml_flwr.core.errors import RunError
+from comdml_flwr.core.messages import NOBODY, Step
+from comdml_flwr.core.strict_json import to_json
+from comdml_flwr.runs.loop import RoundRecord, add_up, as_json, read_record, run_rounds
 from tests.small import Silent, run_local, small_config, small_fleet, small_setup
 
 LAW = settings(max_examples=200)

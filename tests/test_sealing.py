@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comdml_flwr import sealing
-from comdml_flwr.errors import RunError
-from comdml_flwr.sealing import Sealer, new_private_key, public_key_of
+from comdml_flwr.carriers.sealed import sealing
+from comdml_flwr.carriers.sealed.sealing import Sealer, new_private_key, public_key_of
+from comdml_flwr.core.errors import RunError
 
 LAW = settings(max_examples=100)
 HEADER = struct.Struct(">cqqQI")

@@ -4,7 +4,7 @@ from itertools import product
 
 import torch
 
-from comdml_flwr.seeds import SHARED, derive_seed
+from comdml_flwr.core.seeds import SHARED, derive_seed
 
 
 def test_every_purpose_round_and_agent_has_a_seed_of_its_own():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comdml_flwr.strict_json import to_json
+from comdml_flwr.core.strict_json import to_json
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)
 values = st.recursive(

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from comdml_flwr.rounds import RunRecord, add_up, as_json
-from comdml_flwr.summary import summarize
+from comdml_flwr.runs.loop import RunRecord, add_up, as_json
+from comdml_flwr.runs.summary import summarize
 from tests.small import small_config
 from tests.test_rounds import report
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from comdml_flwr.errors import InputError
-from comdml_flwr.local_run import run_locally
-from comdml_flwr.resuming import find_run
+from comdml_flwr.core.errors import InputError
+from comdml_flwr.runs.local_run import run_locally
+from comdml_flwr.runs.resuming import find_run
 from tests.flower.loop_grid import grid_config, quiet_terminal, run_on_grid
 from tests.methods.test_all import EVERY
 from tests.small import CATALOGUE, fleet_text, run_local, small_config, small_fleet

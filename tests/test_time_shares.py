@@ -2,9 +2,9 @@
 
 import pytest
 
-from comdml_flwr.errors import InputError
-from comdml_flwr.model_costs import model_costs
-from comdml_flwr.planning.fleet_file import parse_fleet
+from comdml_flwr.core.errors import InputError
+from comdml_flwr.planning.fleet.fleet_file import parse_fleet
+from comdml_flwr.runs.model_costs import model_costs
 from tests.small import fleet_text, run_local, small_config, small_fleet, small_setup
 
 SHARES = ((1.05, 0.1), (0.7, 0.45), (0.3, 0.9))

@@ -16,12 +16,12 @@ from safetensors import safe_open
 from torch import nn
 
 from comdml_flwr.carriers.local import LocalCarrier
-from comdml_flwr.errors import InputError
+from comdml_flwr.core.errors import InputError
 from comdml_flwr.learning.split import load_floats, write_floats
 from comdml_flwr.learning.state_layout import layout_of
-from comdml_flwr.local_run import run_locally
-from comdml_flwr.model_files import config_sha256, read_model, write_model
-from comdml_flwr.trained_models import best_round, last_rounds
+from comdml_flwr.runs.local_run import run_locally
+from comdml_flwr.runs.model_files import config_sha256, read_model, write_model
+from comdml_flwr.runs.trained_models import best_round, last_rounds
 from tests.carriers.interrupted import Killed, only_run_in
 from tests.flower.loop_grid import quiet_terminal
 from tests.small import CATALOGUE, few_digits, fleet_text, four_stages

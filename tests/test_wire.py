@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from comdml_flwr.errors import RunError
-from comdml_flwr.messages import Envelope
-from comdml_flwr.wire import decode, decode_envelope, encode, encode_envelope, read_file, write_file
+from comdml_flwr.core.errors import RunError
+from comdml_flwr.core.messages import Envelope
+from comdml_flwr.core.wire import decode, decode_envelope, encode, encode_envelope, read_file, write_file
 
 LAW = settings(max_examples=150)
 

@@ -8,9 +8,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from comdml_flwr.agent import Agent, run_steps
-from comdml_flwr.checkpoint_files import Waiting, read_agent, write_agent
-from comdml_flwr.messages import (
+from comdml_flwr.agents.agent import Agent, run_steps
+from comdml_flwr.core.messages import (
     NOBODY,
     Absence,
     Envelope,
@@ -23,6 +22,7 @@ from comdml_flwr.messages import (
     has_second_phase,
     phase_name,
 )
+from comdml_flwr.runs.checkpoint_folders import Waiting, read_agent, write_agent
 
 
 class LocalCarrier:

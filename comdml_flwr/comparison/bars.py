@@ -8,7 +8,7 @@ from comdml_flwr.comparison.chart import Cell, Chart, Layout, bare, short
 from comdml_flwr.comparison.contents import Case, MethodNumbers, Reached
 from comdml_flwr.comparison.palette import LIGHT, Style
 from comdml_flwr.comparison.verdict import ran_for
-from comdml_flwr.units import Unit, unit_of_s
+from comdml_flwr.core.units import Unit, unit_of_s
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

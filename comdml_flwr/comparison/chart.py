@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from comdml_flwr.comparison.palette import LIGHT
 from comdml_flwr.comparison.svg import inline
-from comdml_flwr.errors import InputError
+from comdml_flwr.core.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

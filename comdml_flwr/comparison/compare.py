@@ -5,7 +5,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
-from comdml_flwr.assemble import DATASETS, Catalogue, assemble
 from comdml_flwr.comparison.reproduction import input_files
 from comdml_flwr.comparison.schedule import (
     PlannedRun,
@@ -19,13 +18,14 @@ from comdml_flwr.comparison.schedule import (
 from comdml_flwr.comparison.settings import Comparison
 from comdml_flwr.comparison.statistics import compare_runs, elapsed
 from comdml_flwr.comparison.workers import Outcome, Watcher, check_address, perform_all
-from comdml_flwr.config import RunConfig, parse_config
-from comdml_flwr.errors import InputError, RunError, StoppedError
-from comdml_flwr.learning.data import Dataset
-from comdml_flwr.messages import Json
-from comdml_flwr.planning.fleet_file import parse_fleet
-from comdml_flwr.strict_json import to_json
-from comdml_flwr.wire import write_file
+from comdml_flwr.core.config import RunConfig, parse_config
+from comdml_flwr.core.errors import InputError, RunError, StoppedError
+from comdml_flwr.core.messages import Json
+from comdml_flwr.core.strict_json import to_json
+from comdml_flwr.core.wire import write_file
+from comdml_flwr.learning.data.cifar import Dataset
+from comdml_flwr.planning.fleet.fleet_file import parse_fleet
+from comdml_flwr.runs.assemble import DATASETS, Catalogue, assemble
 
 OUTDATED = ("comparison.json", "elapsed.json", "report.html")  # while a run is missing
 GO_ON = "start the same command again to go on from there"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from comdml_flwr.comparison.chart import Cell, Chart, Layout, short
 from comdml_flwr.comparison.contents import Case, Run
 from comdml_flwr.comparison.palette import LIGHT, Style
-from comdml_flwr.units import unit_of_bytes, unit_of_s
+from comdml_flwr.core.units import unit_of_bytes, unit_of_s
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

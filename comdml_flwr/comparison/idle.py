@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from comdml_flwr.comparison.contents import AgentOfRun, Run, Span
-from comdml_flwr.units import Unit, unit_of_s
+from comdml_flwr.core.units import Unit, unit_of_s
 
 _LITTLE = 0.02  # of the time until training ends: who waits for less is not worth a word
 _MOST_NAMED = 8

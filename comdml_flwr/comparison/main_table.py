@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from comdml_flwr.comparison.bars import say, unit_of_times
 from comdml_flwr.comparison.chart import Cell
 from comdml_flwr.comparison.contents import Case, Method, Values
-from comdml_flwr.units import Unit, unit_of_bytes, unit_of_s
+from comdml_flwr.core.units import Unit, unit_of_bytes, unit_of_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

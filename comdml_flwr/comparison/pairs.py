@@ -10,7 +10,7 @@ from comdml_flwr.comparison.chart import Cell, Chart, Layout, bare, short
 from comdml_flwr.comparison.contents import Case, Method, Pair
 from comdml_flwr.comparison.heat import MOST_NUMBERED, draw_heat, thin_ticks
 from comdml_flwr.comparison.palette import LIGHT, Style
-from comdml_flwr.layout import Place, places
+from comdml_flwr.comparison.ring import Place, places
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

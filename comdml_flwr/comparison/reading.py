@@ -33,9 +33,9 @@ from comdml_flwr.comparison.records import (
     read_text,
     run_folder,
 )
-from comdml_flwr.errors import InputError
-from comdml_flwr.planning.fleet_file import parse_fleet
-from comdml_flwr.rules import broken_rule
+from comdml_flwr.core.errors import InputError
+from comdml_flwr.core.rules import broken_rule
+from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 
 
 def read_comparison(folder: Path) -> Comparison:

@@ -18,8 +18,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from comdml_flwr.errors import InputError
-from comdml_flwr.messages import Json
+from comdml_flwr.core.errors import InputError
+from comdml_flwr.core.messages import Json
 
 COMPARISON_FILE, FLEET_FILE, SOFTWARE_FILE = "reproduce.toml", "fleet.toml", "software.json"
 

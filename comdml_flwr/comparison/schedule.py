@@ -17,7 +17,7 @@ from typing import TypeAlias
 from comdml_flwr.comparison.records import FLEET_FILE, RunFiles, read_run, run_folder
 from comdml_flwr.comparison.settings import Comparison
 from comdml_flwr.comparison.tables import Keys
-from comdml_flwr.errors import InputError, RunError
+from comdml_flwr.core.errors import InputError, RunError
 
 Files: TypeAlias = Mapping[str, bytes]
 """Names and contents of a run's files."""

@@ -38,13 +38,13 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
-from comdml_flwr.assemble import Catalogue
 from comdml_flwr.comparison.records import run_folder
 from comdml_flwr.comparison.tables import CaseTable, ComparisonFile, Keys, RunTable, read_tables
-from comdml_flwr.config import RunConfig, parse_config
-from comdml_flwr.errors import InputError
-from comdml_flwr.planning.fleet_file import parse_fleet, self_contained_text
-from comdml_flwr.planning.presets import FIXED, FLEET_NAMES, PRESETS, preset_text
+from comdml_flwr.core.config import RunConfig, parse_config
+from comdml_flwr.core.errors import InputError
+from comdml_flwr.planning.fleet.fleet_file import parse_fleet, self_contained_text
+from comdml_flwr.planning.fleet.presets import FIXED, FLEET_NAMES, PRESETS, preset_text
+from comdml_flwr.runs.assemble import Catalogue
 
 RESULTS_DIR = "runs"  # what config.json says of every run: where it was trained is of no interest
 

@@ -12,8 +12,8 @@ from statistics import fmean, stdev
 
 from comdml_flwr.comparison.records import RunFiles
 from comdml_flwr.comparison.settings import Case, Comparison, Method
-from comdml_flwr.errors import InputError
-from comdml_flwr.messages import Json
+from comdml_flwr.core.errors import InputError
+from comdml_flwr.core.messages import Json
 
 Values = dict[int, float | None]
 """A number by seed; None: not reached."""

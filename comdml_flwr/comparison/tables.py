@@ -11,10 +11,10 @@ from typing import Annotated, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from comdml_flwr.config import RunConfig
-from comdml_flwr.errors import InputError
-from comdml_flwr.planning.toml_tables import shown
-from comdml_flwr.rules import broken_rule, first_error
+from comdml_flwr.core.config import RunConfig
+from comdml_flwr.core.errors import InputError
+from comdml_flwr.core.rules import broken_rule, first_error
+from comdml_flwr.planning.fleet.toml_tables import shown
 
 Scalar: TypeAlias = bool | int | float | str
 Keys: TypeAlias = Mapping[str, Scalar]

@@ -14,7 +14,7 @@ from comdml_flwr.comparison.contents import AgentOfRun, Case, Method, Run, Span
 from comdml_flwr.comparison.heat import boxes, thin_ticks
 from comdml_flwr.comparison.idle import busy_spans, end_of, why_idle
 from comdml_flwr.comparison.palette import LIGHT
-from comdml_flwr.units import unit_of_s
+from comdml_flwr.core.units import unit_of_s
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,7 +9,7 @@ every seed; where they differ by seed, neither is.
 from collections.abc import Sequence
 
 from comdml_flwr.comparison.contents import MethodNumbers, Reached
-from comdml_flwr.units import human_bytes, unit_of_s
+from comdml_flwr.core.units import human_bytes, unit_of_s
 
 _SAME = 0.005  # times that differ by a smaller share are called equal
 

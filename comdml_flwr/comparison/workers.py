@@ -29,12 +29,12 @@ import comdml_flwr
 from comdml_flwr.comparison.records import FLEET_FILE, SOFTWARE_FILE
 from comdml_flwr.comparison.reproduction import software
 from comdml_flwr.comparison.schedule import Files, PlannedRun
-from comdml_flwr.errors import InputError, RunError
-from comdml_flwr.local_run import run_locally
-from comdml_flwr.rounds import RoundRecord
-from comdml_flwr.strict_json import to_json
-from comdml_flwr.terminal import DIVERGED, Terminal
-from comdml_flwr.user_code import describe_error, show_traceback
+from comdml_flwr.core.errors import InputError, RunError
+from comdml_flwr.core.strict_json import to_json
+from comdml_flwr.core.user_code import describe_error, show_traceback
+from comdml_flwr.runs.local_run import run_locally
+from comdml_flwr.runs.loop import RoundRecord
+from comdml_flwr.runs.terminal import DIVERGED, Terminal
 
 Outcome: TypeAlias = Files | str
 """A run's files, or in one line why there are none."""

@@ -14,12 +14,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from comdml_flwr.agent import Agent
-from comdml_flwr.errors import RunError
-from comdml_flwr.messages import Envelope, Inbox, Outbox
-from comdml_flwr.sealing import Sealer
-from comdml_flwr.units import human_bytes
-from comdml_flwr.wire import decode, decode_envelope, encode, encode_envelope, read_file, write_file
+from comdml_flwr.agents.agent import Agent
+from comdml_flwr.carriers.sealed.sealing import Sealer
+from comdml_flwr.core.errors import RunError
+from comdml_flwr.core.messages import Envelope, Inbox, Outbox
+from comdml_flwr.core.units import human_bytes
+from comdml_flwr.core.wire import decode, decode_envelope, encode, encode_envelope, read_file, write_file
 
 FILE_FROM_BYTES = 16_384  # below, a file costs more than the bytes
 MESSAGE_BYTES = (1 << 31) - (1 << 24)

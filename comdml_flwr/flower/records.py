@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from flwr.app import ConfigRecord, Message, RecordDict
 
-from comdml_flwr.errors import RunError
-from comdml_flwr.messages import Absence, Report, Step
-from comdml_flwr.strict_json import to_json
+from comdml_flwr.core.errors import RunError
+from comdml_flwr.core.messages import Absence, Report, Step
+from comdml_flwr.core.strict_json import to_json
 
 NO_STATE = -1
 

@@ -1,6 +1,6 @@
 """All nodes must begin with the same: one data set, of which each trains on its part, and one model.
 
-Each node that is greeted tells a sketch (learning/sketch.py) of what it has loaded and built, and the
+Each node that is greeted tells a sketch (learning/models/sketch.py) of what it has loaded and built, and the
 ServerApp compares them before anything is trained. It sees no sample and no weight.
 """
 
@@ -10,11 +10,11 @@ from dataclasses import fields
 from flwr.app import ConfigRecord
 from torch import Tensor
 
-from comdml_flwr.agent import Setup
-from comdml_flwr.answers import Answers, are_same_objects
-from comdml_flwr.errors import RunError
+from comdml_flwr.agents.agent import Setup
+from comdml_flwr.agents.answers import Answers, are_same_objects
+from comdml_flwr.core.errors import RunError
 from comdml_flwr.flower.records import floats, texts
-from comdml_flwr.learning.sketch import Sketch, sketch
+from comdml_flwr.learning.models.sketch import Sketch, sketch
 
 WEIGHTS = "initial weights"
 SAME_DATA = "every node must load the same data set, of which it trains on its part"

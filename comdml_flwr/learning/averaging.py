@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from comdml_flwr.errors import InputError
+from comdml_flwr.core.errors import InputError
 
 
 def weighted_mean(vectors: Sequence[NDArray[np.float32]], num_samples: Sequence[int]) -> NDArray[np.float32]:

@@ -21,11 +21,11 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from comdml_flwr.errors import InputError
+from comdml_flwr.core.errors import InputError
+from comdml_flwr.core.user_code import describe_error, is_of_user
 from comdml_flwr.learning.global_generator import global_generator
-from comdml_flwr.learning.models import auxiliary_head
+from comdml_flwr.learning.models.resnet import auxiliary_head
 from comdml_flwr.learning.split import float_state, memory_of, storage_of
-from comdml_flwr.user_code import describe_error, is_of_user
 
 FLOAT_BYTES = 4  # activations, weights, gradients and momentum are float32
 

@@ -12,7 +12,7 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
-from comdml_flwr.errors import InputError
+from comdml_flwr.core.errors import InputError
 
 
 def num_cuts(model: nn.Sequential) -> int:

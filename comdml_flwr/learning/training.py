@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from comdml_flwr.errors import InputError
+from comdml_flwr.core.errors import InputError
 from comdml_flwr.learning.global_generator import global_generator
 from comdml_flwr.learning.paused import Paused, Seat
 from comdml_flwr.learning.split import FlatFloats

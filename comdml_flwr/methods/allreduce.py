@@ -6,10 +6,10 @@ Journal of Parallel and Distributed Computing 69(2), 2009; each agent sends 2 (K
 arrange the sends in a ring; here the pieces go straight to their owners, so that two hops do for all.
 """
 
-from comdml_flwr.agent import Agent
-from comdml_flwr.messages import Inbox, Outbox, Program, returns_here, together
-from comdml_flwr.phases import evaluate, hand_over, introduce, meet, train_alone
-from comdml_flwr.reduction import Contribution, adopt, gather, scatter
+from comdml_flwr.agents.agent import Agent
+from comdml_flwr.core.messages import Inbox, Outbox, Program, returns_here, together
+from comdml_flwr.methods.phases.evaluation import evaluate, hand_over, introduce, meet, train_alone
+from comdml_flwr.methods.phases.reduction import Contribution, adopt, gather, scatter
 
 
 def program() -> Program[Agent]:

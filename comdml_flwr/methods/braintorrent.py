@@ -21,12 +21,12 @@ judges their aggregate).
 import numpy as np
 import torch
 
-from comdml_flwr.agent import Agent
+from comdml_flwr.agents.agent import Agent
+from comdml_flwr.core.messages import Array, Inbox, Json, Outbox, Phase, Program, together
+from comdml_flwr.core.seeds import SHARED, derive_seed
 from comdml_flwr.learning.averaging import is_finite, weighted_mean
-from comdml_flwr.messages import Array, Inbox, Json, Outbox, Phase, Program, together
-from comdml_flwr.phases import evaluate, go_back_if_not_finite, train_alone
-from comdml_flwr.planning.clock import receivers_in_turn
-from comdml_flwr.seeds import SHARED, derive_seed
+from comdml_flwr.methods.phases.evaluation import evaluate, go_back_if_not_finite, train_alone
+from comdml_flwr.planning.clock.clock import receivers_in_turn
 
 
 def program(num_turns: int) -> Program[Agent]:

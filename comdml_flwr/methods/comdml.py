@@ -37,10 +37,8 @@ would not be a model). Privacy measures (patch shuffling, distance correlation, 
 import torch
 from torch import Tensor
 
-from comdml_flwr.agent import Agent
-from comdml_flwr.agreement import agree, forecast
-from comdml_flwr.learning.averaging import is_finite, weighted_mean
-from comdml_flwr.messages import (
+from comdml_flwr.agents.agent import Agent
+from comdml_flwr.core.messages import (
     Array,
     Envelope,
     Inbox,
@@ -52,8 +50,9 @@ from comdml_flwr.messages import (
     together,
     waits_for,
 )
-from comdml_flwr.mixing import mix, note_neighbours, spread
-from comdml_flwr.phases import (
+from comdml_flwr.learning.averaging import is_finite, weighted_mean
+from comdml_flwr.methods.phases.agreement import agree, forecast
+from comdml_flwr.methods.phases.evaluation import (
     evaluate,
     go_back_if_not_finite,
     hand_over,
@@ -62,8 +61,9 @@ from comdml_flwr.phases import (
     meet,
     train_whole,
 )
+from comdml_flwr.methods.phases.mixing import mix, note_neighbours, spread
+from comdml_flwr.methods.phases.reduction import Contribution, adopt, gather, scatter, withdraw
 from comdml_flwr.planning.hysteresis import Pairing, pairing_of
-from comdml_flwr.reduction import Contribution, adopt, gather, scatter, withdraw
 
 
 def program(num_chunks: int, averaging: str = "allreduce") -> Program[Agent]:

@@ -11,10 +11,17 @@ weigh: W is symmetric, so that the mean over the agents is kept. Where not all t
 absent begins with a present one's model, which may come through the relay.
 """
 
-from comdml_flwr.agent import Agent
-from comdml_flwr.messages import Inbox, Outbox, Program, together
-from comdml_flwr.mixing import mix, note_neighbours, spread
-from comdml_flwr.phases import evaluate, go_back_if_not_finite, hand_over, introduce, meet, train_alone
+from comdml_flwr.agents.agent import Agent
+from comdml_flwr.core.messages import Inbox, Outbox, Program, together
+from comdml_flwr.methods.phases.evaluation import (
+    evaluate,
+    go_back_if_not_finite,
+    hand_over,
+    introduce,
+    meet,
+    train_alone,
+)
+from comdml_flwr.methods.phases.mixing import mix, note_neighbours, spread
 
 
 def program() -> Program[Agent]:

@@ -13,10 +13,10 @@ end of a round (to those who took part, who evaluate it, and to those who are dr
 instead of at the beginning of the next one, which is the same traffic wherever all take part.
 """
 
-from comdml_flwr.agent import Agent
-from comdml_flwr.messages import Inbox, Outbox, Program, together
-from comdml_flwr.phases import catch_up, evaluate, train_alone
-from comdml_flwr.server import (
+from comdml_flwr.agents.agent import Agent
+from comdml_flwr.core.messages import Inbox, Outbox, Program, together
+from comdml_flwr.methods.phases.evaluation import catch_up, evaluate, train_alone
+from comdml_flwr.methods.phases.server import (
     at_agents,
     at_server,
     finite_uploads,

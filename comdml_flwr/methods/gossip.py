@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from comdml_flwr.agent import Agent
+from comdml_flwr.agents.agent import Agent
+from comdml_flwr.core.messages import Inbox, Outbox, Program, together
 from comdml_flwr.learning.averaging import is_finite, weighted_sum
-from comdml_flwr.messages import Inbox, Outbox, Program, together
-from comdml_flwr.phases import evaluate, go_back_if_not_finite, train_alone
+from comdml_flwr.methods.phases.evaluation import evaluate, go_back_if_not_finite, train_alone
 
 Floats = NDArray[np.float32]
 

@@ -39,15 +39,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from comdml_flwr.agent import Agent
+from comdml_flwr.agents.agent import Agent
+from comdml_flwr.core.messages import Array, Envelope, Inbox, Json, Outbox, Phase, Program, together
+from comdml_flwr.core.seeds import derive_seed
 from comdml_flwr.learning.averaging import is_finite, weighted_mean
 from comdml_flwr.learning.training import Learner
-from comdml_flwr.messages import Array, Envelope, Inbox, Json, Outbox, Phase, Program, together
-from comdml_flwr.phases import report_round, report_traffic
-from comdml_flwr.planning.clock import Clock, ServerClock
-from comdml_flwr.planning.types import SERVER
-from comdml_flwr.seeds import derive_seed
-from comdml_flwr.server import (
+from comdml_flwr.methods.phases.evaluation import report_round, report_traffic
+from comdml_flwr.methods.phases.server import (
     at_agents,
     at_server,
     finite_uploads,
@@ -55,6 +53,8 @@ from comdml_flwr.server import (
     send_down,
     upload,
 )
+from comdml_flwr.planning.clock.clock import Clock, ServerClock
+from comdml_flwr.planning.types import SERVER
 
 FORWARD_SHARE = 1 / 3
 

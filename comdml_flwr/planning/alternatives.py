@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from math import inf, isfinite
 from typing import Literal, TypeAlias
 
-from comdml_flwr.errors import InputError
+from comdml_flwr.core.errors import InputError
 from comdml_flwr.planning.costs import pair_finish_s
 from comdml_flwr.planning.pairing import pair_agents
 from comdml_flwr.planning.types import CutTable, Link, Pair, Plan, Profile

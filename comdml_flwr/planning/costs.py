@@ -77,7 +77,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from comdml_flwr.errors import InputError
+from comdml_flwr.core.errors import InputError
 from comdml_flwr.planning.types import Cut, CutTable, Link, Profile
 
 FloatArray = NDArray[np.float64]

@@ -15,7 +15,7 @@ the introductions, and the one of the latest round counts (an agent that was abs
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from comdml_flwr.errors import InputError
+from comdml_flwr.core.errors import InputError
 from comdml_flwr.planning.pairing import price_pairs
 from comdml_flwr.planning.types import CutTable, Plan, Profile
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
 
-from comdml_flwr.planning.dynamics import SpeedEstimate
+from comdml_flwr.planning.fleet.dynamics import SpeedEstimate
 from comdml_flwr.planning.types import Link, Profile
 
 

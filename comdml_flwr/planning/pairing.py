@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from comdml_flwr.errors import InputError
+from comdml_flwr.core.errors import InputError
 from comdml_flwr.planning.costs import TIME_MODELS
-from comdml_flwr.planning.integer_program import solve
-from comdml_flwr.planning.matching import exact, greedy
-from comdml_flwr.planning.problem import arc_finish_s, as_plan, pose
-from comdml_flwr.planning.sharing import Listener, share
+from comdml_flwr.planning.solvers.integer_program import solve
+from comdml_flwr.planning.solvers.matching import exact, greedy
+from comdml_flwr.planning.solvers.problem import arc_finish_s, as_plan, pose
+from comdml_flwr.planning.solvers.sharing import Listener, share
 from comdml_flwr.planning.types import CutTable, Plan, Profile
 
 SOLVERS = ("exact", "greedy", "integer-program", "shared")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from comdml_flwr.errors import InputError
+from comdml_flwr.core.errors import InputError
 from comdml_flwr.planning.alternatives import Case, Option, Role
 from comdml_flwr.planning.pairing import pair_agents
 from comdml_flwr.planning.types import CutTable, Pair, Plan, Profile

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf, isfinite, isnan
 
-from comdml_flwr.errors import InputError
+from comdml_flwr.core.errors import InputError
 
 BYTES_PER_S_PER_MBPS = 125_000.0
 

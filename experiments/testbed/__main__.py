@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from comdml_flwr.errors import InputError, RunError
-from comdml_flwr.planning.fleet_file import load_fleet
+from comdml_flwr.core.errors import InputError, RunError
+from comdml_flwr.planning.fleet.fleet_file import load_fleet
 from experiments.command import run
 from experiments.testbed.cgroups import find_hierarchy
 from experiments.testbed.hosts import CPU_FLOPS_PER_S, hosts_of

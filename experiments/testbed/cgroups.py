@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from comdml_flwr.errors import RunError
+from comdml_flwr.core.errors import RunError
 
 GROUP = "comdml-testbed"
 PERIOD_US = 100_000

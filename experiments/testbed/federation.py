@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from comdml_flwr.errors import RunError
-from comdml_flwr.messages import Json
+from comdml_flwr.core.errors import RunError
+from comdml_flwr.core.messages import Json
 from comdml_flwr.planning.types import SERVER
 from experiments.testbed.cgroups import PERIOD_US, Group, num_throttled
 from experiments.testbed.hosts import NETWORK, SUPERLINK_ADDRESS, Host

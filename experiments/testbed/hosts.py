@@ -13,8 +13,8 @@ memory, and what changes during a run ([scenario], [[availability]]), which is r
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from comdml_flwr.errors import InputError
-from comdml_flwr.planning.fleet import Fleet, FleetAgent
+from comdml_flwr.core.errors import InputError
+from comdml_flwr.planning.fleet.fleet import Fleet, FleetAgent
 from comdml_flwr.planning.types import SERVER, Link
 
 PREFIX = "comdml-tb-"

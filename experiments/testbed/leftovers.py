@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from comdml_flwr.errors import RunError
+from comdml_flwr.core.errors import RunError
 from experiments.testbed.cgroups import Hierarchy, members, remove_groups
 from experiments.testbed.hosts import PREFIX
 from experiments.testbed.processes import output_of

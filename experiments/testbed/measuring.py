@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 
-from comdml_flwr.errors import RunError
-from comdml_flwr.planning.fleet import Fleet, TimeShares
+from comdml_flwr.core.errors import RunError
+from comdml_flwr.planning.fleet.fleet import Fleet, TimeShares
 from comdml_flwr.planning.types import BYTES_PER_S_PER_MBPS, Link
 from experiments.testbed.cgroups import Group
 from experiments.testbed.hosts import NETWORK, SUPERLINK_ADDRESS, Host

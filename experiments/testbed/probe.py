@@ -19,11 +19,11 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from comdml_flwr.messages import Json
-from comdml_flwr.strict_json import to_json
+from comdml_flwr.core.messages import Json
+from comdml_flwr.core.strict_json import to_json
 
 if TYPE_CHECKING:
-    from comdml_flwr.agent import Agent
+    from comdml_flwr.agents.agent import Agent
 
 _CHUNK_BYTES = 65_536
 _TURNS = 16
@@ -95,10 +95,10 @@ def shares(agent_id: int, run_config: str, num_agents: int) -> dict[str, Json]:
 
 
 def _agent(agent_id: int, run_config: str, num_agents: int) -> "Agent":
-    from comdml_flwr.agent import Agent  # here: other probes need no torch
-    from comdml_flwr.assemble import assemble
-    from comdml_flwr.config import find_fleet, parse_config
-    from comdml_flwr.planning.fleet_file import load_fleet
+    from comdml_flwr.agents.agent import Agent  # here: other probes need no torch
+    from comdml_flwr.core.config import find_fleet, parse_config
+    from comdml_flwr.planning.fleet.fleet_file import load_fleet
+    from comdml_flwr.runs.assemble import assemble
 
     config = parse_config(tomllib.loads(Path(run_config).read_text()))
     agent = Agent(agent_id, assemble(config, load_fleet(find_fleet(config.fleet)), num_agents))

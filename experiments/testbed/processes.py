@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from comdml_flwr.errors import RunError
+from comdml_flwr.core.errors import RunError
 from experiments.testbed.cgroups import Group
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -13,9 +13,9 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
-from comdml_flwr.messages import Json
+from comdml_flwr.core.messages import Json
+from comdml_flwr.core.units import human_bandwidth, human_s
 from comdml_flwr.planning.types import BYTES_PER_S_PER_MBPS
-from comdml_flwr.units import human_bandwidth, human_s
 from experiments.command import print_table
 from experiments.testbed.federation import FinishedRun
 from experiments.testbed.hosts import Host

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from comdml_flwr.config import parse_config
-from comdml_flwr.errors import InputError, RunError
-from comdml_flwr.messages import Json
-from comdml_flwr.planning.fleet import Fleet
-from comdml_flwr.strict_json import to_json
-from comdml_flwr.terminal import Terminal
+from comdml_flwr.core.config import parse_config
+from comdml_flwr.core.errors import InputError, RunError
+from comdml_flwr.core.messages import Json
+from comdml_flwr.core.strict_json import to_json
+from comdml_flwr.planning.fleet.fleet import Fleet
+from comdml_flwr.runs.terminal import Terminal
 from experiments.testbed.cgroups import Group, Hierarchy
 from experiments.testbed.federation import Federation, FinishedRun
 from experiments.testbed.hosts import Host
@@ -68,7 +68,7 @@ class Session:
 
     def check_names(self) -> None:
         """Raise InputError where methods, model or data set are none that this app has."""
-        from comdml_flwr.assemble import Catalogue  # imports torch
+        from comdml_flwr.runs.assemble import Catalogue  # imports torch
 
         for method in self.methods:
             Catalogue().check(parse_config({**self.run_config, "method": method}))
@@ -142,7 +142,7 @@ class Session:
         (folder / "testbed.json").write_text(f"{text}\n", encoding="utf-8")
 
     def _local_weights(self, method: str, values: RunConfigValues, folder: Path) -> str:
-        from comdml_flwr.local_run import run_locally  # imports torch
+        from comdml_flwr.runs.local_run import run_locally  # imports torch
 
         local = {**values, "method": method, "carrier": "local", "results-dir": str(folder / "local")}
         quiet = Terminal(1, Console(file=io.StringIO()))

@@ -9,11 +9,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from comdml_flwr.assemble import assemble, participants_of, program_of
 from comdml_flwr.carriers.local import LocalCarrier
-from comdml_flwr.checkpoint_files import new_checkpoint
-from comdml_flwr.config import find_fleet, parse_config
-from comdml_flwr.planning.fleet_file import load_fleet
+from comdml_flwr.core.config import find_fleet, parse_config
+from comdml_flwr.planning.fleet.fleet_file import load_fleet
+from comdml_flwr.runs.assemble import assemble, participants_of, program_of
+from comdml_flwr.runs.checkpoint_folders import new_checkpoint
 
 NUM_AGENTS, NUM_TIMES = 10, 9
 

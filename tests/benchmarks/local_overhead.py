@@ -17,16 +17,16 @@ from pathlib import Path
 import torch
 from torch.nn.functional import cross_entropy
 
-from comdml_flwr import phases
-from comdml_flwr.agent import Agent, Setup
-from comdml_flwr.assemble import assemble, participants_of, program_of
+from comdml_flwr.agents.agent import Agent, Setup
 from comdml_flwr.carriers.local import LocalCarrier
-from comdml_flwr.config import parse_config
+from comdml_flwr.core.config import parse_config
+from comdml_flwr.core.messages import phase_name
 from comdml_flwr.learning.split import load_floats
-from comdml_flwr.messages import phase_name
-from comdml_flwr.planning.fleet_file import load_fleet
-from comdml_flwr.planning.presets import preset_text
-from comdml_flwr.rounds import run_rounds
+from comdml_flwr.methods.phases import evaluation as phases
+from comdml_flwr.planning.fleet.fleet_file import load_fleet
+from comdml_flwr.planning.fleet.presets import preset_text
+from comdml_flwr.runs.assemble import assemble, participants_of, program_of
+from comdml_flwr.runs.loop import run_rounds
 from tests.small import Silent
 
 NUM_AGENTS = 100

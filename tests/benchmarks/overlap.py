@@ -38,20 +38,20 @@ import numpy as np
 import torch
 from torch import nn
 
-from comdml_flwr.agent import Agent, Setup
-from comdml_flwr.assemble import Catalogue, assemble, program_of
-from comdml_flwr.carriers.direct import DirectRounds
-from comdml_flwr.config import parse_config
-from comdml_flwr.learning.models import resnet
+from comdml_flwr.agents.agent import Agent, Setup
+from comdml_flwr.carriers.direct.deadlines import Deadlines
+from comdml_flwr.carriers.direct.driver import DirectRounds
+from comdml_flwr.carriers.transport.certificates import make_certificates
+from comdml_flwr.carriers.transport.credentials import load_credentials
+from comdml_flwr.carriers.transport.grpc import Transport
+from comdml_flwr.carriers.transport.members import Member
+from comdml_flwr.core.config import parse_config
+from comdml_flwr.core.messages import Inbox, Outbox, Phase, phase_name
+from comdml_flwr.learning.models.resnet import resnet
 from comdml_flwr.learning.training import Learner
-from comdml_flwr.messages import Inbox, Outbox, Phase, phase_name
-from comdml_flwr.peers.deadlines import Deadlines
-from comdml_flwr.planning.fleet_file import parse_fleet
+from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.planning.types import BYTES_PER_S_PER_MBPS
-from comdml_flwr.transport.certificates import make_certificates
-from comdml_flwr.transport.credentials import load_credentials
-from comdml_flwr.transport.members import Member
-from comdml_flwr.transport.transport import Transport
+from comdml_flwr.runs.assemble import Catalogue, assemble, program_of
 from experiments.testbed.cgroups import find_hierarchy
 from experiments.testbed.hosts import NETWORK, Host, hosts_of
 from experiments.testbed.life import living_hosts

@@ -19,11 +19,11 @@ from importlib.metadata import version
 
 import numpy as np
 
-from comdml_flwr.planning.integer_program import solve
+from comdml_flwr.planning.clock.simulation import Workload
+from comdml_flwr.planning.clock.whole_round import judge, round_clock
 from comdml_flwr.planning.pairing import pair_agents
-from comdml_flwr.planning.simulation import Workload
+from comdml_flwr.planning.solvers.integer_program import solve
 from comdml_flwr.planning.types import Link, Profile
-from comdml_flwr.planning.whole_round import judge, round_clock
 from tests.planning.fleets import BYTES_PER_S_PER_MBPS, CPUS, resnet_cuts
 
 RELAY = Link(bytes_per_s=10 * BYTES_PER_S_PER_MBPS)

@@ -4,7 +4,7 @@ import os
 import statistics
 import time
 
-from comdml_flwr.sealing import Sealer, new_private_key, public_key_of
+from comdml_flwr.carriers.sealed.sealing import Sealer, new_private_key, public_key_of
 
 NUM_BYTES = 100_000_000
 NUM_LETTERS = 9

@@ -23,12 +23,12 @@ from pathlib import Path
 
 import numpy as np
 
-from comdml_flwr.messages import Envelope
-from comdml_flwr.transport.certificates import make_certificates
-from comdml_flwr.transport.credentials import agent_host, load_credentials
-from comdml_flwr.transport.members import Limits, Member
-from comdml_flwr.transport.transport import Transport
-from comdml_flwr.wire import decode_envelope, envelope_parts
+from comdml_flwr.carriers.transport.certificates import make_certificates
+from comdml_flwr.carriers.transport.credentials import agent_host, load_credentials
+from comdml_flwr.carriers.transport.grpc import Transport
+from comdml_flwr.carriers.transport.members import Limits, Member
+from comdml_flwr.core.messages import Envelope
+from comdml_flwr.core.wire import decode_envelope, envelope_parts
 
 Send = Callable[[Envelope], None]
 

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import torch
 
-from comdml_flwr.agent import run_steps
-from comdml_flwr.assemble import participants_of, program_of
-from comdml_flwr.carriers.direct import DirectRounds
-from comdml_flwr.errors import ComdmlError
-from comdml_flwr.measuring.compute import seconds_per_batch
-from comdml_flwr.peers import deadlines
-from comdml_flwr.transport.credentials import load_credentials
-from comdml_flwr.transport.members import Limits, Member
-from comdml_flwr.transport.transport import Transport
+from comdml_flwr.agents.agent import run_steps
+from comdml_flwr.agents.measuring.compute import seconds_per_batch
+from comdml_flwr.carriers.direct import deadlines
+from comdml_flwr.carriers.direct.driver import DirectRounds
+from comdml_flwr.carriers.transport.credentials import load_credentials
+from comdml_flwr.carriers.transport.grpc import Transport
+from comdml_flwr.carriers.transport.members import Limits, Member
+from comdml_flwr.core.errors import ComdmlError
+from comdml_flwr.runs.assemble import participants_of, program_of
 from tests.small import small_config, small_fleet, small_setup
 
 BEFORE, AFTER, SENDING = "before", "after", "sending"

@@ -4,14 +4,14 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 
-from comdml_flwr.agent import Agent, run_steps
-from comdml_flwr.assemble import METHODS, participants_of, program_of
-from comdml_flwr.carriers.direct import DirectRounds
-from comdml_flwr.errors import OverdueError, PeerGoneError
-from comdml_flwr.peers.deadlines import Deadlines
-from comdml_flwr.rounds import RoundRecord, add_up, digest_of_all, digests_of
-from comdml_flwr.transport.members import Limits, Member
-from comdml_flwr.transport.transport import Transport
+from comdml_flwr.agents.agent import Agent, run_steps
+from comdml_flwr.carriers.direct.deadlines import Deadlines
+from comdml_flwr.carriers.direct.driver import DirectRounds
+from comdml_flwr.carriers.transport.grpc import Transport
+from comdml_flwr.carriers.transport.members import Limits, Member
+from comdml_flwr.core.errors import OverdueError, PeerGoneError
+from comdml_flwr.runs.assemble import METHODS, participants_of, program_of
+from comdml_flwr.runs.loop import RoundRecord, add_up, digest_of_all, digests_of
 from tests.small import small_setup
 
 

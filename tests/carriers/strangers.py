@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import grpc
 
-from comdml_flwr.transport.channels import new_channel
-from comdml_flwr.transport.credentials import AUTHORITY_FILE, load_credentials
-from comdml_flwr.transport.incoming import METHOD, RECEIVER, RUN, SENDER, SERVICE
-from comdml_flwr.transport.members import Limits, Member
-from comdml_flwr.wire import encode_envelope
+from comdml_flwr.carriers.transport.channels import new_channel
+from comdml_flwr.carriers.transport.credentials import AUTHORITY_FILE, load_credentials
+from comdml_flwr.carriers.transport.incoming import METHOD, RECEIVER, RUN, SENDER, SERVICE
+from comdml_flwr.carriers.transport.members import Limits, Member
+from comdml_flwr.core.wire import encode_envelope
 from tests.transport.fuzz import HEAD, frames_of
 from tests.transport.meetings import mail
 

@@ -6,9 +6,9 @@ from functools import cache
 
 import pytest
 
-from comdml_flwr.errors import RunError
+from comdml_flwr.core.errors import RunError
 from comdml_flwr.flower import mail
-from comdml_flwr.planning.fleet_file import parse_fleet
+from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from tests.carriers.direct import run_direct
 from tests.flower.loop_grid import grid_config, run_on_grid
 from tests.small import fleet_text, run_local, small_config, small_fleet
@@ -87,7 +87,7 @@ def grid_with_files(config, tmp_path, monkeypatch):
 
 
 def grid_without_shared_folder(config, tmp_path, monkeypatch):
-    monkeypatch.setattr("comdml_flwr.flower.peer_client_app.is_shared", lambda folder, token: False)
+    monkeypatch.setattr("comdml_flwr.flower.clientapp.peer_client_app.is_shared", lambda folder, token: False)
     return grid(config, tmp_path, monkeypatch)
 
 
@@ -145,7 +145,7 @@ def test_an_agent_that_fails_ends_the_run_in_one_line(carrier, tmp_path, monkeyp
             raise ValueError("disk\nfull")
         return "the same"
 
-    monkeypatch.setattr("comdml_flwr.agent.Agent.weights_sha256", digest)
+    monkeypatch.setattr("comdml_flwr.agents.agent.Agent.weights_sha256", digest)
     phase = r"adopt\+adopt aux head\+hand over\+evaluate"
     where = rf"{phase}: tests/carriers/test_conformance.py, line \d+, in digest"
     with pytest.raises(RunError, match=f"^agent 0 failed in round 2, {where}: ValueError: disk full$"):

@@ -4,11 +4,12 @@ import time
 
 import pytest
 
-from comdml_flwr import reduction
-from comdml_flwr.carriers import direct
+from comdml_flwr.carriers.direct.driver import deadlines
+from comdml_flwr.carriers.direct.driver import driver as direct
+from comdml_flwr.carriers.direct.driver import peers as post
+from comdml_flwr.carriers.transport.grpc import Transport
 from comdml_flwr.methods import comdml
-from comdml_flwr.peers import deadlines, post
-from comdml_flwr.transport.transport import Transport
+from comdml_flwr.methods.phases import reduction
 from tests.carriers.direct import run_direct_with
 from tests.carriers.test_faults import CONFIG, FLEET, NUM_AGENTS, places, roles
 from tests.faults import FailAt, run_local_with

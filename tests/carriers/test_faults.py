@@ -6,9 +6,9 @@ from functools import cache
 import pytest
 import torch
 
-from comdml_flwr.assemble import program_of
-from comdml_flwr.messages import return_point
+from comdml_flwr.core.messages import return_point
 from comdml_flwr.methods import comdml
+from comdml_flwr.runs.assemble import program_of
 from tests.faults import FailAt, run_grid_with, run_local_with
 from tests.flower.loop_grid import grid_config
 from tests.small import fleet_text, run_local, small_config, small_fleet, small_setup

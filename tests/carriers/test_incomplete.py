@@ -5,12 +5,12 @@ from functools import partial
 
 import pytest
 
-from comdml_flwr import local_run
 from comdml_flwr.comparison.schedule import plan_runs, read_done, save
 from comdml_flwr.comparison.settings import load_comparison
 from comdml_flwr.comparison.workers import attempt
-from comdml_flwr.errors import RunError
-from comdml_flwr.flower.peer_strategy import PeerStrategy
+from comdml_flwr.core.errors import RunError
+from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy
+from comdml_flwr.runs import local_run
 from tests.comparison.small_comparison import add_small_names, write_comparison
 from tests.faults import FailAt, FaultyGrid, FaultyLocalCarrier, run_local_with
 from tests.flower.loop_grid import grid_config, quiet_terminal

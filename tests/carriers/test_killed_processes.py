@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from comdml_flwr.transport.certificates import make_certificates
+from comdml_flwr.carriers.transport.certificates import make_certificates
 from tests.carriers.agent_process import AFTER, BEFORE, SENDING
 from tests.carriers.processes import SHORTEST_S, TOKEN, Crew, Run
 from tests.carriers.strangers import Stranger

@@ -7,9 +7,9 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from comdml_flwr.carriers.local import LocalCarrier
-from comdml_flwr.errors import RunError
-from comdml_flwr.local_run import run_locally
-from comdml_flwr.messages import Step
+from comdml_flwr.core.errors import RunError
+from comdml_flwr.core.messages import Step
+from comdml_flwr.runs.local_run import run_locally
 from tests.carriers.interrupted import (
     SCENARIOS,
     Killed,

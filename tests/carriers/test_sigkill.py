@@ -10,7 +10,7 @@ import pytest
 from tests.carriers.interrupted import only_run_in, outcome_of, write_fleet
 
 NUM_ROUNDS = 6
-COMDML = [sys.executable, "-c", "from comdml_flwr.cli import main; main()"]
+COMDML = [sys.executable, "-c", "from comdml_flwr.cli.main import main; main()"]
 
 
 def start(folder, *words):

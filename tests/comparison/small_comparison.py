@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from comdml_flwr import assemble
+from comdml_flwr.runs import assemble
 from tests.small import few_digits, fleet_text, four_stages
 
 TOML = """

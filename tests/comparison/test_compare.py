@@ -6,10 +6,10 @@ import socket
 
 import pytest
 
-from comdml_flwr import assemble
 from comdml_flwr.comparison.compare import compare
 from comdml_flwr.comparison.settings import load_comparison
-from comdml_flwr.errors import RunError, StoppedError
+from comdml_flwr.core.errors import RunError, StoppedError
+from comdml_flwr.runs import assemble
 from tests.comparison.small_comparison import TOML, add_small_names, without_stopwatch, write_comparison
 from tests.small import few_digits
 

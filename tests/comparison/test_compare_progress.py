@@ -7,8 +7,8 @@ import re
 import pytest
 from rich.console import Console
 
-from comdml_flwr.commands import compare_progress
-from comdml_flwr.commands.compare_progress import CompareProgress
+from comdml_flwr.cli.commands import compare_progress
+from comdml_flwr.cli.commands.compare_progress import CompareProgress
 from comdml_flwr.comparison.schedule import PlannedRun
 
 SUMMARY = {"summary.json": json.dumps({"accuracy": 0.5, "elapsed_s": 2.0}).encode()}

@@ -32,7 +32,7 @@ fleet = "comdml-10"
 num-agents = 2
 """
 PROGRAM = """
-from comdml_flwr.cli import main
+from comdml_flwr.cli.main import main
 main()
 """
 

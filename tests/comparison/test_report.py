@@ -20,8 +20,8 @@ from comdml_flwr.comparison.reading import read_comparison
 from comdml_flwr.comparison.report import write_report
 from comdml_flwr.comparison.timeline import merge
 from comdml_flwr.comparison.verdict import verdict
-from comdml_flwr.errors import InputError
-from comdml_flwr.units import human_s, unit_of_bytes, unit_of_s
+from comdml_flwr.core.errors import InputError
+from comdml_flwr.core.units import human_s, unit_of_bytes, unit_of_s
 from tests.comparison.folders import MAIN_METHODS, made_up_folder, real_folder, write_folder
 from tests.comparison.runs import made_up_run
 

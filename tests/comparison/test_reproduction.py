@@ -14,7 +14,7 @@ from comdml_flwr.comparison.palette import styles_of
 from comdml_flwr.comparison.reading import read_comparison
 from comdml_flwr.comparison.reproduction import input_files
 from comdml_flwr.comparison.settings import load_comparison
-from comdml_flwr.errors import InputError
+from comdml_flwr.core.errors import InputError
 from tests.comparison.folders import write_folder
 from tests.comparison.runs import made_up_run
 from tests.comparison.small_comparison import TOML, add_small_names, write_comparison

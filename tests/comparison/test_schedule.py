@@ -8,7 +8,7 @@ from comdml_flwr.comparison import schedule
 from comdml_flwr.comparison.records import run_folder
 from comdml_flwr.comparison.schedule import longest_first, plan_runs, read_done, reserve, save, sweep
 from comdml_flwr.comparison.settings import load_comparison
-from comdml_flwr.errors import InputError, RunError
+from comdml_flwr.core.errors import InputError, RunError
 from tests.comparison.small_comparison import TOML, add_small_names, write_comparison
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from comdml_flwr.comparison.settings import load_comparison
-from comdml_flwr.errors import InputError
-from comdml_flwr.planning.presets import preset_text
+from comdml_flwr.core.errors import InputError
+from comdml_flwr.planning.fleet.presets import preset_text
 from tests.comparison.small_comparison import TOML, add_small_names, write_comparison
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -4,7 +4,7 @@ import heapq
 
 import pytest
 
-from comdml_flwr.commands.time_left import TimeLeft
+from comdml_flwr.cli.commands.time_left import TimeLeft
 from comdml_flwr.comparison.schedule import PlannedRun, longest_first
 
 ROUND_S = {("10 agents", "ComDML"): 2.0, ("10 agents", "FedAvg"): 1.0, ("100 agents", "ComDML"): 15.0}

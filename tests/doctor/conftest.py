@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from comdml_flwr.transport.certificates import make_certificates
+from comdml_flwr.carriers.transport.certificates import make_certificates
 
 DAYS = 30
 

@@ -6,9 +6,9 @@ import shutil
 
 import pytest
 
-from comdml_flwr.doctor.certificates import check_certificates
-from comdml_flwr.transport import certificates
-from comdml_flwr.transport.certificates import make_certificates
+from comdml_flwr.carriers.transport import certificates
+from comdml_flwr.carriers.transport.certificates import make_certificates
+from comdml_flwr.cli.doctor.certificates import check_certificates
 from tests.doctor.conftest import DAYS
 from tests.transport.test_tls import reissued
 

@@ -10,7 +10,7 @@ import pytest
 from tests.doctor.places import taken_port
 from tests.transport.meetings import free_address
 
-COMDML = "from comdml_flwr.cli import main; main()"
+COMDML = "from comdml_flwr.cli.main import main; main()"
 
 
 def test_a_machine_in_order_is_told_so(comdml, here, folder):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from comdml_flwr.doctor.network import check_port, check_superlink
+from comdml_flwr.cli.doctor.network import check_port, check_superlink
 from tests.doctor.places import grpc_server, http_server, taken_port
 from tests.transport.meetings import free_address, until
 

@@ -3,8 +3,8 @@
 import pytest
 from typer.testing import CliRunner
 
-from comdml_flwr.cli import app as comdml
-from comdml_flwr.doctor.own_app import check_app
+from comdml_flwr.cli.doctor.own_app import check_app
+from comdml_flwr.cli.main import app as comdml
 
 
 @pytest.fixture

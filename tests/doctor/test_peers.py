@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from comdml_flwr.doctor.peers import answer_peers, check_peers
-from comdml_flwr.transport.members import Member
+from comdml_flwr.carriers.transport.members import Member
+from comdml_flwr.cli.doctor.peers import answer_peers, check_peers
 from tests.doctor.places import grpc_server, slow_link
 from tests.transport.meetings import addresses, meeting, until
 

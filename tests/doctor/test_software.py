@@ -2,7 +2,7 @@
 
 import sys
 
-from comdml_flwr.doctor.software import (
+from comdml_flwr.cli.doctor.software import (
     Needed,
     check_code,
     check_imports,

@@ -5,16 +5,15 @@ import os
 import pytest
 import torch
 
-from comdml_flwr.assemble import MODELS
-from comdml_flwr.config import parse_config
-from comdml_flwr.doctor.configuration import check_fleet, check_method
-from comdml_flwr.doctor.data_files import check_data
-from comdml_flwr.doctor.machine import check_cores, check_disks
-from comdml_flwr.doctor.memory import IMAGES, Images, check_memory
-from comdml_flwr.learning import published_files
+from comdml_flwr.agents.measuring.memory import available_memory_bytes
+from comdml_flwr.cli.doctor.configuration import check_fleet, check_method
+from comdml_flwr.cli.doctor.data_files import check_data
+from comdml_flwr.cli.doctor.machine import check_cores, check_disks
+from comdml_flwr.cli.doctor.memory import IMAGES, Images, check_memory
+from comdml_flwr.core.config import parse_config
 from comdml_flwr.learning.cut_profile import profile_model
-from comdml_flwr.learning.data import load_digits
-from comdml_flwr.measuring.memory import available_memory_bytes
+from comdml_flwr.learning.data.cifar import load_digits, published_files
+from comdml_flwr.runs.assemble import MODELS
 from tests.published import write_cifar, write_cinic
 from tests.small import fleet_text
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from comdml_flwr.errors import InputError
+from comdml_flwr.core.errors import InputError
 from experiments import cut_table
 from experiments.command import numbers, read_settings
 

@@ -5,8 +5,8 @@ import tomllib
 
 import pytest
 
-from comdml_flwr.planning.fleet_file import load_fleet, parse_fleet
-from comdml_flwr.planning.presets import FLEET_NAMES, preset_text
+from comdml_flwr.planning.fleet.fleet_file import load_fleet, parse_fleet
+from comdml_flwr.planning.fleet.presets import FLEET_NAMES, preset_text
 from experiments.command import CONFIGS
 
 NAMES = ("scaling", "sparse", "dynamic")

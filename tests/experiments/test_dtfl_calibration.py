@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from comdml_flwr.errors import InputError
+from comdml_flwr.core.errors import InputError
 from comdml_flwr.planning.types import Cut
 from experiments import dtfl_calibration
 from experiments.command import CONFIGS

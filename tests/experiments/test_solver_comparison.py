@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from comdml_flwr.errors import InputError
+from comdml_flwr.core.errors import InputError
 from comdml_flwr.planning.types import Cut
 from experiments import solver_comparison
 from experiments.command import CONFIGS

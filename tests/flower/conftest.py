@@ -2,7 +2,8 @@
 
 import pytest
 
-from comdml_flwr.flower import mail, peer_client_app
+from comdml_flwr.flower import mail
+from comdml_flwr.flower.clientapp import peer_client_app
 
 
 @pytest.fixture

@@ -188,7 +188,7 @@ class Federation:
         self.processes[name] = process
 
     def _comdml(self, *words: str) -> None:
-        code = "from comdml_flwr.cli import main; main()"
+        code = "from comdml_flwr.cli.main import main; main()"
         command = [sys.executable, "-c", code, *words]
         subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
 

@@ -17,10 +17,10 @@ from flwr.serverapp.strategy import Result
 from flwr.supercore.task_identity import TaskIdentity
 from rich.console import Console
 
-from comdml_flwr.config import RunConfig
-from comdml_flwr.flower.peer_client_app import peer_client_app
-from comdml_flwr.flower.peer_strategy import PeerStrategy
-from comdml_flwr.terminal import Terminal
+from comdml_flwr.core.config import RunConfig
+from comdml_flwr.flower.clientapp.peer_client_app import peer_client_app
+from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy
+from comdml_flwr.runs.terminal import Terminal
 from tests.small import CATALOGUE
 
 

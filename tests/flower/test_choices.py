@@ -4,11 +4,12 @@ import json
 
 import pytest
 
-from comdml_flwr.errors import InputError, RunError
-from comdml_flwr.flower import choices, peer_client_app
-from comdml_flwr.flower.peer_strategy import PeerStrategy
-from comdml_flwr.local_run import run_locally
-from comdml_flwr.measuring import meeting
+from comdml_flwr.carriers.direct.driver import meeting
+from comdml_flwr.core.errors import InputError, RunError
+from comdml_flwr.flower.clientapp import peer_client_app
+from comdml_flwr.flower.serverapp import choices
+from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy
+from comdml_flwr.runs.local_run import run_locally
 from tests.carriers.direct import free_addresses
 from tests.flower.loop_grid import LoopGrid, quiet_terminal
 from tests.flower.test_direct import SideBySideGrid
@@ -20,7 +21,7 @@ NUM_AGENTS = 3
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
     monkeypatch.setattr(meeting, "REACH_S", 2.0)
-    monkeypatch.setattr("comdml_flwr.measuring.links.MOST_BYTES", 1 << 18)
+    monkeypatch.setattr("comdml_flwr.carriers.direct.links.MOST_BYTES", 1 << 18)
     monkeypatch.setattr(choices, "_LEAST_PATIENCE_S", 3.0)
     monkeypatch.setattr(choices, "ECHO_BYTES", 1 << 16)
 
@@ -150,7 +151,7 @@ def test_measured_over_the_grid_prices_the_way_through_the_superlink(tmp_path, m
 def test_what_a_node_has_measured_it_measures_once_whatever_process_handles_the_next_message(
     tmp_path, monkeypatch
 ):
-    from comdml_flwr.flower import probe_client
+    from comdml_flwr.flower.clientapp import probe as probe_client
 
     real, measured = probe_client.measure_node, []
 
@@ -212,7 +213,7 @@ def test_methods_with_a_server_have_nothing_to_choose(method):
 
 
 def test_a_node_that_fails_to_measure_is_one_line(tmp_path, monkeypatch):
-    from comdml_flwr.flower import probe_client
+    from comdml_flwr.flower.clientapp import probe as probe_client
 
     def broken(setup, agent):
         raise ValueError("no\nmemory")
@@ -253,7 +254,7 @@ def test_the_relays_price_is_the_echos_time_without_that_of_an_empty_exchange(tm
 
     monkeypatch.setattr(choices, "ECHO_BYTES", 1 << 21)
     monkeypatch.setattr(choices, "time", Stopwatch)
-    monkeypatch.setattr("comdml_flwr.flower.grid_carrier.time", Stopwatch)
+    monkeypatch.setattr("comdml_flwr.flower.serverapp.grid_carrier.time", Stopwatch)
     told = {}
     real = choices._measure_relay
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from comdml_flwr.local_run import run_locally
-from comdml_flwr.model_files import read_model
+from comdml_flwr.runs.local_run import run_locally
+from comdml_flwr.runs.model_files import read_model
 from tests.flower.deployment import Federation, can_be_apart, summary_of
 from tests.flower.loop_grid import quiet_terminal
 from tests.test_trained_models import output_of_readmes_program

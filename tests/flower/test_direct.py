@@ -6,14 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from comdml_flwr.agent import Agent
-from comdml_flwr.errors import InputError, RunError
-from comdml_flwr.flower import mail, peer_client_app
-from comdml_flwr.flower.direct_client import limits_of
-from comdml_flwr.flower.peer_strategy import PeerStrategy
-from comdml_flwr.peers import deadlines
-from comdml_flwr.transport.listening import check_listening
-from comdml_flwr.transport.members import Limits
+from comdml_flwr.agents.agent import Agent
+from comdml_flwr.carriers.direct.driver import deadlines
+from comdml_flwr.carriers.transport.listening import check_listening
+from comdml_flwr.carriers.transport.members import Limits
+from comdml_flwr.core.errors import InputError, RunError
+from comdml_flwr.flower import mail
+from comdml_flwr.flower.clientapp import peer_client_app
+from comdml_flwr.flower.clientapp.direct_rounds import limits_of
+from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy
 from tests.carriers.direct import free_addresses
 from tests.flower.loop_grid import LoopGrid, quiet_terminal
 from tests.small import CATALOGUE, fleet_text, run_local, small_config, small_fleet, small_setup

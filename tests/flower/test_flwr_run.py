@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from comdml_flwr.local_run import run_locally
-from comdml_flwr.model_files import read_model
+from comdml_flwr.runs.local_run import run_locally
+from comdml_flwr.runs.model_files import read_model
 from tests.flower.engine import ROOT, Engine, copy_of_checkout
 from tests.flower.loop_grid import quiet_terminal
 

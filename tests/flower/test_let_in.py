@@ -5,12 +5,14 @@ import time
 
 import pytest
 
-from comdml_flwr.agent import Agent
-from comdml_flwr.carriers import direct
-from comdml_flwr.errors import RunError
-from comdml_flwr.flower import direct_run, peer_client_app
+from comdml_flwr.agents.agent import Agent
+from comdml_flwr.carriers.direct.driver import deadlines
+from comdml_flwr.carriers.direct.driver import driver as direct
+from comdml_flwr.carriers.direct.driver import peers as post
+from comdml_flwr.core.errors import RunError
+from comdml_flwr.flower.clientapp import peer_client_app
 from comdml_flwr.flower.records import integer
-from comdml_flwr.peers import deadlines, post
+from comdml_flwr.flower.serverapp import direct_run
 from tests.flower.test_direct import run_direct
 
 LATE = 2

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from clients.fedavg import add_fedavg
-from comdml_flwr.errors import RunError
-from comdml_flwr.flower.peer_client_app import peer_client_app
+from comdml_flwr.core.errors import RunError
+from comdml_flwr.flower.clientapp.peer_client_app import peer_client_app
 from strategies.fedavg import run_fedavg
 from strategies.splitfed import run_splitfed
 from tests.broken import break_data
@@ -107,7 +107,7 @@ def test_flowers_fedavg_keeps_its_model_where_nobodys_training_is_finite(tmp_pat
 @pytest.mark.parametrize("version", [1, 2])
 def test_a_server_whose_mail_is_sealed_gives_the_same_weights(version, tmp_path, monkeypatch):
     """No node sees the run's folder; the server is one more peer, with a key of its own."""
-    monkeypatch.setattr("comdml_flwr.flower.peer_client_app.is_shared", lambda folder, token: False)
+    monkeypatch.setattr("comdml_flwr.flower.clientapp.peer_client_app.is_shared", lambda folder, token: False)
     config = small_config(method="splitfed", cut=2, splitfed_version=version, participation=0.5, num_rounds=3)
     here, _ = run_local(config, small_fleet(NUM_AGENTS))
     run, _ = run_with_server(config, tmp_path)
@@ -115,9 +115,9 @@ def test_a_server_whose_mail_is_sealed_gives_the_same_weights(version, tmp_path,
 
 
 def test_fedavg_which_seals_nothing_says_nothing_of_keys(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr("comdml_flwr.flower.peer_client_app.is_shared", lambda folder, token: False)
+    monkeypatch.setattr("comdml_flwr.flower.clientapp.peer_client_app.is_shared", lambda folder, token: False)
     said = []
-    monkeypatch.setattr("comdml_flwr.terminal.Terminal.say", lambda terminal, line: said.append(line))
+    monkeypatch.setattr("comdml_flwr.runs.terminal.Terminal.say", lambda terminal, line: said.append(line))
     run_with_server(small_config(method="fedavg", num_rounds=1), tmp_path)
     assert said
     assert "signed" not in caplog.text + " ".join(said)
@@ -153,7 +153,7 @@ def test_an_agent_that_fails_ends_the_run_in_one_line(method, tmp_path, monkeypa
             raise ValueError("disk\nfull")
         return real(agent, *args)
 
-    from comdml_flwr.agent import Agent
+    from comdml_flwr.agents.agent import Agent
 
     real = Agent.batches
     monkeypatch.setattr(Agent, "batches", torn)

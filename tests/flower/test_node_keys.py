@@ -6,9 +6,9 @@ from threading import Barrier
 import pytest
 from flwr.app import Context, RecordDict
 
-from comdml_flwr.errors import RunError
-from comdml_flwr.flower.node_keys import introduce, sealer_of
-from comdml_flwr.key_cards import KeyCard
+from comdml_flwr.carriers.sealed.key_cards import KeyCard
+from comdml_flwr.core.errors import RunError
+from comdml_flwr.flower.clientapp.keys import introduce, sealer_of
 
 
 def context_of(**node_config):

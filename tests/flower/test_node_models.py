@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 
-from comdml_flwr.errors import RunError
-from comdml_flwr.flower import node_models, peer_client_app
-from comdml_flwr.flower.node_models import place_of_models, read_news, read_written
-from comdml_flwr.flower.peer_strategy import PeerStrategy
-from comdml_flwr.model_files import read_model
-from comdml_flwr.trained_models import SavedModel
+from comdml_flwr.core.errors import RunError
+from comdml_flwr.flower.clientapp import models as node_models
+from comdml_flwr.flower.clientapp import peer_client_app
+from comdml_flwr.flower.clientapp.models import place_of_models, read_news, read_written
+from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy
+from comdml_flwr.runs.model_files import read_model
+from comdml_flwr.runs.trained_models import SavedModel
 from tests.carriers.direct import free_addresses
 from tests.carriers.interrupted import models_of, only_run_in
 from tests.flower.loop_grid import LoopGrid, quiet_terminal
@@ -169,7 +170,7 @@ def test_a_run_is_not_lost_when_the_nodes_cannot_be_asked_for_their_models(tmp_p
     def refuse(*args, **keys):
         raise RunError("models: Flower took 0 of 5 messages")
 
-    monkeypatch.setattr("comdml_flwr.flower.run_models.exchange_messages", refuse)
+    monkeypatch.setattr("comdml_flwr.flower.serverapp.models.exchange_messages", refuse)
     folder, printed = run(tmp_path / "results", "grid", method="allreduce", num_rounds=1)
     assert summary_of(folder)["models"] == []
     assert "the trained models are not written: models: Flower took 0 of 5 messages\n" in printed

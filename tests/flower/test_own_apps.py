@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from comdml_flwr.assemble import Catalogue
-from comdml_flwr.local_run import run_locally
+from comdml_flwr.runs.assemble import Catalogue
+from comdml_flwr.runs.local_run import run_locally
 from tests.flower.engine import Engine
 from tests.flower.installed import comdml, install_wheel
 from tests.flower.loop_grid import quiet_terminal

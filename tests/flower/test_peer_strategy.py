@@ -11,12 +11,14 @@ import torch
 from flwr.app import ArrayRecord, ConfigRecord, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from comdml_flwr import wire
-from comdml_flwr.errors import InputError, RunError
-from comdml_flwr.flower import grid_carrier, mail, nodes, peer_client_app
-from comdml_flwr.flower.grid_carrier import GridCarrier
-from comdml_flwr.flower.peer_strategy import PeerStrategy
-from comdml_flwr.messages import Step
+from comdml_flwr.core import wire
+from comdml_flwr.core.errors import InputError, RunError
+from comdml_flwr.core.messages import Step
+from comdml_flwr.flower import mail
+from comdml_flwr.flower.clientapp import peer_client_app
+from comdml_flwr.flower.serverapp import grid_carrier, nodes
+from comdml_flwr.flower.serverapp.grid_carrier import GridCarrier
+from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy
 from comdml_flwr.planning.types import Plan
 from tests.flower.loop_grid import LoopGrid, grid_config, quiet_terminal, run_on_grid
 from tests.small import CATALOGUE, fleet_text, small_config

@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from comdml_flwr.errors import RunError
-from comdml_flwr.flower import port_owner
-from comdml_flwr.flower.peer_strategy import PeerStrategy
+from comdml_flwr.core.errors import RunError
+from comdml_flwr.flower.serverapp import port_owner
+from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy
 from tests.carriers.direct import free_addresses
 from tests.flower.loop_grid import quiet_terminal
 from tests.flower.test_direct import NUM_AGENTS, SideBySideGrid

@@ -5,11 +5,14 @@ import json
 import pytest
 from flwr.app import Context, RecordDict
 
-from comdml_flwr.config import parse_config
-from comdml_flwr.errors import ComdmlError
-from comdml_flwr.flower import direct_run, grid_carrier, mail, peer_client_app, run_checkpoints
-from comdml_flwr.flower.peer_strategy import peer_server_app
-from comdml_flwr.local_run import run_locally
+from comdml_flwr.core.config import parse_config
+from comdml_flwr.core.errors import ComdmlError
+from comdml_flwr.flower import mail
+from comdml_flwr.flower.clientapp import peer_client_app
+from comdml_flwr.flower.serverapp import checkpoints as run_checkpoints
+from comdml_flwr.flower.serverapp import direct_run, grid_carrier
+from comdml_flwr.flower.serverapp.peer_strategy import peer_server_app
+from comdml_flwr.runs.local_run import run_locally
 from tests.carriers.direct import free_addresses
 from tests.carriers.interrupted import (
     NUM_AGENTS,

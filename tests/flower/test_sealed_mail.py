@@ -5,8 +5,8 @@ import logging
 
 import pytest
 
+from comdml_flwr.carriers.sealed.sealing import Sealer, public_key_of
 from comdml_flwr.flower import mail
-from comdml_flwr.sealing import Sealer, public_key_of
 from tests.flower.wiretap import (
     NUM_AGENTS,
     PATTERNS,

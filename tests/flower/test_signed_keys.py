@@ -7,8 +7,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from comdml_flwr.key_cards import KeyCard
-from comdml_flwr.sealing import new_private_key, public_key_of
+from comdml_flwr.carriers.sealed.key_cards import KeyCard
+from comdml_flwr.carriers.sealed.sealing import new_private_key, public_key_of
 from tests.flower.wiretap import NUM_AGENTS, Wiretap, patterned_config, printed, refused
 
 

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from comdml_flwr.flower.peer_client_app import peer_client_app
-from comdml_flwr.flower.peer_strategy import PeerStrategy
+from comdml_flwr.flower.clientapp.peer_client_app import peer_client_app
+from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy
 from tests.flower.loop_grid import LoopGrid, grid_config, quiet_terminal
 from tests.small import CATALOGUE, few_digits, fleet_text, small_config
 

@@ -14,10 +14,10 @@ import torch
 from flwr.common.serde import recorddict_to_proto
 from torch import nn
 
-from comdml_flwr.assemble import Catalogue
-from comdml_flwr.errors import RunError
-from comdml_flwr.flower import peer_client_app
-from comdml_flwr.flower.peer_strategy import PeerStrategy
+from comdml_flwr.core.errors import RunError
+from comdml_flwr.flower.clientapp import peer_client_app
+from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy
+from comdml_flwr.runs.assemble import Catalogue
 from strategies.splitfed import run_splitfed
 from tests.flower.loop_grid import LoopGrid, grid_config, quiet_terminal
 from tests.small import few_digits, fleet_text, small_config

@@ -10,9 +10,9 @@ from PIL import Image
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from comdml_flwr.errors import InputError
-from comdml_flwr.learning import cinic, published_files
-from comdml_flwr.learning.cinic import CLASSES, MEANS, STDS, load_cinic
+from comdml_flwr.core.errors import InputError
+from comdml_flwr.learning.data.cifar import cinic, published_files
+from comdml_flwr.learning.data.cinic import CLASSES, MEANS, STDS, load_cinic
 from tests.published import write_cinic
 
 IMAGE = Path("CINIC-10", "train", "bird", "n02708555_1.png")

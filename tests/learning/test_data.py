@@ -10,8 +10,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from comdml_flwr.errors import InputError
-from comdml_flwr.learning.data import augment, batches, epoch_sizes, load_cifar, load_digits, partition
+from comdml_flwr.core.errors import InputError
+from comdml_flwr.learning.data.cifar import augment, batches, epoch_sizes, load_cifar, load_digits, partition
 from comdml_flwr.learning.repair import share_out
 from tests.published import write_cifar
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from comdml_flwr.errors import InputError
-from comdml_flwr.learning.model_builder import BuiltModel, build_model
-from comdml_flwr.learning.model_contract import copy_inputs
+from comdml_flwr.core.errors import InputError
+from comdml_flwr.learning.models.builder import BuiltModel, build_model
+from comdml_flwr.learning.models.contract import copy_inputs
 from comdml_flwr.learning.split import float_state, write_floats
 from tests.odd_models import ODD, Pick
 from tests.small import few_digits

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from comdml_flwr.errors import InputError
-from comdml_flwr.learning.models import auxiliary_head, resnet
+from comdml_flwr.core.errors import InputError
+from comdml_flwr.learning.models.resnet import auxiliary_head, resnet
 
 torch.set_num_threads(1)
 

@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from comdml_flwr.learning.pixel_cache import cached_pixels, listing_digest
+from comdml_flwr.learning.data.pixel_cache import cached_pixels, listing_digest
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (5, 4, 4, 3), dtype=np.uint8)
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from comdml_flwr.learning.sketch import sketch
+from comdml_flwr.learning.models.sketch import sketch
 
 
 def images(seed=1, count=500):

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from comdml_flwr.errors import InputError
+from comdml_flwr.core.errors import InputError
 from comdml_flwr.learning.cut_profile import profile_model
-from comdml_flwr.learning.models import auxiliary_head, resnet
+from comdml_flwr.learning.models.resnet import auxiliary_head, resnet
 from comdml_flwr.learning.split import (
     float_state,
     join,

@@ -8,12 +8,12 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from comdml_flwr.errors import InputError
-from comdml_flwr.learning.models import auxiliary_head, resnet
+from comdml_flwr.core.errors import InputError
+from comdml_flwr.core.wire import decode, encode
+from comdml_flwr.learning.models.resnet import auxiliary_head, resnet
 from comdml_flwr.learning.paused import Paused
 from comdml_flwr.learning.split import load_floats, split, write_floats
 from comdml_flwr.learning.training import Learner, OptimizerSettings, evaluate
-from comdml_flwr.wire import decode, encode
 from tests.small import four_stages
 
 SHAPE, CLASSES, CUT = (1, 8, 8), 10, 2

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from comdml_flwr.learning.models import auxiliary_head
+from comdml_flwr.learning.models.resnet import auxiliary_head
 from comdml_flwr.learning.split import FlatFloats, write_floats
 from comdml_flwr.learning.training import OptimizerSettings
 from comdml_flwr.learning.workbench import Workbench

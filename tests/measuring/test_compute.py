@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from comdml_flwr.agent import Agent
-from comdml_flwr.assemble import Catalogue, assemble
-from comdml_flwr.errors import InputError
+from comdml_flwr.agents.agent import Agent
+from comdml_flwr.agents.measuring.compute import seconds_per_batch, sustained_seconds_per_batch
+from comdml_flwr.core.errors import InputError
 from comdml_flwr.learning.workbench import Workbench
-from comdml_flwr.measuring.compute import seconds_per_batch, sustained_seconds_per_batch
-from comdml_flwr.phases import train_whole
+from comdml_flwr.methods.phases.evaluation import train_whole
+from comdml_flwr.runs.assemble import Catalogue, assemble
 from tests.small import CATALOGUE, four_stages, small_config, small_fleet, small_setup
 
 
@@ -67,7 +67,7 @@ def test_it_draws_nothing_from_the_global_random_state(augment):
 
 def test_the_median_is_of_the_batches_after_the_first(monkeypatch):
     setup, clock = small_setup(small_config(), small_fleet(2)), iter([10, 12, 20, 21, 30, 33])
-    monkeypatch.setattr("comdml_flwr.measuring.compute.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("comdml_flwr.agents.measuring.compute.time.perf_counter", lambda: next(clock))
     assert seconds_per_batch(setup, 0, num_batches=3) == 2  # of 2, 1 and 3
 
 
@@ -78,7 +78,7 @@ def test_the_median_is_of_the_batches_after_the_first(monkeypatch):
 )
 def test_a_machine_that_stands_still_now_and_then_is_measured_by_the_mean(took_s, mean_s, monkeypatch):
     looks = [look for seconds in took_s for look in (0.0, seconds)]
-    monkeypatch.setattr("comdml_flwr.measuring.compute.time.perf_counter", lambda: looks.pop(0))
+    monkeypatch.setattr("comdml_flwr.agents.measuring.compute.time.perf_counter", lambda: looks.pop(0))
     found_s = sustained_seconds_per_batch(small_setup(small_config(), small_fleet(2)), 0, least_s=1.0)
     assert found_s == pytest.approx(mean_s)
     assert looks == []

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from comdml_flwr.measuring.cores import available_cores, quota, workers_here
+from comdml_flwr.agents.measuring.cores import available_cores, quota, workers_here
 
 
 @pytest.fixture
@@ -57,5 +57,5 @@ def test_the_smallest_quota_of_the_groups_counts(name, tmp_path):
 
 
 def test_a_quota_of_less_than_a_core_is_one_worker(monkeypatch):
-    monkeypatch.setattr("comdml_flwr.measuring.cores.quota", lambda: 0.4)
+    monkeypatch.setattr("comdml_flwr.agents.measuring.cores.quota", lambda: 0.4)
     assert (available_cores(), workers_here()) == (0.4, 1)

@@ -7,13 +7,13 @@ from contextlib import ExitStack
 
 import pytest
 
-from comdml_flwr.measuring import meeting
-from comdml_flwr.measuring.links import measure_link
-from comdml_flwr.measuring.meeting import meet_peers, opponents
-from comdml_flwr.transport.certificates import make_certificates
-from comdml_flwr.transport.credentials import load_credentials
-from comdml_flwr.transport.members import Limits, Member
-from comdml_flwr.transport.transport import Transport
+from comdml_flwr.carriers.direct.driver import meeting
+from comdml_flwr.carriers.direct.links import measure_link
+from comdml_flwr.carriers.direct.meeting import meet_peers, opponents
+from comdml_flwr.carriers.transport.certificates import make_certificates
+from comdml_flwr.carriers.transport.credentials import load_credentials
+from comdml_flwr.carriers.transport.grpc import Transport
+from comdml_flwr.carriers.transport.members import Limits, Member
 from tests.doctor.places import slow_link
 from tests.transport.meetings import addresses, free_address
 
@@ -24,7 +24,7 @@ PATIENCE_S = 4.0
 def short(monkeypatch):
     """Small letters and short waits: what is looked at does not depend on their length."""
     monkeypatch.setattr(meeting, "REACH_S", 1.0)
-    monkeypatch.setattr("comdml_flwr.measuring.links.MOST_BYTES", 1 << 20)
+    monkeypatch.setattr("comdml_flwr.carriers.direct.links.MOST_BYTES", 1 << 20)
 
 
 @pytest.fixture(scope="module")

@@ -2,21 +2,21 @@
 
 import pytest
 
-from comdml_flwr.agent import Agent
-from comdml_flwr.errors import RunError
-from comdml_flwr.flower.probe_client import take_up_measured
-from comdml_flwr.measuring import node
-from comdml_flwr.measuring.node import (
+from comdml_flwr.agents.agent import Agent
+from comdml_flwr.agents.measuring import node
+from comdml_flwr.agents.measuring.node import (
     ENOUGH_BYTES,
     keep_measured,
     kept_measured,
     measure_node,
     observe_traffic,
 )
-from comdml_flwr.planning.dynamics import SpeedEstimate
+from comdml_flwr.carriers.transport.traffic import Traffic
+from comdml_flwr.core.errors import RunError
+from comdml_flwr.flower.clientapp.probe import take_up_measured
+from comdml_flwr.planning.fleet.dynamics import SpeedEstimate
 from comdml_flwr.planning.measured import Measured
 from comdml_flwr.planning.types import Link
-from comdml_flwr.transport.traffic import Traffic
 from tests.small import small_config, small_fleet, small_setup
 
 SOME = Measured(

@@ -4,14 +4,14 @@ from itertools import count
 
 import pytest
 
-from comdml_flwr import agent as agent_module
-from comdml_flwr.agent import Agent, run_steps
-from comdml_flwr.assemble import program_of
-from comdml_flwr.messages import Mailboxes, Step
-from comdml_flwr.planning.dynamics import SpeedEstimate
+from comdml_flwr.agents import agent as agent_module
+from comdml_flwr.agents.agent import Agent, run_steps
+from comdml_flwr.core.messages import Mailboxes, Step
+from comdml_flwr.core.wire import decode, encode
+from comdml_flwr.planning.fleet.dynamics import SpeedEstimate
 from comdml_flwr.planning.measured import Measured
 from comdml_flwr.planning.types import Link
-from comdml_flwr.wire import decode, encode
+from comdml_flwr.runs.assemble import program_of
 from tests.small import small_config, small_fleet, small_setup
 
 

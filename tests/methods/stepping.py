@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable, Mapping
 
 from torch import Tensor
 
-from comdml_flwr.agent import Agent, Setup, run_steps
-from comdml_flwr.assemble import participants_of, program_of
-from comdml_flwr.messages import Envelope, Inbox, Mailboxes, Outbox, Phase, Step
+from comdml_flwr.agents.agent import Agent, Setup, run_steps
+from comdml_flwr.core.messages import Envelope, Inbox, Mailboxes, Outbox, Phase, Step
 from comdml_flwr.planning.types import SERVER
+from comdml_flwr.runs.assemble import participants_of, program_of
 
 
 def walk(

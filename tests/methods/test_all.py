@@ -5,12 +5,12 @@ from itertools import pairwise
 
 import pytest
 
-from comdml_flwr.agent import run_steps
-from comdml_flwr.agreement import agree
-from comdml_flwr.assemble import METHODS
-from comdml_flwr.planning.clock import Clock
-from comdml_flwr.planning.fleet_file import parse_fleet
+from comdml_flwr.agents.agent import run_steps
+from comdml_flwr.methods.phases.agreement import agree
+from comdml_flwr.planning.clock.clock import Clock
+from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.planning.types import SERVER
+from comdml_flwr.runs.assemble import METHODS
 from tests.small import fleet_text, run_local, small_config, small_fleet
 
 QUICK = {"batch_size": 16, "local_epochs": 1}

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from comdml_flwr import phases
-from comdml_flwr.agent import Agent
+from comdml_flwr.agents.agent import Agent
 from comdml_flwr.methods import braintorrent
 from comdml_flwr.methods.braintorrent import versions_of, whose_turn
-from comdml_flwr.planning.fleet_file import parse_fleet
+from comdml_flwr.methods.phases import evaluation as phases
+from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from tests.methods.stepping import deliver, walk
 from tests.small import run_local, small_config, small_fleet, small_setup
 

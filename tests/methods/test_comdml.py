@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from comdml_flwr.agent import Agent, run_steps
-from comdml_flwr.assemble import program_of
+from comdml_flwr.agents.agent import Agent, run_steps
+from comdml_flwr.core.messages import Envelope, Step
 from comdml_flwr.learning.averaging import weighted_mean
-from comdml_flwr.messages import Envelope, Step
-from comdml_flwr.planning.fleet_file import parse_fleet
+from comdml_flwr.planning.fleet.fleet_file import parse_fleet
+from comdml_flwr.runs.assemble import program_of
 from tests.small import fleet_text, run_local, small_config, small_fleet, small_setup
 
 

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from comdml_flwr import mixing
-from comdml_flwr.agent import Agent
-from comdml_flwr.agreement import workload_of
-from comdml_flwr.assemble import optimizer_settings
-from comdml_flwr.errors import InputError
+from comdml_flwr.agents.agent import Agent
+from comdml_flwr.core.errors import InputError
 from comdml_flwr.learning.split import load_floats, num_floats, split, write_floats
 from comdml_flwr.learning.training import Learner
-from comdml_flwr.planning.fleet_file import parse_fleet
-from comdml_flwr.planning.mixing_simulation import simulate_mixing_round
-from comdml_flwr.planning.topology import mixing_matrix, topology_of_links
+from comdml_flwr.methods.phases import mixing
+from comdml_flwr.methods.phases.agreement import workload_of
+from comdml_flwr.planning.clock.mixing_simulation import simulate_mixing_round
+from comdml_flwr.planning.fleet.fleet_file import parse_fleet
+from comdml_flwr.planning.fleet.topology import mixing_matrix, topology_of_links
+from comdml_flwr.runs.assemble import optimizer_settings
 from tests.methods.stepping import deliver, walk
 from tests.small import fleet_text, run_local, small_config, small_fleet, small_setup
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from comdml_flwr.agent import Agent
-from comdml_flwr.errors import InputError
+from comdml_flwr.agents.agent import Agent
+from comdml_flwr.core.errors import InputError
 from comdml_flwr.methods import gossip
 from comdml_flwr.methods.gossip import age_of, merge_by_age
-from comdml_flwr.planning.fleet_file import parse_fleet
+from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from tests.methods.stepping import deliver, walk
 from tests.small import fleet_text, run_local, small_config, small_fleet, small_setup
 

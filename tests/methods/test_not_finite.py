@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from comdml_flwr.agent import Agent
+from comdml_flwr.agents.agent import Agent
 from comdml_flwr.learning.averaging import is_finite, weighted_mean
 from comdml_flwr.learning.training import Learner
-from comdml_flwr.planning.fleet_file import parse_fleet
+from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from tests.broken import break_data
 from tests.methods.test_all import EVERY
 from tests.small import run_local, small_config, small_fleet, small_setup

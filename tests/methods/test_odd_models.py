@@ -4,10 +4,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from comdml_flwr.errors import InputError
+from comdml_flwr.core.errors import InputError
 from comdml_flwr.learning.split import float_state, split
-from comdml_flwr.local_run import run_locally
-from comdml_flwr.planning.fleet_file import parse_fleet
+from comdml_flwr.planning.fleet.fleet_file import parse_fleet
+from comdml_flwr.runs.local_run import run_locally
 from tests.flower.loop_grid import quiet_terminal
 from tests.odd_models import ODD
 from tests.small import CATALOGUE, few_digits, fleet_text, run_local, small_config, small_fleet, small_setup

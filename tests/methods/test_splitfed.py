@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from comdml_flwr.agent import ENDED
-from comdml_flwr.errors import InputError
-from comdml_flwr.planning.fleet_file import parse_fleet
+from comdml_flwr.agents.agent import ENDED
+from comdml_flwr.core.errors import InputError
+from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.planning.types import BYTES_PER_S_PER_MBPS, SERVER
 from tests.methods.stepping import walk
 from tests.small import run_local, small_config, small_fleet, small_setup

@@ -2,7 +2,7 @@
 
 import pytest
 
-from comdml_flwr.peers.deadlines import FACTOR, SHORTEST_S, Deadlines
+from comdml_flwr.carriers.direct.deadlines import FACTOR, SHORTEST_S, Deadlines
 
 
 def deadlines(training_s=(), *, start_s=60.0, transfer_s=1.0):

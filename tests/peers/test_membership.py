@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comdml_flwr.peers.membership import Membership
+from comdml_flwr.carriers.direct.membership import Membership
 
 AGENTS = st.integers(0, 5)
 ACCUSATIONS = st.lists(

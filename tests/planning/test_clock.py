@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comdml_flwr.planning.clock import Clock, ServerClock, Span, deal_out, new_clock, receivers_in_turn
+from comdml_flwr.planning.clock.clock import Clock, ServerClock, Span, deal_out, new_clock, receivers_in_turn
+from comdml_flwr.planning.clock.mixing_simulation import simulate_mixing_round
+from comdml_flwr.planning.clock.simulation import FleetClocks, Workload, simulate_round
 from comdml_flwr.planning.costs import pair_finish_s
-from comdml_flwr.planning.mixing_simulation import simulate_mixing_round
-from comdml_flwr.planning.simulation import FleetClocks, Workload, simulate_round
 from comdml_flwr.planning.types import SERVER, Cut, Link, Profile
 
 LAW = settings(max_examples=200)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comdml_flwr.errors import InputError
+from comdml_flwr.core.errors import InputError
 from comdml_flwr.planning.costs import TIME_MODELS, lower_bound_s, pair_finish_s
 from comdml_flwr.planning.types import Cut, Link, Profile
 

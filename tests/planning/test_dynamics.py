@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comdml_flwr.errors import InputError
-from comdml_flwr.planning.dynamics import SpeedEstimate, draw_participants, fleet_at, unchanged_since
-from comdml_flwr.planning.fleet_file import load_fleet, parse_fleet, self_contained_text
+from comdml_flwr.core.errors import InputError
+from comdml_flwr.planning.fleet.dynamics import SpeedEstimate, draw_participants, fleet_at, unchanged_since
+from comdml_flwr.planning.fleet.fleet_file import load_fleet, parse_fleet, self_contained_text
 from comdml_flwr.planning.hysteresis import (
     Pairing,
     keep_or_replace,

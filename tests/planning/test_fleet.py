@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from comdml_flwr.errors import InputError
-from comdml_flwr.planning.fleet import Fleet, FleetAgent, FleetModel
-from comdml_flwr.planning.fleet_file import load_fleet, parse_fleet
+from comdml_flwr.core.errors import InputError
+from comdml_flwr.planning.fleet.fleet import Fleet, FleetAgent, FleetModel
+from comdml_flwr.planning.fleet.fleet_file import load_fleet, parse_fleet
 from comdml_flwr.planning.pairing import is_valid_plan, pair_agents
 from comdml_flwr.planning.types import Cut, Link
 

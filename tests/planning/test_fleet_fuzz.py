@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from comdml_flwr import cli
+from comdml_flwr.cli.main import main as cli
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -284,7 +284,7 @@ def test_a_bad_file_is_one_line_and_status_2(tmp_path, name):
 def test_it_is_so_in_a_process_of_its_own(tmp_path, name):
     path, content = tmp_path / "fleet.toml", BAD[name]
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    code = "from comdml_flwr.cli import main; main()"
+    code = "from comdml_flwr.cli.main import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", code, "plan", str(path), "--json"],
         cwd=ROOT, capture_output=True, text=True, check=False, timeout=120,

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from comdml_flwr.errors import InputError
+from comdml_flwr.core.errors import InputError
 from comdml_flwr.planning.pairing import SOLVERS, is_valid_plan, pair_agents, price_pairs
 from comdml_flwr.planning.types import CutTable, Plan, Profile
 from tests.planning.fleets import generated_case, resnet_cuts

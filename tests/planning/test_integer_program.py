@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from comdml_flwr.errors import InputError
-from comdml_flwr.planning import integer_program
-from comdml_flwr.planning.integer_program import Solved, solve
+from comdml_flwr.core.errors import InputError
 from comdml_flwr.planning.pairing import is_valid_plan, pair_agents
+from comdml_flwr.planning.solvers import integer_program
+from comdml_flwr.planning.solvers.integer_program import Solved, solve
 from comdml_flwr.planning.types import Plan
 from tests.planning.fleets import Case, generated_case
 

@@ -6,13 +6,13 @@ from math import inf
 import numpy as np
 import pytest
 
-from comdml_flwr.errors import InputError
-from comdml_flwr.model_costs import planner_input
+from comdml_flwr.core.errors import InputError
 from comdml_flwr.planning.costs import QUEUE_BATCHES, pair_finish_s
-from comdml_flwr.planning.fleet_file import parse_fleet
-from comdml_flwr.planning.groups import GroupCosts
+from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.planning.pairing import SOLVERS, is_valid_plan, pair_agents
+from comdml_flwr.planning.solvers.groups import GroupCosts
 from comdml_flwr.planning.types import Cut, CutTable, Link, Profile
+from comdml_flwr.runs.model_costs import planner_input
 from tests.planning.fleets import generated_case
 
 CUTS = (

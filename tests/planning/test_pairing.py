@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comdml_flwr.errors import InputError
+from comdml_flwr.core.errors import InputError
 from comdml_flwr.planning import pairing
 from comdml_flwr.planning.costs import TIME_MODELS, pair_finish_s
 from comdml_flwr.planning.pairing import is_valid_plan, pair_agents
@@ -556,7 +556,7 @@ def test_the_example_in_the_docstring() -> None:
 
 def test_importing_the_planner_loads_nothing_heavy() -> None:
     code = (
-        "import sys, comdml_flwr.planning.pairing, comdml_flwr.planning.fleet\n"
+        "import sys, comdml_flwr.planning.pairing, comdml_flwr.planning.fleet.fleet\n"
         "print(sorted({'scipy', 'torch', 'flwr', 'pydantic', 'networkx'} & set(sys.modules)))"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

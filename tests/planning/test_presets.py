@@ -8,13 +8,13 @@ from statistics import mean
 
 import pytest
 
-from comdml_flwr import cli
-from comdml_flwr.config import find_fleet, parse_config
-from comdml_flwr.errors import InputError
-from comdml_flwr.planning.fleet_file import load_fleet, parse_fleet, self_contained_text
+from comdml_flwr.cli.main import main as cli
+from comdml_flwr.core.config import find_fleet, parse_config
+from comdml_flwr.core.errors import InputError
+from comdml_flwr.planning.fleet.fleet_file import load_fleet, parse_fleet, self_contained_text
+from comdml_flwr.planning.fleet.presets import FLEET_NAMES, LINK_MBPS, PRESETS, preset_text
+from comdml_flwr.planning.fleet.topology import topology_of_links
 from comdml_flwr.planning.pairing import is_valid_plan, pair_agents
-from comdml_flwr.planning.presets import FLEET_NAMES, LINK_MBPS, PRESETS, preset_text
-from comdml_flwr.planning.topology import topology_of_links
 from comdml_flwr.planning.types import Cut
 
 CUTS = (

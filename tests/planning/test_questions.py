@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comdml_flwr.errors import InputError
-from comdml_flwr.planning import changes as changes_module
-from comdml_flwr.planning.changes import change_fleet
+from comdml_flwr.core.errors import InputError
 from comdml_flwr.planning.costs import TIME_MODELS, pair_finish_s
-from comdml_flwr.planning.fleet import Fleet, FleetAgent
-from comdml_flwr.planning.fleet_file import parse_fleet
+from comdml_flwr.planning.fleet.changes import change_fleet
+from comdml_flwr.planning.fleet.fleet import Fleet, FleetAgent
+from comdml_flwr.planning.fleet.fleet import changes as changes_module
+from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.planning.pairing import SOLVERS, pair_agents
 from comdml_flwr.planning.questions import describe_pairs, explain, what_if
 from comdml_flwr.planning.types import Cut, Link, Profile

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comdml_flwr.planning.costs import QUEUE_BATCHES, TIME_MODELS, pair_finish_s
-from comdml_flwr.planning.groups import GroupCosts
 from comdml_flwr.planning.pairing import SOLVERS, is_valid_plan, pair_agents
+from comdml_flwr.planning.solvers.groups import GroupCosts
 from comdml_flwr.planning.types import Cut, CutTable, Link, Plan, Profile
 from tests.planning.fleets import generated_case, resnet_cuts
 

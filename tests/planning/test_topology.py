@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comdml_flwr.errors import InputError
-from comdml_flwr.planning.topology import (
+from comdml_flwr.core.errors import InputError
+from comdml_flwr.planning.fleet.topology import (
     TOPOLOGIES,
     build_topology,
     mixing_matrix,

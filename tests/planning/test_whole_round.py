@@ -7,16 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comdml_flwr.agent import Agent
-from comdml_flwr.agreement import agree, workload_of
-from comdml_flwr.errors import InputError
+from comdml_flwr.agents.agent import Agent
+from comdml_flwr.core.errors import InputError
+from comdml_flwr.methods.phases.agreement import agree, workload_of
+from comdml_flwr.planning.clock.simulation import RoundTimes, Workload, batch_sizes
+from comdml_flwr.planning.clock.whole_round import Judged, judge, round_clock
 from comdml_flwr.planning.costs import TIME_MODELS
 from comdml_flwr.planning.hysteresis import Pairing, keep_or_replace, pairing_of
 from comdml_flwr.planning.pairing import is_valid_plan, pair_agents
-from comdml_flwr.planning.simulation import RoundTimes, Workload, batch_sizes
 from comdml_flwr.planning.types import Link, Pair, Plan, Profile
-from comdml_flwr.planning.whole_round import Judged, judge, round_clock
-from comdml_flwr.rounds import RoundRecord
+from comdml_flwr.runs.loop import RoundRecord
 from tests.planning.fleets import resnet_cuts
 from tests.small import run_local, small_config, small_fleet, small_setup
 

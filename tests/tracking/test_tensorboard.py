@@ -8,8 +8,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 
-from comdml_flwr.errors import InputError, RunError
-from comdml_flwr.tracking.names import numbers
+from comdml_flwr.core.errors import InputError, RunError
+from comdml_flwr.runs.tracking.names import numbers
 from tests.test_results import FakeCarrier, record
 
 

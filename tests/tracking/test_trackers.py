@@ -4,8 +4,8 @@ import subprocess
 import sys
 from dataclasses import asdict, fields
 
-from comdml_flwr.rounds import RoundRecord
-from comdml_flwr.tracking.names import GROUPS, LISTS, numbers
+from comdml_flwr.runs.loop import RoundRecord
+from comdml_flwr.runs.tracking.names import GROUPS, LISTS, numbers
 from tests.test_results import files, record, round_record
 
 DEFAULT_RUN = """

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from comdml_flwr.errors import InputError, RunError
-from comdml_flwr.local_run import run_locally
-from comdml_flwr.messages import NOBODY
-from comdml_flwr.tracking import wandb_tracker
-from comdml_flwr.tracking.names import numbers
-from comdml_flwr.tracking.wandb_tracker import WandbTracker
+from comdml_flwr.core.errors import InputError, RunError
+from comdml_flwr.core.messages import NOBODY
+from comdml_flwr.runs.local_run import run_locally
+from comdml_flwr.runs.tracking import wandb_tracker
+from comdml_flwr.runs.tracking.names import numbers
+from comdml_flwr.runs.tracking.wandb_tracker import WandbTracker
 from tests.small import CATALOGUE
 from tests.test_results import FakeCarrier, printed_by, record
 from tests.tracking.wandb_files import records, silent_network, values

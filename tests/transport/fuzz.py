@@ -6,9 +6,9 @@ import struct
 import numpy as np
 from hypothesis import strategies as st
 
-from comdml_flwr.messages import Envelope
-from comdml_flwr.transport.frames import cut
-from comdml_flwr.wire import encode_envelope
+from comdml_flwr.carriers.transport.frames import cut
+from comdml_flwr.core.messages import Envelope
+from comdml_flwr.core.wire import encode_envelope
 
 MAX_ENVELOPE_BYTES, MAX_HEADER_BYTES = 1 << 16, 1 << 13
 FRAME_BYTES = 300

@@ -6,10 +6,10 @@ from contextlib import ExitStack, contextmanager
 
 import numpy as np
 
-from comdml_flwr.messages import Envelope
-from comdml_flwr.transport.credentials import load_credentials
-from comdml_flwr.transport.members import Limits, Member
-from comdml_flwr.transport.transport import Transport
+from comdml_flwr.carriers.transport.credentials import load_credentials
+from comdml_flwr.carriers.transport.grpc import Transport
+from comdml_flwr.carriers.transport.members import Limits, Member
+from comdml_flwr.core.messages import Envelope
 
 TOKEN = "run-7"
 SHORT = Limits(patience_s=1.0, keepalive_s=1.0, stall_s=0.5)

@@ -6,7 +6,7 @@ import stat
 import pytest
 from cryptography import x509
 
-from comdml_flwr.transport.credentials import load_credentials
+from comdml_flwr.carriers.transport.credentials import load_credentials
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_a_folder_that_cannot_be_made_is_one_line(comdml, here):
 def test_help_teaches():
     from typer.testing import CliRunner
 
-    from comdml_flwr.cli import app
+    from comdml_flwr.cli.main import app
 
     text = CliRunner().invoke(app, ["certificates", "--help"]).output
     for word in ("ca.key", "Copy", "comdml://agent/3", "Example: comdml certificates"):

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from comdml_flwr.errors import InputError, OverdueError, PeerGoneError, RunError
-from comdml_flwr.transport.members import Limits, Member
-from comdml_flwr.transport.transport import Transport
+from comdml_flwr.carriers.transport.grpc import Transport
+from comdml_flwr.carriers.transport.members import Limits, Member
+from comdml_flwr.core.errors import InputError, OverdueError, PeerGoneError, RunError
 from tests.transport.meetings import (
     SHORT,
     TOKEN,
@@ -177,8 +177,8 @@ def test_an_envelope_longer_than_queue_and_inbox_goes_alone():
 
 RECEIVER = """
     import resource, sys, time
-    from comdml_flwr.transport.members import Limits, Member
-    from comdml_flwr.transport.transport import Transport
+    from comdml_flwr.carriers.transport.members import Limits, Member
+    from comdml_flwr.carriers.transport.grpc import Transport
 
     members = [Member(0, sys.argv[1]), Member(1, sys.argv[2])]
     limits = Limits(inbox_bytes_per_sender=int(sys.argv[3]))

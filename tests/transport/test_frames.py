@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comdml_flwr.errors import Refusal, RefusedError
-from comdml_flwr.transport.frames import HEAD_BYTES, Assembler, cut
-from comdml_flwr.wire import encode_envelope, envelope_parts
+from comdml_flwr.carriers.transport.frames import HEAD_BYTES, Assembler, cut
+from comdml_flwr.core.errors import Refusal, RefusedError
+from comdml_flwr.core.wire import encode_envelope, envelope_parts
 from tests.transport import fuzz
 
 

@@ -11,15 +11,15 @@ from pathlib import Path
 import grpc
 import pytest
 
-from comdml_flwr.transport.certificates import make_certificates
-from comdml_flwr.transport.members import Member, split_address
+from comdml_flwr.carriers.transport.certificates import make_certificates
+from comdml_flwr.carriers.transport.members import Member, split_address
 from tests.transport.meetings import addresses, free_address, mail, meeting, received
 
 ROOT = Path(__file__).resolve().parents[2]
 LISTENER = """
 import sys
 from pathlib import Path
-from comdml_flwr.transport.members import Member
+from comdml_flwr.carriers.transport.members import Member
 from tests.transport.meetings import mail, meeting, received
 
 folder, *where = sys.argv[1:]

@@ -5,10 +5,10 @@ from contextlib import closing
 import grpc
 import pytest
 
-from comdml_flwr.errors import RunError
-from comdml_flwr.transport.channels import new_channel
-from comdml_flwr.transport.incoming import METHOD, RECEIVER, RUN, SENDER, SERVICE
-from comdml_flwr.transport.members import Limits
+from comdml_flwr.carriers.transport.channels import new_channel
+from comdml_flwr.carriers.transport.incoming import METHOD, RECEIVER, RUN, SENDER, SERVICE
+from comdml_flwr.carriers.transport.members import Limits
+from comdml_flwr.core.errors import RunError
 from tests.transport import fuzz
 from tests.transport.meetings import TOKEN, addresses, mail, meeting, received
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from comdml_flwr.errors import PeerGoneError
-from comdml_flwr.transport.channels import new_channel, new_server
-from comdml_flwr.transport.incoming import ACCEPTED, METHOD, RECEIVER, RUN, SENDER, SERVICE
-from comdml_flwr.transport.members import Limits
+from comdml_flwr.carriers.transport.channels import new_channel, new_server
+from comdml_flwr.carriers.transport.incoming import ACCEPTED, METHOD, RECEIVER, RUN, SENDER, SERVICE
+from comdml_flwr.carriers.transport.members import Limits
+from comdml_flwr.core.errors import PeerGoneError
 from tests.transport import fuzz
 from tests.transport.meetings import TOKEN, addresses, by_reason, mail, meeting, received, until
 

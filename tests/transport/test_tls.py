@@ -10,14 +10,14 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
-from comdml_flwr.errors import InputError, PeerGoneError
-from comdml_flwr.transport import certificates
-from comdml_flwr.transport.certificates import make_certificates
-from comdml_flwr.transport.channels import new_channel
-from comdml_flwr.transport.credentials import Credentials, load_credentials
-from comdml_flwr.transport.incoming import METHOD, RECEIVER, RUN, SENDER, SERVICE
-from comdml_flwr.transport.members import Limits, Member
-from comdml_flwr.transport.transport import Transport
+from comdml_flwr.carriers.transport import certificates
+from comdml_flwr.carriers.transport.certificates import make_certificates
+from comdml_flwr.carriers.transport.channels import new_channel
+from comdml_flwr.carriers.transport.credentials import Credentials, load_credentials
+from comdml_flwr.carriers.transport.grpc import Transport
+from comdml_flwr.carriers.transport.incoming import METHOD, RECEIVER, RUN, SENDER, SERVICE
+from comdml_flwr.carriers.transport.members import Limits, Member
+from comdml_flwr.core.errors import InputError, PeerGoneError
 from tests.transport.meetings import SHORT, TOKEN, addresses, by_reason, mail, meeting, received
 
 
@@ -196,8 +196,8 @@ def test_revoking_a_member_ends_its_stream(folder):
 
 def test_a_member_cannot_write_in_the_name_of_another(folder):
     """The stream is its own and the envelope says somebody else."""
-    from comdml_flwr.transport.frames import cut
-    from comdml_flwr.wire import envelope_parts
+    from comdml_flwr.carriers.transport.frames import cut
+    from comdml_flwr.core.wire import envelope_parts
 
     members = addresses(3)
     with meeting(members, folder=folder, who={1}) as (two,):

@@ -2,10 +2,10 @@
 
 import pytest
 
-from comdml_flwr.transport import traffic
-from comdml_flwr.transport.members import Member
-from comdml_flwr.transport.traffic import LONG_LETTER_BYTES, Traffic, TrafficMeter
-from comdml_flwr.transport.transport import Transport
+from comdml_flwr.carriers.transport import traffic
+from comdml_flwr.carriers.transport.grpc import Transport
+from comdml_flwr.carriers.transport.members import Member
+from comdml_flwr.carriers.transport.traffic import LONG_LETTER_BYTES, Traffic, TrafficMeter
 from tests.doctor.places import slow_link
 from tests.transport.meetings import addresses, free_address, mail, meeting, received
 

@@ -1,6 +1,6 @@
 """A fleet with every kind of link."""
 
-from comdml_flwr.planning.fleet_file import parse_fleet
+from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from experiments.testbed.hosts import hosts_of
 
 TEXT = """

@@ -2,7 +2,7 @@
 
 import pytest
 
-from comdml_flwr.errors import RunError
+from comdml_flwr.core.errors import RunError
 from experiments.testbed.cgroups import find_hierarchy, members, num_throttled, quota_files, weight_files
 
 V1 = "cgroup /sys/fs/cgroup/cpu,cpuacct cgroup rw,relatime,cpu,cpuacct 0 0\n"

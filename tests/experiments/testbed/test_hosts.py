@@ -2,8 +2,8 @@
 
 import pytest
 
-from comdml_flwr.errors import InputError
-from comdml_flwr.planning.fleet_file import load_fleet
+from comdml_flwr.core.errors import InputError
+from comdml_flwr.planning.fleet.fleet_file import load_fleet
 from comdml_flwr.planning.types import SERVER
 from experiments.testbed.hosts import cores_of, hosts_of
 from experiments.testbed.processes import ROOT

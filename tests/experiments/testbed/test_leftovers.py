@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from comdml_flwr.errors import RunError
+from comdml_flwr.core.errors import RunError
 from experiments.testbed.leftovers import Leftovers, only_one, our_namespaces
 
 

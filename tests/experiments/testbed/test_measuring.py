@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from comdml_flwr.planning.fleet import TimeShares
+from comdml_flwr.planning.fleet.fleet import TimeShares
 from experiments.testbed.measuring import calibrated_text
 from experiments.testbed.processes import ROOT, listens
 from tests.experiments.testbed.fleets import fleet_of

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from comdml_flwr.errors import RunError
+from comdml_flwr.core.errors import RunError
 from experiments.testbed.cgroups import find_hierarchy
 from experiments.testbed.hosts import hosts_of
 from experiments.testbed.leftovers import find_leftovers, only_one, remove_leftovers

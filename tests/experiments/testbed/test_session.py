@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from comdml_flwr.errors import InputError, RunError
+from comdml_flwr.core.errors import InputError, RunError
 from experiments.testbed import __main__ as command
 from experiments.testbed.federation import FinishedRun
 from experiments.testbed.session import _compare, _write_run_config, read_run_config

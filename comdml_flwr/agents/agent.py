@@ -1,0 +1,511 @@
+"""An agent and what outlives a phase.
+
+`Setup` is what all agents of a run share and never changes; `Agent` is one of them, or the server of a method
+that has one. Whatever a phase wants to find again in a later phase it puts into `tensors`, `paused` or
+`notes` (or, to find it in a later round, into `lasting`): nothing else remembers, because on the grid the
+next phase may run in another process.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from comdml_flwr.agents.answers import Answers, are_same_objects
+from comdml_flwr.core.config import RunConfig
+from comdml_flwr.core.messages import (
+    NOBODY,
+    Absence,
+    Array,
+    Envelope,
+    Inbox,
+    Json,
+    Outbox,
+    Program,
+    Report,
+    Step,
+    run_phase,
+    size_of,
+)
+from comdml_flwr.core.seeds import derive_seed
+from comdml_flwr.learning.data.cifar import Dataset, augment, batches, epoch_sizes
+from comdml_flwr.learning.models.contract import ModelTraits
+from comdml_flwr.learning.paused import Paused
+from comdml_flwr.learning.state_layout import StateLayout
+from comdml_flwr.learning.training import Learner
+from comdml_flwr.learning.workbench import Workbench
+from comdml_flwr.planning.clock.clock import Clock, Span, new_clock
+from comdml_flwr.planning.clock.whole_round import Judged
+from comdml_flwr.planning.fleet.dynamics import draw_participants, newcomers_after
+from comdml_flwr.planning.fleet.scenario import Availability
+from comdml_flwr.planning.hysteresis import Pairing
+from comdml_flwr.planning.measured import Measured, read_measured
+from comdml_flwr.planning.types import SERVER, CutTable, Link, Profile
+
+MEASURED = "measured"  # in what lasts
+ENDED = "ended"  # among the tensors
+OBSERVED_S, OBSERVED_BATCHES = "observed_s", "observed_batches"  # among the notes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What all agents of a run share.
+
+    Parameters
+    ----------
+    config : RunConfig
+        The run's configuration.
+    ids : tuple[int, ...]
+        All agents, ascending, absent ones included, without the server.
+    profiles_at : Callable[[int], Mapping[int, Profile]]
+        Speed, links and work of every agent in a round, and of the server; an agent uses its own and learns
+        the others' by mail.
+    relay : Link
+        Stands in where two agents have no direct link (on the virtual clock, outside the offload).
+    dataset : Dataset
+        Training and test samples of all; an agent trains on its part only.
+    parts : Mapping[int, ndarray]
+        Indices (int64) of every agent's training samples.
+    cuts : CutTable
+        What each cut costs.
+    traits : ModelTraits
+        What training must know of the model.
+    workbench : Workbench
+        Modules to train with, one set a thread.
+    layout : StateLayout
+        Names and shapes of the model's state.
+    initial_weights_P : Tensor
+        float32 weights that all begin with.
+    initial_aux_heads : Mapping[int, Tensor]
+        float32 weights of the auxiliary heads that all begin with, by cut.
+    fast_floats : tuple[int, ...]
+        How many of the weights are the fast side's, by cut.
+    availability : Availability, optional
+        Who leaves and returns; without it, all are there in all rounds.
+    warnings : tuple[str, ...]
+        What should be known before training and is no fault: a line each.
+    drawn : dict[int, tuple[int, ...]]
+        Who takes part, by round, as far as somebody of this process has asked.
+    met : Answers
+        The last profiles that were read from introductions.
+    plans : Answers
+        The last plan that an agent of this process found, judged by the whole round, with its digest.
+    models, digests : Answers
+        The last model that was joined from averaged shards, and the last digest of a model: agents of one
+        process that hold the same model share it.
+    """
+
+    config: RunConfig
+    ids: tuple[int, ...]
+    profiles_at: Callable[[int], Mapping[int, Profile]]
+    relay: Link
+    dataset: Dataset
+    parts: Mapping[int, NDArray[np.int64]]
+    cuts: CutTable
+    traits: ModelTraits
+    workbench: Workbench
+    layout: StateLayout
+    initial_weights_P: Tensor
+    initial_aux_heads: Mapping[int, Tensor]
+    fast_floats: tuple[int, ...]
+    availability: Availability | None = None
+    warnings: tuple[str, ...] = ()
+    drawn: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    met: Answers[tuple[Profile, ...]] = field(default_factory=lambda: Answers(are_same_objects))
+    plans: Answers[tuple[Judged, str]] = field(default_factory=Answers)
+    models: Answers[Tensor] = field(default_factory=lambda: Answers(are_same_objects))
+    digests: Answers[str] = field(default_factory=lambda: Answers(are_same_objects))
+
+    @property
+    def most_batches(self) -> int:
+        """How many batches the agent with the most samples trains in a round."""
+        most_samples, smallest = max(map(len, self.parts.values())), self.traits.smallest_batch
+        return len(epoch_sizes(most_samples, self.config.batch_size, smallest)) * self.config.local_epochs
+
+    def present(self, round_: int) -> tuple[int, ...]:
+        """Return who takes part in a round: a seeded sample that everybody can draw for himself."""
+        if round_ not in self.drawn:
+            share, seed = self.config.participation, self.config.seed
+            self.drawn[round_] = draw_participants(self.ids, share, seed, round_, self.availability)
+        return self.drawn[round_]
+
+    def newcomers(self, round_: int) -> tuple[int, ...]:
+        """Return who is absent in a round and takes part in the next, and so lacks the model."""
+        return newcomers_after(round_, self.config.num_rounds, self.present)
+
+
+@dataclass(slots=True)
+class Agent:
+    """One agent: its weights, what it remembers between phases and rounds, and its virtual clock.
+
+    Parameters
+    ----------
+    id : int
+        Its id in the fleet, or SERVER.
+    setup : Setup
+        What all agents share.
+    """
+
+    id: int
+    setup: Setup
+    round: int = 0
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    paused: dict[str, Paused] = field(default_factory=dict)  # trainings that go on in a later phase
+    notes: dict[str, Json] = field(default_factory=dict)
+    lasting: dict[str, Json] = field(default_factory=dict)
+    pairing: Pairing = field(default_factory=Pairing)  # of the last round in which it took part
+    bytes_sent: int = 0
+    ended_round: int = 0  # the round whose model is among the tensors as `ENDED`; 0: there is none
+    absence: Absence = NOBODY  # as the carrier tells it with each step
+    report: Report = field(default_factory=dict)
+    clock: Clock = field(init=False)
+    _drawn: tuple[tuple[int, str], list[Tensor]] | None = None  # can be drawn again: no part of the state
+
+    def __post_init__(self) -> None:
+        self.tensors.setdefault("weights", self.setup.initial_weights_P)
+        self.clock = self.new_clock()
+
+    def new_clock(self) -> Clock:
+        """Return a clock of this agent at 0; in the first round it keeps a timeline."""
+        return new_clock(self.profile, self.setup.relay, keeps_spans=self.round == 1)
+
+    @property
+    def profile(self) -> Profile:
+        """What it tells of itself in this round: what the fleet file says, or what it has measured."""
+        told = self.setup.profiles_at(max(1, self.round))[self.id]
+        return self.measured.instead_of(told) if self.measured else told
+
+    @property
+    def measured(self) -> Measured | None:
+        """What it has measured of itself before this round; None where the fleet file holds."""
+        table = self.lasting.get(MEASURED)
+        return None if table is None else read_measured(table)
+
+    @measured.setter
+    def measured(self, measured: Measured) -> None:
+        self.lasting[MEASURED] = measured.as_json()
+
+    @property
+    def gone(self) -> frozenset[int]:
+        """Who failed, or was given up, and is not back in this round."""
+        return self.absence.in_round(self.round)
+
+    @property
+    def members(self) -> tuple[int, ...]:
+        """Who takes part in this round, ascending: those who were drawn and are not gone."""
+        return self.present(self.round)
+
+    def present(self, round_: int) -> tuple[int, ...]:
+        """Return who takes part in a round, as far as this agent knows."""
+        return self.absence.without(self.setup.present(round_), round_)
+
+    @property
+    def newcomers(self) -> tuple[int, ...]:
+        """Who lacks this round's model and takes part in the next: absent or gone now, and there then."""
+        return newcomers_after(self.round, self.setup.config.num_rounds, self.present)
+
+    @property
+    def weights_P(self) -> Tensor:
+        """All float weights of its model, in the model's order; replaced, never written into."""
+        return self.tensors["weights"]
+
+    @property
+    def is_server(self) -> bool:
+        """Whether it is the server of a method that has one."""
+        return self.id == SERVER
+
+    @property
+    def num_samples(self) -> int:
+        """How many training samples it has."""
+        return len(self.setup.parts[self.id])
+
+    def label_counts(self) -> list[int]:
+        """Return how many training samples of each label it has."""
+        data = self.setup.dataset
+        counts = torch.bincount(data.y_train_N[self.setup.parts[self.id]], minlength=data.num_classes)
+        return [int(count) for count in counts]
+
+    def aux_head_weights(self, cut: int) -> Tensor:
+        """Return the float weights of its auxiliary head for a cut."""
+        return self.tensors.get(f"aux-head/{cut}", self.setup.initial_aux_heads[cut])
+
+    def number(self, note: str) -> int:
+        """Return a note that is a whole number."""
+        return _int(self.notes[note])
+
+    def note_ids(self, note: str) -> tuple[int, ...]:
+        """Return a note that is a list of agent ids; empty if there is no such note."""
+        ids = self.notes.get(note, ())
+        return tuple(_int(agent) for agent in ids) if isinstance(ids, list | tuple) else ()
+
+    def note_not_finite(self, agents: Iterable[int]) -> None:
+        """Note whose share of this round is left out because it held NaN or infinity."""
+        if broken := {*agents}:
+            self.notes["not_finite"] = sorted(broken.union(self.note_ids("not_finite")))
+
+    def keep(self, name: str, array: Array) -> None:
+        """Keep a tensor under a name; a copy, because mail is read-only and its buffer goes away."""
+        self.tensors[name] = torch.from_numpy(np.array(array))
+
+    def put_down(self, part: str, learner: Learner, *, finished: bool) -> None:
+        """Keep a training under `part`: its weights as the tensors `part/...`, or so that it can go on."""
+        self.forget(part)
+        if finished:
+            self.tensors |= {f"{part}/{name}": tensor for name, tensor in learner.weights().items()}
+        else:
+            self.paused[part] = learner.pause()
+
+    def take_up(self, part: str) -> Paused | None:
+        """Return the training that was put down under `part`; None if there is none."""
+        if part in self.paused:
+            return self.paused.pop(part)
+        state = {n.removeprefix(f"{part}/"): x for n, x in self.tensors.items() if n.startswith(f"{part}/")}
+        return Paused(state) if state else None
+
+    def forget(self, part: str) -> None:
+        """Drop what `put_down` kept."""
+        self.paused.pop(part, None)
+        for name in [name for name in self.tensors if name.startswith(f"{part}/")]:
+            del self.tensors[name]
+
+    def end_round(self) -> None:
+        """Hold on to the model that this round has ended with, until it is known whether it is the best one.
+
+        That is known at the next exchange, which may begin after this agent has trained on.
+        """
+        self.ended_round, self.tensors[ENDED] = self.round, self.weights_P
+
+    def let_go(self) -> None:
+        """Drop the model that the last round ended with."""
+        self.ended_round = 0
+        self.tensors.pop(ENDED, None)
+
+    def begin_round(self, round_: int) -> None:
+        """Forget the last round's notes and trainings and set the clock to 0."""
+        self.round, self.bytes_sent = round_, 0
+        self.forget("own")
+        self.forget("partner")
+        self._take_in_observed()
+        self.notes.clear()
+        self.clock = self.new_clock()
+
+    @contextmanager
+    def observed(self, num_batches: float) -> Iterator[None]:
+        """Let the stopwatch run while it trains so many batches of the whole model; a share is a fraction.
+
+        It counts from the next round on, so that within a round all plan with what was introduced.
+        """
+        began = time.perf_counter()
+        yield
+        if MEASURED in self.lasting:
+            work_s, before = self.notes.get(OBSERVED_S, 0.0), self.notes.get(OBSERVED_BATCHES, 0.0)
+            self.notes[OBSERVED_S] = _float(work_s) + time.perf_counter() - began
+            self.notes[OBSERVED_BATCHES] = _float(before) + num_batches
+
+    def _take_in_observed(self) -> None:
+        work_s, num_batches = (_float(self.notes.get(note, 0.0)) for note in (OBSERVED_S, OBSERVED_BATCHES))
+        if self.measured and work_s > 0 and num_batches > 0:
+            self.measured = self.measured.observe(work_s, num_batches=num_batches)
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """Return a generator for one purpose of this agent in this round."""
+        seed = derive_seed(self.setup.config.seed, self.round, self.id, purpose)
+        return torch.Generator().manual_seed(seed)
+
+    def draws(self, purpose: str, *, of: int | None = None, in_evaluation: bool = False) -> int | None:
+        """Return the seed for what the model's layers draw; None where they draw nothing.
+
+        Parameters
+        ----------
+        purpose : str
+            What they run on; with one seed for a purpose, a batch can be run again.
+        of : int, optional
+            Whose samples, if another agent's.
+        in_evaluation : bool
+            Whether they are evaluated and not trained.
+        """
+        traits = self.setup.traits
+        if not (traits.draws_in_evaluation if in_evaluation else traits.draws):
+            return None
+        owner = self.id if of is None else of
+        return derive_seed(self.setup.config.seed, self.round, owner, f"draws: {purpose}")
+
+    def batches(self, purpose: str = "shuffle") -> list[Tensor]:
+        """Return the indices of this round's batches, all local epochs, in training order."""
+        if self._drawn is None or self._drawn[0] != (self.round, purpose):
+            config = self.setup.config
+            part = torch.from_numpy(self.setup.parts[self.id])
+            order = batches(
+                len(part),
+                config.batch_size,
+                config.local_epochs,
+                self.generator(purpose),
+                smallest=self.setup.traits.smallest_batch,
+            )
+            self._drawn = (self.round, purpose), [part[places] for places in order]
+        return self._drawn[1]
+
+    def samples(self, indices_N: Tensor, number: int, shuffle: str = "shuffle") -> tuple[Tensor, Tensor]:
+        """Return the samples (augmented where the data set asks for it) and labels of batch `number`.
+
+        `shuffle` is the purpose that its order was drawn for.
+        """
+        data = self.setup.dataset
+        x_NCHW = data.x_train_NCHW[indices_N]
+        if data.augment:
+            drawn_for = "" if shuffle == "shuffle" else f" {shuffle}"
+            x_NCHW = augment(x_NCHW, self.generator(f"augment {number}{drawn_for}"))
+        return x_NCHW, data.y_train_N[indices_N]
+
+    def send(
+        self,
+        receiver: int,
+        kind: str,
+        about: Mapping[str, Json] | None = None,
+        arrays: Mapping[str, Array] | None = None,
+    ) -> Envelope:
+        """Return an envelope with its arrival on the virtual clock, and count its bytes."""
+        num_bytes = size_of(arrays) if arrays else 0
+        if receiver != self.id:
+            self.bytes_sent += num_bytes
+        return Envelope(
+            sender=self.id,
+            receiver=receiver,
+            round=self.round,
+            kind=kind,
+            about=about or {},
+            arrays=arrays or {},
+            arrives_s=self.clock.send(receiver, num_bytes),
+        )
+
+    def receive(self, inbox: Inbox, kind: str) -> Inbox:
+        """Return the mail of one kind, and set the clock to when the last of it is here."""
+        mail = tuple(envelope for envelope in inbox if envelope.kind == kind)
+        for envelope in mail:
+            self.clock.wait(envelope.arrives_s)
+        return mail
+
+    def weights_sha256(self) -> str:
+        """Return the digest of its float weights."""
+        weights_P = self.weights_P
+        return self.setup.digests.answer(
+            (weights_P,), lambda: hashlib.sha256(weights_P.numpy().data).hexdigest()
+        )
+
+    def state_dict(self) -> tuple[dict[str, Array], dict[str, Json]]:
+        """Return all that must outlive a phase: arrays and facts."""
+        facts: dict[str, Json] = {
+            "round": self.round,
+            "ended_round": self.ended_round,
+            "notes": dict(self.notes),
+            "lasting": dict(self.lasting),
+            "pairing_round": self.pairing.round,
+            "pairing": [list(pair) for pair in self.pairing.pairs],
+            "bytes_sent": self.bytes_sent,
+            "now_s": self.clock.now_s,
+            "uplink_free_s": self.clock.uplink_free_s,
+            "spans": [[s.what, s.start_s, s.end_s, s.peer] for s in self.clock.spans or ()],
+        }
+        tensors = dict(self.tensors)
+        if tensors.get(ENDED) is self.weights_P:
+            del tensors[ENDED]
+        for part, paused in self.paused.items():
+            tensors |= {f"{part}/{name}": tensor for name, tensor in paused.state().items()}
+        return {name: tensor.numpy() for name, tensor in tensors.items()}, facts
+
+    def load_state_dict(self, arrays: Mapping[str, Array], facts: Mapping[str, Json]) -> None:
+        """Take up what `state_dict` gave. Raises TypeError or KeyError where it is of another kind."""
+        self.tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+        self.paused = {}
+        self.round, self.bytes_sent = _int(facts["round"]), _int(facts["bytes_sent"])
+        self.ended_round = _int(facts.get("ended_round", 0))
+        if self.ended_round:
+            self.tensors.setdefault(ENDED, self.weights_P)
+        self.notes, self.lasting = _table(facts["notes"]), _table(facts["lasting"])
+        self.pairing = read_pairing(facts["pairing_round"], facts["pairing"])
+        self.clock = self.new_clock()
+        self.clock.now_s = _float(facts["now_s"])
+        self.clock.uplink_free_s = _float(facts["uplink_free_s"])
+        if self.clock.spans is not None:
+            self.clock.spans = _spans(facts["spans"])
+
+
+def run_steps(
+    agent: Agent,
+    program: Program[Agent],
+    steps: tuple[Step, ...],
+    inbox: Inbox,
+    absence: Absence = NOBODY,
+) -> tuple[Outbox, Report]:
+    """Run an agent's steps of one exchange; every carrier calls this and nothing else.
+
+    Sets the number of threads first: two threads in a convolution give other bits than one.
+    """
+    torch.set_num_threads(agent.setup.config.threads_per_agent)
+    agent.report, agent.absence = {}, absence
+    agent.let_go()
+    outbox: list[Envelope] = []
+    for step in steps:
+        if step.phase == 0:
+            agent.begin_round(step.round)
+        outbox += run_phase(program, step, agent, inbox)
+        if step.phase == len(program) - 1:
+            agent.end_round()
+    return tuple(outbox), agent.report
+
+
+def read_pairing(round_: Json, pairs: Json) -> Pairing:
+    """Read a pairing from a state or from mail. Raises TypeError where it is none."""
+    if not isinstance(pairs, list | tuple):
+        raise TypeError(f"{pairs!r} is no pairing")
+    return Pairing(round=_int(round_), pairs=tuple(map(_read_pair, pairs)))
+
+
+def _read_pair(pair: Json) -> tuple[int, int, int]:
+    if not isinstance(pair, list | tuple) or len(pair) != 3:
+        raise TypeError(f"{pair!r} is no pair")
+    slow, fast, cut = map(_int, pair)
+    return slow, fast, cut
+
+
+def _spans(rows: Json) -> list[Span]:
+    if not isinstance(rows, list | tuple):
+        raise TypeError("spans are no list")
+    spans = []
+    for row in rows:
+        if not isinstance(row, list | tuple) or len(row) != 4:
+            raise TypeError(f"{row!r} is no span")
+        what, start_s, end_s, peer = row
+        spans.append(
+            Span(
+                what=str(what),
+                start_s=_float(start_s),
+                end_s=_float(end_s),
+                peer=None if peer is None else _int(peer),
+            )
+        )
+    return spans
+
+
+def _table(value: Json) -> dict[str, Json]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{value!r} is no table")
+    return dict(value)
+
+
+def _int(value: Json) -> int:
+    if not isinstance(value, int):
+        raise TypeError(f"{value!r} is no whole number")
+    return value
+
+
+def _float(value: Json) -> float:
+    if not isinstance(value, int | float):
+        raise TypeError(f"{value!r} is no number")
+    return float(value)

@@ -1,0 +1,74 @@
+"""How fast an agent trains, by the stopwatch, on its own data and the run's own model.
+
+It trains in modules that nothing else sees and draws nothing from the global random state, so that a run that
+was measured gives the same bits as one that was not.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from comdml_flwr.agents.agent import Setup
+from comdml_flwr.core.errors import InputError
+from comdml_flwr.learning.data.cifar import augment
+
+
+def seconds_per_batch(setup: Setup, agent: int, num_batches: int = 3) -> float:
+    """Measure how long an agent takes to train the whole model on one full batch of its own data.
+
+    One batch warms up. What is timed is what training does for a batch: gathering its samples, augmenting
+    them where the data set asks for it, and the optimizer's step; with the run's number of threads.
+
+    Parameters
+    ----------
+    setup : Setup
+        Of the run; as it was, afterwards.
+    agent : int
+        Whose data; no server's id. Who has less than a batch trains some of its samples twice.
+    num_batches : int
+        How many are timed, at least 1; the result is their median.
+
+    Returns
+    -------
+    float
+        Seconds per batch, measured.
+    """
+    if num_batches < 1:
+        raise InputError("num_batches", num_batches, "must be at least 1")
+    return statistics.median(_time_batches(setup, agent, lambda times_s: len(times_s) == num_batches))
+
+
+def sustained_seconds_per_batch(setup: Setup, agent: int, least_s: float = 1.0) -> float:
+    """Measure the same as a mean over a while, for machines that do not run all the time.
+
+    A container with half a core runs for 50 ms and stands for 50: short batches then come at two speeds, and
+    the median is one of them. `least_s` is how long it is looked at, and at least three batches.
+    """
+    times_s = _time_batches(setup, agent, lambda times_s: len(times_s) >= 3 and sum(times_s) >= least_s)
+    return statistics.fmean(times_s)
+
+
+def _time_batches(setup: Setup, agent: int, is_enough: Callable[[Sequence[float]], bool]) -> list[float]:
+    """Train until it is enough; return each batch's time but the first one's, which warms up."""
+    indices_N = torch.from_numpy(np.resize(setup.parts[agent], setup.config.batch_size))
+    generator = torch.Generator().manual_seed(0)
+    torch.set_num_threads(setup.config.threads_per_agent)
+    times_s: list[float] = []
+    with torch.random.fork_rng(devices=[]):  # a model of one's own app may have layers that draw from it
+        learner = setup.workbench.whole_apart().begin(setup.initial_weights_P)
+        learner.train_batch(*_samples(setup, indices_N, generator))
+        while not is_enough(times_s):
+            began = time.perf_counter()
+            learner.train_batch(*_samples(setup, indices_N, generator))
+            times_s.append(time.perf_counter() - began)
+    return times_s
+
+
+def _samples(setup: Setup, indices_N: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    data = setup.dataset
+    x_NCHW = data.x_train_NCHW[indices_N]
+    return augment(x_NCHW, generator) if data.augment else x_NCHW, data.y_train_N[indices_N]

@@ -1,0 +1,144 @@
+"""What an agent waits for in a round that goes from peer to peer, and what can happen while it waits."""
+
+from collections.abc import Iterable
+
+from comdml_flwr.carriers.direct.deadlines import Deadlines
+from comdml_flwr.carriers.direct.membership import Membership
+from comdml_flwr.carriers.direct.peers import Post
+from comdml_flwr.carriers.direct.streams import Segment
+from comdml_flwr.core.messages import Envelope, Inbox, Step
+
+
+class BeginAgainError(Exception):
+    """Somebody else is gone: the averaging begins again."""
+
+
+class DecidedError(Exception):
+    """A peer has ended the round."""
+
+
+class LeftBehindError(Exception):
+    """The others go on without this agent."""
+
+
+class Collector:
+    """Waits for the signs of peers, and keeps what they sent before.
+
+    Parameters
+    ----------
+    post : Post
+        Where mail comes from.
+    membership : Membership
+        Who is gone.
+    deadlines : Deadlines
+        How long to wait.
+    return_point : int, optional
+        The phase to which a round goes back when somebody is gone after it.
+    last : int
+        The last phase of a round.
+    left_over : Inbox
+        Mail that was kept before.
+    """
+
+    def __init__(
+        self,
+        post: Post,
+        membership: Membership,
+        deadlines: Deadlines,
+        *,
+        return_point: int | None,
+        last: int,
+        left_over: Inbox = (),
+    ) -> None:
+        self._post, self._membership, self._deadlines = post, membership, deadlines
+        self._return_point, self._last = return_point, last
+        self.kept: list[Envelope] = list(left_over)
+        self.signs: dict[int, Envelope] = {}  # of the last phase, of this attempt
+        self.attempt: frozenset[int] | None = None  # who is missing in it; None before the return point
+
+    @property
+    def missing(self) -> frozenset[int]:
+        """Who is missing in what runs."""
+        return self._membership.gone if self.attempt is None else self.attempt
+
+    def begin_round(self) -> None:
+        """Begin a round; what was kept is for it."""
+        self.signs, self.attempt = {}, None
+
+    def begin_again(self) -> None:
+        """Go back to the return point: what came in this attempt is of no use any more."""
+        self.kept, self.signs, self.attempt = [], {}, None
+
+    def begin_attempt(self) -> None:
+        """Pass the return point, with those who are not gone now."""
+        self.attempt = self._membership.gone
+
+    def take(self) -> Inbox:
+        """Take what was kept, by sender, each one's in the order in which it was sent."""
+        inbox, self.kept = tuple(sorted(self.kept, key=lambda mail: mail.sender)), []
+        return inbox
+
+    def collect(self, senders: Iterable[int], step: Step, patience_s: float) -> None:
+        """Wait until these peers have done a step or are gone, and keep what they sent up to then.
+
+        Raises
+        ------
+        BeginAgainError, DecidedError, LeftBehindError
+            The round does not go on as it began.
+        """
+        give_up, gone = self._post.clock.now_s() + patience_s, self._membership.gone
+        self.check()
+        for sender in sorted({*senders} - {self._post.own}):
+            while sender not in self._membership.gone and not self._keep_up_to(sender, step):
+                if gone != self._membership.gone:  # for whom the sender may have waited, too
+                    gone = self._membership.gone
+                    give_up = max(give_up, self._post.clock.now_s() + self._deadlines.patience_s)
+                if self.look():
+                    continue
+                self._post.watch([sender])
+                reason = self._post.why_gone(sender)
+                if reason is None and self._post.clock.now_s() > give_up:
+                    reason = f"not done with phase {step.phase + 1} in {patience_s:.1f} s"
+                if reason is not None:
+                    self._post.accuse(sender, reason)
+                    self.check()
+
+    def look(self) -> bool:
+        """Take what comes next; tell whether something came."""
+        came = self._post.look()
+        self.check()
+        return came
+
+    def check(self) -> None:
+        """See whether the round goes on as it began."""
+        if self._post.own in self._membership.gone:
+            raise LeftBehindError
+        if self.attempt is not None:
+            if self._post.round in self._post.decided:
+                raise DecidedError
+            if self._membership.gone != self.attempt:
+                raise BeginAgainError
+
+    def _keep_up_to(self, sender: int, step: Step) -> bool:
+        """Keep what a peer sent up to its sign that it did a step; tell whether it has done it."""
+        streams = self._post.streams
+        while segment := streams.first(sender):
+            if segment.step.round < step.round or self._is_of_other_attempt(segment):
+                streams.take(sender)
+                continue
+            if segment.step > step:  # of a later round: it has ended this one, and will say so
+                return segment.step.round == step.round
+            self.kept += streams.take(sender).mail
+            if segment.step.phase == 0:
+                self._deadlines.hear(sender, segment.sign.number("training_s"))
+            if segment.step.phase == self._last:
+                self.signs[sender] = segment.sign
+            if segment.step == step:
+                return True
+        return False
+
+    def _is_of_other_attempt(self, segment: Segment) -> bool:
+        if self.attempt is None or self._return_point is None:
+            return False
+        is_averaging = segment.step.phase >= self._return_point and segment.step.round == self._post.round
+        return is_averaging and segment.gone != self.attempt

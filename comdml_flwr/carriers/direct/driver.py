@@ -1,0 +1,452 @@
+"""The direct carrier: one agent's end of rounds in which all mail goes from peer to peer.
+
+Theory of operation
+-------------------
+Every agent walks through the phases of its rounds for itself; nobody tells it when the others are ready.
+After a phase it says so to those who may wait for it, behind the mail of that phase. A peer's mail comes in
+the order in which it was sent, so whatever comes before the sign "phase p of round r is done" is for phase
+p + 1 at the latest, and an inbox is complete when the signs of all senders are there: the same inboxes, and
+so the same bits, as on every other carrier.
+
+A phase that says from whom it expects mail (`messages.waits_for`) waits for nobody else. So a slow agent
+trains batch after batch while its helper trains its own and, as they arrive, its partner's; what a sender has
+ahead is bounded by the transport's queues. Who sends nothing in a phase before such a one gives no sign then:
+its next sign says that it has done that phase, too.
+
+**Faults.** Agents crash and stay silent. Whoever finds that a peer cannot be reached, or waits for its sign
+beyond the deadline (carriers/direct/deadlines.py), accuses it and tells all (carriers/direct/membership.py).
+Before the return point of the program (the scatter) the others go on without it. After it they go back there,
+without those who are gone: an *attempt* is known by who is missing, and what was sent in another attempt is
+dropped. The sign of the last phase carries the digest of the agent's model. A round is **committed** when the
+last signs of all members of one attempt are there and their digests agree; if they do not, the previous
+weights stay.
+
+Whoever has committed tells so to a peer that begins another attempt; that peer takes the result if it had it,
+and is left behind otherwise. Who is left behind, or given up, or comes late, asks to be let in; with the end
+of the round the members hand it the model and who is gone, and it takes part in the next.
+
+With `target-metric` the message ends after the first round that reaches it (carriers/direct/run_end.py).
+
+**Messages.** Who failed in one message is waited for in the next as everybody is who is invited, and begins
+by asking one of the others for the model. So it takes part again however short the rounds are. An agent that
+all others have left waits for one that asks to be let in, as long as for a start, and then gives up the run.
+
+An agent that takes part in a round after an absence has the current model from a peer's last phase of the
+round before, and waits for its signs; it asks for the model if the peer that had to send it is gone. If that
+was the last round of a message, the mail is left for the next one.
+
+Fault model: crash-stop, any number over a run, at most one new fault while a round is being committed. A
+network that falls into two halves is beyond it: each half goes on by itself.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import TypeAlias
+
+from torch import Tensor
+
+from comdml_flwr.agents.agent import Agent, run_steps
+from comdml_flwr.carriers.direct.collector import BeginAgainError, Collector, DecidedError, LeftBehindError
+from comdml_flwr.carriers.direct.counts import accuracy_of, counts_in
+from comdml_flwr.carriers.direct.deadlines import Deadlines
+from comdml_flwr.carriers.direct.driver.ports import REAL_CLOCK, PeerTransport, WallClock
+from comdml_flwr.carriers.direct.latecomers import (
+    ask_for_model,
+    ask_to_be_let_in,
+    last_segments,
+    take_over_from,
+    wait_if_alone,
+)
+from comdml_flwr.carriers.direct.membership import Membership
+from comdml_flwr.carriers.direct.peers import Post
+from comdml_flwr.carriers.direct.run_end import ENDS_RUN, RunEndedError, reaches_target, waiting_later
+from comdml_flwr.carriers.direct.streams import DONE, ids_in, pairs_in
+from comdml_flwr.core.errors import OverdueError, PeerGoneError
+from comdml_flwr.core.messages import (
+    Absence,
+    Inbox,
+    Json,
+    Outbox,
+    Phase,
+    Program,
+    Report,
+    Step,
+    expected_senders,
+    return_point,
+)
+from comdml_flwr.planning.clock.clock import deal_out
+
+log = logging.getLogger(__name__)
+
+RunSteps: TypeAlias = Callable[
+    [Agent, Program[Agent], tuple[Step, ...], Inbox, Absence], tuple[Outbox, Report]
+]
+
+LINGER_S = 0.5  # at the end, so that peers hear that their last mail has come
+
+
+class DirectRounds:
+    """Runs an agent's rounds, its mail going directly to its peers.
+
+    Parameters
+    ----------
+    agent : Agent
+        Whose rounds.
+    program : Program
+        One round.
+    transport : PeerTransport
+        Started; its members are all agents of the run.
+    deadlines : Deadlines
+        How long to wait for a peer.
+    seconds_per_batch : float
+        How long this agent trains a batch, by its own stopwatch.
+    left_over : Inbox
+        Mail of earlier rounds that waits for the agent's next phase.
+    absent : Iterable[int]
+        Agents that are gone; if this agent is one of them, it asks to be let in.
+    lacking : Iterable[int]
+        Agents that take part, but do not have the current model: they ask for it before the first round.
+    clock : WallClock
+        By which it waits.
+    run_steps : Callable
+        How its steps are run; a simulation lets time pass with them.
+    """
+
+    def __init__(
+        self,
+        agent: Agent,
+        program: Program[Agent],
+        transport: PeerTransport,
+        deadlines: Deadlines,
+        *,
+        seconds_per_batch: float,
+        left_over: Inbox = (),
+        absent: Iterable[int] = (),
+        lacking: Iterable[int] = (),
+        clock: WallClock = REAL_CLOCK,
+        run_steps: RunSteps = run_steps,
+    ) -> None:
+        self._lacking = frozenset(lacking)
+        self._agent, self._program, self._transport = agent, program, transport
+        self._clock, self._run_steps = clock, run_steps
+        self._deadlines, self._seconds_per_batch = deadlines, seconds_per_batch
+        self._membership = Membership(absent)
+        peers = [peer for peer in agent.setup.ids if peer != agent.id]
+        self._post = Post(agent.id, peers, transport, self._membership, deadlines, clock)
+        self._post.may_end_early = agent.setup.config.target_metric > 0
+        self._return_point, self._last = return_point(program), len(program) - 1
+        self._collector = Collector(
+            self._post,
+            self._membership,
+            deadlines,
+            return_point=self._return_point,
+            last=self._last,
+            left_over=left_over,
+        )
+        self._results: dict[frozenset[int], tuple[dict[str, Tensor], Report]] = {}  # by attempt
+        self._model_of = 0  # the last round whose model this agent has
+        self.accuracy: float | None = None  # of the round that ended last; None: not known, or not committed
+        self._ends_run = False  # the round that ended last has reached the run's target
+        self._end = 0  # the last round of the message
+
+    @property
+    def gone(self) -> tuple[int, ...]:
+        """Who is gone, as this agent knows it, ascending."""
+        return tuple(sorted(self._membership.gone))
+
+    def run(self, first: int, last: int) -> Iterator[tuple[int, Report]]:
+        """Run the rounds from `first` to `last`; give each that ended here, with this agent's report.
+
+        Raises
+        ------
+        RunError
+            A phase failed here; this agent was left behind and nobody is there to let it in; or all others
+            are gone.
+        """
+        self._transport.set_rounds(first, last)
+        self._end = last
+        self._post.round = round_ = first
+        if self._agent.id not in self._lacking:
+            self._has_model(first - 1)
+        latest = 0
+        if self._agent.id in self._membership.gone:
+            round_ = self._join()
+        while round_ <= last and not self._ends_run:
+            self._post.round = round_
+            try:
+                self._catch_up(first)
+                wait_if_alone(self._post, self._membership, self._deadlines, self._agent.setup.ids)
+                if self._agent.id in self._present(round_):
+                    self._wait_if_newcomer(round_ - 1, first)
+                    if self._ends_run:
+                        break  # with the round before, which this agent took no part in
+                    yield round_, self._round(round_)
+                    latest = round_
+                round_ += 1
+            except LeftBehindError:
+                log.warning("agent %d is left behind in round %d", self._agent.id, round_)
+                round_ = self._join()
+            except RunEndedError:
+                break
+        if latest == round_ - 1:
+            self._part(latest)
+        self._flush()
+        if not self._ends_run:
+            with suppress(LeftBehindError, RunEndedError):
+                self._wait_if_newcomer(last, first)
+        self._clock.sleep(LINGER_S)
+
+    def left_over(self) -> Inbox:
+        """Return the mail that waits for the agent's next phase."""
+        return tuple(self._collector.kept)
+
+    def _present(self, round_: int) -> tuple[int, ...]:
+        gone = self._membership.gone
+        return tuple(agent for agent in self._agent.setup.present(round_) if agent not in gone)
+
+    def _others(self) -> tuple[int, ...]:
+        """Return the other members of the round that runs."""
+        return tuple(agent for agent in self._present(self._post.round) if agent != self._agent.id)
+
+    def _catch_up(self, first: int) -> None:
+        """Get the model of the round before the first one, if this agent is to take part and lacks it."""
+        if self._agent.id not in self._lacking:
+            return
+        setup, self._lacking = self._agent.setup, self._lacking - {self._agent.id}
+        without = self._lacking | self._membership.gone | {self._agent.id}
+        holders = [agent for agent in setup.present(first - 1) if agent not in without] if first > 1 else []
+        if holders and self._agent.id in setup.present(first):
+            turn = self._agent.id % len(holders)  # not all ask the same one
+            ask = [*holders[turn:], *holders[:turn]]
+            model = ask_for_model(self._post, self._collector, self._deadlines, first - 1, ask)
+            self._agent.keep("weights", model.floats("weights"))
+            self._has_model(first - 1)
+
+    def _has_model(self, round_: int) -> None:
+        self._model_of = round_
+        self._post.has_model(round_, self._agent.weights_P.numpy())
+
+    def _round(self, round_: int) -> Report:
+        """Run a round until it is committed; return this agent's report."""
+        began, before = self._clock.now_s(), _models_of(self._agent)
+        self._collector.begin_round()
+        self._results = {}
+        phase = attempt = 0
+        while True:
+            try:
+                report = self._walk(round_, phase, attempt)
+                break
+            except BeginAgainError:
+                assert self._return_point is not None
+                phase, attempt = self._return_point, attempt + 1
+                self._collector.begin_again()
+                _set_models(self._agent, before)
+            except DecidedError:
+                report = self._take_decided(round_)
+                self._ends_run = self._post.ended_after == round_
+                break
+        signs = self._collector.signs
+        is_known = signs.keys() >= {*self._others()}
+        self.accuracy = accuracy_of([report, *(s.about for s in signs.values())]) if is_known else None
+        if not self._digests_agree():
+            self.accuracy = None
+            log.warning("round %d: the agents' models differ after averaging; it is not committed", round_)
+            _set_models(self._agent, before)
+            report = {**report, "not_committed": [self._agent.id]}
+            report["weights_sha256"] = self._agent.weights_sha256()
+        elapsed_s = self._clock.now_s() - began
+        if attempt == 0:
+            self._deadlines.round_took(elapsed_s)
+        report = {**report, "elapsed_s": elapsed_s, "gone": sorted(self._collector.missing)}
+        self._commit(round_)
+        return report
+
+    def _walk(self, round_: int, first_phase: int, attempt: int) -> Report:
+        """Run the phases from one on, and wait for the last signs of all; return the report."""
+        report: Report = {}
+        for phase in range(first_phase, self._last + 1):
+            step = Step(round_, phase, attempt)
+            inbox = self._inbox(step, self._program[phase])
+            if phase == self._return_point:
+                self._collector.begin_attempt()
+            missing = self._collector.missing
+            outbox, report = self._run_steps(self._agent, self._program, (step,), inbox, Absence(missing))
+            sign = self._sign(step, missing)
+            if self._is_only_for_receivers(step):
+                self._send(_with_sign(outbox, sign))
+            else:
+                self._send(outbox)
+                self._tell(step, sign)
+        if self._collector.attempt is not None:
+            self._results[self._collector.attempt] = _models_of(self._agent), report
+        self._collector.collect(self._others(), Step(round_, self._last), self._deadlines.for_all_s)
+        signs, missing = self._collector.signs, self._collector.missing
+        told = [signs[peer].about for peer in signs if peer not in missing]
+        self._ends_run = reaches_target(self._agent.setup.config.target_metric, [report, *told])
+        return report
+
+    def _inbox(self, step: Step, phase: Phase[Agent]) -> Inbox:
+        if step.phase == 0 or (step.attempt and step.phase == self._return_point):
+            return ()
+        expected, done = expected_senders(phase, self._agent), Step(step.round, step.phase - 1)
+        if expected is None:  # they may wait for a partner themselves
+            self._collector.collect(self._others(), done, self._deadlines.for_all_s)
+        else:
+            self._collector.collect(expected, done, self._deadlines.seconds)
+        if step.phase == 1:
+            self._deadlines.all_are_there()
+            self._transport.set_patience(self._deadlines.patience_s)
+        return self._collector.take()
+
+    def _send(self, outbox: Outbox) -> None:
+        for envelope in outbox:
+            if envelope.receiver == self._agent.id:
+                self._collector.kept.append(envelope)
+            else:
+                self._post.send(envelope)
+
+    def _is_only_for_receivers(self, step: Step) -> bool:
+        """Tell whether nobody but the receivers of its mail must hear that a phase is done."""
+        return step.phase < self._last and (
+            expected_senders(self._program[step.phase + 1], self._agent) is not None
+        )
+
+    def _sign(self, step: Step, missing: frozenset[int]) -> dict[str, Json]:
+        """Return what is said when a phase is done."""
+        about: dict[str, Json] = {
+            DONE: step.phase,
+            "gone": sorted(missing),
+            "accusations": self._membership.accusations,
+        }
+        if step.phase == 0:
+            training_s = len(self._agent.batches()) * self._seconds_per_batch
+            self._deadlines.hear(self._agent.id, training_s)
+            about["training_s"] = training_s
+        if step.phase == self._last:
+            about |= counts_in(self._agent.report)
+            about["joining"] = sorted(self._post.joining.items())
+            about["admissions"] = self._membership.admissions
+            if self._return_point is not None:
+                about["digest"] = self._agent.weights_sha256()
+        return about
+
+    def _tell(self, step: Step, sign: dict[str, Json]) -> None:
+        """Say to all members, and to who takes part next, that a phase is done, behind its mail."""
+        newcomers = self._agent.newcomers if step.phase == self._last else ()
+        for peer in sorted({*self._others(), *newcomers}):
+            self._post.say(DONE, peer, sign, is_needed=True)
+
+    def _digests_agree(self) -> bool:
+        told = {sign.about.get("digest") for sign in self._collector.signs.values()}
+        return self._collector.attempt is None or told <= {self._agent.weights_sha256()}
+
+    def _take_decided(self, round_: int) -> Report:
+        """Take the result that a peer ended the round with, if this agent had it as well."""
+        notice = self._post.decided[round_]
+        decided = frozenset(ids_in(notice, "gone"))
+        self._collector.attempt, self._collector.signs = decided, {notice.sender: notice}
+        if decided not in self._results:
+            raise LeftBehindError
+        models, report = self._results[decided]
+        _set_models(self._agent, models)
+        return report
+
+    def _commit(self, round_: int) -> None:
+        """Let those in who asked for it, and remember what to tell those who are late."""
+        missing = self._collector.missing
+        said = [pair for sign in self._collector.signs.values() for pair in pairs_in(sign, "joining")]
+        joining = {p: n for p, n in sorted([*said, *self._post.joining.items()]) if p in missing}
+        self._has_model(round_)
+        about: dict[str, Json] = {"gone": sorted(missing), "joining": sorted(joining.items())}
+        if self._ends_run:
+            about[ENDS_RUN] = True
+        if self._return_point is not None:
+            about["digest"] = self._agent.weights_sha256()  # of the previous weights if they stayed
+        self._post.tell_committed(round_, about)
+        self._deadlines.forget(missing)
+        self._post.let_in(joining)
+        self._collector.attempt = None
+        self._membership.admit(joining, since=round_ + 1)
+        holders = [agent for agent in self._agent.setup.present(round_) if agent not in missing]
+        for peer in deal_out(holders, sorted(joining))[self._agent.id]:
+            self._post.say_welcome(peer, self._round_after(round_))
+
+    def _round_after(self, round_: int) -> int:
+        """Return the round with which one that is let in at the end of a round goes on."""
+        return (self._end if self._ends_run else round_) + 1
+
+    def _join(self) -> int:
+        """Ask to be let in until somebody says welcome; return the round to go on with."""
+        self._collector.begin_again()
+        welcome = ask_to_be_let_in(self._post, self._membership)
+        self._agent.keep("weights", welcome.floats("weights"))
+        next_round = welcome.integer("next")
+        self._has_model(next_round - 1)
+        return next_round
+
+    def _wait_if_newcomer(self, round_: int, first: int) -> None:
+        """Wait for the model of a round in which this agent was absent, if it takes part in the next."""
+        setup = self._agent.setup
+        if round_ < first or self._model_of >= round_ or self._agent.id not in setup.newcomers(round_):
+            return
+        last = last_segments(self._post, self._collector, Step(round_, self._last), setup.present(round_))
+        take_over_from(last, self._post, self._membership, round_ + 1)
+        told = [segment.sign.about for segment in last]
+        self._ends_run = reaches_target(self._agent.setup.config.target_metric, told)
+        self._collector.kept = [mail for segment in last for mail in segment.mail if mail.kind == "model"]
+        if not self._collector.kept and self._return_point is not None:  # else no model is the same for all
+            holders = [segment.sign.sender for segment in last]
+            model = ask_for_model(self._post, self._collector, self._deadlines, round_, holders)
+            self._agent.keep("weights", model.floats("weights"))
+
+    def _part(self, round_: int) -> None:
+        """Leave when all who took part have committed the last round too, and those who asked are let in."""
+        others = self._others()
+        later = waiting_later(self._agent.setup, round_, self._end) if self._ends_run else set()
+        for peer in sorted({*others, *later} - self._membership.gone - {self._agent.id}):
+            self._post.say_committed(round_, peer)
+        self._post.watch(others)
+        give_up = self._clock.now_s() + self._deadlines.seconds
+        while self._clock.now_s() < give_up:
+            for peer, request in sorted(self._post.joining.items()):
+                self._post.let_in({peer: request})
+                self._post.say_welcome(peer, self._round_after(round_))
+            late = [peer for peer in others if self._post.latest_commit.get(peer, 0) < round_]
+            if all(self._post.why_gone(peer) for peer in late):
+                return
+            self._post.look()
+
+    def _flush(self) -> None:
+        """Have what was sent; who cannot be reached any more has left before, with all that it waits for."""
+        try:
+            self._transport.flush(self._deadlines.seconds)
+        except (PeerGoneError, OverdueError) as error:
+            log.info("%s", error)
+
+
+def _with_sign(outbox: Outbox, sign: Mapping[str, Json]) -> Outbox:
+    """Put a sign on the last envelope for each receiver: a message for each batch, not two."""
+    last = {envelope.receiver: envelope for envelope in outbox}.values()
+    return tuple(
+        replace(envelope, about={**envelope.about, **sign})
+        if any(envelope is one for one in last)
+        else envelope
+        for envelope in outbox
+    )
+
+
+def _models_of(agent: Agent) -> dict[str, Tensor]:
+    """Return what a round changes when it ends: the model and the auxiliary heads."""
+    return {
+        name: tensor
+        for name, tensor in agent.tensors.items()
+        if name == "weights" or name.startswith("aux-head/")
+    }
+
+
+def _set_models(agent: Agent, models: Mapping[str, Tensor]) -> None:
+    for name in _models_of(agent):
+        del agent.tensors[name]
+    agent.tensors |= models

@@ -1,0 +1,143 @@
+"""How an agent that lacks the current model gets it: one that was left behind or comes late, and one that was
+absent and whose holder is gone.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from comdml_flwr.carriers.direct.collector import Collector
+from comdml_flwr.carriers.direct.deadlines import Deadlines
+from comdml_flwr.carriers.direct.membership import Membership
+from comdml_flwr.carriers.direct.peers import JOIN, WANT_MODEL, Post
+from comdml_flwr.carriers.direct.run_end import RunEndedError
+from comdml_flwr.carriers.direct.streams import Segment, ids_in, pairs_in
+from comdml_flwr.core.errors import RunError
+from comdml_flwr.core.messages import Envelope, Step
+from comdml_flwr.runs.lock_step import check_left
+
+ASK_AGAIN_S = 5.0  # to be let in
+
+
+def ask_to_be_let_in(post: Post, membership: Membership) -> Envelope:
+    """Ask all until somebody says welcome, and take over who is gone; return the welcome, with the model.
+
+    Raises
+    ------
+    RunError
+        Nobody is there.
+    """
+    post.welcome = None
+    for peer in post.peers:
+        post.streams.drop(peer)
+    post.watch(post.peers, anew=True)
+    ask_again = post.clock.now_s()
+    request = int(ask_again * 1e9)  # unlike those of an earlier absence
+    while post.welcome is None:
+        if post.clock.now_s() >= ask_again:
+            ask_again += ASK_AGAIN_S
+            for peer in post.peers:
+                post.say(JOIN, peer, {"request": request})
+        post.look()
+        if all(post.why_gone(peer) for peer in post.peers):
+            raise RunError(f"agent {post.own} was left behind, and nobody is there to let it in")
+    membership.take_over(ids_in(post.welcome, "gone"), pairs_in(post.welcome, "admissions"))
+    return post.welcome
+
+
+def last_segments(post: Post, collector: Collector, step: Step, drawn: Sequence[int]) -> list[Segment]:
+    """Wait for the last segments of those who ended a round together, as one who was absent in it.
+
+    Nobody waits for who cannot be reached, nor for a round that there is none of, as the run has ended.
+
+    Parameters
+    ----------
+    post, collector
+        Of the absent agent.
+    step : Step
+        The last phase of the round.
+    drawn : Sequence[int]
+        Who was drawn for it.
+
+    Raises
+    ------
+    RunEndedError
+        A peer says that the run ended before that round.
+    """
+    found: dict[int, Segment] = {}
+    while True:
+        if post.ended_after is not None and post.ended_after < step.round:
+            raise RunEndedError
+        for peer in post.peers:
+            while (segment := post.streams.first(peer)) and segment.step <= step:
+                post.streams.take(peer)
+                if segment.step == step:
+                    found[peer] = segment
+        gone = max((segment.gone for segment in found.values()), key=len, default=frozenset())
+        together = [segment for _, segment in sorted(found.items()) if segment.gone == gone]
+        there = {segment.sign.sender for segment in together}
+        late = [peer for peer in drawn if peer not in gone and peer not in there]
+        post.watch(late)
+        if all(post.why_gone(peer) for peer in late):
+            return together
+        collector.look()
+
+
+def take_over_from(segments: Sequence[Segment], post: Post, membership: Membership, next_round: int) -> None:
+    """Know who is gone as those do who ended a round together, and who is let in with its end."""
+    if not segments:
+        return
+    gone, sign = segments[0].gone, segments[0].sign
+    membership.take_over(gone, pairs_in(sign, "admissions"))
+    said = sorted(pair for segment in segments for pair in pairs_in(segment.sign, "joining"))
+    joining = {peer: request for peer, request in said if peer in gone}
+    post.let_in(joining)
+    membership.admit(joining, since=next_round)
+
+
+def ask_for_model(
+    post: Post, collector: Collector, deadlines: Deadlines, round_: int, holders: Iterable[int]
+) -> Envelope:
+    """Return the model of a round from one of those who have it.
+
+    Raises
+    ------
+    RunError
+        Nobody who has it is left.
+    """
+    for holder in holders:
+        post.say(WANT_MODEL, holder, {"wanted": round_})
+        give_up = post.clock.now_s() + deadlines.seconds
+        while holder not in post.models and post.clock.now_s() < give_up:
+            if not collector.look() and post.why_gone(holder):
+                break
+        if holder in post.models:
+            return post.models.pop(holder)
+    raise RunError(f"agent {post.own}: nobody is left who has the model of round {round_}")
+
+
+def wait_if_alone(post: Post, membership: Membership, deadlines: Deadlines, ids: Sequence[int]) -> None:
+    """Wait, when all others are gone, until one of them asks to be let in, and let it in.
+
+    Parameters
+    ----------
+    post, membership, deadlines
+        Of the agent that may be alone, before the round that `post` is in.
+    ids : Sequence[int]
+        All agents of the run.
+
+    Raises
+    ------
+    RunError
+        None asks in the time that a start may take.
+    """
+    if len(ids) == 1 or len({*ids} - membership.gone) > 1:
+        return
+    give_up = post.clock.now_s() + deadlines.start_s
+    while not post.joining:
+        if post.clock.now_s() > give_up:
+            check_left(post.round, ids, membership.gone)
+        post.look()
+    joining = dict(post.joining)
+    post.let_in(joining)
+    membership.admit(joining, since=post.round)
+    for peer in sorted(joining):
+        post.say_welcome(peer, post.round)

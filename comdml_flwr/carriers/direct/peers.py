@@ -1,0 +1,205 @@
+"""An agent's post: what it sends to its peers and what comes from them, apart by what it is for.
+
+Mail of phases goes into the streams; what peers say about each other and about rounds is filed here, for
+whoever runs the rounds to look at. A peer that cannot be reached, or says what makes no sense, is accused.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping
+
+from comdml_flwr.carriers.direct.deadlines import Deadlines
+from comdml_flwr.carriers.direct.driver.ports import REAL_CLOCK, PeerTransport, WallClock
+from comdml_flwr.carriers.direct.membership import Membership
+from comdml_flwr.carriers.direct.run_end import ENDS_RUN
+from comdml_flwr.carriers.direct.streams import DONE, Streams, accusations_in
+from comdml_flwr.core.errors import OverdueError, PeerGoneError, RunError
+from comdml_flwr.core.messages import Array, Envelope, Json
+
+log = logging.getLogger(__name__)
+
+GONE, JOIN, WELCOME, COMMITTED = "gone", "join", "welcome", "committed"
+WANT_MODEL, CURRENT_MODEL = "want model", "current model"
+LOOK_S = 0.5  # how often it is looked whether those who are waited for are still there
+
+
+class Post:
+    """What one agent sends to its peers, and what came from them.
+
+    Parameters
+    ----------
+    own : int
+        Its id.
+    peers : Iterable[int]
+        All others.
+    transport : PeerTransport
+        Started.
+    membership : Membership
+        Who is gone, as this agent knows it; accusations that come are merged into it.
+    deadlines : Deadlines
+        How long a peer may take nothing.
+    clock : WallClock
+        By which this agent waits.
+    """
+
+    def __init__(
+        self,
+        own: int,
+        peers: Iterable[int],
+        transport: PeerTransport,
+        membership: Membership,
+        deadlines: Deadlines,
+        clock: WallClock = REAL_CLOCK,
+    ) -> None:
+        self.own, self.peers, self.clock = own, tuple(peers), clock
+        self.streams = Streams(self.peers)
+        self.round = 0
+        self.joining: dict[int, int] = {}  # peer -> number of its request to be let in
+        self._let_in: dict[int, int] = {}  # the last request of each peer that was granted
+        self.welcome: Envelope | None = None
+        self._wanting: dict[int, int] = {}  # peer -> the round whose model it asks for
+        self._model: tuple[int, Array] | None = None  # the last round that ended here, and its model
+        self.models: dict[int, Envelope] = {}  # by peer, as it was asked
+        self.decided: dict[int, Envelope] = {}  # by round: a peer has committed it
+        self.latest_commit: dict[int, int] = {}  # by peer
+        self.may_end_early = False  # whether a peer may say that the run ends with a round
+        self.ended_after: int | None = None  # the round of which one has said it
+        self._committed: dict[int, dict[str, Json]] = {}  # by round: what this agent tells of it
+        self._transport, self._membership, self._deadlines = transport, membership, deadlines
+        self._watched: set[int] = set()
+
+    def send(self, envelope: Envelope, *, is_needed: bool = True) -> None:
+        """Send mail to a peer that is not gone; one that cannot get what is needed is accused."""
+        peer = envelope.receiver
+        if is_needed and peer in self._membership.gone:
+            return
+        try:
+            self._transport.send(envelope, self._deadlines.seconds)
+        except (PeerGoneError, OverdueError) as error:
+            if is_needed:
+                self.accuse(peer, str(error))
+
+    def say(
+        self,
+        kind: str,
+        peer: int,
+        about: Mapping[str, Json],
+        arrays: Mapping[str, Array] | None = None,
+        *,
+        is_needed: bool = False,
+    ) -> None:
+        """Send something that no phase sends."""
+        envelope = Envelope(
+            sender=self.own, receiver=peer, round=self.round, kind=kind, about=about, arrays=arrays or {}
+        )
+        self.send(envelope, is_needed=is_needed)
+
+    def accuse(self, peer: int, reason: str) -> None:
+        """Give a peer up, and tell all."""
+        if peer in self._membership.gone:
+            return
+        log.warning("agent %d, round %d: gives up agent %d: %s", self.own, self.round, peer, reason)
+        self._membership.merge([(self.round, self.own, peer)])
+        for other in self.peers:  # also the accused, who may be slow and not dead
+            if other == peer or other not in self._membership.gone:
+                self.say(GONE, other, {"accusations": self._membership.accusations})
+
+    def let_in(self, requests: Mapping[int, int]) -> None:
+        """Note that these requests of peers to be let in are granted."""
+        self._let_in |= requests
+        for peer in requests:
+            self.joining.pop(peer, None)
+
+    def tell_committed(self, round_: int, about: dict[str, Json]) -> None:
+        """Note what a round was committed as; who is late with that round is told."""
+        self._committed[round_] = about
+
+    def say_committed(self, round_: int, peer: int) -> None:
+        """Tell a peer that this agent has committed a round."""
+        self.say(COMMITTED, peer, {"committed": round_, **self._committed[round_]})
+
+    def has_model(self, round_: int, weights: Array) -> None:
+        """Note the current model, and give it to those who have asked for it."""
+        self._model = round_, weights
+        for peer, wanted in sorted(self._wanting.items()):
+            if wanted <= round_:
+                del self._wanting[peer]
+                self._give_model(peer)
+
+    def say_welcome(self, peer: int, next_round: int) -> None:
+        """Let a peer in from a round on: tell it who is gone, and give it the current model."""
+        assert self._model is not None
+        about: dict[str, Json] = {
+            "next": next_round,
+            "gone": sorted(self._membership.gone),
+            "admissions": self._membership.admissions,
+        }
+        self.say(WELCOME, peer, about, {"weights": self._model[1]})
+
+    def watch(self, peers: Iterable[int], *, anew: bool = False) -> None:
+        """See to it that it is known within seconds if one of these peers goes."""
+        fresh = {*peers} if anew else {*peers} - self._watched
+        self._watched |= fresh
+        self._transport.watch(sorted(fresh))
+
+    def why_gone(self, peer: int) -> str | None:
+        """Return why a peer cannot be reached; None while it can."""
+        return self._transport.gone.get(peer)
+
+    def look(self, timeout_s: float = LOOK_S) -> bool:
+        """Wait for the next envelope and file it; tell whether there was one."""
+        envelope = self._transport.receive(timeout_s)
+        if envelope is None:
+            return False
+        try:
+            self._file(envelope)
+        except RunError as error:
+            self.accuse(envelope.sender, str(error))
+        return True
+
+    def _file(self, envelope: Envelope) -> None:
+        self._membership.merge(accusations_in(envelope))
+        sender = envelope.sender
+        if envelope.kind == GONE:
+            return
+        if envelope.kind == JOIN:
+            self._asked_to_be_let_in(sender, envelope.integer("request"))
+        elif envelope.kind == WELCOME:
+            self.welcome = envelope
+        elif envelope.kind == COMMITTED:
+            round_ = envelope.integer("committed")
+            self.decided.setdefault(round_, envelope)
+            self.latest_commit[sender] = max(round_, self.latest_commit.get(sender, 0))
+            if self.may_end_early and envelope.about.get(ENDS_RUN) is True:
+                self.ended_after = round_
+        elif envelope.kind == WANT_MODEL:
+            self._asked_for_model(sender, envelope.integer("wanted"))
+        elif envelope.kind == CURRENT_MODEL:
+            self.models[sender] = envelope
+        elif sender not in self._membership.gone or envelope.round > self.round:
+            self.streams.put(envelope)
+            self._answer_late(envelope)
+
+    def _asked_to_be_let_in(self, peer: int, request: int) -> None:
+        """Note the request; a peer that nobody missed yet has lost what it had, so it is gone first."""
+        if peer not in self._membership.gone:
+            if self._let_in.get(peer) == request:
+                return  # said twice
+            self.accuse(peer, "it asks to be let in")
+        self.watch([peer], anew=True)
+        self.joining[peer] = request
+
+    def _asked_for_model(self, peer: int, wanted: int) -> None:
+        if self._model is not None and wanted <= self._model[0]:
+            self._give_model(peer)
+        else:
+            self._wanting[peer] = wanted
+
+    def _give_model(self, peer: int) -> None:
+        assert self._model is not None
+        self.say(CURRENT_MODEL, peer, {}, {"weights": self._model[1]})
+
+    def _answer_late(self, envelope: Envelope) -> None:
+        """Tell one who begins a committed round's averaging again what it was committed as."""
+        committed = self._committed.get(envelope.round)
+        if envelope.kind == DONE and committed and envelope.about.get("gone") != committed["gone"]:
+            self.say_committed(envelope.round, envelope.sender)

@@ -1,0 +1,31 @@
+"""How the agents of a message know that a run ends before its last round, without a leader.
+
+With a target, all who took part in a round add up what they told of it with the signs of its last phase
+(counts.py). The round is over when all these signs are there, so all of them decide alike; those who were
+absent in it and wait for a later one are told.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from comdml_flwr.agents.agent import Setup
+from comdml_flwr.carriers.direct.counts import accuracy_of
+from comdml_flwr.core.messages import Json
+
+ENDS_RUN = "ends_run"
+"""Under which name a commit says that the run ends with its round."""
+
+
+class RunEndedError(Exception):
+    """The run ended before the round that is waited for."""
+
+
+def reaches_target(target: float, told: Iterable[Mapping[str, Json]]) -> bool:
+    """Tell whether a round's test accuracy, by what all who took part told, is at least a target; 0: none."""
+    accuracy = accuracy_of(told)
+    return accuracy is not None and 0 < target <= accuracy
+
+
+def waiting_later(setup: Setup, round_: int, last: int) -> set[int]:
+    """Return who waits for the model of a round after this one, in a message with rounds up to `last`."""
+    present = {agent for number in range(round_ + 2, last + 1) for agent in setup.present(number)}
+    return present | {*setup.newcomers(last)}

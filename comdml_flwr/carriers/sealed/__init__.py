@@ -1,0 +1,1 @@
+"""Mail that only its receiver can read: keys and their signed cards."""

@@ -1,0 +1,116 @@
+"""`comdml init`: a whole Flower app to begin one's own from."""
+
+import json
+import keyword
+import re
+import shlex
+import sys
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+from string import Template
+from typing import Annotated
+
+import typer
+
+import comdml_flwr
+from comdml_flwr.core.errors import InputError
+
+TEMPLATES = "comdml_flwr.cli.commands", "new_app"
+IN_PACKAGE = ("__init__.py", "client_app.py", "server_app.py", "task.py")
+IN_FOLDER = ("README.md", "fleet.toml", "pyproject.toml")
+OF_APP = {
+    "model": "small-cnn",
+    "dataset": "images",
+    "num-rounds": 5,
+    "fleet": "fleet.toml",
+}
+LONGEST_NAME = 32  # characters, a rule of Flower's
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(help="Folder of the app, which is called as its last part is.")],
+) -> None:
+    """Write a whole Flower app to begin your own from: it runs at once, and then you change it.
+
+    FOLDER is made, or must be empty. It gets a small CNN and scikit-learn's handwritten digits
+    (`task.py`), a client and a server app, four devices (`fleet.toml`), and a `pyproject.toml` with every
+    key of a run, its default and its meaning.
+
+    Example: comdml init my-app && cd my-app && flwr run . --stream
+    """
+    name = folder.absolute().name if folder.name else folder.resolve().name
+    package = _package(name)
+    _check_empty(folder)
+    texts = _texts(name, package)
+    try:
+        for path, text in texts.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError("FOLDER", str(folder), f"must be a folder to write in ({error.strerror})") from None
+    typer.echo(f"{folder}: a Flower app that runs as it is")
+    about = {
+        f"{package}/task.py": "the model and the data: begin here",
+        "fleet.toml": "the devices and their links",
+        "pyproject.toml": "every key of a run",
+    }
+    for path, what in about.items():
+        typer.echo(f"  {path:{max(map(len, about))}}  {what}")
+    enter = "" if folder.resolve() == Path.cwd() else f"cd {shlex.quote(str(folder))} && "
+    typer.echo(f"next: {enter}flwr run . --stream")
+
+
+def _package(name: str) -> str:
+    """Return the name of the app's Python package."""
+    if not re.fullmatch(rf"[A-Za-z][A-Za-z0-9-]{{0,{LONGEST_NAME - 1}}}", name):
+        rule = f"must begin with a letter and have letters, digits and hyphens only, at most {LONGEST_NAME}"
+        raise InputError("FOLDER", name, f"{rule}: it is the app's name")
+    package = name.lower().replace("-", "_")
+    if keyword.iskeyword(package):
+        raise InputError("FOLDER", name, "is a word of Python's own: no package can be called so")
+    if package in sys.stdlib_module_names or find_spec(package):
+        raise InputError("FOLDER", name, f"would hide the installed package {package}: take another name")
+    return package
+
+
+def _check_empty(folder: Path) -> None:
+    try:
+        if folder.exists() and any(folder.iterdir()):
+            raise InputError("FOLDER", str(folder), "is not empty; nothing is ever overwritten")
+    except OSError as error:
+        raise InputError("FOLDER", str(folder), f"must be a folder ({error.strerror})") from None
+
+
+def _texts(name: str, package: str) -> dict[str, str]:
+    """Return the app's files: their texts by their paths."""
+    values = {
+        "name": name,
+        "package": package,
+        "library": comdml_flwr.__version__,
+        "config": _config_lines(),
+    }
+    places = {
+        **{path: path for path in IN_FOLDER},
+        ".gitignore": "gitignore",
+        **{f"{package}/{path}": path for path in IN_PACKAGE},
+    }
+    templates = files(TEMPLATES[0]) / TEMPLATES[1]
+    return {
+        place: Template((templates / f"{source}.template").read_text("utf-8")).substitute(values)
+        for place, source in places.items()
+    }
+
+
+def _config_lines() -> str:
+    """Return every key of a run with the app's value, or else its default, and what it means."""
+    from comdml_flwr.core.config import RunConfig, parse_config  # pydantic
+
+    values = {**parse_config({}).with_defaults_named(), **OF_APP}
+    meanings = {name.replace("_", "-"): field.description for name, field in RunConfig.model_fields.items()}
+    lines = [f"{key} = {json.dumps(value)}" for key, value in values.items()]
+    width = max(map(len, lines))
+    return "\n".join(
+        f"{line:{width}}  # {str(meanings[key]).replace('`', '')}"
+        for line, key in zip(lines, values, strict=True)
+    )

@@ -1,0 +1,134 @@
+"""`comdml model`: what a run has left of its training, whether it is whole, and how it is loaded."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from comdml_flwr.core.errors import InputError, RunError
+
+if TYPE_CHECKING:
+    from comdml_flwr.runs.model_files import ModelFile
+
+OURS = ("resnet-56", "resnet-110")  # the keys of assemble.MODELS, which would load torch
+LOAD = """\
+import safetensors.torch, torch
+{builder}
+model = {build}({shape}, {classes}, torch.Generator())
+model.load_state_dict(safetensors.torch.load_file({path!r}))
+model.eval()"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Listed:
+    """A model's file, and the digest that it must have; None where only the file itself says it."""
+
+    path: Path
+    weights_sha256: str | None = None
+    node: int | None = None
+
+
+def model(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A run's folder, a node's folder of models, or a file.")
+    ],
+) -> None:
+    """Say where a run's trained models are and how they are loaded; check that they are whole.
+
+    Exit status 1: a file does not hold the weights that the run has left.
+
+    Example: comdml model results/20261125-211259-comdml-digits-seed1
+    """
+    from comdml_flwr.runs.model_files import read_model
+
+    listed = _list_models(run)
+    here = [entry for entry in listed if entry.node is None or entry.path.is_file()]
+    found = [_checked(read_model(entry.path), entry) for entry in here]
+    for file in found:
+        typer.echo(
+            f"{_shown(file.path, run)}: round {file.round}, accuracy {file.accuracy:.4f},"
+            f" weights sha256 {file.weights_sha256}"
+        )
+    for entry in listed:
+        if entry not in here:
+            typer.echo(f"on the node of agent {entry.node}: {entry.path}")
+    if found:
+        typer.echo(f"\n{how_to_load(found[0])}")
+
+
+def how_to_load(file: "ModelFile") -> str:
+    """Return five lines of Python that load a model."""
+    name, shape = file.facts.get("model", ""), tuple(json.loads(file.facts.get("input_shape", "[]")))
+    is_ours = name in OURS
+    return LOAD.format(
+        builder="from comdml_flwr.runs.assemble import MODELS"
+        if is_ours
+        else f"from my_app import build  # what your app calls {name!r}",
+        build=f"MODELS[{name!r}]" if is_ours else "build",
+        shape=shape,
+        classes=file.facts.get("num_classes", "?"),
+        path=str(file.path.absolute()),
+    )
+
+
+def _list_models(run: Path) -> list[_Listed]:
+    """Return what a run says that it has left, or what is there. Raises InputError where there is nothing."""
+    if run.is_file():
+        return [_Listed(path=run)]
+    if not run.is_dir():
+        raise InputError("RUN", str(run), "must be a run's folder, or a model's file")
+    summary = _summary(run)
+    if summary is not None and "models" in summary:
+        listed = [_listed(run, entry) for entry in summary["models"]]
+    else:
+        places = ("model*.safetensors", "models*/agent-*.safetensors")
+        listed = [_Listed(path=path) for place in places for path in sorted(run.glob(place))]
+    if listed:
+        return listed
+    if (run / "config.json").is_file():
+        why = "it has not ended yet, it failed, or it is of a version that left none"
+        raise InputError("RUN", str(run), f"is a run without a model: {why}")
+    raise InputError("RUN", str(run), "must be a run's folder: there is no config.json, and no model")
+
+
+def _summary(run: Path) -> Mapping[str, list[Mapping[str, object]]] | None:
+    try:
+        summary: Mapping[str, list[Mapping[str, object]]] = json.loads(
+            (run / "summary.json").read_text("utf-8")
+        )
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError("RUN", str(run), f"has a summary.json that cannot be read: {reason}") from None
+    if not isinstance(summary, dict) or not isinstance(summary.get("models", []), list):
+        raise InputError("RUN", str(run), "has a summary.json that no run has written")
+    return summary
+
+
+def _listed(run: Path, entry: Mapping[str, object]) -> _Listed:
+    try:
+        node = entry.get("node")
+        return _Listed(
+            path=run / str(entry["file"]),
+            weights_sha256=str(entry["weights_sha256"]),
+            node=node if isinstance(node, int) else None,
+        )
+    except (AttributeError, KeyError, TypeError):
+        raise InputError("RUN", str(run), f"has a summary.json with a model {entry!r}") from None
+
+
+def _checked(file: "ModelFile", entry: _Listed) -> "ModelFile":
+    """Return the file. Raises RunError where it does not hold the weights that the run has left."""
+    for who, digest in (("summary.json", entry.weights_sha256), ("the file", file.facts["weights_sha256"])):
+        if digest is not None and digest != file.weights_sha256:
+            short, other = file.weights_sha256[:16], digest[:16]
+            raise RunError(f"{file.path}: its weights have sha256 {short}..., {who} says {other}...")
+    return file
+
+
+def _shown(path: Path, run: Path) -> str:
+    return str(path.relative_to(run)) if path != run and path.is_relative_to(run) else str(path)

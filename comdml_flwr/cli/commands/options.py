@@ -1,0 +1,61 @@
+"""What several commands have in common: their arguments and options."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+from comdml_flwr.core.errors import InputError
+
+FleetFile: TypeAlias = Annotated[
+    Path,
+    typer.Argument(
+        help="Fleet file (TOML): devices, links, and a model or its cuts; or a preset by its name, as `comdml"
+        " fleet new` has them."
+    ),
+]
+Solver: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        help="`exact` (the smallest makespan; of equals the plan whose pairs end earliest, then send least),"
+        " `greedy` (as published: slowest first), `shared` (a helper may serve several) or"
+        " `integer-program` (as exact, by HiGHS)."
+    ),
+]
+TimeModel: TypeAlias = Annotated[
+    str, typer.Option(help="`pipeline` (fill, drain, latency) or `overlap` (the published formula).")
+]
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+Settings: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="A key of the run configuration, as often as you like."),
+]
+
+
+def key_and_value(text: str, what: str) -> tuple[str, str]:
+    """Split KEY=VALUE; InputError naming `what` where it is none."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise InputError(what, text, "must be KEY=VALUE")
+    return key, value
+
+
+def parse_settings(settings: list[str] | None) -> Mapping[str, object]:
+    """Return the keys and values of `--set`, numbers and truth values as such."""
+    values: dict[str, object] = {}
+    for setting in settings or []:
+        key, text = key_and_value(setting, "--set")
+        values[key.strip()] = _value(text.strip())
+    return values
+
+
+def _value(text: str) -> bool | int | float | str:
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text.strip("\"'")

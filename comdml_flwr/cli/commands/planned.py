@@ -1,0 +1,65 @@
+"""What the planning commands need of a fleet file, and what of a plan pays in the whole round."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from comdml_flwr.planning.clock.simulation import Workload
+    from comdml_flwr.planning.clock.whole_round import Judged
+    from comdml_flwr.planning.fleet.fleet import Fleet
+    from comdml_flwr.planning.types import CutTable, Link, Pair, Plan, Profile
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """A fleet as the planner sees it.
+
+    Parameters
+    ----------
+    profiles, cuts
+        What `pair_agents` takes.
+    relay : Link
+        What stands in where there is no direct link.
+    workload : Workload or None
+        What a round trains and sends; None where the size of the model is not known.
+    """
+
+    profiles: "tuple[Profile, ...]"
+    cuts: "CutTable"
+    relay: "Link"
+    workload: "Workload | None"
+
+    @classmethod
+    def of(cls, fleet: "Fleet") -> "Planned":
+        """Prepare a fleet; torch is loaded only to count a [model]'s FLOPs."""
+        if fleet.cuts is not None:
+            return cls(profiles=fleet.profiles(), cuts=fleet.cuts, relay=fleet.relay, workload=None)
+        from comdml_flwr.planning.clock.simulation import MOST_BATCHES
+        from comdml_flwr.runs.model_costs import model_costs, workload_of
+
+        costs = model_costs(fleet)
+        profiles = fleet.profiles(batch_flops=costs.batch_flops)
+        workload = workload_of(fleet, costs, most=MOST_BATCHES)
+        return cls(profiles=profiles, cuts=costs.cuts, relay=fleet.relay, workload=workload)
+
+    def judge(self, plan: "Plan") -> "Judged | None":
+        """Return what of a plan pays in the whole round, as a run decides it.
+
+        None where that is not known: see `workload`; and a run has no helpers with several partners.
+        """
+        from comdml_flwr.planning.clock.whole_round import judge, round_clock
+
+        if self.workload is None or plan.solver == "shared":
+            return None
+        agents = sorted(self.profiles, key=lambda profile: profile.agent)
+        return judge(plan, agents, self.cuts, round_clock(agents, self.relay, self.workload))
+
+
+def dropped_pairs(pairs: "Sequence[Pair]") -> str:
+    """Say that these pairs are not worth it."""
+    names = [f"{pair.slow} -> {pair.fast}" for pair in pairs[:_SHOWN]]
+    more = f" and {len(pairs) - _SHOWN} more" if len(pairs) > _SHOWN else ""
+    return f"left out, as the whole round would take longer with them: {', '.join(names)}{more}"

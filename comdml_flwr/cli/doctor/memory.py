@@ -1,0 +1,102 @@
+"""Whether what an agent trains fits into this machine's memory: alone, and as a helper at the worst cut.
+
+Needed memory is counted from the model (`learning.cut_profile`) and compared as the planner does,
+which asks no agent for more than its `memory_bytes` in the fleet file. Not counted: workspace inside one
+operation, and what Python and torch take, which this process has taken, too, when it looks.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from comdml_flwr.agents.measuring.memory import available_memory_bytes
+from comdml_flwr.cli.doctor.findings import Finding
+from comdml_flwr.core.config import RunConfig
+from comdml_flwr.core.units import human_bytes
+from comdml_flwr.learning.cut_profile import FLOAT_BYTES, profile_model
+from comdml_flwr.planning.costs import partner_bytes
+from comdml_flwr.planning.types import CutTable
+from comdml_flwr.runs.assemble import MODELS, cut_table
+
+CHECK = "memory"
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """Shape of a sample of a data set, its number of labels, and how many samples a node holds."""
+
+    shape: tuple[int, int, int]
+    num_classes: int
+    num_samples: int
+
+
+IMAGES: Mapping[str, Images] = {
+    "digits": Images((1, 8, 8), 10, 1_797),
+    "cifar-10": Images((3, 32, 32), 10, 60_000),
+    "cifar-100": Images((3, 32, 32), 100, 60_000),
+    "cinic-10": Images((3, 32, 32), 10, 180_000),
+}
+
+
+def check_memory(config: RunConfig, available_bytes: int | None = None) -> Finding:
+    """Compare available memory with what training takes.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Names model, data set and batch size; one that is not ours is not looked at.
+    available_bytes : int, optional
+        By default what this machine has left.
+    """
+    if config.model not in MODELS or config.dataset not in IMAGES:
+        says = f"{config.model} on {config.dataset} is not counted: one of them is your own app's"
+        return Finding(
+            CHECK, "warning", says, f"--set model={'|'.join(MODELS)} --set dataset={'|'.join(IMAGES)}"
+        )
+    available_bytes = available_memory_bytes() if available_bytes is None else available_bytes
+    images = IMAGES[config.dataset]
+    cuts = _count(MODELS[config.model], images, config.batch_size)
+    data_bytes = images.num_samples * torch.Size(images.shape).numel() * FLOAT_BYTES
+    whole, least = int(cuts[0].whole_bytes), int(min(cut.slow_bytes for cut in cuts))
+    worst, cut = max((whole + int(partner_bytes(cut)), number) for number, cut in enumerate(cuts, start=1))
+    facts = {
+        "available_bytes": available_bytes,
+        "data_bytes": data_bytes,
+        "whole_bytes": whole,
+        "helping_bytes": worst,
+        "least_bytes": least,
+    }
+    needed = (
+        f"{config.dataset} takes {human_bytes(data_bytes)}, {config.model} {human_bytes(whole)} at batches of"
+        f" {config.batch_size}, {human_bytes(worst)} with a partner at cut {cut} (counted)"
+    )
+    if available_bytes is None:
+        mend = "look yourself: this system does not tell how much memory is available"
+        return Finding(CHECK, "warning", needed, mend, facts)
+    says = f"{human_bytes(available_bytes)} available; {needed}"
+    left = available_bytes - data_bytes
+    smaller = f"--set batch-size={max(1, config.batch_size // 2)}, on all machines"
+    told = (
+        f"memory_bytes = {max(left, 0):.2g} for this agent in the fleet file, and the plan asks for no more"
+    )
+    if left >= worst:
+        return Finding(CHECK, "ok", says, facts=facts)
+    if left >= whole:
+        return Finding(
+            CHECK, "warning", f"{says}: it cannot help at every cut", f"{told}; or {smaller}", facts
+        )
+    if left >= least:
+        says = f"{says}: it cannot train the whole model, only offload"
+        return Finding(CHECK, "warning", says, f"{told}; or {smaller}", facts)
+    return Finding(
+        CHECK, "wrong", f"{says}: too little at any cut", f"end other programs; or {smaller}", facts
+    )
+
+
+def _count(
+    build: Callable[[tuple[int, ...], int, torch.Generator], nn.Sequential], images: Images, batch_size: int
+) -> CutTable:
+    model = build(images.shape, images.num_classes, torch.Generator())
+    return cut_table(profile_model(model, images.shape, images.num_classes, batch_size), batch_size)

@@ -1,0 +1,307 @@
+"""Rounds that go from peer to peer, as the ServerApp sees them: it starts them, and hears how they went.
+
+A node that fails costs the others nothing but its share (carriers/direct/driver.py). When Flower says that it
+is there again, it is asked to join the rounds that run. With the next message, the others wait for it as for
+everybody, unless they did so in vain twice and nothing has been heard of it since. Nobody waits for a reply
+much longer than the others took for theirs.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import inf
+
+from flwr.app import ConfigRecord, RecordDict
+from flwr.serverapp import Grid
+
+from comdml_flwr.carriers.direct.deadlines import FACTOR
+from comdml_flwr.core.config import RunConfig
+from comdml_flwr.core.errors import RunError
+from comdml_flwr.core.messages import NOBODY, Report, agent_failed
+from comdml_flwr.flower.records import NO_STATE, facts_of, integer, integers, task, text
+from comdml_flwr.flower.serverapp.grid_carrier import POLL_S, SHORTEST_PATIENCE_S, push_messages, say_goodbye
+from comdml_flwr.flower.serverapp.nodes import Federation
+from comdml_flwr.runs.lock_step import check_left
+from comdml_flwr.runs.loop import (
+    Keeper,
+    Observer,
+    Progress,
+    RoundRecord,
+    RunRecord,
+    add_up,
+    digest_of_all,
+    digests_of,
+    has_ended,
+)
+
+SHORTEST_START_S = 30.0
+"""What a node may take at least to start, whatever it took for its hello: a busy machine is no fault."""
+
+_LOOK_S = 2.0  # how often it is looked whether a node that failed is there again
+_MOST_INVITATIONS = 3  # of one node to the rounds of one message
+_MOST_WAITS = 2  # in vain, for one that has failed, at the beginning of a message
+
+
+class DirectRun:
+    """All rounds of a run, so many for each message.
+
+    Parameters
+    ----------
+    grid : Grid
+        Flower's grid.
+    federation : Federation
+        The nodes, and where their peers reach them.
+    config : RunConfig
+        Number of rounds, and of rounds per message.
+    models_agree : bool
+        Whether all who took part must hold the same weights after a round.
+    on_reply, on_wait : Callable[[], None]
+        Called for every reply, and now and then while there is none.
+    on_gone : Callable[[str], None]
+        Told in one line who failed, while the others go on.
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        federation: Federation,
+        config: RunConfig,
+        *,
+        models_agree: bool,
+        on_reply: Callable[[], None] = lambda: None,
+        on_wait: Callable[[], None] = lambda: None,
+        on_gone: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self._grid, self._federation, self._config = grid, federation, config
+        self._models_agree, self._on_reply, self._on_wait = models_agree, on_reply, on_wait
+        self._on_gone = on_gone
+        self._absent: frozenset[int] = frozenset()  # who does not have the current model
+        self._failure: RunError | None = None  # of the last message, if nobody ran it to its end
+        self._states = dict.fromkeys(federation.ids, NO_STATE)
+        self._facts_for: Callable[[int], Mapping[str, str]] = lambda agent: {}
+        self._waits = dict.fromkeys(federation.ids, 0)  # in vain, by agent
+        self._overdue: dict[str, int] = {}  # messages that nobody waits for any more, by id
+
+    def tell(self, facts_for: Callable[[int], Mapping[str, str]]) -> None:
+        """Let these facts go with an agent's messages, besides the common ones."""
+        self._facts_for = facts_for
+
+    def run(
+        self,
+        observer: Observer,
+        checkpoints: Keeper | None = None,
+        on_round: Callable[[Sequence[RoundRecord]], None] = lambda rounds: None,
+    ) -> RunRecord:
+        """Run all rounds and tell the observer of each; a message ends where a checkpoint is due.
+
+        Raises
+        ------
+        RunError
+            Fewer than two agents are left, or the agents' models differ where they must be equal.
+        """
+        began, last = time.monotonic(), self._config.num_rounds
+        begun = checkpoints.begun if checkpoints else Progress()
+        records, digests = list(begun.rounds), dict(begun.digests)
+        self._absent = frozenset(begun.gone)
+        while (first := len(records) + 1) <= last and not has_ended(records, self._config):
+            until = min(last, first + self._config.rounds_per_message - 1)
+            if checkpoints:
+                until = next(filter(checkpoints.is_due, range(first, until)), until)
+            observer.exchange_begins(first, f"to round {until}, peer to peer", len(self._states))
+            for round_, (reports, gone) in self._message(first, until).items():
+                elapsed_s = max(_seconds(report) for report in reports.values())
+                agree = self._models_agree
+                records.append(add_up(round_, reports, elapsed_s, gone=gone, models_agree=agree))
+                digests.update(digests_of(reports))
+                on_round(records)
+                observer.round_ends(records[-1])
+                if has_ended(records, self._config):
+                    break
+            if self._failure or len(records) < first:
+                raise self._failure or RunError(f"rounds {first} to {until}: no agent ended one")
+            is_last = has_ended(records, self._config)
+            if checkpoints and checkpoints.is_due(len(records), is_last=is_last):
+                gone = tuple(sorted(self._absent))
+                checkpoints.save(Progress(rounds=tuple(records), digests=digests, gone=gone))
+        return RunRecord(
+            rounds=tuple(records),
+            weights_sha256=digest_of_all(digests),
+            elapsed_s=begun.elapsed_s + time.monotonic() - began,
+        )
+
+    def settle(self) -> dict[int, ConfigRecord]:
+        """Return what a node must know to write its part of a checkpoint; its mail waits there already."""
+        return {
+            agent: task(steps=(), absence=NOBODY, exchange=0, previous=state, letters=())
+            for agent, state in self._states.items()
+        }
+
+    def restored(self, state: int, agents: Iterable[int]) -> None:
+        """Say that these agents' nodes have a state of this number."""
+        self._states |= dict.fromkeys(agents, state)
+
+    def close(self) -> None:
+        """Let nodes that keep the run's files in a folder of their own remove them."""
+        say_goodbye(self._grid, self._federation.nodes.values(), self._federation.common, self._on_wait)
+
+    def _message(self, first: int, last: int) -> dict[int, tuple[dict[int, Report], tuple[int, ...]]]:
+        """Let all nodes run these rounds; return the reports by round and agent, and who was gone."""
+        asked = self._ask(first, last)
+        told = asked.told
+        gone = {agent: frozenset(integers(facts, "gone")) for agent, facts in told.items()}
+        stopped = {agent: text(facts, "stopped") for agent, facts in told.items() if facts["stopped"]}
+        witness = min(
+            told.keys() - stopped.keys() or told,
+            key=lambda agent: (sum(agent in others for others in gone.values()), agent),
+        )
+        self._absent = gone[witness] | (self._states.keys() - told.keys()) | stopped.keys()
+        reports: dict[int, dict[int, Report]] = {}
+        for agent, facts in told.items():
+            self._states[agent] = integer(facts, "state")
+            for round_, report in json.loads(text(facts, "reports")).items():
+                reports.setdefault(int(round_), {})[agent] = report
+        if witness in stopped:
+            self._failure = asked.failed[min(asked.failed)]
+            try:
+                check_left(max(reports, default=first - 1) + 1, self._federation.ids, gone[witness])
+            except RunError as left_alone:
+                if str(left_alone) == stopped[witness]:
+                    self._failure = left_alone
+        return {round_: _of_those_together(reports[round_], witness) for round_ in sorted(reports)}
+
+    def _ask(self, first: int, last: int) -> "_Asked":
+        """Send the message to all nodes that are there, and wait until all have replied or failed."""
+        asked = _Asked(first, last, to_invite={*self._states})
+        began, look_again = time.monotonic(), 0.0
+        while asked.waiting or not asked.told:
+            if asked.to_invite and time.monotonic() >= look_again:
+                look_again = time.monotonic() + _LOOK_S
+                self._invite(asked)
+            self._take_replies(asked)
+            if time.monotonic() > asked.give_up:
+                self._overdue |= asked.waiting
+                for agent in asked.waiting.values():
+                    late = f"no reply in {self._patience_s:.0f} s after the first of the others"
+                    self._failed(asked, agent, RunError(late))
+                asked.waiting.clear()
+            if not asked.waiting and not asked.told and asked.failed.keys() >= asked.num_invited.keys():
+                if asked.failed:
+                    raise asked.failed[min(asked.failed)]
+                if time.monotonic() > began + self._patience_s:
+                    raise RunError(f"{asked.name}: of {len(self._states)} agents no node is there")
+            self._on_wait()
+            time.sleep(POLL_S)
+        for agent in asked.lacking:
+            self._waits[agent] = self._waits[agent] + 1 if agent in asked.failed else 0
+        return asked
+
+    def _invite(self, asked: "_Asked") -> None:
+        """Send the message to those whose nodes can be reached; at first, to all that have the model."""
+        is_first = not asked.num_invited
+        reached, nodes = {*self._grid.get_node_ids()}, self._federation.nodes
+        there = {
+            agent
+            for agent in asked.to_invite
+            if nodes[agent] in reached or (is_first and agent not in self._absent)
+        }
+        lacking: frozenset[int] = frozenset()
+        if is_first:
+            lacking = asked.lacking = frozenset(
+                agent for agent in self._absent & there if self._waits[agent] < _MOST_WAITS
+            )
+        absent = (self._absent | asked.failed.keys()) - lacking
+        by_node = {nodes[agent]: agent for agent in sorted(there)}
+        contents = {node: self._content(agent, asked, absent, lacking) for node, agent in by_node.items()}
+        sent = push_messages(self._grid, "train.rounds", contents, group=asked.name)
+        asked.waiting |= {message: by_node[node] for message, node in sent.items()}
+        asked.to_invite -= there
+        for agent in there:
+            asked.num_invited[agent] = asked.num_invited.get(agent, 0) + 1
+
+    def _take_replies(self, asked: "_Asked") -> None:
+        """Take the replies that have come."""
+        for reply in self._grid.pull_messages([*asked.waiting, *self._overdue]):
+            message = reply.metadata.reply_to_message_id
+            if message in self._overdue:  # its node takes messages again
+                self._waits[self._overdue.pop(message)] = 0
+                continue
+            agent = asked.waiting.pop(message)
+            self._on_reply()
+            try:
+                facts = asked.told[agent] = facts_of(reply)
+            except RunError as error:
+                self._failed(asked, agent, error)
+                if reply.has_error() and asked.num_invited[agent] < _MOST_INVITATIONS:
+                    asked.to_invite.add(agent)  # Flower's word for a process that died
+                continue
+            if stopped := text(facts, "stopped"):
+                self._failed(asked, agent, RunError(stopped))
+            else:
+                asked.give_up = min(asked.give_up, time.monotonic() + self._patience_s)
+
+    def _failed(self, asked: "_Asked", agent: int, error: RunError) -> None:
+        asked.failed[agent] = agent_failed(agent, asked.name, error)
+        self._on_gone(str(asked.failed[agent]))
+
+    @property
+    def _start_s(self) -> float:
+        """How long a node may take to start."""
+        return max(SHORTEST_START_S, FACTOR * self._federation.hello_s)
+
+    @property
+    def _patience_s(self) -> float:
+        """How long after the first reply the others may come: who finds nobody there waits for a start."""
+        return max(SHORTEST_PATIENCE_S, 2 * self._start_s)
+
+    def _content(
+        self, agent: int, asked: "_Asked", absent: Iterable[int], lacking: Iterable[int]
+    ) -> RecordDict:
+        addresses = self._federation.addresses
+        facts: Mapping[str, int | float | list[int] | list[str]] = {
+            "first": asked.first,
+            "last": asked.last,
+            "previous": self._states[agent],
+            "absent": sorted(absent),
+            "lacking": sorted(lacking),
+            "start-s": self._start_s,
+            "agents": sorted(addresses),
+            "addresses": [addresses[peer] for peer in sorted(addresses)],
+        }
+        about = {**self._federation.common, **facts, **self._facts_for(agent)}
+        return RecordDict({"facts": ConfigRecord(about)})
+
+
+@dataclass(slots=True)
+class _Asked:
+    """What has become of one message to all nodes."""
+
+    first: int
+    last: int
+    to_invite: set[int]
+    told: dict[int, ConfigRecord] = field(default_factory=dict)
+    failed: dict[int, RunError] = field(default_factory=dict)
+    waiting: dict[str, int] = field(default_factory=dict)  # agents, by the ids of their messages
+    num_invited: dict[int, int] = field(default_factory=dict)
+    lacking: frozenset[int] = frozenset()  # who takes part from the first round on, and gets the model before
+    give_up: float = inf  # when nobody waits for replies any more
+
+    @property
+    def name(self) -> str:
+        """Its name, for errors and logs."""
+        return f"rounds {self.first} to {self.last}"
+
+
+def _of_those_together(reports: dict[int, Report], witness: int) -> tuple[dict[int, Report], tuple[int, ...]]:
+    """Return the reports of those who ended a round with the witness, and who was gone for them."""
+    seen_by = witness if witness in reports else min(reports)
+    gone = reports[seen_by].get("gone")
+    missing = tuple(agent for agent in gone if isinstance(agent, int)) if isinstance(gone, list) else ()
+    return {agent: report for agent, report in reports.items() if agent not in missing}, missing
+
+
+def _seconds(report: Report) -> float:
+    seconds = report["elapsed_s"]
+    if not isinstance(seconds, int | float):
+        raise RunError(f"a report holds {seconds!r} where a number belongs")
+    return seconds

@@ -1,0 +1,179 @@
+"""What every data set keeps to before anything is trained, and the conversions whose meaning is plain.
+
+Converted: arrays of NumPy, lists of numbers and tensors on a device become tensors in memory; floats of any
+width become float32; uint8 and bool features become float32 as they are (0..255 is not scaled; `warn` says
+so); labels that are whole numbers become int64, whatever type they have; a column of labels, (N, 1), becomes
+(N,). Features of other whole numbers stay whole numbers, int64: a model that begins with an embedding reads
+them. Everything else is refused with the field, the value and the rule: what is one label of ten (one-hot
+rows or several labels a sample), where labels begin, and which dimension is the channels is not guessed.
+
+A NaN or infinity among the training samples is told and not refused: it costs the agent that has the sample,
+not the run. Among the test samples it would cost the metric, so it is refused.
+
+Shape suffixes: N samples.
+"""
+
+import operator
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from comdml_flwr.core.errors import InputError
+from comdml_flwr.learning.data.cifar import Dataset
+
+
+def check_data(dataset: object, name: str, *, num_agents: int, warn: Callable[[str], None]) -> Dataset:
+    """Return a data set as training takes it.
+
+    Parameters
+    ----------
+    dataset : object
+        What a loader returned.
+    name : str
+        As in the run configuration.
+    num_agents : int
+        Who share the test samples.
+    warn : Callable[[str], None]
+        Is told, in one line each, what is no fault but should be known.
+
+    Returns
+    -------
+    Dataset
+        With float32 (or int64) features and int64 labels; the same object where nothing had to be converted.
+
+    Raises
+    ------
+    InputError
+        A field breaks a rule.
+    """
+    if not isinstance(dataset, Dataset):
+        rule = "must be a comdml_flwr.learning.data.cifar.Dataset, returned by its loader"
+        raise InputError(f"data set {name}", type(dataset).__name__, rule)
+    classes = dataset.num_classes
+    if isinstance(classes, bool) or not isinstance(classes, int | np.integer) or classes < 2:
+        raise InputError(f"data set {name}: num_classes", classes, "must be a whole number of at least 2")
+    x_train, y_train = _part(dataset, name, "train", warn)
+    x_test, y_test = _part(dataset, name, "test", warn)
+    if x_train.shape[1:] != x_test.shape[1:]:
+        rule = f"must be {tuple(x_train.shape[1:])}, the shape of a training sample"
+        raise InputError(f"data set {name}: shape of a sample of x_test_NCHW", tuple(x_test.shape[1:]), rule)
+    if x_train.dtype != x_test.dtype:
+        rule = f"must be {x_train.dtype}, as x_train_NCHW"
+        raise InputError(f"data set {name}: x_test_NCHW", x_test.dtype, rule)
+    _check_channels(x_train, name)
+    _check_augment(dataset, name, x_train)
+    _check_finite(x_train, x_test, name, warn)
+    if len(y_test) < num_agents:
+        few = _samples(len(y_test), "test")
+        warn(f"data set {name}: {few} for {num_agents} agents: some evaluate nothing")
+    kept = (dataset.x_train_NCHW, dataset.y_train_N, dataset.x_test_NCHW, dataset.y_test_N, classes)
+    if all(map(operator.is_, kept, (x_train, y_train, x_test, y_test, int(classes)))):
+        return dataset
+    return replace(
+        dataset,
+        num_classes=int(classes),
+        x_train_NCHW=x_train,
+        y_train_N=y_train,
+        x_test_NCHW=x_test,
+        y_test_N=y_test,
+    )
+
+
+def _part(dataset: Dataset, name: str, part: str, warn: Callable[[str], None]) -> tuple[Tensor, Tensor]:
+    """Return features and labels of the training or the test part, converted and checked."""
+    x_field, y_field = f"data set {name}: x_{part}_NCHW", f"data set {name}: y_{part}_N"
+    x = _features(getattr(dataset, f"x_{part}_NCHW"), x_field, warn)
+    y_N = _labels(getattr(dataset, f"y_{part}_N"), y_field, int(dataset.num_classes))
+    kind = "training" if part == "train" else part
+    if len(x) != len(y_N):
+        raise InputError(x_field, _samples(len(x), kind), f"must be as many as the {len(y_N)} labels")
+    if not len(x):
+        raise InputError(x_field, "0 samples", "must have at least 1")
+    return x, y_N
+
+
+def _features(value: object, field: str, warn: Callable[[str], None]) -> Tensor:
+    x = _tensor(value, field)
+    if x.dim() < 2 or 0 in x.shape[1:]:
+        raise InputError(field, f"shape {tuple(x.shape)}", "must be (samples, ...), with numbers in each")
+    if x.dtype in (torch.uint8, torch.bool):
+        if x.dtype == torch.uint8:
+            warn(f"{field}: uint8 becomes float32 as it is; scale it in the loader if it is to be 0..1")
+        return x.float()
+    if x.is_complex():
+        raise InputError(field, x.dtype, "must be real numbers")
+    return x.to(torch.float32 if x.is_floating_point() else torch.int64)
+
+
+def _labels(value: object, field: str, num_classes: int) -> Tensor:
+    y = _tensor(value, field)
+    if y.dim() == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.dim() != 1:
+        rule = "must be (samples,): one class number each (of one-hot rows, the argmax)"
+        raise InputError(field, f"shape {tuple(y.shape)}", rule)
+    if y.is_floating_point() or y.is_complex():
+        broken = y if y.is_complex() else y[y != y.round()]
+        if len(broken):
+            raise InputError(field, broken[0].item(), "must be a whole number: the class of a sample")
+    y_N = y.to(torch.int64)
+    outside = y_N[(y_N < 0) | (y_N >= num_classes)]
+    if len(outside):
+        rule = f"must be from 0 to {num_classes - 1}, as num_classes is {num_classes}"
+        raise InputError(field, int(outside[0]), f"{rule} ({_samples(len(outside))} outside)")
+    return y_N
+
+
+def _tensor(value: object, field: str) -> Tensor:
+    """Return a tensor in memory; of an array, without a copy."""
+    if isinstance(value, Tensor):
+        return value if value.device.type == "cpu" and not value.requires_grad else value.detach().cpu()
+    try:
+        with warnings.catch_warnings(action="ignore"):  # an array that is read-only: nobody writes into it
+            array = np.ascontiguousarray(value)
+            return torch.from_numpy(array.copy() if min(array.strides, default=0) < 0 else array)
+    except (TypeError, ValueError, RuntimeError):
+        rule = "must be a tensor or an array of numbers"
+        raise InputError(field, type(value).__name__, rule) from None
+
+
+def _check_channels(x_train: Tensor, name: str) -> None:
+    """Refuse square images with their channels last, which would be taken for many narrow channels."""
+    _, *shape = x_train.shape
+    if len(shape) == 3 and shape[0] == shape[1] > 4 and shape[2] in (1, 3, 4):
+        rule = (
+            "must be (channels, height, width): permute(0, 3, 1, 2) of all images brings the channels first"
+        )
+        raise InputError(f"data set {name}: shape of a sample of x_train_NCHW", tuple(shape), rule)
+
+
+def _check_augment(dataset: Dataset, name: str, x_train: Tensor) -> None:
+    if dataset.augment and (x_train.dim() != 4 or not x_train.is_floating_point()):
+        shape = tuple(x_train.shape[1:])
+        rule = f"must be False: it is for images, (channels, height, width), and a sample is {shape}"
+        raise InputError(f"data set {name}: augment", dataset.augment, rule)
+
+
+def _check_finite(x_train: Tensor, x_test: Tensor, name: str, warn: Callable[[str], None]) -> None:
+    num_test, num_train = _num_not_finite(x_test), _num_not_finite(x_train)
+    if num_test:
+        rule = f"must be finite in every test sample (it is not in {num_test}), or no metric could be told"
+        raise InputError(f"data set {name}: x_test_NCHW", "NaN or infinity", rule)
+    if num_train:
+        broken = _samples(num_train, "training")
+        warn(f"data set {name}: {broken} with NaN or infinity: who trains on them is left out of the average")
+
+
+def _num_not_finite(x: Tensor) -> int:
+    """Count samples with NaN or infinity; both survive a sum, so that most data sets are read once only."""
+    if not x.is_floating_point() or bool(torch.isfinite(x.sum())):
+        return 0
+    return sum(int((~torch.isfinite(part).flatten(1).all(1)).sum()) for part in torch.split(x, 4096))
+
+
+def _samples(count: int, kind: str = "") -> str:
+    return f"{count} {kind} sample{'' if count == 1 else 's'}".replace("  ", " ")

@@ -1,0 +1,1 @@
+"""The virtual clock and the modelled rounds that it times."""

@@ -1,0 +1,1 @@
+"""Fleets: their file, presets, topology, and how they change from round to round."""

@@ -1,0 +1,1 @@
+"""The pairing problem and its solvers."""

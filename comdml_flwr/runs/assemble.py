@@ -1,0 +1,344 @@
+"""The one literal table: names in a configuration -> method, model, data; and the set-up of a run from them.
+
+Bring your own: `assemble(..., models={...}, datasets={...})`, or the same arguments of `peer_client_app` and
+`peer_server_app` in an app of your own, add names to the table for that app.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TypeAlias
+
+import torch
+from torch import nn
+
+from comdml_flwr.agents.agent import Agent, Setup
+from comdml_flwr.core.config import RunConfig
+from comdml_flwr.core.errors import InputError
+from comdml_flwr.core.messages import Program
+from comdml_flwr.core.seeds import SHARED, derive_seed
+from comdml_flwr.core.user_code import naming_user_code
+from comdml_flwr.learning.cut_profile import ModelProfile, profile_model
+from comdml_flwr.learning.data.cifar import Dataset, epoch_sizes, load_cifar, load_digits, partition
+from comdml_flwr.learning.data.cinic import load_cinic
+from comdml_flwr.learning.data.contract import check_data
+from comdml_flwr.learning.data.published_files import cinic_lack
+from comdml_flwr.learning.models.builder import BuiltModel, build_model
+from comdml_flwr.learning.models.contract import ModelTraits
+from comdml_flwr.learning.models.resnet import auxiliary_head, resnet
+from comdml_flwr.learning.split import num_cuts, num_floats, split, write_floats
+from comdml_flwr.learning.state_layout import layout_of
+from comdml_flwr.learning.training import OptimizerSettings
+from comdml_flwr.learning.workbench import Workbench
+from comdml_flwr.methods import allreduce, braintorrent, comdml, dpsgd, fedavg, gossip, splitfed
+from comdml_flwr.planning.fleet.fleet import Fleet, TimeShares
+from comdml_flwr.planning.fleet.profiles import profiles_by_round
+from comdml_flwr.planning.types import SERVER, Cut, CutTable
+
+ModelBuilder: TypeAlias = Callable[[tuple[int, ...], int, torch.Generator], nn.Sequential]
+"""(input shape of a sample, number of classes, generator) -> stages; cut m leaves out the last m stages."""
+
+DatasetLoader: TypeAlias = Callable[[RunConfig], Dataset]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """What the number of a program's phases may depend on, beside the configuration.
+
+    Parameters
+    ----------
+    num_agents : int
+        Of the run.
+    num_batches : int
+        In a round, of the agent that has most; not known to a ServerApp, which has no data.
+    """
+
+    num_agents: int
+    num_batches: int
+
+
+def _yes(config: RunConfig) -> bool:
+    return True
+
+
+def _no(config: RunConfig) -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """A method: one round as a program, and what kind of method it is.
+
+    Parameters
+    ----------
+    program : Callable[[RunConfig, Scale], Program]
+        The phases of a round.
+    has_server : bool
+        Whether a server takes part; otherwise the method is serverless.
+    needs_links : Callable[[RunConfig], bool]
+        Whether models spread over direct links alone, so that these must connect all agents.
+    models_agree : Callable[[RunConfig], bool]
+        Whether all who took part in a round hold the same weights after it.
+    """
+
+    program: Callable[[RunConfig, Scale], Program[Agent]]
+    has_server: bool = False
+    needs_links: Callable[[RunConfig], bool] = _no
+    models_agree: Callable[[RunConfig], bool] = _yes
+
+
+METHODS: Mapping[str, Method] = {
+    "comdml": Method(
+        program=lambda config, scale: comdml.program(
+            scale.num_batches if config.carrier == "direct" else config.num_chunks, config.averaging
+        ),
+        needs_links=lambda config: config.averaging == "mixing",
+        models_agree=lambda config: config.averaging == "allreduce",
+    ),
+    "allreduce": Method(program=lambda config, scale: allreduce.program()),
+    "fedavg": Method(program=lambda config, scale: fedavg.program(), has_server=True),
+    "splitfed": Method(
+        program=lambda config, scale: splitfed.program(config.splitfed_version, scale.num_batches),
+        has_server=True,
+    ),
+    "gossip": Method(program=lambda config, scale: gossip.program(), needs_links=_yes, models_agree=_no),
+    "braintorrent": Method(
+        program=lambda config, scale: braintorrent.program(
+            max(1, round(config.participation * scale.num_agents))
+        ),
+        models_agree=_no,
+    ),
+    "dpsgd": Method(program=lambda config, scale: dpsgd.program(), needs_links=_yes, models_agree=_no),
+}
+MODELS: Mapping[str, ModelBuilder] = {
+    "resnet-56": partial(resnet, blocks_per_group=3),
+    "resnet-110": partial(resnet, blocks_per_group=6),
+}
+DATASETS: Mapping[str, DatasetLoader] = {
+    "digits": lambda config: load_digits(),
+    "cifar-10": lambda config: load_cifar(Path(config.data_dir), 10, download=config.download),
+    "cifar-100": lambda config: load_cifar(Path(config.data_dir), 100, download=config.download),
+    "cinic-10": lambda config: load_cinic(Path(config.data_dir)),
+}
+LABEL_BYTES = 8  # labels travel as int64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalogue:
+    """The names that a configuration may use: ours and those of your own app.
+
+    Parameters
+    ----------
+    models : Mapping[str, ModelBuilder]
+        Added to `MODELS`.
+    datasets : Mapping[str, DatasetLoader]
+        Added to `DATASETS`.
+    """
+
+    models: Mapping[str, ModelBuilder] = field(default_factory=dict)
+    datasets: Mapping[str, DatasetLoader] = field(default_factory=dict)
+
+    def check(self, config: RunConfig) -> None:
+        """Raise InputError where the configuration names what does not exist."""
+        for key, name, table in (
+            ("method", config.method, METHODS),
+            ("model", config.model, {**MODELS, **self.models}),
+            ("dataset", config.dataset, {**DATASETS, **self.datasets}),
+        ):
+            if name not in table:
+                raise InputError(key, name, f"must be one of {', '.join(sorted(table))}")
+
+    def model(self, name: str) -> ModelBuilder:
+        """Return the builder of a model."""
+        return {**MODELS, **self.models}[name]
+
+    def dataset(self, name: str) -> DatasetLoader:
+        """Return the loader of a data set."""
+        return {**DATASETS, **self.datasets}[name]
+
+
+def agent_ids(fleet: Fleet, num_agents: int) -> tuple[int, ...]:
+    """Return the ids of the agents of a run: the first `num_agents` of the fleet, ascending."""
+    ids = sorted(agent.id for agent in fleet.agents)
+    if num_agents > len(ids):
+        raise InputError(
+            "fleet", fleet.source, f"has {len(ids)} agents, too few for {num_agents} (one for each SuperNode)"
+        )
+    return tuple(ids[:num_agents])
+
+
+def cut_table(
+    profile: ModelProfile, batch_size: int, fleet: Fleet | None = None, parted: Collection[int] = ()
+) -> CutTable:
+    """Return what the planner needs of a model: shares of the work, bytes with the labels, memory.
+
+    Shares are those of the time where the fleet has measured them, otherwise of the FLOPs. The cuts in
+    `parted` are no plan's: each of them would part a weight that two stages share.
+
+    Raises
+    ------
+    InputError
+        The fleet's time shares are of a model with another number of cuts.
+    """
+    shares = [
+        TimeShares(
+            slow_share=cut.slow_flops / profile.whole_flops, fast_share=cut.fast_flops / profile.whole_flops
+        )
+        for cut in profile.cuts
+    ]
+    if fleet is not None and fleet.time_shares:
+        if len(fleet.time_shares) != len(shares):
+            what, rule = (
+                f"{fleet.source}: time_shares",
+                f"must be one for each of the model's {len(shares)} cuts",
+            )
+            raise InputError(what, f"{len(fleet.time_shares)} entries", rule)
+        shares = list(fleet.time_shares)
+    return tuple(
+        Cut(
+            slow_share=share.slow_share,
+            fast_share=share.fast_share,
+            bytes_per_batch=batch_size * (cut.activation_bytes + LABEL_BYTES),
+            slow_bytes=cut.slow_peak_bytes,
+            fast_bytes=cut.fast_peak_bytes,
+            whole_bytes=profile.peak_bytes,
+            is_possible=cut.cut not in parted,
+        )
+        for cut, share in zip(profile.cuts, shares, strict=True)
+    )
+
+
+def program_of(setup: Setup) -> Program[Agent]:
+    """Return one round of the method of a run."""
+    scale = Scale(num_agents=len(setup.ids), num_batches=setup.most_batches)
+    return METHODS[setup.config.method].program(setup.config, scale)
+
+
+def participants_of(setup: Setup) -> tuple[Agent, ...]:
+    """Return all agents of a run, and its server if it has one, as they begin."""
+    server = (SERVER,) if METHODS[setup.config.method].has_server else ()
+    return tuple(Agent(agent, setup) for agent in (*server, *setup.ids))
+
+
+@naming_user_code()
+def assemble(config: RunConfig, fleet: Fleet, num_agents: int, catalogue: Catalogue | None = None) -> Setup:
+    """Build what all agents of a run share: data, partition, model, cuts, profiles, initial weights.
+
+    Raises
+    ------
+    InputError
+        A name, a value or a file that the run needs is wrong; nothing has been trained yet.
+    RunError
+        A loader, a model builder or a stage of the model fails: with the user's file and line.
+    """
+    catalogue = catalogue or Catalogue()
+    catalogue.check(config)
+    ids, method = agent_ids(fleet, num_agents), METHODS[config.method]
+    warnings: list[str] = []
+    loaded = catalogue.dataset(config.dataset)(config)
+    if config.dataset == "cinic-10" and config.dataset not in catalogue.datasets:
+        warnings += [lack.says for lack in [cinic_lack(Path(config.data_dir))] if lack]
+    dataset = check_data(loaded, config.dataset, num_agents=num_agents, warn=warnings.append)
+    built = build_model(
+        partial(catalogue.model(config.model), dataset.input_shape, dataset.num_classes),
+        config.model,
+        dataset,
+        partial(derive_seed, config.seed, SHARED, SHARED),
+        warnings.append,
+    )
+    check_cuts(config, built)
+    check_batch_size(config, built.traits)
+    parts = partition(
+        dataset.y_train_N.numpy(),
+        num_agents,
+        scheme=config.partition,
+        alpha=config.alpha,
+        seed=derive_seed(config.seed, SHARED, SHARED, "partition"),
+        smallest=built.traits.smallest_batch,
+        warn=warnings.append,
+    )
+    epochs = [epoch_sizes(len(part), config.batch_size, built.traits.smallest_batch) for part in parts]
+    profile = profile_model(
+        built.model,
+        dataset.input_shape,
+        dataset.num_classes,
+        max([config.batch_size, *(max(sizes) for sizes in epochs)]),
+        dataset.x_train_NCHW.dtype,
+    )
+    heads = {
+        cut.cut: auxiliary_head(
+            cut.activation_shape, dataset.num_classes, _generator(config, f"aux head {cut.cut}")
+        )
+        for cut in profile.cuts
+    }
+    return Setup(
+        config=config,
+        ids=ids,
+        profiles_at=profiles_by_round(
+            config,
+            fleet,
+            {agent: len(part) for agent, part in zip(ids, parts, strict=True)},
+            batch_flops=profile.whole_flops * config.batch_size,
+            has_server=method.has_server,
+            needs_links=method.needs_links(config),
+        ),
+        relay=fleet.relay,
+        dataset=dataset,
+        parts=dict(zip(ids, parts, strict=True)),
+        cuts=cut_table(profile, config.batch_size, fleet, built.traits.parted),
+        traits=built.traits,
+        workbench=Workbench(
+            built.build,
+            lambda cut: auxiliary_head(
+                profile.cuts[cut - 1].activation_shape, dataset.num_classes, torch.Generator()
+            ),
+            optimizer_settings(config),
+        ),
+        layout=layout_of(built.model),
+        initial_weights_P=write_floats(built.model),
+        initial_aux_heads={cut: write_floats(head) for cut, head in heads.items()},
+        fast_floats=tuple(num_floats(split(built.model, cut.cut)[1]) for cut in profile.cuts),
+        availability=fleet.availability,
+        warnings=tuple(warnings),
+    )
+
+
+def check_cuts(config: RunConfig, built: BuiltModel) -> None:
+    """Refuse a model that the method cannot cut as it has to.
+
+    Raises
+    ------
+    InputError
+        It has no such cut, or the cut would part a weight that stages share.
+    """
+    num, parted = num_cuts(built.model), built.traits.parted
+    if config.method == "comdml" and len(parted) == num:
+        why = f"each parts {parted[num]}" if num else "it has one stage"
+        rule = f"must have a cut for comdml ({why}); method = allreduce trains it whole"
+        raise InputError("model", config.model, rule)
+    if config.method == "splitfed" and config.cut > num:
+        raise InputError("cut", config.cut, f"must be at most {num}, the cuts of {config.model}")
+    if config.method == "splitfed" and config.cut in parted:
+        raise InputError("cut", config.cut, f"must not part a shared weight: {parted[config.cut]}")
+
+
+def check_batch_size(config: RunConfig, traits: ModelTraits) -> None:
+    """Refuse batches of one sample for a model that cannot train on them."""
+    if config.batch_size < traits.smallest_batch:
+        rule = f"must be at least {traits.smallest_batch}: {traits.alone} cannot train on one sample"
+        raise InputError("batch-size", config.batch_size, rule)
+
+
+def optimizer_settings(config: RunConfig) -> OptimizerSettings:
+    """Return the optimizer that every agent begins a round with."""
+    return OptimizerSettings(
+        name=config.optimizer,
+        learning_rate=config.learning_rate,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+    )
+
+
+def _generator(config: RunConfig, purpose: str) -> torch.Generator:
+    return torch.Generator().manual_seed(derive_seed(config.seed, SHARED, SHARED, purpose))

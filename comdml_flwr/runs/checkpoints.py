@@ -1,0 +1,207 @@
+"""Checkpoints: all that the rest of a run depends on, between two rounds, on disk.
+
+    checkpoints/8/checkpoint.json         how far the run is, and digests of what lies beside it
+    checkpoints/8/agent-0.safetensors     an agent's state, and the mail that waits for it
+    checkpoints/8/model-best.safetensors  the best model so far (model_files.py)
+    ...
+
+Everything else follows from the configuration and the seed (seeds.py), and the rounds so far are in
+`rounds.jsonl`.
+
+A checkpoint is written into a folder `8.partial`, brought to the disk, and then renamed, so whatever ends the
+process, a folder with a round's number is whole. The last two are kept: where agents' files lie on other
+machines (flower/clientapp/checkpoints.py), these have the newest a moment before `checkpoint.json` is there.
+"""
+
+import fcntl
+import hashlib
+import json
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from comdml_flwr.core.config import RunConfig
+from comdml_flwr.core.errors import InputError, RunError
+from comdml_flwr.core.messages import Json
+from comdml_flwr.core.strict_json import to_json
+from comdml_flwr.core.wire import write_file
+from comdml_flwr.runs.checkpoint_folders import damaged, new_checkpoint
+from comdml_flwr.runs.loop import Progress
+from comdml_flwr.runs.model_files import carry_best
+
+FORMAT = 1
+FOLDER, ABOUT, LOCK = "checkpoints", "checkpoint.json", "lock"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """What `checkpoint.json` says.
+
+    Parameters
+    ----------
+    round : int
+        After which it was written.
+    num_rounds : int
+        How many the run was to have.
+    files : Mapping[int, str]
+        SHA-256 of each agent's file, by id.
+    digests : Mapping[int, str]
+        The last digest of each who holds a whole model; see `Progress`.
+    fleet : str
+        Text of the fleet file.
+    token : str
+        Under which nodes know the run when it goes on.
+    at_nodes : bool
+        Whether the agents' files lie on the nodes.
+    gone : tuple[int, ...]
+        Agents that had failed, of which there is no file: they begin anew.
+    """
+
+    round: int
+    num_rounds: int
+    files: Mapping[int, str]
+    digests: Mapping[int, str]
+    fleet: str
+    token: str
+    at_nodes: bool
+    gone: tuple[int, ...] = ()
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """All agents, ascending, without a server."""
+        return tuple(agent for agent in sorted({*self.files, *self.gone}) if agent >= 0)
+
+
+@dataclass(slots=True, kw_only=True)
+class Checkpoints:
+    """Writes a run's checkpoints: a `Keeper`.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Number of rounds, and of rounds between two checkpoints.
+    fleet_text : str
+        Text of the fleet file.
+    ids : tuple[int, ...]
+        All agents, ascending, without a server.
+    keep : Callable[[Path, Progress], Mapping[int, str]]
+        (folder, progress) -> SHA-256 of each agent's file, by id; lets those who are not gone write them.
+    at_nodes : bool
+        Whether the agents' files lie on the nodes: these remove them at the end, so the last round has none.
+    begun : Progress
+        Where the run begins.
+    token : str
+        Under which nodes know it.
+    """
+
+    config: RunConfig
+    fleet_text: str
+    ids: tuple[int, ...]
+    keep: Callable[[Path, Progress], Mapping[int, str]]
+    at_nodes: bool = False
+    begun: Progress = field(default_factory=Progress)
+    token: str = field(default_factory=lambda: secrets.token_hex(16))
+    _folder: Path | None = None
+
+    def write_into(self, run_folder: Path) -> None:
+        """Say in which run's folder they are kept."""
+        self._folder = run_folder / FOLDER
+
+    def is_due(self, round_: int, *, is_last: bool = False) -> bool:
+        """Tell whether a checkpoint follows on a round: on the last one, too, as the run may train on."""
+        every = self.config.checkpoint_every
+        if every and (is_last or round_ == self.config.num_rounds):
+            return not self.at_nodes
+        return bool(every) and round_ % every == 0
+
+    def save(self, progress: Progress) -> None:
+        """Write a checkpoint; see `Keeper.save`.
+
+        Raises
+        ------
+        RunError
+            The disk does not take it.
+        """
+        try:
+            self._save(progress)
+        except OSError as error:
+            reason = f"{error.strerror or error}; the ones before are there"
+            raise RunError(f"checkpoint of round {len(progress.rounds)}: {reason}") from error
+
+    def _save(self, progress: Progress) -> None:
+        assert self._folder is not None, "write_into comes first"
+        round_ = len(progress.rounds)
+        with new_checkpoint(self._folder, round_) as folder:
+            files = self.keep(folder, progress)
+            carry_best(self._folder.parent, folder)
+            checkpoint = Checkpoint(
+                round=round_,
+                num_rounds=self.config.num_rounds,
+                files=files,
+                digests=progress.digests,
+                fleet=self.fleet_text,
+                token=self.token,
+                at_nodes=self.at_nodes,
+                gone=tuple(agent for agent in self.ids if agent not in files),
+            )
+            write_file(folder / ABOUT, _as_text(checkpoint).encode(), sync=True)
+
+
+@contextmanager
+def hold(run_folder: Path) -> Iterator[None]:
+    """Keep others from going on with a run as long as this process works on it.
+
+    Raises
+    ------
+    InputError
+        Another process does.
+    """
+    path = run_folder / FOLDER / LOCK
+    path.parent.mkdir(exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError("resume", str(run_folder), "is a run that still goes on") from None
+        except OSError:
+            pass  # a file system without locks
+        yield
+
+
+def read_checkpoint(run_folder: Path, round_: int) -> Checkpoint:
+    """Read what `checkpoint.json` says.
+
+    Raises
+    ------
+    InputError
+        It is damaged, or of another version of the format.
+    """
+    folder = run_folder / FOLDER / str(round_)
+    try:
+        content = json.loads((folder / ABOUT).read_text("utf-8"))
+        if content["format"] != FORMAT:
+            raise InputError(
+                "checkpoint", str(folder), f"has format {content['format']!r}; this version reads {FORMAT}"
+            )
+        if content.pop("sha256") != _digest(content):
+            raise ValueError("is not as it was written")
+        del content["format"]
+        by_id = {key: {int(a): str(d) for a, d in content[key].items()} for key in ("files", "digests")}
+        return Checkpoint(**{**content, **by_id, "gone": tuple(map(int, content["gone"]))})
+    except OSError as error:
+        raise damaged(folder, f"{ABOUT}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise damaged(folder, f"{ABOUT}: {' '.join(str(error).split())}") from None
+
+
+def _as_text(checkpoint: Checkpoint) -> str:
+    content: dict[str, Json] = {"format": FORMAT, **json.loads(json.dumps(asdict(checkpoint)))}
+    return to_json({**content, "sha256": _digest(content)}, indent=2) + "\n"
+
+
+def _digest(content: Mapping[str, Json]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

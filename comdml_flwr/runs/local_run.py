@@ -1,0 +1,134 @@
+"""A run in this process: the local carrier, the same results folder and the same lines as under Flower."""
+
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from pathlib import Path
+
+from comdml_flwr.agents.agent import Agent
+from comdml_flwr.carriers.local import LocalCarrier
+from comdml_flwr.core.config import RunConfig, find_fleet, parse_config
+from comdml_flwr.core.errors import InputError
+from comdml_flwr.core.messages import phase_name, return_point
+from comdml_flwr.planning.fleet.fleet_file import load_fleet, self_contained_text
+from comdml_flwr.runs.assemble import METHODS, Catalogue, agent_ids, assemble, participants_of, program_of
+from comdml_flwr.runs.checkpoints import Checkpoints
+from comdml_flwr.runs.loop import Observer, Progress, RunRecord, run_rounds
+from comdml_flwr.runs.results import record_run
+from comdml_flwr.runs.resuming import Resumed, find_run
+from comdml_flwr.runs.terminal import Terminal
+from comdml_flwr.runs.trained_models import ModelsHere
+
+
+def run_locally(
+    values: Mapping[str, object],
+    *,
+    num_agents: int | None = None,
+    num_workers: int = 1,
+    catalogue: Catalogue | None = None,
+    terminal: Terminal | None = None,
+    leaves_models: bool = True,
+) -> RunRecord:
+    """Run a method over the local carrier, write its files, and return what it came to.
+
+    Parameters
+    ----------
+    values : Mapping[str, object]
+        Keys of the run configuration; `carrier` is "local" unless it is given. With `resume`, those that are
+        not given are those of the run that goes on.
+    num_agents : int, optional
+        How many agents of the fleet take part: those with the lowest ids. May be left out for a run that goes
+        on: it has its own.
+    num_workers : int
+        Agents that train side by side.
+    catalogue : Catalogue, optional
+        Models and data sets of your own.
+    terminal : Terminal, optional
+        Where to print.
+    leaves_models : bool
+        Whether the run writes its models into its folder.
+
+    Raises
+    ------
+    InputError, RunError
+        What is wrong, in one line.
+    """
+    config = parse_config({"carrier": "local", **values})
+    if config.carrier != "local":
+        raise InputError("carrier", config.carrier, "must be 'local' here; the others are for `flwr run`")
+    if config.profiles == "measured":
+        raise InputError("profiles", config.profiles, "must be 'fleet' (or 'auto') here, on one machine")
+    resumed = find_run(config.resume, {"carrier": "local", **values}) if config.resume else None
+    if resumed:
+        config, fleet = resumed.config, resumed.fleet
+        num_agents = num_agents or len(resumed.checkpoint.ids)
+        resumed.check_agents(agent_ids(fleet, num_agents))
+    else:
+        fleet = load_fleet(find_fleet(config.fleet))
+    if num_agents is None:
+        raise InputError("num_agents", num_agents, "must be given for a run that begins")
+    config = config.model_copy(update={"profiles": "fleet"})
+    setup = assemble(config, fleet, num_agents, catalogue)
+    program, method = program_of(setup), METHODS[config.method]
+    terminal = terminal or Terminal(config.num_rounds)
+    terminal.warn(setup.warnings)
+    carrier = LocalCarrier(participants_of(setup), program, num_workers=num_workers, on_reply=terminal.reply)
+
+    def run(observer: Observer) -> RunRecord:
+        return run_rounds(
+            carrier,
+            tuple(map(phase_name, program)),
+            setup.ids,
+            config,
+            observer,
+            setup.availability,
+            has_server=method.has_server,
+            models_agree=method.models_agree(config),
+            return_point=return_point(program),
+            checkpoints=checkpoints,
+            on_round=models.round_ended if leaves_models else lambda rounds: None,
+        )
+
+    def holders() -> list[Agent]:
+        return [agent for agent in carrier.agents if agent.is_server == method.has_server]
+
+    models = ModelsHere(holders, models_agree=method.models_agree(config))
+
+    def keep(folder: Path, so_far: Progress) -> dict[int, str]:
+        if leaves_models:
+            models.keep_last(so_far.rounds)
+        return carrier.keep(folder, so_far.gone)
+
+    with closing(carrier):
+        checkpoints = _checkpoints(config, setup.ids, keep, resumed)
+        if resumed:
+            carrier.restore(resumed.checkpoint_folder, resumed.checkpoint.files)
+        return record_run(
+            run,
+            config,
+            len(setup.ids),
+            terminal,
+            checkpoints,
+            resumed,
+            models if leaves_models else None,
+        )
+
+
+def _checkpoints(
+    config: RunConfig,
+    ids: tuple[int, ...],
+    keep: Callable[[Path, Progress], dict[int, str]],
+    resumed: Resumed | None,
+) -> Checkpoints | None:
+    if resumed:
+        fleet_text, progress = resumed.checkpoint.fleet, resumed.progress
+    elif config.checkpoint_every:
+        fleet_text, progress = self_contained_text(find_fleet(config.fleet)), Progress()
+    else:
+        return None
+    return Checkpoints(
+        config=config,
+        fleet_text=fleet_text,
+        ids=ids,
+        keep=keep,
+        begun=progress,
+    )

@@ -1,0 +1,206 @@
+"""Rounds in lock step: all agents run a phase, then all run the next.
+
+The last phase of a round sends no mail that the next round's first phase needs, so the two share an exchange:
+a program of n phases costs n - 1 exchanges a round. Before a checkpoint it has one of its own, so that all
+agents are between two rounds; that changes nothing else.
+
+An agent that does not reply to an exchange is gone. The others are told with the next one, and if the round
+has passed its return point, they go back there. One that is there again gets the model at the end of the
+round that runs and takes part in the next.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from comdml_flwr.core.errors import RunError
+from comdml_flwr.core.messages import NOBODY, Absence, Carrier, Report, Step
+from comdml_flwr.planning.clock.clock import deal_out
+from comdml_flwr.planning.fleet.dynamics import newcomers_after
+from comdml_flwr.planning.types import SERVER
+
+LEAST_LEFT = 2
+"""An agent that trains alone to the end would look like a run that has gone well."""
+
+
+class Listener(Protocol):
+    """Hears of exchanges."""
+
+    def exchange_begins(self, round_: int, phase: str, num_agents: int) -> None:
+        """Agents begin a phase."""
+
+
+class LockStep:
+    """Walks all agents of a run through its rounds.
+
+    Parameters
+    ----------
+    carrier : Carrier
+        Runs the phases and moves the mail.
+    phase_names : Sequence[str]
+        Names of the program's phases, in order.
+    agents : Sequence[int]
+        All of the run.
+    present : Callable[[int], tuple[int, ...]]
+        Who is drawn for a round.
+    num_rounds : int
+        Of the run.
+    listener : Listener
+        Hears of each exchange.
+    has_server : bool
+        Whether the server takes part in every phase.
+    return_point : int, optional
+        The phase to which a round goes back when somebody is gone after it.
+    """
+
+    def __init__(
+        self,
+        carrier: Carrier,
+        phase_names: Sequence[str],
+        agents: Sequence[int],
+        present: Callable[[int], tuple[int, ...]],
+        num_rounds: int,
+        listener: Listener,
+        *,
+        has_server: bool = False,
+        return_point: int | None = None,
+    ) -> None:
+        self._carrier, self._names, self._agents = carrier, phase_names, agents
+        self._drawn = present
+        self._num_rounds, self._listener = num_rounds, listener
+        self._server = (SERVER,) if has_server else ()
+        self._return_point = return_point
+        self._absence = self._told = NOBODY  # as it is, and as the agents know it
+        self._gone_at_end: frozenset[int] = frozenset()
+
+    @property
+    def gone(self) -> frozenset[int]:
+        """Who was missing in the round that ended last."""
+        return self._gone_at_end
+
+    @property
+    def gone_next(self) -> frozenset[int]:
+        """Who is missing after that round: those who do not have its model, having failed."""
+        return self._absence.gone
+
+    def run(
+        self,
+        first: int = 1,
+        gone: Iterable[int] = (),
+        ends_apart: Callable[[int], bool] = lambda round_: False,
+    ) -> Iterator[tuple[int, Mapping[int, Report]]]:
+        """Run the rounds from one on; give each with its reports when it has ended.
+
+        Parameters
+        ----------
+        first : int
+            The round to begin with.
+        gone : Iterable[int]
+            Who is missing from the beginning.
+        ends_apart : Callable[[int], bool]
+            Whether a round is to end before the next one begins.
+
+        Raises
+        ------
+        RunError
+            Nobody who takes part in a round is left, or at its beginning fewer than two agents of several.
+        """
+        riding: dict[int, tuple[Step, ...]] = {}
+        self._absence = Absence(frozenset(gone))
+        for round_ in range(first, self._num_rounds + 1):
+            reports = self._exchange(Step(round_, 0), riding)
+            if riding:
+                yield self._ended(round_ - 1, riding, reports)
+            check_left(round_, self._agents, self._absence.in_round(round_), self._carrier.why_gone)
+            self._to_last(round_)
+            riding = {agent: (Step(round_, self._last),) for agent in self._members(round_)}
+            self._look_who_is_back(round_)
+            if round_ == self._num_rounds or ends_apart(round_):
+                reports = self._exchange(None, riding)
+                yield self._ended(round_, riding, reports)
+                riding = {}
+
+    @property
+    def _last(self) -> int:
+        return len(self._names) - 1
+
+    def _members(self, round_: int) -> tuple[int, ...]:
+        members = self._absence.without(self._drawn(round_), round_)
+        if not members:
+            raise RunError(f"round {round_}: nobody who takes part is left")
+        return (*self._server, *members)
+
+    def _to_last(self, round_: int) -> None:
+        """Run the phases between the first and the last; go back when somebody is gone."""
+        phase, attempt = 1, 0
+        while phase < self._last:
+            missing = self._absence
+            self._exchange(Step(round_, phase, attempt))
+            if self._absence != missing and self._return_point is not None and phase >= self._return_point:
+                phase, attempt = self._return_point, attempt + 1
+            else:
+                phase += 1
+
+    def _exchange(
+        self, step: Step | None, riding: Mapping[int, tuple[Step, ...]] | None = None
+    ) -> dict[int, Report]:
+        """Let the members of a step's round run it, and the others what rides with it; note who is gone."""
+        steps = dict(riding or {})
+        if step is not None:
+            for agent in self._members(step.round):
+                steps[agent] = (*steps.get(agent, ()), step)
+        first, *_ = next(iter(steps.values()))
+        shown = step or first
+        self._listener.exchange_begins(shown.round, self._names[shown.phase], len(steps))
+        told = self._told = self._absence
+        reports = self._carrier.exchange({agent: steps[agent] for agent in sorted(steps)}, told)
+        lost = steps.keys() - reports.keys()
+        if lost:
+            self._absence = replace(told, gone=told.gone | lost, returning=told.returning - lost)
+        return reports
+
+    def _look_who_is_back(self, round_: int) -> None:
+        """Ask who is there again, before the last phase of a round: they get the model in it."""
+        if self._absence.gone and round_ < self._num_rounds:
+            returning = self._carrier.returned(self._absence.gone)
+            self._absence = Absence(self._absence.gone, returning, back_in=round_ + 1)
+
+    def _ended(
+        self, round_: int, ran: Mapping[int, tuple[Step, ...]], reports: Mapping[int, Report]
+    ) -> tuple[int, Mapping[int, Report]]:
+        """Return a round with its reports; who should have got the model from one who is gone has none."""
+        self._gone_at_end = self._absence.in_round(round_)
+        behind = self._left_behind(round_, [agent for agent in ran if agent not in reports])
+        self._absence = Absence(self._absence.in_round(round_ + 1) | behind)
+        return round_, {agent: reports[agent] for agent in ran if agent in reports}
+
+    def _left_behind(self, round_: int, lost: Sequence[int]) -> frozenset[int]:
+        if not lost or self._server:
+            return frozenset()
+        told = self._told
+        newcomers = newcomers_after(
+            round_, self._num_rounds, lambda number: told.without(self._drawn(number), number)
+        )
+        dealt = deal_out(told.without(self._drawn(round_), round_), newcomers)
+        return frozenset(agent for holder in lost for agent in dealt[holder])
+
+
+def check_left(
+    round_: int, agents: Collection[int], gone: Collection[int], why_gone: Mapping[int, str] | None = None
+) -> None:
+    """Raise RunError where failures have left fewer than two agents of several.
+
+    The line names the reason of the first of those who are gone whose reason is in `why_gone`.
+
+    Examples
+    --------
+    >>> check_left(3, (0, 1, 2), {0, 1}, {1: "agent 1 failed: disk full"})
+    Traceback (most recent call last):
+    comdml_flwr.core.errors.RunError: round 3: of 3 agents only agent 2 is left; agent 1 failed: disk full
+    """
+    left = [agent for agent in agents if agent not in gone]
+    if len(left) < min(LEAST_LEFT, len(agents)):
+        who = f"only agent {left[0]} is left" if left else "none is left"
+        reasons = [why_gone[agent] for agent in sorted(gone) if why_gone and agent in why_gone]
+        why = f"; {reasons[0]}" if reasons else ""
+        raise RunError(f"round {round_}: of {len(agents)} agents {who}{why}")

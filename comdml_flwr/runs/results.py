@@ -1,0 +1,239 @@
+"""The folder that a run writes: `config.json`, `rounds.jsonl`, `agents.json`, and at the end `summary.json`.
+
+Beside them lie the models that it leaves (trained_models.py); `summary.json` lists them.
+
+`agents.json` is written after the first round: each agent's samples by label, its speed, and what it did when
+in that round, on the virtual clock.
+
+A run that failed has no `summary.json`; it has `failed.txt` with the reason. With `checkpoint-every` there is
+also `checkpoints` (checkpoints.py), and a run that goes on writes into the same folder.
+"""
+
+import errno
+import os
+import re
+import shlex
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from comdml_flwr.core.config import RunConfig
+from comdml_flwr.core.disk_errors import naming_what_cannot_be_written
+from comdml_flwr.core.errors import InputError, InterruptedRun
+from comdml_flwr.core.messages import Json
+from comdml_flwr.core.strict_json import to_json
+from comdml_flwr.core.wire import write_file
+from comdml_flwr.runs.checkpoint_folders import go_back, rounds_in
+from comdml_flwr.runs.checkpoints import FOLDER, Checkpoints, hold
+from comdml_flwr.runs.loop import Observer, RoundRecord, RunRecord, as_json
+from comdml_flwr.runs.model_files import carry_best
+from comdml_flwr.runs.resuming import Resumed
+from comdml_flwr.runs.summary import summarize
+from comdml_flwr.runs.terminal import Terminal
+from comdml_flwr.runs.tracking.trackers import Trackers, check_trackers
+
+if TYPE_CHECKING:
+    from comdml_flwr.runs.trained_models import ModelKeeper  # loads torch, which a dry run does without
+
+
+class RunFolder:
+    """A run's result files.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Its `results_dir` is where the folder is made; a relative one counts from the working directory.
+    about : str, optional
+        What stands in the folder's name in place of the data set.
+    resumed : Resumed, optional
+        The run that goes on, in its own folder: which then is as it was at the checkpoint.
+
+    Raises
+    ------
+    InputError
+        The folder cannot be made.
+    """
+
+    def __init__(
+        self, config: RunConfig, about: str | None = None, *, resumed: Resumed | None = None
+    ) -> None:
+        if resumed:
+            self.path = resumed.folder
+            self._go_back(resumed)
+        else:
+            self.path = self._make(config, about)
+        self._has_lines = resumed is not None
+        self._write("config.json", config.with_defaults_named())
+
+    def _make(self, config: RunConfig, about: str | None) -> Path:
+        about = re.sub(r"[^\w.-]", "-", about or config.dataset)
+        name = f"{time.strftime('%Y%m%d-%H%M%S')}-{config.method}-{about}-seed{config.seed}"
+        try:
+            root = Path(config.results_dir).expanduser().absolute()
+            return _new_folder(root, name)
+        except (OSError, RuntimeError) as error:  # RuntimeError: `~somebody` who is not known here
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(
+                "results-dir", config.results_dir, f"must be a folder to write in ({reason})"
+            ) from None
+
+    def _go_back(self, resumed: Resumed) -> None:
+        """Drop what was written after the checkpoint."""
+        go_back(self.path / FOLDER, resumed.checkpoint.round)
+        carry_best(resumed.checkpoint_folder, self.path)
+        lines = (self.path / "rounds.jsonl").read_bytes().splitlines()[: resumed.checkpoint.round]
+        write_file(self.path / "rounds.jsonl", b"".join(line + b"\n" for line in lines), sync=True)
+        for name in ("failed.txt", "summary.json"):
+            (self.path / name).unlink(missing_ok=True)
+
+    def add_round(self, record: RoundRecord) -> None:
+        """Append a line to `rounds.jsonl`; it is on disk when this returns."""
+        self.add_line(as_json(record))
+        if record.agents:
+            self._write("agents.json", {"round": record.round, "agents": list(record.agents)})
+
+    def add_line(self, line: Mapping[str, Json], *, sync: bool = True) -> None:
+        """Append a line that is no record of a run; with `sync`, it is on disk when this returns."""
+        path = self.path / "rounds.jsonl"
+        if self._has_lines and not path.exists():  # or a part of the rounds would look like all of them
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        self._has_lines = True
+        with path.open("a", encoding="utf-8") as file:
+            file.write(to_json(line) + "\n")
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+
+    def finish(self, summary: Mapping[str, Json]) -> None:
+        """Write `summary.json`."""
+        self._write("summary.json", summary)
+
+    def fail(self, reason: str) -> None:
+        """Write `failed.txt`, if the disk takes it."""
+        with suppress(OSError):
+            if self.path.is_dir():  # not somebody's who has removed it
+                write_file(self.path / "failed.txt", f"{reason}\n".encode())
+
+    def _write(self, name: str, value: Mapping[str, Json]) -> None:
+        write_file(self.path / name, (to_json(value, indent=2) + "\n").encode())
+
+
+def record_run(
+    run: Callable[[Observer], RunRecord],
+    config: RunConfig,
+    num_agents: int,
+    terminal: Terminal,
+    checkpoints: Checkpoints | None = None,
+    resumed: Resumed | None = None,
+    models: "ModelKeeper | None" = None,
+) -> RunRecord:
+    """Make the run's folder, run, and print and write down what it comes to.
+
+    Parameters
+    ----------
+    run : Callable[[Observer], RunRecord]
+        Runs all rounds and tells the observer of each.
+    config : RunConfig
+        Of the run.
+    num_agents : int
+        How many agents it has.
+    terminal : Terminal
+        Where to print.
+    checkpoints : Checkpoints, optional
+        Told in which folder they are kept.
+    resumed : Resumed, optional
+        The run that goes on.
+    models : ModelKeeper, optional
+        Lets the run leave its models; without it, none is left.
+
+    Raises
+    ------
+    InputError, RunError
+        What is wrong, in one line; for a run that had begun also in its folder.
+    InterruptedRun
+        By Ctrl-C; it says how the run goes on.
+    """
+    check_trackers(config)
+    root = resumed.folder if resumed else Path(config.results_dir)
+    with naming_what_cannot_be_written(root), ExitStack() as held:
+        if resumed:
+            held.enter_context(hold(resumed.folder))
+            terminal.say(resumed.line)
+        results = RunFolder(config, resumed=resumed)
+        if models:
+            models.write_into(results.path, config)
+        if checkpoints:
+            checkpoints.write_into(results.path)
+            if not resumed:
+                held.enter_context(hold(results.path))
+        terminal.say(f"{num_agents} agents are there; results go to {results.path}")
+        return _record(run, config, num_agents, terminal, results, resumed, models)
+
+
+def _record(
+    run: Callable[[Observer], RunRecord],
+    config: RunConfig,
+    num_agents: int,
+    terminal: Terminal,
+    results: RunFolder,
+    resumed: Resumed | None,
+    models: "ModelKeeper | None",
+) -> RunRecord:
+    trackers = Trackers(terminal.say)
+    try:
+        trackers.start(config, results.path, num_over=resumed.checkpoint.round if resumed else 0)
+        record = run(_PrintAndWrite(terminal, results, trackers))
+        left = models.finish(record.rounds) if models else []
+    except KeyboardInterrupt:
+        results.fail("interrupted")
+        trackers.finish(None)
+        raise InterruptedRun(_how_it_goes_on(results.path)) from None
+    except BaseException as error:
+        results.fail(str(error) or repr(error))
+        trackers.finish(None)
+        raise
+    summary = {
+        **summarize(record, config, num_agents),
+        "models": [model.as_json() for model in left],
+    }
+    results.finish(summary)
+    trackers.finish(summary)
+    terminal.summary(summary, results.path)
+    return record
+
+
+def _how_it_goes_on(folder: Path) -> str:
+    """Say to who has interrupted a run what is left of it."""
+    kept = rounds_in(folder / FOLDER)
+    if not kept:
+        return f"interrupted; {folder} has no checkpoint to go on from (checkpoint-every keeps them)"
+    return f"interrupted; to go on after round {kept[-1]}: comdml run --resume {shlex.quote(str(folder))}"
+
+
+class _PrintAndWrite:
+    """An observer that prints a round, writes it down and hands it to the trackers."""
+
+    def __init__(self, terminal: Terminal, results: RunFolder, trackers: Trackers) -> None:
+        self._terminal, self._results, self._trackers = terminal, results, trackers
+
+    def exchange_begins(self, round_: int, phase: str, num_agents: int) -> None:
+        self._terminal.exchange_begins(round_, phase, num_agents)
+
+    def round_ends(self, record: RoundRecord) -> None:
+        self._results.add_round(record)
+        self._terminal.round_ends(record)
+        self._trackers.round_ends(record)
+
+
+def _new_folder(root: Path, name: str) -> Path:
+    root.mkdir(parents=True, exist_ok=True)
+    for number in range(1, 1000):
+        path = root / (name if number == 1 else f"{name}-{number}")
+        try:
+            path.mkdir()
+        except FileExistsError:
+            continue
+        return path
+    raise InputError("results-dir", str(root), f"has a thousand folders {name} already")
