@@ -13,8 +13,9 @@ from comdml_flwr.core.user_code import describe_error, show_traceback
 from comdml_flwr.flower.clientapp.peer_client_app import agent_of
 from comdml_flwr.flower.records import failure, integer, pack_report
 from comdml_flwr.learning.split import load_floats, write_floats
-from comdml_flwr.methods.phases.evaluation import evaluate, report_traffic, train_alone
+from comdml_flwr.methods.phases.evaluation import evaluate, report_traffic
 from comdml_flwr.methods.phases.server import upload
+from comdml_flwr.methods.phases.training import train_alone
 from comdml_flwr.runs.assemble import Catalogue
 
 Handler = Callable[[Agent, Message], dict[str, ArrayRecord | MetricRecord]]

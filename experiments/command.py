@@ -18,7 +18,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from comdml_flwr.cli.commands.picture import check_picture
+from comdml_flwr.comparison.pictures import check_picture
 from comdml_flwr.core.errors import ComdmlError, InputError
 from comdml_flwr.planning.fleet.fleet import Fleet, FleetModel
 from comdml_flwr.planning.fleet.toml_tables import Table, is_number, is_whole
@@ -36,6 +36,7 @@ _WIDTH = 250
 Smoke: TypeAlias = Annotated[
     bool, typer.Option("--smoke", help="The small variant: what the file's [smoke] table makes smaller.")
 ]
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Picture: TypeAlias = Annotated[
     Path | None, typer.Option(help="Also draw it into this file, .svg or .png (needs the `plots` extra).")
 ]

@@ -32,8 +32,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from comdml_flwr.cli.commands.options import AsJson
-from comdml_flwr.cli.commands.picture import check_picture
+from comdml_flwr.comparison.pictures import check_picture
 from comdml_flwr.core.strict_json import to_json
 from comdml_flwr.core.units import human_bytes, human_s
 from comdml_flwr.planning.alternatives import Case
@@ -44,6 +43,7 @@ from comdml_flwr.planning.pairing import pair_agents
 from comdml_flwr.planning.types import BYTES_PER_S_PER_MBPS, CutTable, Link, Profile
 from experiments.command import (
     CONFIGS,
+    AsJson,
     Picture,
     Smoke,
     count_model,

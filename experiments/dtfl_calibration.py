@@ -30,11 +30,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from comdml_flwr.cli.commands.options import AsJson
-from comdml_flwr.cli.commands.picture import check_picture
+from comdml_flwr.comparison.pictures import check_picture
 from comdml_flwr.core.strict_json import to_json
 from comdml_flwr.planning.types import BYTES_PER_S_PER_MBPS
-from experiments.command import CONFIGS, Picture, Smoke, print_table, run, save_picture
+from experiments.command import CONFIGS, AsJson, Picture, Smoke, print_table, run, save_picture
 from experiments.dtfl_model import Case, Times
 from experiments.dtfl_study import (
     COLUMNS,

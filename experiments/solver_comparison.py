@@ -24,14 +24,23 @@ import typer
 from scipy.optimize import linprog
 from scipy.sparse import coo_array, vstack
 
-from comdml_flwr.cli.commands.options import AsJson
 from comdml_flwr.core.strict_json import to_json
 from comdml_flwr.planning.costs import TIME_MODELS
 from comdml_flwr.planning.fleet.fleet import FleetModel
 from comdml_flwr.planning.fleet.toml_tables import Table
 from comdml_flwr.planning.pairing import pair_agents
 from comdml_flwr.planning.types import BYTES_PER_S_PER_MBPS, CutTable, Link, Plan, Profile
-from experiments.command import CONFIGS, Smoke, count_model, print_table, read_settings, run, word, words
+from experiments.command import (
+    CONFIGS,
+    AsJson,
+    Smoke,
+    count_model,
+    print_table,
+    read_settings,
+    run,
+    word,
+    words,
+)
 
 CPUS = (4.0, 2.0, 1.0, 0.5, 0.2)
 MBPS = (0.0, 10.0, 20.0, 50.0, 100.0)

@@ -22,7 +22,8 @@ from torch import Tensor
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.errors import RunError
-from comdml_flwr.core.messages import Report, agent_failed
+from comdml_flwr.core.messages import Report
+from comdml_flwr.core.program import agent_failed
 from comdml_flwr.flower.records import flower_reason, unpack_report
 from comdml_flwr.flower.serverapp.grid_carrier import say_goodbye
 from comdml_flwr.flower.serverapp.nodes import Federation, greet
@@ -34,15 +35,8 @@ from comdml_flwr.methods.phases.server import send_down
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.planning.types import SERVER
 from comdml_flwr.runs.assemble import Catalogue, assemble
-from comdml_flwr.runs.loop import (
-    Observer,
-    RoundRecord,
-    RunRecord,
-    add_up,
-    digest_of_all,
-    digests_of,
-    has_ended,
-)
+from comdml_flwr.runs.loop import Observer, has_ended
+from comdml_flwr.runs.records import RoundRecord, RunRecord, add_up, digest_of_all, digests_of
 from comdml_flwr.runs.results import record_run
 from comdml_flwr.runs.terminal import Terminal
 from comdml_flwr.runs.trained_models import ModelsHere

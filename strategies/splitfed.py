@@ -18,7 +18,8 @@ from comdml_flwr.agents.agent import Agent, run_steps
 from comdml_flwr.carriers.sealed.key_cards import new_card, table_of_keys
 from comdml_flwr.carriers.sealed.sealing import Sealer, new_private_key, public_key_of
 from comdml_flwr.core.config import RunConfig
-from comdml_flwr.core.messages import NOBODY, Absence, Program, Report, Step, agent_failed, phase_name
+from comdml_flwr.core.messages import Report
+from comdml_flwr.core.program import NOBODY, Absence, Program, Step, agent_failed, phase_name
 from comdml_flwr.flower.mail import SealedLetter, seal, unseal
 from comdml_flwr.flower.records import blobs, text
 from comdml_flwr.flower.serverapp.grid_carrier import GridCarrier
@@ -27,7 +28,8 @@ from comdml_flwr.flower.serverapp.peer_strategy import as_result
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.planning.types import SERVER
 from comdml_flwr.runs.assemble import Catalogue, assemble, program_of
-from comdml_flwr.runs.loop import Observer, RunRecord, run_rounds
+from comdml_flwr.runs.loop import Observer, run_rounds
+from comdml_flwr.runs.records import RunRecord
 from comdml_flwr.runs.results import record_run
 from comdml_flwr.runs.terminal import Terminal
 from comdml_flwr.runs.trained_models import ModelsHere

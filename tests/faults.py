@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from flwr.app import Error, Message
 
 from comdml_flwr.carriers.local import LocalCarrier
-from comdml_flwr.core.messages import NOBODY, Step
+from comdml_flwr.core.program import NOBODY, Step
 from comdml_flwr.flower.clientapp.peer_client_app import peer_client_app
 from comdml_flwr.flower.records import integers
 from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy

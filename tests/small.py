@@ -7,16 +7,19 @@ from functools import lru_cache, partial
 import torch
 from torch import nn
 
-from comdml_flwr.agents.agent import Agent, Setup
+from comdml_flwr.agents.agent import Agent
+from comdml_flwr.agents.setup import Setup
 from comdml_flwr.carriers.local import LocalCarrier
 from comdml_flwr.core.config import RunConfig, parse_config
-from comdml_flwr.core.messages import phase_name, return_point
-from comdml_flwr.learning.data.cifar import Dataset, load_digits
+from comdml_flwr.core.program import phase_name, return_point
+from comdml_flwr.learning.data.dataset import Dataset
+from comdml_flwr.learning.data.digits import load_digits
 from comdml_flwr.learning.models.resnet import resnet
 from comdml_flwr.planning.fleet.fleet import Fleet
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.runs.assemble import METHODS, Catalogue, assemble, participants_of, program_of
-from comdml_flwr.runs.loop import RoundRecord, RunRecord, run_rounds
+from comdml_flwr.runs.loop import run_rounds
+from comdml_flwr.runs.records import RoundRecord, RunRecord
 from tests.odd_models import ODD
 
 SPEEDS = (4e9, 2e9, 1e9, 0.5e9, 0.2e9)

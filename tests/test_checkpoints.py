@@ -11,23 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comdml_flwr.agents.agent import Agent
+from comdml_flwr.agents.state_files import Waiting, agent_file, read_agent, write_agent
 from comdml_flwr.carriers.local import LocalCarrier
 from comdml_flwr.core.errors import InputError, RunError
 from comdml_flwr.core.messages import Envelope
 from comdml_flwr.planning.hysteresis import Pairing
 from comdml_flwr.runs import checkpoint_folders as checkpoint_files
 from comdml_flwr.runs.assemble import participants_of, program_of
-from comdml_flwr.runs.checkpoint_folders import (
-    Waiting,
-    agent_file,
-    go_back,
-    new_checkpoint,
-    read_agent,
-    rounds_in,
-    write_agent,
-)
+from comdml_flwr.runs.checkpoint_folders import go_back, new_checkpoint, rounds_in
 from comdml_flwr.runs.checkpoints import ABOUT, FOLDER, Checkpoints, hold, read_checkpoint
-from comdml_flwr.runs.loop import Progress, add_up
+from comdml_flwr.runs.records import Progress, add_up
 from tests.small import small_config, small_fleet, small_setup
 
 ROUND = add_up(

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comdml_flwr.core.errors import RunError
-from comdml_flwr.core.messages import Envelope, Mailboxes, Step, phase_name, together
+from comdml_flwr.core.messages import Envelope, Mailboxes
+from comdml_flwr.core.program import Step, phase_name, together
 
 LAW = settings(max_examples=200)
 AGENTS = range(4)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.messages import Envelope
+from comdml_flwr.core.sharding import shard_bounds
 from comdml_flwr.learning.averaging import weighted_mean
 from comdml_flwr.methods.phases.reduction import (
     Contribution,
@@ -17,7 +18,6 @@ from comdml_flwr.methods.phases.reduction import (
     scatter,
     withdraw,
 )
-from comdml_flwr.planning.clock.clock import shard_bounds
 from tests.small import small_config, small_fleet, small_setup
 
 LAW = settings(max_examples=200)

@@ -13,9 +13,10 @@ from rich.console import Console
 
 from comdml_flwr.core.config import parse_config
 from comdml_flwr.core.errors import InputError, RunError
-from comdml_flwr.core.messages import NOBODY
+from comdml_flwr.core.program import NOBODY
 from comdml_flwr.runs import results, terminal
-from comdml_flwr.runs.loop import RoundRecord, RunRecord, run_rounds
+from comdml_flwr.runs.loop import run_rounds
+from comdml_flwr.runs.records import RoundRecord, RunRecord
 from comdml_flwr.runs.results import RunFolder, record_run
 from comdml_flwr.runs.summary import summarize
 from comdml_flwr.runs.terminal import QUIET_S, WIDTH, Terminal

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comdml_flwr.agents.agent import draw_participants
 from comdml_flwr.core.errors import RunError
-from comdml_flwr.core.messages import NOBODY, Step
+from comdml_flwr.core.program import NOBODY, Step
 from comdml_flwr.core.strict_json import to_json
-from comdml_flwr.runs.loop import RoundRecord, add_up, as_json, read_record, run_rounds
+from comdml_flwr.planning.participation import draw_participants
+from comdml_flwr.runs.loop import run_rounds
+from comdml_flwr.runs.records import RoundRecord, add_up, as_json, read_record
 from tests.small import Silent, run_local, small_config, small_fleet, small_setup
 
 LAW = settings(max_examples=200)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from comdml_flwr.runs.loop import RunRecord, add_up, as_json
+from comdml_flwr.runs.records import RunRecord, add_up, as_json
 from comdml_flwr.runs.summary import summarize
 from tests.small import small_config
 from tests.test_rounds import report

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from comdml_flwr.core.errors import RunError
+from comdml_flwr.core.files import read_file, write_file
 from comdml_flwr.core.messages import Envelope
-from comdml_flwr.core.wire import decode, decode_envelope, encode, encode_envelope, read_file, write_file
+from comdml_flwr.core.wire import decode, decode_envelope, encode, encode_envelope
 
 LAW = settings(max_examples=150)
 

@@ -8,136 +8,31 @@ next phase may run in another process.
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from comdml_flwr.agents.answers import Answers, are_same_objects
-from comdml_flwr.core.config import RunConfig
-from comdml_flwr.core.messages import (
-    NOBODY,
-    Absence,
-    Array,
-    Envelope,
-    Inbox,
-    Json,
-    Outbox,
-    Program,
-    Report,
-    Step,
-    run_phase,
-    size_of,
-)
+from comdml_flwr.agents.setup import Setup
+from comdml_flwr.core.messages import Array, Envelope, Inbox, Json, Outbox, Report, size_of
+from comdml_flwr.core.program import NOBODY, Absence, Program, Step, run_phase
 from comdml_flwr.core.seeds import derive_seed
-from comdml_flwr.learning.data.cifar import Dataset, augment, batches, epoch_sizes
-from comdml_flwr.learning.models.contract import ModelTraits
+from comdml_flwr.core.typed_json import read_float, read_int, read_table
+from comdml_flwr.learning.data.batches import augment, batches
 from comdml_flwr.learning.paused import Paused
-from comdml_flwr.learning.state_layout import StateLayout
 from comdml_flwr.learning.training import Learner
-from comdml_flwr.learning.workbench import Workbench
 from comdml_flwr.planning.clock.clock import Clock, Span, new_clock
-from comdml_flwr.planning.clock.whole_round import Judged
-from comdml_flwr.planning.fleet.dynamics import draw_participants, newcomers_after
-from comdml_flwr.planning.fleet.scenario import Availability
-from comdml_flwr.planning.hysteresis import Pairing
+from comdml_flwr.planning.hysteresis import Pairing, read_pairing
 from comdml_flwr.planning.measured import Measured, read_measured
-from comdml_flwr.planning.types import SERVER, CutTable, Link, Profile
+from comdml_flwr.planning.participation import newcomers_after
+from comdml_flwr.planning.types import SERVER, Profile
 
 MEASURED = "measured"  # in what lasts
 ENDED = "ended"  # among the tensors
 OBSERVED_S, OBSERVED_BATCHES = "observed_s", "observed_batches"  # among the notes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setup:
-    """What all agents of a run share.
-
-    Parameters
-    ----------
-    config : RunConfig
-        The run's configuration.
-    ids : tuple[int, ...]
-        All agents, ascending, absent ones included, without the server.
-    profiles_at : Callable[[int], Mapping[int, Profile]]
-        Speed, links and work of every agent in a round, and of the server; an agent uses its own and learns
-        the others' by mail.
-    relay : Link
-        Stands in where two agents have no direct link (on the virtual clock, outside the offload).
-    dataset : Dataset
-        Training and test samples of all; an agent trains on its part only.
-    parts : Mapping[int, ndarray]
-        Indices (int64) of every agent's training samples.
-    cuts : CutTable
-        What each cut costs.
-    traits : ModelTraits
-        What training must know of the model.
-    workbench : Workbench
-        Modules to train with, one set a thread.
-    layout : StateLayout
-        Names and shapes of the model's state.
-    initial_weights_P : Tensor
-        float32 weights that all begin with.
-    initial_aux_heads : Mapping[int, Tensor]
-        float32 weights of the auxiliary heads that all begin with, by cut.
-    fast_floats : tuple[int, ...]
-        How many of the weights are the fast side's, by cut.
-    availability : Availability, optional
-        Who leaves and returns; without it, all are there in all rounds.
-    warnings : tuple[str, ...]
-        What should be known before training and is no fault: a line each.
-    drawn : dict[int, tuple[int, ...]]
-        Who takes part, by round, as far as somebody of this process has asked.
-    met : Answers
-        The last profiles that were read from introductions.
-    plans : Answers
-        The last plan that an agent of this process found, judged by the whole round, with its digest.
-    models, digests : Answers
-        The last model that was joined from averaged shards, and the last digest of a model: agents of one
-        process that hold the same model share it.
-    """
-
-    config: RunConfig
-    ids: tuple[int, ...]
-    profiles_at: Callable[[int], Mapping[int, Profile]]
-    relay: Link
-    dataset: Dataset
-    parts: Mapping[int, NDArray[np.int64]]
-    cuts: CutTable
-    traits: ModelTraits
-    workbench: Workbench
-    layout: StateLayout
-    initial_weights_P: Tensor
-    initial_aux_heads: Mapping[int, Tensor]
-    fast_floats: tuple[int, ...]
-    availability: Availability | None = None
-    warnings: tuple[str, ...] = ()
-    drawn: dict[int, tuple[int, ...]] = field(default_factory=dict)
-    met: Answers[tuple[Profile, ...]] = field(default_factory=lambda: Answers(are_same_objects))
-    plans: Answers[tuple[Judged, str]] = field(default_factory=Answers)
-    models: Answers[Tensor] = field(default_factory=lambda: Answers(are_same_objects))
-    digests: Answers[str] = field(default_factory=lambda: Answers(are_same_objects))
-
-    @property
-    def most_batches(self) -> int:
-        """How many batches the agent with the most samples trains in a round."""
-        most_samples, smallest = max(map(len, self.parts.values())), self.traits.smallest_batch
-        return len(epoch_sizes(most_samples, self.config.batch_size, smallest)) * self.config.local_epochs
-
-    def present(self, round_: int) -> tuple[int, ...]:
-        """Return who takes part in a round: a seeded sample that everybody can draw for himself."""
-        if round_ not in self.drawn:
-            share, seed = self.config.participation, self.config.seed
-            self.drawn[round_] = draw_participants(self.ids, share, seed, round_, self.availability)
-        return self.drawn[round_]
-
-    def newcomers(self, round_: int) -> tuple[int, ...]:
-        """Return who is absent in a round and takes part in the next, and so lacks the model."""
-        return newcomers_after(round_, self.config.num_rounds, self.present)
 
 
 @dataclass(slots=True)
@@ -237,12 +132,12 @@ class Agent:
 
     def number(self, note: str) -> int:
         """Return a note that is a whole number."""
-        return _int(self.notes[note])
+        return read_int(self.notes[note])
 
     def note_ids(self, note: str) -> tuple[int, ...]:
         """Return a note that is a list of agent ids; empty if there is no such note."""
         ids = self.notes.get(note, ())
-        return tuple(_int(agent) for agent in ids) if isinstance(ids, list | tuple) else ()
+        return tuple(read_int(agent) for agent in ids) if isinstance(ids, list | tuple) else ()
 
     def note_not_finite(self, agents: Iterable[int]) -> None:
         """Note whose share of this round is left out because it held NaN or infinity."""
@@ -305,11 +200,12 @@ class Agent:
         yield
         if MEASURED in self.lasting:
             work_s, before = self.notes.get(OBSERVED_S, 0.0), self.notes.get(OBSERVED_BATCHES, 0.0)
-            self.notes[OBSERVED_S] = _float(work_s) + time.perf_counter() - began
-            self.notes[OBSERVED_BATCHES] = _float(before) + num_batches
+            self.notes[OBSERVED_S] = read_float(work_s) + time.perf_counter() - began
+            self.notes[OBSERVED_BATCHES] = read_float(before) + num_batches
 
     def _take_in_observed(self) -> None:
-        work_s, num_batches = (_float(self.notes.get(note, 0.0)) for note in (OBSERVED_S, OBSERVED_BATCHES))
+        work_s = read_float(self.notes.get(OBSERVED_S, 0.0))
+        num_batches = read_float(self.notes.get(OBSERVED_BATCHES, 0.0))
         if self.measured and work_s > 0 and num_batches > 0:
             self.measured = self.measured.observe(work_s, num_batches=num_batches)
 
@@ -423,15 +319,15 @@ class Agent:
         """Take up what `state_dict` gave. Raises TypeError or KeyError where it is of another kind."""
         self.tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
         self.paused = {}
-        self.round, self.bytes_sent = _int(facts["round"]), _int(facts["bytes_sent"])
-        self.ended_round = _int(facts.get("ended_round", 0))
+        self.round, self.bytes_sent = read_int(facts["round"]), read_int(facts["bytes_sent"])
+        self.ended_round = read_int(facts.get("ended_round", 0))
         if self.ended_round:
             self.tensors.setdefault(ENDED, self.weights_P)
-        self.notes, self.lasting = _table(facts["notes"]), _table(facts["lasting"])
+        self.notes, self.lasting = read_table(facts["notes"]), read_table(facts["lasting"])
         self.pairing = read_pairing(facts["pairing_round"], facts["pairing"])
         self.clock = self.new_clock()
-        self.clock.now_s = _float(facts["now_s"])
-        self.clock.uplink_free_s = _float(facts["uplink_free_s"])
+        self.clock.now_s = read_float(facts["now_s"])
+        self.clock.uplink_free_s = read_float(facts["uplink_free_s"])
         if self.clock.spans is not None:
             self.clock.spans = _spans(facts["spans"])
 
@@ -460,20 +356,6 @@ def run_steps(
     return tuple(outbox), agent.report
 
 
-def read_pairing(round_: Json, pairs: Json) -> Pairing:
-    """Read a pairing from a state or from mail. Raises TypeError where it is none."""
-    if not isinstance(pairs, list | tuple):
-        raise TypeError(f"{pairs!r} is no pairing")
-    return Pairing(round=_int(round_), pairs=tuple(map(_read_pair, pairs)))
-
-
-def _read_pair(pair: Json) -> tuple[int, int, int]:
-    if not isinstance(pair, list | tuple) or len(pair) != 3:
-        raise TypeError(f"{pair!r} is no pair")
-    slow, fast, cut = map(_int, pair)
-    return slow, fast, cut
-
-
 def _spans(rows: Json) -> list[Span]:
     if not isinstance(rows, list | tuple):
         raise TypeError("spans are no list")
@@ -485,27 +367,9 @@ def _spans(rows: Json) -> list[Span]:
         spans.append(
             Span(
                 what=str(what),
-                start_s=_float(start_s),
-                end_s=_float(end_s),
-                peer=None if peer is None else _int(peer),
+                start_s=read_float(start_s),
+                end_s=read_float(end_s),
+                peer=None if peer is None else read_int(peer),
             )
         )
     return spans
-
-
-def _table(value: Json) -> dict[str, Json]:
-    if not isinstance(value, Mapping):
-        raise TypeError(f"{value!r} is no table")
-    return dict(value)
-
-
-def _int(value: Json) -> int:
-    if not isinstance(value, int):
-        raise TypeError(f"{value!r} is no whole number")
-    return value
-
-
-def _float(value: Json) -> float:
-    if not isinstance(value, int | float):
-        raise TypeError(f"{value!r} is no number")
-    return float(value)

@@ -9,20 +9,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from comdml_flwr.agents.agent import Agent, run_steps
-from comdml_flwr.core.messages import (
+from comdml_flwr.agents.state_files import Waiting, read_agent, write_agent
+from comdml_flwr.core.messages import Envelope, Mailboxes, Outbox, Report
+from comdml_flwr.core.program import (
     NOBODY,
     Absence,
-    Envelope,
-    Mailboxes,
-    Outbox,
     Program,
-    Report,
     Step,
     agent_failed,
     has_second_phase,
     phase_name,
 )
-from comdml_flwr.runs.checkpoint_folders import Waiting, read_agent, write_agent
 
 
 class LocalCarrier:

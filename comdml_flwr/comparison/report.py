@@ -19,7 +19,7 @@ from comdml_flwr.comparison.page import Drawings, make_page
 from comdml_flwr.comparison.palette import Style, styles_of
 from comdml_flwr.comparison.reading import read_comparison
 from comdml_flwr.core.errors import InputError
-from comdml_flwr.core.wire import write_file
+from comdml_flwr.core.files import write_file
 
 
 def write_report(folder: Path) -> Path:

@@ -17,7 +17,7 @@ import comdml_flwr
 from comdml_flwr.comparison.records import COMPARISON_FILE, as_name
 from comdml_flwr.comparison.settings import Case, Comparison
 from comdml_flwr.comparison.tables import Scalar
-from comdml_flwr.flower.code_version import code_digest
+from comdml_flwr.core.code_digest import code_digest
 from comdml_flwr.planning.fleet.presets import FIXED
 
 PACKAGES = ("torch", "torchvision", "flwr", "numpy", "scipy", "scikit-learn")  # what results may depend on

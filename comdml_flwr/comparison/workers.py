@@ -33,7 +33,7 @@ from comdml_flwr.core.errors import InputError, RunError
 from comdml_flwr.core.strict_json import to_json
 from comdml_flwr.core.user_code import describe_error, show_traceback
 from comdml_flwr.runs.local_run import run_locally
-from comdml_flwr.runs.loop import RoundRecord
+from comdml_flwr.runs.records import RoundRecord
 from comdml_flwr.runs.terminal import DIVERGED, Terminal
 
 Outcome: TypeAlias = Files | str

@@ -7,9 +7,7 @@ says, the tensors fill the data without overlap and without holes.
 """
 
 import json
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from types import UnionType
 
 import numpy as np
@@ -177,27 +175,3 @@ def decode_envelope(
         if not isinstance(address[name], kinds) or isinstance(address[name], bool):
             raise RunError(f"not an envelope: {name} = {repr(address[name])[:LONGEST_VALUE]}")
     return Envelope(arrays=arrays, **address)  # type: ignore[arg-type]  # the loop has looked
-
-
-def read_file(path: Path) -> bytearray:
-    """Read a file into a writable buffer, as `decode` likes it."""
-    with path.open("rb") as file:
-        blob = bytearray(os.fstat(file.fileno()).st_size)
-        file.readinto(blob)
-    return blob
-
-
-def write_file(path: Path, blob: bytes, *, sync: bool = False) -> None:
-    """Write a file so that it is there whole or not at all; with `sync`, also after a power cut."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(blob)
-            if sync:
-                file.flush()
-                os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise

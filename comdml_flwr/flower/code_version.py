@@ -5,28 +5,15 @@ bundled it. An app's data and the results of earlier runs are no part of them. o
 actor imports the right app; what it cannot mend is refused here, in one line.
 """
 
-import hashlib
 import sys
-from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
 import comdml_flwr
+from comdml_flwr.core.code_digest import code_digest, code_folder, digest_files
 from comdml_flwr.flower.app_folder import CODE, AppFolder, places_of, running_app
 
 MEND = "if another app started the local SuperLink, end it (`pkill -f flower-superlink`) and try again"
-
-
-@cache
-def code_digest() -> str:
-    """Return the digest of this package's Python files."""
-    root = Path(code_folder())
-    return _digest(root, sorted((root / "comdml_flwr").rglob("*.py")))
-
-
-def code_folder() -> str:
-    """Return the folder that our code was imported from."""
-    return str(Path(comdml_flwr.__file__).resolve().parent.parent)
 
 
 def app_digest() -> str:
@@ -50,15 +37,7 @@ def difference(code: str, app: str) -> str:
 
 @cache
 def _digest_of_app(folder: Path) -> str:
-    return _digest(folder, AppFolder(path=folder, settings={}).code_files())
-
-
-def _digest(root: Path, paths: Iterable[Path]) -> str:
-    digest = hashlib.sha256()
-    for path in paths:
-        content = path.read_bytes()
-        digest.update(f"{path.relative_to(root).as_posix()}\0{len(content)}\0".encode() + content)
-    return digest.hexdigest()
+    return digest_files(folder, AppFolder(path=folder, settings={}).code_files())
 
 
 def _module_from_elsewhere(app: AppFolder) -> str:

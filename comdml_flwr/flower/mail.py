@@ -14,12 +14,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from comdml_flwr.agents.agent import Agent
 from comdml_flwr.carriers.sealed.sealing import Sealer
 from comdml_flwr.core.errors import RunError
-from comdml_flwr.core.messages import Envelope, Inbox, Outbox
+from comdml_flwr.core.files import read_file, write_file
+from comdml_flwr.core.messages import Envelope, Outbox
 from comdml_flwr.core.units import human_bytes
-from comdml_flwr.core.wire import decode, decode_envelope, encode, encode_envelope, read_file, write_file
+from comdml_flwr.core.wire import decode_envelope, encode_envelope
 
 FILE_FROM_BYTES = 16_384  # below, a file costs more than the bytes
 MESSAGE_BYTES = (1 << 31) - (1 << 24)
@@ -168,50 +168,3 @@ def _pick_up(letter: bytes, folder: Path) -> Envelope:
         ) from None
     path.unlink(missing_ok=True)
     return decode_envelope(blob)
-
-
-def save_state(agent: Agent, folder: Path, exchange: int) -> None:
-    """Write an agent's state after an exchange, and drop those from before the last one."""
-    states = sorted(_state_path(folder, agent.id, 0).parent.glob("*.safetensors"), key=lambda p: int(p.stem))
-    write_file(_state_path(folder, agent.id, exchange), encode(*agent.state_dict()))
-    for path in states[:-1]:
-        path.unlink(missing_ok=True)
-
-
-def load_state(agent: Agent, folder: Path, exchange: int) -> None:
-    """Read the state that an agent had after an exchange.
-
-    Raises
-    ------
-    RunError
-        It is not in this folder.
-    """
-    path = _state_path(folder, agent.id, exchange)
-    try:
-        blob = read_file(path)
-    except OSError:
-        hint = "a Ray cluster of several hosts needs TMPDIR on shared storage"
-        raise RunError(f"agent {agent.id}: {path} is not there; {hint}") from None
-    agent.load_state_dict(*decode(blob))
-
-
-def read_waiting(folder: Path, agent: int) -> Inbox:
-    """Return the mail that waits for an agent's next phase, opened."""
-    paths = sorted(_waiting(folder, agent).glob("*.safetensors"), key=lambda path: int(path.stem))
-    return tuple(decode_envelope(read_file(path)) for path in paths)
-
-
-def write_waiting(folder: Path, agent: int, mail: Inbox) -> None:
-    """Let mail wait for an agent's next phase, in place of what waited."""
-    for path in _waiting(folder, agent).glob("*.safetensors"):
-        path.unlink()
-    for number, envelope in enumerate(mail):
-        write_file(_waiting(folder, agent) / f"{number}.safetensors", encode_envelope(envelope))
-
-
-def _waiting(folder: Path, agent: int) -> Path:
-    return folder / "waiting-mail" / str(agent)
-
-
-def _state_path(folder: Path, agent: int, exchange: int) -> Path:
-    return folder / "state" / str(agent) / f"{exchange}.safetensors"

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from flwr.app import ConfigRecord, Message, RecordDict
 
 from comdml_flwr.core.errors import RunError
-from comdml_flwr.core.messages import Absence, Report, Step
+from comdml_flwr.core.messages import Report
+from comdml_flwr.core.program import Absence, Step
 from comdml_flwr.core.strict_json import to_json
 
 NO_STATE = -1

@@ -10,8 +10,8 @@ from dataclasses import fields
 from flwr.app import ConfigRecord
 from torch import Tensor
 
-from comdml_flwr.agents.agent import Setup
 from comdml_flwr.agents.answers import Answers, are_same_objects
+from comdml_flwr.agents.setup import Setup
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.flower.records import floats, texts
 from comdml_flwr.learning.models.sketch import Sketch, sketch

@@ -10,22 +10,17 @@ apply. What a stage keeps for its backward pass goes by storage: what two of the
 Shape suffixes: N samples and the rest of an activation.
 """
 
-import copy
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import torch
-from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
-from torch.utils.flop_counter import FlopCounterMode
+from torch import nn
 
 from comdml_flwr.core.errors import InputError
-from comdml_flwr.core.user_code import describe_error, is_of_user
+from comdml_flwr.learning.flop_count import StageCount, Weights, count_stage, count_stages, weights_of
 from comdml_flwr.learning.global_generator import global_generator
 from comdml_flwr.learning.models.resnet import auxiliary_head
-from comdml_flwr.learning.split import float_state, memory_of, storage_of
 
 FLOAT_BYTES = 4  # activations, weights, gradients and momentum are float32
 
@@ -108,10 +103,10 @@ def profile_model(
         raise InputError("batch size", batch_size, "must be at least 1")
     shape = (batch_size, *input_shape)
     try:
-        counts = _count_stages(model, torch.empty(shape, device="meta", dtype=dtype))
+        counts = count_stages(model, torch.empty(shape, device="meta", dtype=dtype))
     except InputError:  # perhaps a stage makes tensors of its own, or looks at values
         with global_generator(0):
-            counts = _count_stages(model, torch.zeros(shape, dtype=dtype))
+            counts = count_stages(model, torch.zeros(shape, dtype=dtype))
     flops, params, peak_bytes = _add_up(counts)
     return ModelProfile(
         whole_flops=flops // batch_size,
@@ -121,50 +116,12 @@ def profile_model(
     )
 
 
-def _count_stages(model: nn.Sequential, activation_N: Tensor) -> list["_StageCount"]:
-    """Count a copy of the model, where the input is: a copy, as training moves BatchNorm's statistics."""
-    counts: list[_StageCount] = []
-    input_shape = tuple(activation_N.shape[1:])
-    try:
-        stages = copy.deepcopy(model).to(activation_N.device).train()
-        for stage, in_memory in zip(stages, model, strict=True):
-            counts.append(_count_stage(stage, activation_N, _weights_of(in_memory)))
-            activation_N = counts[-1].output
-    except Exception as error:
-        reason = describe_error(error) if is_of_user(error) else str(error).partition("\n")[0]
-        rule = f"must fit stage {len(counts) + 1} of the model: {reason}"
-        raise InputError("input shape", input_shape, rule) from error
-    return counts
-
-
-@dataclass(frozen=True, slots=True)
-class _Pass:
-    """One forward and backward pass of a stage: `saved` is what it keeps in between, by storage."""
-
-    flops: int
-    saved: dict[int, torch.UntypedStorage]
-    output_needs_grad: bool
-
-
-_Weights: TypeAlias = dict[object, tuple[int, int]]
-"""(trainable floats, all floats) of each tensor, by memory: what two stages share counts once."""
-
-
-@dataclass(frozen=True, slots=True)
-class _StageCount:
-    """A stage counted without (passes[0]) and with (passes[1]) a gradient for its input."""
-
-    weights: "_Weights"
-    passes: tuple[_Pass, _Pass]
-    output: Tensor
-
-
-def _profile_cut(counts: list[_StageCount], cut: int, num_classes: int) -> CutProfile:
+def _profile_cut(counts: list[StageCount], cut: int, num_classes: int) -> CutProfile:
     activation_N = counts[-cut - 1].output
     batch_size, *shape = activation_N.shape
     head = auxiliary_head(tuple(shape), num_classes, torch.Generator())
-    weights = _weights_of(head)
-    head_count = _count_stage(head.to(activation_N.device), activation_N, weights)
+    weights = weights_of(head)
+    head_count = count_stage(head.to(activation_N.device), activation_N, weights)
     slow_flops, slow_params, slow_peak_bytes = _add_up([*counts[:-cut], head_count])
     fast_flops, fast_params, fast_peak_bytes = _add_up(counts[-cut:])
     return CutProfile(
@@ -180,10 +137,10 @@ def _profile_cut(counts: list[_StageCount], cut: int, num_classes: int) -> CutPr
     )
 
 
-def _add_up(counts: Iterable[_StageCount]) -> tuple[int, int, int]:
+def _add_up(counts: Iterable[StageCount]) -> tuple[int, int, int]:
     """Return (flops of one batch, params, peak bytes) of a chain of stages whose input is detached."""
     flops = 0
-    weights: _Weights = {}
+    weights: Weights = {}
     saved: dict[int, torch.UntypedStorage] = {}
     needs_grad = False
     for count in counts:
@@ -194,38 +151,3 @@ def _add_up(counts: Iterable[_StageCount]) -> tuple[int, int, int]:
     params = sum(trainable for trainable, _ in weights.values())
     num_kept = 2 * params + sum(number for _, number in weights.values())  # with a gradient and a momentum
     return flops, params, FLOAT_BYTES * num_kept + sum(storage.nbytes() for storage in saved.values())
-
-
-def _weights_of(stage: nn.Module) -> _Weights:
-    trainable = {memory_of(parameter) for parameter in stage.parameters() if parameter.requires_grad}
-    floats = [(memory_of(tensor), tensor.numel()) for _, tensor in float_state(stage)]
-    return {memory: (number * (memory in trainable), number) for memory, number in floats}
-
-
-def _count_stage(stage: nn.Module, input_N: Tensor, weights: _Weights) -> _StageCount:
-    """Count both passes; the input and the output go by one name in both, and in the neighbours' passes."""
-    free, output_N = _run(stage, input_N.detach())
-    if not input_N.is_floating_point():  # has no gradient: the ids of words
-        return _StageCount(weights, (free, free), output_N.detach())
-    copy_N = input_N.detach().requires_grad_().clone()  # a stage may begin with an operation in place
-    bound, bound_output_N = _run(stage, copy_N)
-    names = {storage_of(copy_N): storage_of(input_N), storage_of(bound_output_N): storage_of(output_N)}
-    saved = {names.get(key, key): storage for key, storage in bound.saved.items()}
-    bound = _Pass(bound.flops, saved, bound.output_needs_grad)
-    return _StageCount(weights, (free, bound), output_N.detach())
-
-
-def _run(stage: nn.Module, input_N: Tensor) -> tuple[_Pass, Tensor]:
-    state = {storage_of(tensor) for tensor in (*stage.parameters(), *stage.buffers())}
-    saved: dict[int, torch.UntypedStorage] = {}
-
-    def note(tensor: Tensor) -> Tensor:
-        if storage_of(tensor) not in state:
-            saved[storage_of(tensor)] = tensor.untyped_storage()
-        return tensor
-
-    with FlopCounterMode(display=False) as counter, saved_tensors_hooks(note, lambda tensor: tensor):
-        output_N = stage(input_N)
-        if output_N.requires_grad:
-            output_N.backward(torch.empty_like(output_N))
-    return _Pass(counter.get_total_flops(), saved, output_N.requires_grad), output_N

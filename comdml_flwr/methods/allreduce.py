@@ -7,9 +7,12 @@ arrange the sends in a ring; here the pieces go straight to their owners, so tha
 """
 
 from comdml_flwr.agents.agent import Agent
-from comdml_flwr.core.messages import Inbox, Outbox, Program, returns_here, together
-from comdml_flwr.methods.phases.evaluation import evaluate, hand_over, introduce, meet, train_alone
+from comdml_flwr.core.messages import Inbox, Outbox
+from comdml_flwr.core.program import Program, returns_here, together
+from comdml_flwr.methods.phases.evaluation import evaluate
+from comdml_flwr.methods.phases.introduction import hand_over, introduce, meet
 from comdml_flwr.methods.phases.reduction import Contribution, adopt, gather, scatter
+from comdml_flwr.methods.phases.training import train_alone
 
 
 def program() -> Program[Agent]:

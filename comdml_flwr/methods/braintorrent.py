@@ -22,11 +22,13 @@ import numpy as np
 import torch
 
 from comdml_flwr.agents.agent import Agent
-from comdml_flwr.core.messages import Array, Inbox, Json, Outbox, Phase, Program, together
+from comdml_flwr.core.messages import Array, Inbox, Json, Outbox
+from comdml_flwr.core.program import Phase, Program, together
 from comdml_flwr.core.seeds import SHARED, derive_seed
+from comdml_flwr.core.sharding import receivers_in_turn
 from comdml_flwr.learning.averaging import is_finite, weighted_mean
-from comdml_flwr.methods.phases.evaluation import evaluate, go_back_if_not_finite, train_alone
-from comdml_flwr.planning.clock.clock import receivers_in_turn
+from comdml_flwr.methods.phases.evaluation import evaluate
+from comdml_flwr.methods.phases.training import go_back_if_not_finite, train_alone
 
 
 def program(num_turns: int) -> Program[Agent]:

@@ -38,31 +38,15 @@ import torch
 from torch import Tensor
 
 from comdml_flwr.agents.agent import Agent
-from comdml_flwr.core.messages import (
-    Array,
-    Envelope,
-    Inbox,
-    Json,
-    Outbox,
-    Phase,
-    Program,
-    returns_here,
-    together,
-    waits_for,
-)
+from comdml_flwr.core.messages import Array, Envelope, Inbox, Json, Outbox
+from comdml_flwr.core.program import Phase, Program, returns_here, together, waits_for
 from comdml_flwr.learning.averaging import is_finite, weighted_mean
 from comdml_flwr.methods.phases.agreement import agree, forecast
-from comdml_flwr.methods.phases.evaluation import (
-    evaluate,
-    go_back_if_not_finite,
-    hand_over,
-    introduce,
-    latest_known_pairing,
-    meet,
-    train_whole,
-)
+from comdml_flwr.methods.phases.evaluation import evaluate
+from comdml_flwr.methods.phases.introduction import hand_over, introduce, latest_known_pairing, meet
 from comdml_flwr.methods.phases.mixing import mix, note_neighbours, spread
 from comdml_flwr.methods.phases.reduction import Contribution, adopt, gather, scatter, withdraw
+from comdml_flwr.methods.phases.training import go_back_if_not_finite, train_whole
 from comdml_flwr.planning.hysteresis import Pairing, pairing_of
 
 

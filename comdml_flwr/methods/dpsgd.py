@@ -12,16 +12,12 @@ absent begins with a present one's model, which may come through the relay.
 """
 
 from comdml_flwr.agents.agent import Agent
-from comdml_flwr.core.messages import Inbox, Outbox, Program, together
-from comdml_flwr.methods.phases.evaluation import (
-    evaluate,
-    go_back_if_not_finite,
-    hand_over,
-    introduce,
-    meet,
-    train_alone,
-)
+from comdml_flwr.core.messages import Inbox, Outbox
+from comdml_flwr.core.program import Program, together
+from comdml_flwr.methods.phases.evaluation import evaluate
+from comdml_flwr.methods.phases.introduction import hand_over, introduce, meet
 from comdml_flwr.methods.phases.mixing import mix, note_neighbours, spread
+from comdml_flwr.methods.phases.training import go_back_if_not_finite, train_alone
 
 
 def program() -> Program[Agent]:

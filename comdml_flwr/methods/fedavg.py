@@ -14,8 +14,10 @@ instead of at the beginning of the next one, which is the same traffic wherever 
 """
 
 from comdml_flwr.agents.agent import Agent
-from comdml_flwr.core.messages import Inbox, Outbox, Program, together
-from comdml_flwr.methods.phases.evaluation import catch_up, evaluate, train_alone
+from comdml_flwr.core.messages import Inbox, Outbox
+from comdml_flwr.core.program import Program, together
+from comdml_flwr.methods.phases.evaluation import evaluate
+from comdml_flwr.methods.phases.introduction import catch_up
 from comdml_flwr.methods.phases.server import (
     at_agents,
     at_server,
@@ -25,6 +27,7 @@ from comdml_flwr.methods.phases.server import (
     send_down,
     upload,
 )
+from comdml_flwr.methods.phases.training import train_alone
 
 
 def program() -> Program[Agent]:

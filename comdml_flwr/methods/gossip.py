@@ -21,9 +21,11 @@ import torch
 from numpy.typing import NDArray
 
 from comdml_flwr.agents.agent import Agent
-from comdml_flwr.core.messages import Inbox, Outbox, Program, together
+from comdml_flwr.core.messages import Inbox, Outbox
+from comdml_flwr.core.program import Program, together
 from comdml_flwr.learning.averaging import is_finite, weighted_sum
-from comdml_flwr.methods.phases.evaluation import evaluate, go_back_if_not_finite, train_alone
+from comdml_flwr.methods.phases.evaluation import evaluate
+from comdml_flwr.methods.phases.training import go_back_if_not_finite, train_alone
 
 Floats = NDArray[np.float32]
 

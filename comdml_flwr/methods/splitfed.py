@@ -40,7 +40,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from comdml_flwr.agents.agent import Agent
-from comdml_flwr.core.messages import Array, Envelope, Inbox, Json, Outbox, Phase, Program, together
+from comdml_flwr.core.messages import Array, Envelope, Inbox, Json, Outbox
+from comdml_flwr.core.program import Phase, Program, together
 from comdml_flwr.core.seeds import derive_seed
 from comdml_flwr.learning.averaging import is_finite, weighted_mean
 from comdml_flwr.learning.training import Learner

@@ -12,10 +12,15 @@ With threshold 0 the best plan always wins. All agents must hold the same previo
 the introductions, and the one of the latest round counts (an agent that was absent knows an older one).
 """
 
+import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 from comdml_flwr.core.errors import InputError
+from comdml_flwr.core.messages import Json
+from comdml_flwr.core.typed_json import read_int
 from comdml_flwr.planning.pairing import price_pairs
 from comdml_flwr.planning.types import CutTable, Plan, Profile
 
@@ -88,3 +93,37 @@ def num_new_pairs(pairing: Pairing, previous: Pairing) -> int:
     Pairs that only fall away, because an agent is absent, are not counted.
     """
     return len(set(pairing.pairs) - set(previous.pairs))
+
+
+def read_pairing(round_: Json, pairs: Json) -> Pairing:
+    """Read a pairing from a state or from mail. Raises TypeError where it is none."""
+    if not isinstance(pairs, list | tuple):
+        raise TypeError(f"{pairs!r} is no pairing")
+    return Pairing(round=read_int(round_), pairs=tuple(map(_read_pair, pairs)))
+
+
+def _read_pair(pair: Json) -> tuple[int, int, int]:
+    if not isinstance(pair, list | tuple) or len(pair) != 3:
+        raise TypeError(f"{pair!r} is no pair")
+    slow, fast, cut = map(read_int, pair)
+    return slow, fast, cut
+
+
+_BOUNDS = ("memory_bytes", "nic_bytes_per_s")
+
+
+def plan_digest(profiles: tuple[Profile, ...], plan: Plan) -> str:
+    """Return a digest of what the agents must agree on: profiles, solver, and pairs with their cuts."""
+    text = json.dumps(
+        {
+            "profiles": [
+                [p.agent, p.batches_per_s, p.num_batches]
+                + [[name, getattr(p, name)] for name in _BOUNDS if isfinite(getattr(p, name))]
+                + [[peer, link.bytes_per_s, link.latency_s] for peer, link in sorted(p.links.items())]
+                for p in profiles
+            ],
+            "solver": [plan.solver, plan.time_model],
+            "pairs": [[pair.slow, pair.fast, pair.cut] for pair in plan.pairs],
+        }
+    )
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -9,8 +9,70 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
 
-from comdml_flwr.planning.fleet.dynamics import SpeedEstimate
-from comdml_flwr.planning.types import Link, Profile
+from comdml_flwr.core.errors import InputError
+from comdml_flwr.planning.types import Cut, Link, Profile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeedEstimate:
+    """How fast an agent trains, smoothed over what was observed of it.
+
+    Observed is the time of the slow side's batches at the cut that was in use, without what was spent on
+    sending. An exponential moving average (EMA) smooths it, and other cuts follow by the ratio of their
+    shares, as in DTFL (S. M. Sajjadi Mohammadabadi et al., arXiv 2312.05642):
+
+        time at cut m' = EMA of (time at cut m / a_m) * a_m'
+
+    Parameters
+    ----------
+    weight : float
+        Of the newest observation, in (0, 1]; 1 forgets all others.
+    batch_s : float or None
+        Smoothed seconds per batch of the whole model; None before the first observation.
+
+    Examples
+    --------
+    >>> half = Cut(slow_share=0.5, fast_share=0.5, bytes_per_batch=0)
+    >>> estimate = SpeedEstimate(weight=0.5).observe(20.0, num_batches=10)  # 2 s a batch
+    >>> estimate = estimate.observe(20.0, num_batches=10, cut=half)  # as if 4 s a batch
+    >>> estimate.batch_s, estimate.slow_side_s(half)
+    (3.0, 1.5)
+    """
+
+    weight: float = 0.5
+    batch_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.weight <= 1:
+            raise InputError("weight", self.weight, "must be in (0, 1]")
+
+    def observe(self, work_s: float, *, num_batches: float, cut: Cut | None = None) -> "SpeedEstimate":
+        """Take in that so many batches took so long, on the slow side of a cut or on the whole model."""
+        share = 1.0 if cut is None else cut.slow_share
+        if not (work_s > 0 and num_batches > 0 and share > 0):
+            values = f"{work_s!r} s for {num_batches!r} batches at share {share!r}"
+            raise InputError("observed speed", values, "must all be > 0")
+        newest_s = work_s / num_batches / share
+        old_s = newest_s if self.batch_s is None else self.batch_s
+        return replace(self, batch_s=self.weight * newest_s + (1 - self.weight) * old_s)
+
+    @property
+    def batches_per_s(self) -> float:
+        """The speed on the whole model, as a profile tells it."""
+        return 1 / self._known_batch_s()
+
+    def slow_side_s(self, cut: Cut) -> float:
+        """Return the expected seconds per batch of the slow side of a cut, observed before or not."""
+        return self._known_batch_s() * cut.slow_share
+
+    def fast_side_s(self, cut: Cut) -> float:
+        """Return the expected seconds per batch of the fast side of a cut."""
+        return self._known_batch_s() * cut.fast_share
+
+    def _known_batch_s(self) -> float:
+        if self.batch_s is None:
+            raise InputError("observed speed", None, "must be observed once before it is used")
+        return self.batch_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,16 +13,21 @@ from typing import TypeAlias
 import torch
 from torch import nn
 
-from comdml_flwr.agents.agent import Agent, Setup
+from comdml_flwr.agents.agent import Agent
+from comdml_flwr.agents.setup import Setup
 from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.errors import InputError
-from comdml_flwr.core.messages import Program
+from comdml_flwr.core.program import Program
 from comdml_flwr.core.seeds import SHARED, derive_seed
 from comdml_flwr.core.user_code import naming_user_code
 from comdml_flwr.learning.cut_profile import ModelProfile, profile_model
-from comdml_flwr.learning.data.cifar import Dataset, epoch_sizes, load_cifar, load_digits, partition
+from comdml_flwr.learning.data.batches import epoch_sizes
+from comdml_flwr.learning.data.cifar import load_cifar
 from comdml_flwr.learning.data.cinic import load_cinic
 from comdml_flwr.learning.data.contract import check_data
+from comdml_flwr.learning.data.dataset import Dataset
+from comdml_flwr.learning.data.digits import load_digits
+from comdml_flwr.learning.data.partition import partition
 from comdml_flwr.learning.data.published_files import cinic_lack
 from comdml_flwr.learning.models.builder import BuiltModel, build_model
 from comdml_flwr.learning.models.contract import ModelTraits

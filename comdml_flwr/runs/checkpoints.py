@@ -22,14 +22,15 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from comdml_flwr.agents.state_files import damaged
 from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.errors import InputError, RunError
+from comdml_flwr.core.files import write_file
 from comdml_flwr.core.messages import Json
 from comdml_flwr.core.strict_json import to_json
-from comdml_flwr.core.wire import write_file
-from comdml_flwr.runs.checkpoint_folders import damaged, new_checkpoint
-from comdml_flwr.runs.loop import Progress
+from comdml_flwr.runs.checkpoint_folders import new_checkpoint
 from comdml_flwr.runs.model_files import carry_best
+from comdml_flwr.runs.records import Progress
 
 FORMAT = 1
 FOLDER, ABOUT, LOCK = "checkpoints", "checkpoint.json", "lock"

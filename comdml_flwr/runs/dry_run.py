@@ -16,7 +16,7 @@ from comdml_flwr.core.errors import InputError
 from comdml_flwr.core.messages import Json
 from comdml_flwr.planning.clock.simulation import Workload, batch_sizes
 from comdml_flwr.planning.clock.whole_round import Judged, RoundClock, judge, round_clock
-from comdml_flwr.planning.fleet.dynamics import draw_participants, fleet_at, newcomers_after, unchanged_since
+from comdml_flwr.planning.fleet.dynamics import fleet_at, unchanged_since
 from comdml_flwr.planning.fleet.fleet import Fleet
 from comdml_flwr.planning.fleet.profiles import edges_of, has_edge
 from comdml_flwr.planning.hysteresis import (
@@ -27,6 +27,7 @@ from comdml_flwr.planning.hysteresis import (
     pairing_of,
 )
 from comdml_flwr.planning.pairing import pair_agents
+from comdml_flwr.planning.participation import draw_participants, newcomers_after
 from comdml_flwr.planning.types import Plan, Profile
 
 METHODS = ("comdml", "allreduce")

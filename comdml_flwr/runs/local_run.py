@@ -8,11 +8,12 @@ from comdml_flwr.agents.agent import Agent
 from comdml_flwr.carriers.local import LocalCarrier
 from comdml_flwr.core.config import RunConfig, find_fleet, parse_config
 from comdml_flwr.core.errors import InputError
-from comdml_flwr.core.messages import phase_name, return_point
+from comdml_flwr.core.program import phase_name, return_point
 from comdml_flwr.planning.fleet.fleet_file import load_fleet, self_contained_text
 from comdml_flwr.runs.assemble import METHODS, Catalogue, agent_ids, assemble, participants_of, program_of
 from comdml_flwr.runs.checkpoints import Checkpoints
-from comdml_flwr.runs.loop import Observer, Progress, RunRecord, run_rounds
+from comdml_flwr.runs.loop import Observer, run_rounds
+from comdml_flwr.runs.records import Progress, RunRecord
 from comdml_flwr.runs.results import record_run
 from comdml_flwr.runs.resuming import Resumed, find_run
 from comdml_flwr.runs.terminal import Terminal

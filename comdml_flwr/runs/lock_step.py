@@ -9,18 +9,16 @@ has passed its return point, they go back there. One that is there again gets th
 round that runs and takes part in the next.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
 from comdml_flwr.core.errors import RunError
-from comdml_flwr.core.messages import NOBODY, Absence, Carrier, Report, Step
-from comdml_flwr.planning.clock.clock import deal_out
-from comdml_flwr.planning.fleet.dynamics import newcomers_after
+from comdml_flwr.core.messages import Report
+from comdml_flwr.core.program import NOBODY, Absence, Carrier, Step
+from comdml_flwr.core.sharding import deal_out
+from comdml_flwr.planning.participation import check_left, newcomers_after
 from comdml_flwr.planning.types import SERVER
-
-LEAST_LEFT = 2
-"""An agent that trains alone to the end would look like a run that has gone well."""
 
 
 class Listener(Protocol):
@@ -183,24 +181,3 @@ class LockStep:
         )
         dealt = deal_out(told.without(self._drawn(round_), round_), newcomers)
         return frozenset(agent for holder in lost for agent in dealt[holder])
-
-
-def check_left(
-    round_: int, agents: Collection[int], gone: Collection[int], why_gone: Mapping[int, str] | None = None
-) -> None:
-    """Raise RunError where failures have left fewer than two agents of several.
-
-    The line names the reason of the first of those who are gone whose reason is in `why_gone`.
-
-    Examples
-    --------
-    >>> check_left(3, (0, 1, 2), {0, 1}, {1: "agent 1 failed: disk full"})
-    Traceback (most recent call last):
-    comdml_flwr.core.errors.RunError: round 3: of 3 agents only agent 2 is left; agent 1 failed: disk full
-    """
-    left = [agent for agent in agents if agent not in gone]
-    if len(left) < min(LEAST_LEFT, len(agents)):
-        who = f"only agent {left[0]} is left" if left else "none is left"
-        reasons = [why_gone[agent] for agent in sorted(gone) if why_gone and agent in why_gone]
-        why = f"; {reasons[0]}" if reasons else ""
-        raise RunError(f"round {round_}: of {len(agents)} agents {who}{why}")

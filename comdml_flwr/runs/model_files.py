@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from comdml_flwr.core.errors import LONGEST_VALUE, InputError
-from comdml_flwr.core.wire import layout_parts, write_file
+from comdml_flwr.core.files import write_file
+from comdml_flwr.core.wire import layout_parts
 
 if TYPE_CHECKING:
     from comdml_flwr.learning.state_layout import StateLayout

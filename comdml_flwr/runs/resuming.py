@@ -10,12 +10,13 @@ from pathlib import Path
 
 from comdml_flwr.core.config import RunConfig, find_fleet, parse_config
 from comdml_flwr.core.errors import InputError
-from comdml_flwr.planning.fleet.dynamics import draw_participants, newcomers_after
 from comdml_flwr.planning.fleet.fleet import Fleet
 from comdml_flwr.planning.fleet.fleet_file import is_preset, parse_fleet, self_contained_text
+from comdml_flwr.planning.participation import draw_participants, newcomers_after
 from comdml_flwr.runs.checkpoint_folders import rounds_in
 from comdml_flwr.runs.checkpoints import FOLDER, Checkpoint, read_checkpoint
-from comdml_flwr.runs.loop import Progress, RoundRecord, has_ended, read_record
+from comdml_flwr.runs.loop import has_ended
+from comdml_flwr.runs.records import Progress, RoundRecord, read_record
 
 FREE = {"num-rounds", "target-metric", "checkpoint-every", "data-dir", "download", "rounds-per-message"}
 """Keys that may be other ones when a run goes on: no bit of the rounds that are over depends on them."""

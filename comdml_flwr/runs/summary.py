@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 
 from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.messages import Json
-from comdml_flwr.runs.loop import RoundRecord, RunRecord, has_ended
+from comdml_flwr.runs.loop import has_ended
+from comdml_flwr.runs.records import RoundRecord, RunRecord
 
 
 def summarize(record: RunRecord, config: RunConfig, num_agents: int) -> dict[str, Json]:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from comdml_flwr.core.messages import Json
 from comdml_flwr.core.units import human_bytes, human_s
-from comdml_flwr.runs.loop import RoundRecord
+from comdml_flwr.runs.records import RoundRecord
 
 WIDTH = 100
 DIVERGED = "in every round the training of every agent gave NaN or infinity"

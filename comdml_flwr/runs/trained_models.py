@@ -20,7 +20,6 @@ from typing import Protocol
 from comdml_flwr.agents.agent import ENDED, Agent
 from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.messages import Json
-from comdml_flwr.runs.loop import RoundRecord
 from comdml_flwr.runs.model_files import (
     BEST,
     LAST,
@@ -32,6 +31,7 @@ from comdml_flwr.runs.model_files import (
     read_model,
     write_model,
 )
+from comdml_flwr.runs.records import RoundRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,10 +17,11 @@ from pathlib import Path
 import torch
 from torch.nn.functional import cross_entropy
 
-from comdml_flwr.agents.agent import Agent, Setup
+from comdml_flwr.agents.agent import Agent
+from comdml_flwr.agents.setup import Setup
 from comdml_flwr.carriers.local import LocalCarrier
 from comdml_flwr.core.config import parse_config
-from comdml_flwr.core.messages import phase_name
+from comdml_flwr.core.program import phase_name
 from comdml_flwr.learning.split import load_floats
 from comdml_flwr.methods.phases import evaluation as phases
 from comdml_flwr.planning.fleet.fleet_file import load_fleet

@@ -38,7 +38,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from comdml_flwr.agents.agent import Agent, Setup
+from comdml_flwr.agents.agent import Agent
+from comdml_flwr.agents.setup import Setup
 from comdml_flwr.carriers.direct.deadlines import Deadlines
 from comdml_flwr.carriers.direct.driver import DirectRounds
 from comdml_flwr.carriers.transport.certificates import make_certificates
@@ -46,7 +47,8 @@ from comdml_flwr.carriers.transport.credentials import load_credentials
 from comdml_flwr.carriers.transport.grpc import Transport
 from comdml_flwr.carriers.transport.members import Member
 from comdml_flwr.core.config import parse_config
-from comdml_flwr.core.messages import Inbox, Outbox, Phase, phase_name
+from comdml_flwr.core.messages import Inbox, Outbox
+from comdml_flwr.core.program import Phase, phase_name
 from comdml_flwr.learning.models.resnet import resnet
 from comdml_flwr.learning.training import Learner
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet

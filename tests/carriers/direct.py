@@ -11,7 +11,7 @@ from comdml_flwr.carriers.transport.grpc import Transport
 from comdml_flwr.carriers.transport.members import Limits, Member
 from comdml_flwr.core.errors import OverdueError, PeerGoneError
 from comdml_flwr.runs.assemble import METHODS, participants_of, program_of
-from comdml_flwr.runs.loop import RoundRecord, add_up, digest_of_all, digests_of
+from comdml_flwr.runs.records import RoundRecord, add_up, digest_of_all, digests_of
 from tests.small import small_setup
 
 

@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from comdml_flwr.carriers.direct.driver import deadlines
-from comdml_flwr.carriers.direct.driver import driver as direct
-from comdml_flwr.carriers.direct.driver import peers as post
+from comdml_flwr.carriers.direct import deadlines
+from comdml_flwr.carriers.direct import driver as direct
+from comdml_flwr.carriers.direct import peers as post
 from comdml_flwr.carriers.transport.grpc import Transport
 from comdml_flwr.methods import comdml
 from comdml_flwr.methods.phases import reduction

@@ -6,7 +6,7 @@ from functools import cache
 import pytest
 import torch
 
-from comdml_flwr.core.messages import return_point
+from comdml_flwr.core.program import return_point
 from comdml_flwr.methods import comdml
 from comdml_flwr.runs.assemble import program_of
 from tests.faults import FailAt, run_grid_with, run_local_with

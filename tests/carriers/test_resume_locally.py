@@ -8,7 +8,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from comdml_flwr.carriers.local import LocalCarrier
 from comdml_flwr.core.errors import RunError
-from comdml_flwr.core.messages import Step
+from comdml_flwr.core.program import Step
 from comdml_flwr.runs.local_run import run_locally
 from tests.carriers.interrupted import (
     SCENARIOS,

@@ -4,7 +4,7 @@ import random
 from dataclasses import dataclass
 from functools import lru_cache
 
-from comdml_flwr.runs.loop import as_json
+from comdml_flwr.runs.records import as_json
 from comdml_flwr.runs.summary import summarize
 from tests.small import run_local, small_config, small_fleet
 

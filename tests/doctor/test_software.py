@@ -10,7 +10,7 @@ from comdml_flwr.cli.doctor.software import (
     check_python,
     needed_here,
 )
-from comdml_flwr.flower.code_version import code_digest
+from comdml_flwr.core.code_digest import code_digest
 
 
 def test_this_checkout_needs_what_its_pyproject_says():

@@ -12,7 +12,8 @@ from comdml_flwr.cli.doctor.machine import check_cores, check_disks
 from comdml_flwr.cli.doctor.memory import IMAGES, Images, check_memory
 from comdml_flwr.core.config import parse_config
 from comdml_flwr.learning.cut_profile import profile_model
-from comdml_flwr.learning.data.cifar import load_digits, published_files
+from comdml_flwr.learning.data import published_files
+from comdml_flwr.learning.data.digits import load_digits
 from comdml_flwr.runs.assemble import MODELS
 from tests.published import write_cifar, write_cinic
 from tests.small import fleet_text

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from comdml_flwr.carriers.direct.driver import meeting
+from comdml_flwr.carriers.direct import meeting
 from comdml_flwr.core.errors import InputError, RunError
 from comdml_flwr.flower.clientapp import peer_client_app
 from comdml_flwr.flower.serverapp import choices

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from comdml_flwr.agents.agent import Agent
-from comdml_flwr.carriers.direct.driver import deadlines
+from comdml_flwr.carriers.direct import deadlines
 from comdml_flwr.carriers.transport.listening import check_listening
 from comdml_flwr.carriers.transport.members import Limits
 from comdml_flwr.core.errors import InputError, RunError

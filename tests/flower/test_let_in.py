@@ -6,9 +6,9 @@ import time
 import pytest
 
 from comdml_flwr.agents.agent import Agent
-from comdml_flwr.carriers.direct.driver import deadlines
-from comdml_flwr.carriers.direct.driver import driver as direct
-from comdml_flwr.carriers.direct.driver import peers as post
+from comdml_flwr.carriers.direct import deadlines
+from comdml_flwr.carriers.direct import driver as direct
+from comdml_flwr.carriers.direct import peers as post
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.flower.clientapp import peer_client_app
 from comdml_flwr.flower.records import integer

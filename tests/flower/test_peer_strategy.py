@@ -13,7 +13,7 @@ from flwr.clientapp import ClientApp
 
 from comdml_flwr.core import wire
 from comdml_flwr.core.errors import InputError, RunError
-from comdml_flwr.core.messages import Step
+from comdml_flwr.core.program import Step
 from comdml_flwr.flower import mail
 from comdml_flwr.flower.clientapp import peer_client_app
 from comdml_flwr.flower.serverapp import grid_carrier, nodes

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from comdml_flwr.core.errors import InputError
+from comdml_flwr.core.sharding import shard_bounds
 from comdml_flwr.learning.averaging import weighted_mean
-from comdml_flwr.planning.clock.clock import shard_bounds
 
 LAW = settings(max_examples=150)
 FLOATS = st.floats(-(2.0**100), 2.0**100, width=32)

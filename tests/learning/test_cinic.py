@@ -11,7 +11,7 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from comdml_flwr.core.errors import InputError
-from comdml_flwr.learning.data.cifar import cinic, published_files
+from comdml_flwr.learning.data import cinic, published_files
 from comdml_flwr.learning.data.cinic import CLASSES, MEANS, STDS, load_cinic
 from tests.published import write_cinic
 

@@ -11,7 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from comdml_flwr.core.errors import InputError
-from comdml_flwr.learning.data.cifar import augment, batches, epoch_sizes, load_cifar, load_digits, partition
+from comdml_flwr.learning.data.batches import augment, batches, epoch_sizes
+from comdml_flwr.learning.data.cifar import load_cifar
+from comdml_flwr.learning.data.digits import load_digits
+from comdml_flwr.learning.data.partition import partition
 from comdml_flwr.learning.repair import share_out
 from tests.published import write_cifar
 

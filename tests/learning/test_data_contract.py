@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from comdml_flwr.core.errors import InputError
-from comdml_flwr.learning.data.cifar import Dataset
 from comdml_flwr.learning.data.contract import check_data
+from comdml_flwr.learning.data.dataset import Dataset
 from comdml_flwr.runs.assemble import Catalogue
 from comdml_flwr.runs.local_run import run_locally
 from tests.flower.loop_grid import quiet_terminal
@@ -152,7 +152,7 @@ def test_everything_else_is_one_line_with_field_value_and_rule(change: Change, l
 
 def test_a_loader_returns_a_data_set() -> None:
     with pytest.raises(
-        InputError, match=r"^data set own = 'tuple': must be a comdml_flwr.learning.data.cifar.Dataset"
+        InputError, match=r"^data set own = 'tuple': must be a comdml_flwr.learning.data.dataset.Dataset"
     ):
         check_data((1, 2), "own", num_agents=1, warn=print)
 

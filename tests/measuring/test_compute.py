@@ -11,7 +11,7 @@ from comdml_flwr.agents.agent import Agent
 from comdml_flwr.agents.measuring.compute import seconds_per_batch, sustained_seconds_per_batch
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.learning.workbench import Workbench
-from comdml_flwr.methods.phases.evaluation import train_whole
+from comdml_flwr.methods.phases.training import train_whole
 from comdml_flwr.runs.assemble import Catalogue, assemble
 from tests.small import CATALOGUE, four_stages, small_config, small_fleet, small_setup
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from comdml_flwr.carriers.direct.driver import meeting
+from comdml_flwr.carriers.direct import meeting
 from comdml_flwr.carriers.direct.links import measure_link
 from comdml_flwr.carriers.direct.meeting import meet_peers, opponents
 from comdml_flwr.carriers.transport.certificates import make_certificates

@@ -4,18 +4,12 @@ import pytest
 
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.agents.measuring import node
-from comdml_flwr.agents.measuring.node import (
-    ENOUGH_BYTES,
-    keep_measured,
-    kept_measured,
-    measure_node,
-    observe_traffic,
-)
+from comdml_flwr.agents.measuring.node import keep_measured, kept_measured, measure_node
+from comdml_flwr.carriers.direct.observed import ENOUGH_BYTES, observe_traffic
 from comdml_flwr.carriers.transport.traffic import Traffic
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.flower.clientapp.probe import take_up_measured
-from comdml_flwr.planning.fleet.dynamics import SpeedEstimate
-from comdml_flwr.planning.measured import Measured
+from comdml_flwr.planning.measured import Measured, SpeedEstimate
 from comdml_flwr.planning.types import Link
 from tests.small import small_config, small_fleet, small_setup
 

@@ -6,10 +6,10 @@ import pytest
 
 from comdml_flwr.agents import agent as agent_module
 from comdml_flwr.agents.agent import Agent, run_steps
-from comdml_flwr.core.messages import Mailboxes, Step
+from comdml_flwr.core.messages import Mailboxes
+from comdml_flwr.core.program import Step
 from comdml_flwr.core.wire import decode, encode
-from comdml_flwr.planning.fleet.dynamics import SpeedEstimate
-from comdml_flwr.planning.measured import Measured
+from comdml_flwr.planning.measured import Measured, SpeedEstimate
 from comdml_flwr.planning.types import Link
 from comdml_flwr.runs.assemble import program_of
 from tests.small import small_config, small_fleet, small_setup

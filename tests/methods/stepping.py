@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterable, Mapping
 
 from torch import Tensor
 
-from comdml_flwr.agents.agent import Agent, Setup, run_steps
-from comdml_flwr.core.messages import Envelope, Inbox, Mailboxes, Outbox, Phase, Step
+from comdml_flwr.agents.agent import Agent, run_steps
+from comdml_flwr.agents.setup import Setup
+from comdml_flwr.core.messages import Envelope, Inbox, Mailboxes, Outbox
+from comdml_flwr.core.program import Phase, Step
 from comdml_flwr.planning.types import SERVER
 from comdml_flwr.runs.assemble import participants_of, program_of
 

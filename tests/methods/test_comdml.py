@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from comdml_flwr.agents.agent import Agent, run_steps
-from comdml_flwr.core.messages import Envelope, Step
+from comdml_flwr.core.messages import Envelope
+from comdml_flwr.core.program import Step
 from comdml_flwr.learning.averaging import weighted_mean
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.runs.assemble import program_of

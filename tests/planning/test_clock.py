@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comdml_flwr.planning.clock.clock import Clock, ServerClock, Span, deal_out, new_clock, receivers_in_turn
+from comdml_flwr.core.sharding import deal_out, receivers_in_turn
+from comdml_flwr.planning.clock.clock import Clock, ServerClock, Span, new_clock
 from comdml_flwr.planning.clock.mixing_simulation import simulate_mixing_round
 from comdml_flwr.planning.clock.simulation import FleetClocks, Workload, simulate_round
 from comdml_flwr.planning.costs import pair_finish_s

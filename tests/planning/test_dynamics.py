@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comdml_flwr.core.errors import InputError
-from comdml_flwr.planning.fleet.dynamics import SpeedEstimate, draw_participants, fleet_at, unchanged_since
+from comdml_flwr.planning.fleet.dynamics import fleet_at, unchanged_since
 from comdml_flwr.planning.fleet.fleet_file import load_fleet, parse_fleet, self_contained_text
 from comdml_flwr.planning.hysteresis import (
     Pairing,
@@ -16,7 +16,9 @@ from comdml_flwr.planning.hysteresis import (
     num_new_pairs,
     pairing_of,
 )
+from comdml_flwr.planning.measured import SpeedEstimate
 from comdml_flwr.planning.pairing import is_valid_plan, pair_agents, price_pairs
+from comdml_flwr.planning.participation import draw_participants
 from comdml_flwr.planning.types import Cut, Link, Profile
 
 CUTS = (

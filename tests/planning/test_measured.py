@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comdml_flwr.planning.fleet.dynamics import SpeedEstimate
-from comdml_flwr.planning.measured import Measured, read_measured
+from comdml_flwr.planning.measured import Measured, SpeedEstimate, read_measured
 from comdml_flwr.planning.types import Link, Profile
 
 TOLD = Profile(

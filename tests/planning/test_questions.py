@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.planning.costs import TIME_MODELS, pair_finish_s
+from comdml_flwr.planning.fleet import changes as changes_module
 from comdml_flwr.planning.fleet.changes import change_fleet
 from comdml_flwr.planning.fleet.fleet import Fleet, FleetAgent
-from comdml_flwr.planning.fleet.fleet import changes as changes_module
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.planning.pairing import SOLVERS, pair_agents
 from comdml_flwr.planning.questions import describe_pairs, explain, what_if

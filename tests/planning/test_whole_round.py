@@ -16,7 +16,7 @@ from comdml_flwr.planning.costs import TIME_MODELS
 from comdml_flwr.planning.hysteresis import Pairing, keep_or_replace, pairing_of
 from comdml_flwr.planning.pairing import is_valid_plan, pair_agents
 from comdml_flwr.planning.types import Link, Pair, Plan, Profile
-from comdml_flwr.runs.loop import RoundRecord
+from comdml_flwr.runs.records import RoundRecord
 from tests.planning.fleets import resnet_cuts
 from tests.small import run_local, small_config, small_fleet, small_setup
 

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from dataclasses import asdict, fields
 
-from comdml_flwr.runs.loop import RoundRecord
+from comdml_flwr.runs.records import RoundRecord
 from comdml_flwr.runs.tracking.names import GROUPS, LISTS, numbers
 from tests.test_results import files, record, round_record
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from comdml_flwr.core.errors import InputError, RunError
-from comdml_flwr.core.messages import NOBODY
+from comdml_flwr.core.program import NOBODY
 from comdml_flwr.runs.local_run import run_locally
 from comdml_flwr.runs.tracking import wandb_tracker
 from comdml_flwr.runs.tracking.names import numbers

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from comdml_flwr.agents.agent import Setup
+from comdml_flwr.agents.setup import Setup
 from comdml_flwr.core.errors import InputError
-from comdml_flwr.learning.data.cifar import augment
+from comdml_flwr.learning.data.batches import augment
 
 
 def seconds_per_batch(setup: Setup, agent: int, num_batches: int = 3) -> float:

@@ -3,17 +3,13 @@
 import json
 from pathlib import Path
 
-from comdml_flwr.agents.agent import Agent, Setup
 from comdml_flwr.agents.measuring.compute import sustained_seconds_per_batch
 from comdml_flwr.agents.measuring.memory import available_memory_bytes
-from comdml_flwr.carriers.transport.grpc import Transport
+from comdml_flwr.agents.setup import Setup
 from comdml_flwr.core.errors import RunError
+from comdml_flwr.core.files import write_file
 from comdml_flwr.core.strict_json import to_json
-from comdml_flwr.core.wire import write_file
-from comdml_flwr.planning.fleet.dynamics import SpeedEstimate
-from comdml_flwr.planning.measured import Measured, read_measured
-
-ENOUGH_BYTES = 1 << 20  # of a round's mail to a peer; less tells little of a link
+from comdml_flwr.planning.measured import Measured, SpeedEstimate, read_measured
 
 
 def measure_node(setup: Setup, agent: int) -> Measured:
@@ -27,19 +23,6 @@ def measure_node(setup: Setup, agent: int) -> Measured:
     if free_bytes is None:
         return Measured(speed=speed)
     return Measured(speed=speed, memory_bytes=max(float(free_bytes), setup.cuts[0].whole_bytes))
-
-
-def observe_traffic(agent: Agent, transport: Transport) -> None:
-    """Let an agent that has measured its links take in what sending of the last round's mail took."""
-    measured, traffic = agent.measured, transport.take_traffic()
-    if measured is None:
-        return
-    for peer, sent in traffic.items():
-        if peer in measured.links and sent.num_bytes >= ENOUGH_BYTES:
-            round_trips_s = 2 * measured.links[peer].latency_s * sent.num_starts
-            busy_s = max(sent.busy_s - round_trips_s, sent.busy_s / 10)
-            measured = measured.observe_link(peer, sent.num_bytes, busy_s)
-    agent.measured = measured
 
 
 def keep_measured(folder: Path, agent: int, measured: Measured) -> None:

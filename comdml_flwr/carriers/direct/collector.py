@@ -6,7 +6,8 @@ from comdml_flwr.carriers.direct.deadlines import Deadlines
 from comdml_flwr.carriers.direct.membership import Membership
 from comdml_flwr.carriers.direct.peers import Post
 from comdml_flwr.carriers.direct.streams import Segment
-from comdml_flwr.core.messages import Envelope, Inbox, Step
+from comdml_flwr.core.messages import Envelope, Inbox
+from comdml_flwr.core.program import Step
 
 
 class BeginAgainError(Exception):

@@ -51,7 +51,6 @@ from comdml_flwr.agents.agent import Agent, run_steps
 from comdml_flwr.carriers.direct.collector import BeginAgainError, Collector, DecidedError, LeftBehindError
 from comdml_flwr.carriers.direct.counts import accuracy_of, counts_in
 from comdml_flwr.carriers.direct.deadlines import Deadlines
-from comdml_flwr.carriers.direct.driver.ports import REAL_CLOCK, PeerTransport, WallClock
 from comdml_flwr.carriers.direct.latecomers import (
     ask_for_model,
     ask_to_be_let_in,
@@ -61,22 +60,13 @@ from comdml_flwr.carriers.direct.latecomers import (
 )
 from comdml_flwr.carriers.direct.membership import Membership
 from comdml_flwr.carriers.direct.peers import Post
+from comdml_flwr.carriers.direct.ports import REAL_CLOCK, PeerTransport, WallClock
 from comdml_flwr.carriers.direct.run_end import ENDS_RUN, RunEndedError, reaches_target, waiting_later
 from comdml_flwr.carriers.direct.streams import DONE, ids_in, pairs_in
 from comdml_flwr.core.errors import OverdueError, PeerGoneError
-from comdml_flwr.core.messages import (
-    Absence,
-    Inbox,
-    Json,
-    Outbox,
-    Phase,
-    Program,
-    Report,
-    Step,
-    expected_senders,
-    return_point,
-)
-from comdml_flwr.planning.clock.clock import deal_out
+from comdml_flwr.core.messages import Inbox, Json, Outbox, Report
+from comdml_flwr.core.program import Absence, Phase, Program, Step, expected_senders, return_point
+from comdml_flwr.core.sharding import deal_out
 
 log = logging.getLogger(__name__)
 

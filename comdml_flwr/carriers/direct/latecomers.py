@@ -11,8 +11,9 @@ from comdml_flwr.carriers.direct.peers import JOIN, WANT_MODEL, Post
 from comdml_flwr.carriers.direct.run_end import RunEndedError
 from comdml_flwr.carriers.direct.streams import Segment, ids_in, pairs_in
 from comdml_flwr.core.errors import RunError
-from comdml_flwr.core.messages import Envelope, Step
-from comdml_flwr.runs.lock_step import check_left
+from comdml_flwr.core.messages import Envelope
+from comdml_flwr.core.program import Step
+from comdml_flwr.planning.participation import check_left
 
 ASK_AGAIN_S = 5.0  # to be let in
 

@@ -8,8 +8,8 @@ import logging
 from collections.abc import Iterable, Mapping
 
 from comdml_flwr.carriers.direct.deadlines import Deadlines
-from comdml_flwr.carriers.direct.driver.ports import REAL_CLOCK, PeerTransport, WallClock
 from comdml_flwr.carriers.direct.membership import Membership
+from comdml_flwr.carriers.direct.ports import REAL_CLOCK, PeerTransport, WallClock
 from comdml_flwr.carriers.direct.run_end import ENDS_RUN
 from comdml_flwr.carriers.direct.streams import DONE, Streams, accusations_in
 from comdml_flwr.core.errors import OverdueError, PeerGoneError, RunError

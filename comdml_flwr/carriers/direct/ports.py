@@ -1,6 +1,6 @@
 """What the agreement between peers needs of the world: a network and a clock, as two small protocols.
 
-The real ones are the transport (carriers/transport/grpc.py) and `RealClock`. In a simulation both are virtual,
+The real ones are the transport (transport/grpc.py) and `RealClock`. In a simulation both are virtual,
 and the same code runs through minutes of faults in milliseconds.
 """
 

@@ -7,7 +7,7 @@ absent in it and wait for a later one are told.
 
 from collections.abc import Iterable, Mapping
 
-from comdml_flwr.agents.agent import Setup
+from comdml_flwr.agents.setup import Setup
 from comdml_flwr.carriers.direct.counts import accuracy_of
 from comdml_flwr.core.messages import Json
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from comdml_flwr.carriers.direct.membership import Accusation
 from comdml_flwr.core.errors import RunError
-from comdml_flwr.core.messages import Envelope, Inbox, Json, Step
+from comdml_flwr.core.messages import Envelope, Inbox, Json
+from comdml_flwr.core.program import Step
 
 DONE = "phase done"
 """The kind of an envelope that is but a sign, and under which name a sign says which phase."""

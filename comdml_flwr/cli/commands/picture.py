@@ -22,23 +22,10 @@ if TYPE_CHECKING:
 
     from comdml_flwr.planning.types import Plan, Profile
 
-ENDINGS = (".svg", ".png")
 MOST_AGENTS = 120  # with more, neither ids nor labels can be read
 
 _SIDE_IN, _WIDTH_IN, _HEIGHT_IN = 6.8, 9.6, 7.6
 _PAIR, _LAST, _TEXT, _PALE = "#ee7733", "#cc3311", "#333333", "#777777"
-
-
-def check_picture(file: Path) -> None:
-    """Raise InputError if a picture cannot be drawn into such a file, before any work is done."""
-    if file.suffix.lower() not in ENDINGS:
-        raise InputError("--picture", str(file), f"must end in {' or '.join(ENDINGS)}")
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise InputError("--picture", str(file), "needs matplotlib: pip install matplotlib") from None
-    if not file.parent.is_dir():
-        raise InputError("--picture", str(file), f"there is no folder {file.parent}")
 
 
 def check_size(file: Path, num_agents: int) -> None:

@@ -52,8 +52,9 @@ def plan(
 
     Example: comdml plan ten --picture fleet.svg
     """
-    from comdml_flwr.cli.commands.picture import check_picture, check_size, draw_picture
+    from comdml_flwr.cli.commands.picture import check_size, draw_picture
     from comdml_flwr.cli.commands.searching import Search
+    from comdml_flwr.comparison.pictures import check_picture
     from comdml_flwr.planning.fleet.fleet_file import load_fleet  # here, as the package's docstring says
     from comdml_flwr.planning.pairing import pair_agents
     from comdml_flwr.planning.solvers.integer_program import solve

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from comdml_flwr.cli.commands.fleet import run_dry
+from comdml_flwr.cli.commands.dry_run import run_dry
 from comdml_flwr.cli.commands.options import Settings, parse_settings
 from comdml_flwr.core.errors import InterruptedRun, StoppedError
 from comdml_flwr.flower.app_folder import app_in

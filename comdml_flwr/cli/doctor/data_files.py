@@ -4,7 +4,7 @@ from pathlib import Path
 
 from comdml_flwr.cli.doctor.findings import Finding, State
 from comdml_flwr.core.config import RunConfig
-from comdml_flwr.learning.data.cifar import load_digits
+from comdml_flwr.learning.data.digits import load_digits
 from comdml_flwr.learning.data.published_files import CINIC_FOLDER, cifar_lack, cinic_lack
 from comdml_flwr.runs.assemble import DATASETS
 

@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from comdml_flwr.cli.doctor.findings import Finding
-from comdml_flwr.flower.code_version import code_digest, code_folder
+from comdml_flwr.core.code_digest import code_digest, code_folder
 
 PACKAGE = "comdml-flwr"
 NAMED = ("flwr", "torch", "torchvision", "grpcio")  # whose versions are told where all is well

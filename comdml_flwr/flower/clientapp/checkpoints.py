@@ -12,10 +12,18 @@ from contextlib import suppress
 from pathlib import Path
 
 from comdml_flwr.agents.agent import Agent
+from comdml_flwr.agents.state_files import (
+    Waiting,
+    read_agent,
+    read_waiting,
+    save_state,
+    write_agent,
+    write_waiting,
+)
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.messages import Inbox
-from comdml_flwr.flower.mail import lasting_place, read_waiting, save_state, write_waiting
-from comdml_flwr.runs.checkpoint_folders import Waiting, go_back, new_checkpoint, read_agent, write_agent
+from comdml_flwr.flower.mail import lasting_place
+from comdml_flwr.runs.checkpoint_folders import go_back, new_checkpoint
 from comdml_flwr.runs.checkpoints import FOLDER
 from comdml_flwr.runs.model_files import carry_best
 

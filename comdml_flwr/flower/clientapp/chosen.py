@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 from flwr.app import ConfigRecord
 
-from comdml_flwr.agents.agent import Setup
+from comdml_flwr.agents.setup import Setup
 from comdml_flwr.flower.records import floats, text
 from comdml_flwr.planning.fleet.profiles import through_relay, up_and_down
 from comdml_flwr.planning.types import Link

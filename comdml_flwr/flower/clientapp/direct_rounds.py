@@ -16,9 +16,10 @@ from flwr.app import ConfigRecord, Context
 
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.agents.measuring.compute import seconds_per_batch
-from comdml_flwr.agents.measuring.node import observe_traffic
+from comdml_flwr.agents.state_files import load_state, read_waiting, save_state, write_waiting
 from comdml_flwr.carriers.direct.deadlines import Deadlines
 from comdml_flwr.carriers.direct.driver import DirectRounds
+from comdml_flwr.carriers.direct.observed import observe_traffic
 from comdml_flwr.carriers.transport.credentials import Credentials, load_credentials
 from comdml_flwr.carriers.transport.grpc import Transport
 from comdml_flwr.carriers.transport.listening import check_listening
@@ -27,7 +28,6 @@ from comdml_flwr.core.errors import InputError, RunError
 from comdml_flwr.core.messages import Report
 from comdml_flwr.core.strict_json import to_json
 from comdml_flwr.core.user_code import describe_error, show_traceback
-from comdml_flwr.flower.mail import load_state, read_waiting, save_state, write_waiting
 from comdml_flwr.flower.records import NO_STATE, integer, integers, number, text, texts
 from comdml_flwr.runs.assemble import program_of
 

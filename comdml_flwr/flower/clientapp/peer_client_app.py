@@ -20,11 +20,13 @@ from pathlib import Path
 from flwr.app import ConfigRecord, Context, Message
 from flwr.clientapp import ClientApp
 
-from comdml_flwr.agents.agent import Agent, Setup, run_steps
+from comdml_flwr.agents.agent import Agent, run_steps
+from comdml_flwr.agents.setup import Setup
+from comdml_flwr.agents.state_files import load_state, read_waiting, save_state, write_waiting
 from comdml_flwr.carriers.sealed.sealing import Sealer
 from comdml_flwr.core.config import parse_config
 from comdml_flwr.core.errors import InputError, RunError
-from comdml_flwr.core.messages import has_second_phase
+from comdml_flwr.core.program import has_second_phase
 from comdml_flwr.core.user_code import describe_error, show_traceback
 from comdml_flwr.flower.app_paths import with_data_found
 from comdml_flwr.flower.clientapp.checkpoints import forget, keep, place_of, restore
@@ -44,19 +46,7 @@ from comdml_flwr.flower.clientapp.models import (
 )
 from comdml_flwr.flower.clientapp.probe import probe, take_up_measured
 from comdml_flwr.flower.code_version import difference
-from comdml_flwr.flower.mail import (
-    CONFIG,
-    FLEET,
-    is_shared,
-    load_state,
-    make_own_folder,
-    own_folder,
-    read_waiting,
-    save_state,
-    seal,
-    unseal,
-    write_waiting,
-)
+from comdml_flwr.flower.mail import CONFIG, FLEET, is_shared, make_own_folder, own_folder, seal, unseal
 from comdml_flwr.flower.own_code import OwnCodeApp
 from comdml_flwr.flower.records import (
     NO_STATE,

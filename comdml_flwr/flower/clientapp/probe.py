@@ -7,8 +7,9 @@ from pathlib import Path
 
 from flwr.app import ConfigRecord, Context
 
-from comdml_flwr.agents.agent import Agent, Setup
+from comdml_flwr.agents.agent import Agent
 from comdml_flwr.agents.measuring.node import keep_measured, kept_measured, measure_node
+from comdml_flwr.agents.setup import Setup
 from comdml_flwr.carriers.direct.links import MOST_BYTES
 from comdml_flwr.carriers.direct.meeting import Met, meet_peers
 from comdml_flwr.carriers.transport.grpc import Transport

@@ -7,16 +7,16 @@ from pathlib import Path
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
+from comdml_flwr.agents.state_files import agent_file, read_checked
 from comdml_flwr.core.errors import InputError, RunError
-from comdml_flwr.core.messages import agent_failed
-from comdml_flwr.core.wire import write_file
+from comdml_flwr.core.files import write_file
+from comdml_flwr.core.program import agent_failed
 from comdml_flwr.flower.records import facts_of, text
 from comdml_flwr.flower.serverapp.grid_carrier import exchange_messages
 from comdml_flwr.flower.serverapp.models import NodeModels
 from comdml_flwr.flower.serverapp.nodes import Federation
-from comdml_flwr.runs.checkpoint_folders import agent_file, read_checked
 from comdml_flwr.runs.checkpoints import FOLDER, Checkpoint
-from comdml_flwr.runs.loop import Progress
+from comdml_flwr.runs.records import Progress
 
 
 class NodeCheckpoints:

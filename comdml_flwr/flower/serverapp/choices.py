@@ -17,7 +17,7 @@ from flwr.serverapp import Grid
 
 from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.errors import InputError, RunError
-from comdml_flwr.core.messages import agent_failed
+from comdml_flwr.core.program import agent_failed
 from comdml_flwr.core.units import human_bandwidth
 from comdml_flwr.flower.records import facts_of, floats, integers, number, text, texts
 from comdml_flwr.flower.serverapp.grid_carrier import exchange_messages

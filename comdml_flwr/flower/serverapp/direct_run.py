@@ -18,22 +18,14 @@ from flwr.serverapp import Grid
 from comdml_flwr.carriers.direct.deadlines import FACTOR
 from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.errors import RunError
-from comdml_flwr.core.messages import NOBODY, Report, agent_failed
+from comdml_flwr.core.messages import Report
+from comdml_flwr.core.program import NOBODY, agent_failed
 from comdml_flwr.flower.records import NO_STATE, facts_of, integer, integers, task, text
 from comdml_flwr.flower.serverapp.grid_carrier import POLL_S, SHORTEST_PATIENCE_S, push_messages, say_goodbye
 from comdml_flwr.flower.serverapp.nodes import Federation
-from comdml_flwr.runs.lock_step import check_left
-from comdml_flwr.runs.loop import (
-    Keeper,
-    Observer,
-    Progress,
-    RoundRecord,
-    RunRecord,
-    add_up,
-    digest_of_all,
-    digests_of,
-    has_ended,
-)
+from comdml_flwr.planning.participation import check_left
+from comdml_flwr.runs.loop import Keeper, Observer, has_ended
+from comdml_flwr.runs.records import Progress, RoundRecord, RunRecord, add_up, digest_of_all, digests_of
 
 SHORTEST_START_S = 30.0
 """What a node may take at least to start, whatever it took for its hello: a busy machine is no fault."""

@@ -13,7 +13,8 @@ from flwr.serverapp import Grid
 
 from comdml_flwr.carriers.direct.deadlines import FACTOR
 from comdml_flwr.core.errors import RunError
-from comdml_flwr.core.messages import NOBODY, Absence, Mailboxes, Report, Step, agent_failed
+from comdml_flwr.core.messages import Mailboxes, Report
+from comdml_flwr.core.program import NOBODY, Absence, Step, agent_failed
 from comdml_flwr.flower.mail import SealedLetter, check_message
 from comdml_flwr.flower.records import NO_STATE, blobs, facts_of, integers, task, text, unpack_report
 

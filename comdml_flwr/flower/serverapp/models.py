@@ -15,13 +15,13 @@ from flwr.serverapp import Grid
 from comdml_flwr.carriers.direct.deadlines import FACTOR
 from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.errors import InputError, RunError
-from comdml_flwr.core.messages import agent_failed
+from comdml_flwr.core.program import agent_failed
 from comdml_flwr.flower.clientapp.models import FACT, ModelNews, place_of_models, read_written
 from comdml_flwr.flower.records import NO_STATE, facts_of, integer
 from comdml_flwr.flower.serverapp.grid_carrier import SHORTEST_PATIENCE_S, exchange_messages
 from comdml_flwr.flower.serverapp.nodes import Federation
-from comdml_flwr.runs.loop import RoundRecord
 from comdml_flwr.runs.model_files import BEST, LAST, config_sha256, file_name, keep_only_best, read_model
+from comdml_flwr.runs.records import RoundRecord
 from comdml_flwr.runs.trained_models import (
     SavedModel,
     best_round,

@@ -11,11 +11,12 @@ from pathlib import Path
 from flwr.app import ConfigRecord, RecordDict
 from flwr.serverapp import Grid
 
-from comdml_flwr.agents.agent import Setup
+from comdml_flwr.agents.setup import Setup
 from comdml_flwr.carriers.sealed.key_cards import KeyCard
+from comdml_flwr.core.code_digest import code_digest
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.flower.clientapp.keys import UNSIGNED
-from comdml_flwr.flower.code_version import MEND, app_digest, code_digest
+from comdml_flwr.flower.code_version import MEND, app_digest
 from comdml_flwr.flower.mail import check_message, new_shared_folder
 from comdml_flwr.flower.records import blob, blobs, facts_of, flower_reason, integer, text, texts
 from comdml_flwr.flower.same_start import check_same_start, start_of, unpack_start

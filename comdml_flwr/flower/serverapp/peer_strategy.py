@@ -17,7 +17,7 @@ from flwr.serverapp.strategy import Result, Strategy
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.config import RunConfig, parse_config
 from comdml_flwr.core.errors import InputError
-from comdml_flwr.core.messages import Program, phase_name, return_point
+from comdml_flwr.core.program import Program, phase_name, return_point
 from comdml_flwr.core.strict_json import to_json
 from comdml_flwr.flower.app_folder import running_app
 from comdml_flwr.flower.app_paths import fleet_path, notes_on_paths, with_data_found, with_results_placed
@@ -32,7 +32,8 @@ from comdml_flwr.flower.serverapp.nodes import Federation, greet
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet, self_contained_text
 from comdml_flwr.runs.assemble import METHODS, Catalogue, DatasetLoader, ModelBuilder, Scale
 from comdml_flwr.runs.checkpoints import Checkpoints
-from comdml_flwr.runs.loop import Observer, Progress, RunRecord, run_rounds
+from comdml_flwr.runs.loop import Observer, run_rounds
+from comdml_flwr.runs.records import Progress, RunRecord
 from comdml_flwr.runs.results import record_run
 from comdml_flwr.runs.resuming import Resumed, find_run, given_to_flower
 from comdml_flwr.runs.terminal import Terminal

@@ -13,7 +13,7 @@ from pathlib import Path
 from flwr.app import Context
 
 from comdml_flwr.core.errors import RunError
-from comdml_flwr.core.wire import write_file
+from comdml_flwr.core.files import write_file
 from comdml_flwr.flower.mail import node_place
 
 LEASE_S = 300.0

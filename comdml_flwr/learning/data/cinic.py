@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from comdml_flwr.core.errors import InputError
-from comdml_flwr.learning.data.cifar import Dataset, standardise
+from comdml_flwr.learning.data.cifar import standardise
+from comdml_flwr.learning.data.dataset import Dataset
 from comdml_flwr.learning.data.pixel_cache import cached_pixels, listing_digest
 from comdml_flwr.learning.data.published_files import CINIC_CLASSES, CINIC_FOLDER, cinic_lack
 

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from comdml_flwr.core.errors import InputError
-from comdml_flwr.learning.data.cifar import Dataset
+from comdml_flwr.learning.data.dataset import Dataset
 
 
 def check_data(dataset: object, name: str, *, num_agents: int, warn: Callable[[str], None]) -> Dataset:
@@ -51,7 +51,7 @@ def check_data(dataset: object, name: str, *, num_agents: int, warn: Callable[[s
         A field breaks a rule.
     """
     if not isinstance(dataset, Dataset):
-        rule = "must be a comdml_flwr.learning.data.cifar.Dataset, returned by its loader"
+        rule = "must be a comdml_flwr.learning.data.dataset.Dataset, returned by its loader"
         raise InputError(f"data set {name}", type(dataset).__name__, rule)
     classes = dataset.num_classes
     if isinstance(classes, bool) or not isinstance(classes, int | np.integer) or classes < 2:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from comdml_flwr.core.errors import InputError
-from comdml_flwr.learning.data.cifar import Dataset
+from comdml_flwr.learning.data.dataset import Dataset
 from comdml_flwr.learning.global_generator import global_generator
 from comdml_flwr.learning.models.contract import ModelTraits, check_stages, copy_inputs, look_at
 

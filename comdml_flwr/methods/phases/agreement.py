@@ -1,19 +1,15 @@
 """What the agents of a round agree on without a leader: the plan, its digest, and what it predicts."""
 
-import hashlib
-import json
-from math import isfinite
-
-from comdml_flwr.agents.agent import Agent, Setup
+from comdml_flwr.agents.agent import Agent
+from comdml_flwr.agents.setup import Setup
 from comdml_flwr.core.messages import Json
 from comdml_flwr.planning.clock.simulation import MOST_BATCHES, Workload, batch_sizes
 from comdml_flwr.planning.clock.whole_round import Judged, judge, round_clock
-from comdml_flwr.planning.hysteresis import Pairing, keep_or_replace
+from comdml_flwr.planning.hysteresis import Pairing, keep_or_replace, plan_digest
 from comdml_flwr.planning.pairing import pair_agents
-from comdml_flwr.planning.types import Plan, Profile
+from comdml_flwr.planning.types import Profile
 
 _MOST_TOLD = 1e15  # batches; so that arithmetic with what is told stays finite
-_BOUNDS = ("memory_bytes", "nic_bytes_per_s")
 
 
 def agree(agent: Agent, profiles: tuple[Profile, ...], previous: Pairing) -> tuple[Judged, str]:
@@ -62,23 +58,6 @@ def workload_of(setup: Setup, profiles: tuple[Profile, ...]) -> Workload:
         fast_floats=setup.fast_floats,
         head_floats=tuple(len(head) for _, head in sorted(setup.initial_aux_heads.items())),
     )
-
-
-def plan_digest(profiles: tuple[Profile, ...], plan: Plan) -> str:
-    """Return a digest of what the agents must agree on: profiles, solver, and pairs with their cuts."""
-    text = json.dumps(
-        {
-            "profiles": [
-                [p.agent, p.batches_per_s, p.num_batches]
-                + [[name, getattr(p, name)] for name in _BOUNDS if isfinite(getattr(p, name))]
-                + [[peer, link.bytes_per_s, link.latency_s] for peer, link in sorted(p.links.items())]
-                for p in profiles
-            ],
-            "solver": [plan.solver, plan.time_model],
-            "pairs": [[pair.slow, pair.fast, pair.cut] for pair in plan.pairs],
-        }
-    )
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def forecast(judged: Judged) -> dict[str, Json]:

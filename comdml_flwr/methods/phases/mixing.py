@@ -12,8 +12,8 @@ import torch
 
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.messages import Inbox, Outbox
+from comdml_flwr.core.sharding import receivers_in_turn
 from comdml_flwr.learning.averaging import is_finite, weighted_sum
-from comdml_flwr.planning.clock.clock import receivers_in_turn
 from comdml_flwr.planning.fleet.topology import mixing_matrix, topology_of_links
 from comdml_flwr.planning.types import Profile
 

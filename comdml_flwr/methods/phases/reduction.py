@@ -34,8 +34,8 @@ from numpy.typing import NDArray
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.messages import Envelope, Inbox, Outbox
+from comdml_flwr.core.sharding import receivers_in_turn, shard_bounds
 from comdml_flwr.learning.averaging import is_finite, weighted_mean
-from comdml_flwr.planning.clock.clock import receivers_in_turn, shard_bounds
 
 Floats = NDArray[np.float32]
 

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comdml_flwr.agents.agent import Agent
-from comdml_flwr.core.messages import Array, Envelope, Inbox, Outbox, Phase, phase_name
+from comdml_flwr.core.messages import Array, Envelope, Inbox, Outbox
+from comdml_flwr.core.program import Phase, phase_name
 from comdml_flwr.learning.averaging import is_finite, weighted_mean
 from comdml_flwr.methods.phases.evaluation import report_traffic
 from comdml_flwr.planning.types import SERVER

@@ -22,9 +22,8 @@ A round starts at 0 for all who take part. Not modelled: the receiver's downlink
 at once, envelope headers, averaging arithmetic, evaluation, and the planner's own time.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
 
 from comdml_flwr.planning.types import SERVER, Link, Profile
 
@@ -180,26 +179,3 @@ def link_or_relay(links: Mapping[int, Link], receiver: int, relay: Link) -> Link
     """Return the direct link to an agent; where there is none, or one of 0 bytes/s, the relay."""
     link = links.get(receiver, relay)
     return link if link.bytes_per_s else relay
-
-
-def receivers_in_turn(agent: int, agents: Sequence[int]) -> tuple[int, ...]:
-    """Return all agents beginning with the one after `agent`: no two agents begin with the same receiver."""
-    start = agents.index(agent) + 1
-    return (*agents[start:], *agents[:start])
-
-
-def shard_bounds(num_floats: int, num_shards: int) -> tuple[tuple[int, int], ...]:
-    """Return where each of `num_shards` contiguous shards of a vector starts and stops.
-
-    Examples
-    --------
-    >>> shard_bounds(10, 3)
-    ((0, 3), (3, 6), (6, 10))
-    """
-    marks = [num_floats * shard // num_shards for shard in range(num_shards + 1)]
-    return tuple(pairwise(marks))
-
-
-def deal_out(holders: Sequence[int], newcomers: Sequence[int]) -> dict[int, tuple[int, ...]]:
-    """Return which newcomers each holder of the current model sends it to: they are dealt out in turn."""
-    return {holder: tuple(newcomers[place :: len(holders)]) for place, holder in enumerate(holders)}

@@ -11,7 +11,8 @@ The order of a round, as in methods/comdml.py with `averaging = "mixing"`, and w
 
 from collections.abc import Mapping, Sequence
 
-from comdml_flwr.planning.clock.clock import Clock, deal_out, new_clock, receivers_in_turn
+from comdml_flwr.core.sharding import deal_out, receivers_in_turn
+from comdml_flwr.planning.clock.clock import Clock, new_clock
 from comdml_flwr.planning.clock.simulation import FLOAT_BYTES, RoundTimes, Workload, train_pair
 from comdml_flwr.planning.types import Link, Plan, Profile
 

@@ -25,7 +25,8 @@ from math import ceil, inf
 import numpy as np
 from numpy.typing import NDArray
 
-from comdml_flwr.planning.clock.clock import Clock, deal_out, link_or_relay, shard_bounds
+from comdml_flwr.core.sharding import deal_out, shard_bounds
+from comdml_flwr.planning.clock.clock import Clock, link_or_relay
 from comdml_flwr.planning.types import CutTable, Link, Plan, Profile
 
 FloatArray = NDArray[np.float64]

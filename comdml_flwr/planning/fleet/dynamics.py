@@ -8,18 +8,16 @@ kept on average; it may be its own), its work staying what it was. With `links`,
 becomes the link of a pair of the file, drawn alike. The order of the agents in the file does not matter.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from comdml_flwr.core.errors import InputError
 from comdml_flwr.core.seeds import SHARED, derive_seed
 from comdml_flwr.planning.fleet.fleet import Fleet, FleetAgent
-from comdml_flwr.planning.fleet.scenario import Availability, Scenario
-from comdml_flwr.planning.types import Cut, Link
+from comdml_flwr.planning.fleet.scenario import Scenario
+from comdml_flwr.planning.types import Link
 
 _Places = NDArray[np.int64]
 
@@ -65,113 +63,6 @@ def unchanged_since(fleet: Fleet, round_: int) -> int:
     if fleet.scenario.speed_noise:
         return round_
     return (round_ - 1) // fleet.scenario.every * fleet.scenario.every + 1
-
-
-def newcomers_after(
-    round_: int, num_rounds: int, present: Callable[[int], tuple[int, ...]]
-) -> tuple[int, ...]:
-    """Return who is absent in a round and takes part in the next; nobody after the last round."""
-    if round_ == num_rounds:
-        return ()
-    now = present(round_)
-    return tuple(agent for agent in present(round_ + 1) if agent not in now)
-
-
-def draw_participants(
-    ids: tuple[int, ...],
-    participation: float,
-    seed: int,
-    round_: int,
-    availability: Availability | None = None,
-) -> tuple[int, ...]:
-    """Return who takes part in a round: a seeded sample of those who are there.
-
-    Parameters
-    ----------
-    ids : tuple[int, ...]
-        All agents of the run, ascending.
-    participation : float
-        Share of those who are there, in (0, 1]; at least one agent takes part.
-    seed, round_ : int
-        Of the run.
-    availability : Availability, optional
-        Who is there; without it, all are.
-
-    Raises
-    ------
-    InputError
-        Nobody is there.
-    """
-    there = ids
-    if availability is not None:
-        there = tuple(agent for agent in ids if availability.is_present(agent, round_))
-    if not there:
-        raise InputError("availability", f"nobody in round {round_}", "must leave one agent in each round")
-    count = max(1, round(participation * len(there)))
-    generator = np.random.default_rng(derive_seed(seed, round_, SHARED, "participants"))
-    return tuple(sorted(int(agent) for agent in generator.choice(there, size=count, replace=False)))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpeedEstimate:
-    """How fast an agent trains, smoothed over what was observed of it.
-
-    Observed is the time of the slow side's batches at the cut that was in use, without what was spent on
-    sending. An exponential moving average (EMA) smooths it, and other cuts follow by the ratio of their
-    shares, as in DTFL (S. M. Sajjadi Mohammadabadi et al., arXiv 2312.05642):
-
-        time at cut m' = EMA of (time at cut m / a_m) * a_m'
-
-    Parameters
-    ----------
-    weight : float
-        Of the newest observation, in (0, 1]; 1 forgets all others.
-    batch_s : float or None
-        Smoothed seconds per batch of the whole model; None before the first observation.
-
-    Examples
-    --------
-    >>> half = Cut(slow_share=0.5, fast_share=0.5, bytes_per_batch=0)
-    >>> estimate = SpeedEstimate(weight=0.5).observe(20.0, num_batches=10)  # 2 s a batch
-    >>> estimate = estimate.observe(20.0, num_batches=10, cut=half)  # as if 4 s a batch
-    >>> estimate.batch_s, estimate.slow_side_s(half)
-    (3.0, 1.5)
-    """
-
-    weight: float = 0.5
-    batch_s: float | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 < self.weight <= 1:
-            raise InputError("weight", self.weight, "must be in (0, 1]")
-
-    def observe(self, work_s: float, *, num_batches: float, cut: Cut | None = None) -> "SpeedEstimate":
-        """Take in that so many batches took so long, on the slow side of a cut or on the whole model."""
-        share = 1.0 if cut is None else cut.slow_share
-        if not (work_s > 0 and num_batches > 0 and share > 0):
-            values = f"{work_s!r} s for {num_batches!r} batches at share {share!r}"
-            raise InputError("observed speed", values, "must all be > 0")
-        newest_s = work_s / num_batches / share
-        old_s = newest_s if self.batch_s is None else self.batch_s
-        return replace(self, batch_s=self.weight * newest_s + (1 - self.weight) * old_s)
-
-    @property
-    def batches_per_s(self) -> float:
-        """The speed on the whole model, as a profile tells it."""
-        return 1 / self._known_batch_s()
-
-    def slow_side_s(self, cut: Cut) -> float:
-        """Return the expected seconds per batch of the slow side of a cut, observed before or not."""
-        return self._known_batch_s() * cut.slow_share
-
-    def fast_side_s(self, cut: Cut) -> float:
-        """Return the expected seconds per batch of the fast side of a cut."""
-        return self._known_batch_s() * cut.fast_share
-
-    def _known_batch_s(self) -> float:
-        if self.batch_s is None:
-            raise InputError("observed speed", None, "must be observed once before it is used")
-        return self.batch_s
 
 
 def _drawn(scenario: Scenario, num_agents: int, seed: int, num_draws: int) -> tuple[_Places, _Places]:

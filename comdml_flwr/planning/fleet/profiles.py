@@ -12,9 +12,10 @@ from math import inf
 from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.core.seeds import SHARED, derive_seed
-from comdml_flwr.planning.fleet.dynamics import draw_participants, fleet_at, unchanged_since
+from comdml_flwr.planning.fleet.dynamics import fleet_at, unchanged_since
 from comdml_flwr.planning.fleet.fleet import Fleet
 from comdml_flwr.planning.fleet.topology import build_topology, topology_of_links
+from comdml_flwr.planning.participation import draw_participants
 from comdml_flwr.planning.types import SERVER, Link, Profile
 
 ALL_LINKS = "fleet"

@@ -6,7 +6,7 @@ from pathlib import Path
 from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.messages import Json
 from comdml_flwr.core.strict_json import to_json
-from comdml_flwr.runs.loop import RoundRecord, as_json
+from comdml_flwr.runs.records import RoundRecord, as_json
 from comdml_flwr.runs.tracking.names import numbers
 
 

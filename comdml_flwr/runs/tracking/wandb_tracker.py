@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from comdml_flwr.core.messages import Json
-from comdml_flwr.runs.loop import RoundRecord
+from comdml_flwr.runs.records import RoundRecord
 
 FINISH_S = 60.0
 LONGEST_REASON = 300  # characters

@@ -14,12 +14,13 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
 
-from comdml_flwr.agents.agent import Agent, Setup
+from comdml_flwr.agents.agent import Agent
+from comdml_flwr.agents.setup import Setup
 from comdml_flwr.core.config import RunConfig, find_fleet, parse_config
+from comdml_flwr.core.sharding import shard_bounds
 from comdml_flwr.flower.clientapp.peer_client_app import peer_client_app
 from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy
 from comdml_flwr.learning.training import Learner, evaluate
-from comdml_flwr.planning.clock.clock import shard_bounds
 from comdml_flwr.planning.fleet.fleet_file import load_fleet
 from comdml_flwr.runs.assemble import assemble, optimizer_settings
 from comdml_flwr.runs.terminal import Terminal

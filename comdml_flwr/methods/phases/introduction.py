@@ -1,0 +1,91 @@
+"""The first phase: agents tell who they are and what they can, and absent ones catch up."""
+
+from math import inf, isfinite
+
+from comdml_flwr.agents.agent import Agent
+from comdml_flwr.core.errors import RunError
+from comdml_flwr.core.messages import Envelope, Inbox, Json, Outbox
+from comdml_flwr.core.sharding import deal_out, receivers_in_turn
+from comdml_flwr.planning.hysteresis import Pairing, latest_pairing, read_pairing
+from comdml_flwr.planning.types import Link, Profile
+
+
+def introduce(agent: Agent, inbox: Inbox) -> Outbox:
+    """Tell all who take part how fast this agent is, how much it has to do, and its links with them.
+
+    (And with those who take part in the next round: they get the model at the end of this one.)
+    """
+    profile = agent.profile
+    everybody = receivers_in_turn(agent.id, agent.members)
+    met = sorted({*everybody, *agent.newcomers})
+    links = [(peer, profile.links[peer]) for peer in met if peer in profile.links]
+    about: dict[str, Json] = {
+        "batches_per_s": profile.batches_per_s,
+        "num_batches": profile.num_batches,
+        "peers": [peer for peer, _ in links],
+        "bytes_per_s": [link.bytes_per_s for _, link in links],
+        "latency_s": [link.latency_s for _, link in links],
+    }
+    bounds = {"memory_bytes": profile.memory_bytes, "nic_bytes_per_s": profile.nic_bytes_per_s}
+    about |= {name: value for name, value in bounds.items() if isfinite(value)}
+    if agent.setup.config.hysteresis:
+        about |= {"pairing_round": agent.pairing.round, "pairing": agent.pairing.pairs}
+    return tuple(agent.send(receiver, "profile", about) for receiver in everybody)
+
+
+def meet(agent: Agent, inbox: Inbox) -> tuple[Profile, ...]:
+    """Read the introductions of all who take part, in ascending id, and catch up after an absence."""
+    catch_up(agent, inbox)
+    mail = agent.receive(inbox, "profile")
+    if agent.gone:
+        mail = tuple(envelope for envelope in mail if envelope.sender not in agent.gone)
+    return agent.setup.met.answer(
+        tuple(envelope.about for envelope in mail), lambda: tuple(map(_read_profile, mail))
+    )
+
+
+def catch_up(agent: Agent, inbox: Inbox) -> None:
+    """Take the model that was sent to this agent at the end of a round in which it was absent."""
+    for envelope in inbox:
+        if envelope.kind == "model":  # its transfer ended the round before, so the clock does not wait for it
+            agent.keep("weights", envelope.floats("weights"))
+
+
+def latest_known_pairing(agent: Agent, inbox: Inbox) -> Pairing:
+    """Return the pairing of the latest round that one of those who take part was in; the same for all."""
+    known = (mail for mail in inbox if mail.kind == "profile" and mail.sender not in agent.gone)
+    return latest_pairing(map(_read_pairing, known))
+
+
+def _read_pairing(mail: Envelope) -> Pairing:
+    try:
+        return read_pairing(mail.about.get("pairing_round"), mail.about.get("pairing"))
+    except TypeError as error:
+        raise RunError(f"profile from agent {mail.sender}, round {mail.round}: {error}") from None
+
+
+def _read_profile(envelope: Envelope) -> Profile:
+    peers, speeds, latencies = (envelope.numbers(name) for name in ("peers", "bytes_per_s", "latency_s"))
+    return Profile(
+        agent=envelope.sender,
+        batches_per_s=envelope.number("batches_per_s"),
+        num_batches=envelope.number("num_batches"),
+        links={
+            int(peer): Link(bytes_per_s=speed, latency_s=latency)
+            for peer, speed, latency in zip(peers, speeds, latencies, strict=True)
+        },
+        memory_bytes=envelope.number("memory_bytes") if "memory_bytes" in envelope.about else inf,
+        nic_bytes_per_s=envelope.number("nic_bytes_per_s") if "nic_bytes_per_s" in envelope.about else inf,
+    )
+
+
+def hand_over(agent: Agent, inbox: Inbox) -> Outbox:
+    """Send the current model to those who were absent in this round and take part in the next.
+
+    Everybody can draw both samples, so each holder knows which newcomers are his. The round is over when they
+    have the model; the next one begins for all at once.
+    """
+    mine = deal_out(agent.members, agent.newcomers)[agent.id]
+    outbox = tuple(agent.send(peer, "model", {}, {"weights": agent.weights_P.numpy()}) for peer in mine)
+    agent.notes["end_s"] = max([agent.clock.now_s, *(envelope.arrives_s for envelope in outbox)])
+    return outbox

@@ -1,0 +1,244 @@
+"""Records of rounds and runs: added up from reports, written as JSON, and read again."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+
+from comdml_flwr.core.errors import RunError
+from comdml_flwr.core.messages import Json, Report
+from comdml_flwr.planning.types import SERVER
+
+_OF_AGENTS = ("num_samples", "label_counts", "batches_per_s", "timeline")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundRecord:
+    """What one round came to: a line of `rounds.jsonl`.
+
+    Parameters
+    ----------
+    round : int
+        Counted from 1.
+    accuracy : float
+    loss : float or None
+        On the whole test set after the round; where the agents' models differ, each on its own part of it.
+        None means that a loss was not finite.
+    virtual_time_s : float
+        Virtual end of the round, averaging included (modelled).
+    makespan_s, predicted_s : float
+        End of training by the virtual clock, and as the plan foretold it (both modelled).
+    no_offload_virtual_time_s, no_offload_makespan_s : float or None
+        The same round if every agent trained alone (modelled); None of a method that foretells nothing.
+    elapsed_s : float
+        Stopwatch, this machine (measured).
+    evaluation_s : float
+        The part of it that the agent with the longest evaluation took for that (measured); the modelled times
+        know no evaluation.
+    bytes_sent : int
+        By all agents together.
+    plan : dict
+        `pairs` as in `comdml plan --json`, and the ids of those who trained alone.
+    refused : list[int]
+        Slow agents whose share was left out because they and their helper disagreed on the plan.
+    gone : list[int]
+        Who was missing at the end of the round, having failed in it or before.
+    taken_back : list[int]
+        Slow agents that trained their upper layers themselves, as their helpers were gone.
+    not_finite : list[int]
+        Agents whose share was left out because it held NaN or infinity (with SplitFed, at least a batch).
+    not_committed : list[int]
+        Agents whose previous weights stayed, as the results of the round differed.
+    num_agents : int
+        How many took part.
+    agents : tuple[Mapping, ...]
+        Of the first round only: each agent's data, speed and timeline, for `agents.json`.
+    """
+
+    round: int
+    accuracy: float
+    loss: float | None
+    virtual_time_s: float
+    makespan_s: float
+    predicted_s: float
+    no_offload_virtual_time_s: float | None
+    no_offload_makespan_s: float | None
+    elapsed_s: float
+    evaluation_s: float
+    bytes_sent: int
+    num_agents: int
+    plan: dict[str, Json]
+    refused: list[int] = field(default_factory=list)
+    gone: list[int] = field(default_factory=list)
+    taken_back: list[int] = field(default_factory=list)
+    not_finite: list[int] = field(default_factory=list)
+    not_committed: list[int] = field(default_factory=list)
+    agents: tuple[Mapping[str, Json], ...] = ()
+
+    @property
+    def left_out(self) -> frozenset[int]:
+        """Whose share is not in this round's model, or not all of it, for whatever reason."""
+        return frozenset((*self.refused, *self.gone, *self.not_finite, *self.not_committed))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """What a run came to.
+
+    Parameters
+    ----------
+    rounds : tuple[RoundRecord, ...]
+        In order.
+    weights_sha256 : str
+        Digest of all agents' float weights in id order (of their digests, as each agent has only its own).
+    elapsed_s : float
+        Stopwatch over all rounds (measured).
+    """
+
+    rounds: tuple[RoundRecord, ...]
+    weights_sha256: str
+    elapsed_s: float
+
+    @property
+    def diverged(self) -> bool:
+        """Whether in every round the training of every agent gave NaN or infinity."""
+        return all(len({*record.not_finite}) >= record.num_agents for record in self.rounds)
+
+    @property
+    def missing(self) -> list[int]:
+        """Who was gone at the end, having failed: the run is incomplete if there is anybody."""
+        return self.rounds[-1].gone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """What is known of a run between two rounds, besides the agents' states.
+
+    Parameters
+    ----------
+    rounds : tuple[RoundRecord, ...]
+        Those that are over, from the first on.
+    digests : Mapping[int, str]
+        The last digest of each who holds a whole model.
+    gone : tuple[int, ...]
+        Who does not have the current model, having failed.
+    """
+
+    rounds: tuple[RoundRecord, ...] = ()
+    digests: Mapping[int, str] = field(default_factory=dict)
+    gone: tuple[int, ...] = ()
+
+    @property
+    def elapsed_s(self) -> float:
+        """How long these rounds took (measured)."""
+        return sum(record.elapsed_s for record in self.rounds)
+
+
+def add_up(
+    round_: int,
+    reports: Mapping[int, Report],
+    elapsed_s: float,
+    *,
+    gone: Iterable[int] = (),
+    models_agree: bool = True,
+) -> RoundRecord:
+    """Return what the reports of a round come to: of all who took part, and of the server.
+
+    Of one who is gone, there is no report: the test samples of its share are not among those of the accuracy.
+
+    A method that foretells nothing is its own forecast, and has no times without offload.
+
+    Raises
+    ------
+    RunError
+        After AllReduce all who took part must hold the same weights; the line names two that do not.
+    """
+    by_digest: dict[str, int] = {}
+    for agent, digest in digests_of(reports).items():
+        by_digest.setdefault(digest, agent)
+    if models_agree and len(by_digest) > 1:
+        one, other, *_ = by_digest.values()
+        raise RunError(f"round {round_}: agents {one} and {other} hold different weights after averaging")
+    virtual_time_s, makespan_s = _most(reports, "end_s"), _most(reports, "training_end_s")
+    forecast = next((r for r in reports.values() if "predicted_s" in r), {})
+    num_evaluated = _sum(reports, "num_evaluated")
+    return RoundRecord(
+        round=round_,
+        accuracy=_sum(reports, "correct") / num_evaluated,
+        loss=_mean_loss(reports, num_evaluated),
+        virtual_time_s=virtual_time_s,
+        makespan_s=makespan_s,
+        predicted_s=_number(forecast.get("predicted_s", makespan_s)),
+        no_offload_virtual_time_s=_number(forecast["no_offload_virtual_time_s"]) if forecast else None,
+        no_offload_makespan_s=_number(forecast["no_offload_makespan_s"]) if forecast else None,
+        elapsed_s=elapsed_s,
+        evaluation_s=_most(reports, "evaluation_s"),
+        bytes_sent=int(_sum(reports, "bytes_sent")),
+        num_agents=len(reports.keys() - {SERVER}),
+        plan=_plan(reports),
+        refused=_named(reports, "refused"),
+        gone=sorted(gone),
+        taken_back=_named(reports, "taken_back"),
+        not_finite=_named(reports, "not_finite"),
+        not_committed=_named(reports, "not_committed"),
+        agents=tuple(
+            {"agent": agent, **{name: report[name] for name in _OF_AGENTS}}
+            for agent, report in sorted(reports.items())
+            if "timeline" in report
+        ),
+    )
+
+
+def as_json(record: RoundRecord) -> dict[str, Json]:
+    """Return a line of `rounds.jsonl`."""
+    return {name: value for name, value in asdict(record).items() if name != "agents"}
+
+
+def read_record(line: Mapping[str, Json]) -> RoundRecord:
+    """Return the record of a line of `rounds.jsonl`. Raises TypeError where it is none."""
+    return RoundRecord(**line)  # type: ignore[arg-type]
+
+
+def _plan(reports: Mapping[int, Report]) -> dict[str, Json]:
+    pairs = [report["pair"] for _, report in sorted(reports.items()) if "pair" in report]
+    paired = {agent for pair in pairs if isinstance(pair, Mapping) for agent in (pair["slow"], pair["fast"])}
+    agents = sorted(reports.keys() - {SERVER})
+    return {"pairs": pairs, "solo": [agent for agent in agents if agent not in paired]}
+
+
+def digests_of(reports: Mapping[int, Report]) -> dict[int, str]:
+    """Return the digests of those who hold a whole model, in ascending id."""
+    return {a: str(r["weights_sha256"]) for a, r in sorted(reports.items()) if "weights_sha256" in r}
+
+
+def digest_of_all(digests: Mapping[int, str]) -> str:
+    """Return the digest of the last digests of all who hold a whole model, in id order."""
+    return hashlib.sha256("".join(digest for _, digest in sorted(digests.items())).encode()).hexdigest()
+
+
+def _number(value: Json) -> float:
+    if not isinstance(value, int | float):
+        raise RunError(f"a report holds {value!r} where a number belongs")
+    return value
+
+
+def _list(value: Json) -> Sequence[Json]:
+    return value if isinstance(value, list | tuple) else ()
+
+
+def _sum(reports: Mapping[int, Report], name: str) -> float:
+    return sum(_number(report.get(name)) for _, report in sorted(reports.items()))
+
+
+def _mean_loss(reports: Mapping[int, Report], num_evaluated: float) -> float | None:
+    """Return the mean loss; None where somebody's was not finite."""
+    if any(report.get("loss_sum") is None for report in reports.values()):
+        return None
+    return _sum(reports, "loss_sum") / num_evaluated
+
+
+def _named(reports: Mapping[int, Report], name: str) -> list[int]:
+    return sorted({int(_number(agent)) for report in reports.values() for agent in _list(report.get(name))})
+
+
+def _most(reports: Mapping[int, Report], name: str) -> float:
+    return max(_number(report.get(name)) for report in reports.values())
