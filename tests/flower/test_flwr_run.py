@@ -9,8 +9,8 @@ from comdml_flwr.runs.model_files import read_model
 from tests.flower.engine import ROOT, Engine, copy_of_checkout
 from tests.flower.loop_grid import quiet_terminal
 
-NUM_NODES = 6
-RUN_CONFIG = "num-rounds=2 local-epochs=1 num-chunks=2 participation=0.7"
+NUM_NODES = 4
+RUN_CONFIG = "num-rounds=2 local-epochs=1 num-chunks=2 batch-size=100 participation=0.7"
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +32,9 @@ def test_a_run_that_raises_is_shown_as_failed(engine):
     assert engine.last_status() == "finished:failed"
 
 
-@pytest.mark.parametrize("num_actors", [1, 2])
+@pytest.mark.parametrize("num_actors", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_flower_gives_the_weights_of_the_local_carrier(engine, num_actors, tmp_path):
-    values = {"num-rounds": 2, "local-epochs": 1, "num-chunks": 2, "participation": 0.7}
+    values = {"num-rounds": 2, "local-epochs": 1, "num-chunks": 2, "batch-size": 100, "participation": 0.7}
     here = run_locally(
         {**values, "results-dir": str(tmp_path / "local")}, num_agents=NUM_NODES, terminal=quiet_terminal(2)
     )
