@@ -12,23 +12,32 @@ def deadlines(training_s=(), *, start_s=60.0, transfer_s=1.0):
     return made
 
 
-def test_until_all_are_there_the_start_counts():
+def test_until_all_have_met_the_start_counts():
     made = deadlines([0.1])
     assert made.seconds == 60.0
-    made.all_are_there()
+    made.has_met_all()
+    assert made.patience_s == pytest.approx(SHORTEST_S / FACTOR)
+    made.have_all_met()
     assert made.seconds == max(SHORTEST_S, FACTOR * made.forecast_s)
+
+
+def test_who_has_met_all_waits_longer_than_one_who_has_not():
+    """Whom it waits for may be waiting for one that died in the introduction."""
+    has, has_not = deadlines([0.1]), deadlines([0.1])
+    has.has_met_all()
+    assert has.seconds >= has_not.for_all_s + max(SHORTEST_S, FACTOR * has.forecast_s)
 
 
 def test_the_slowest_with_anothers_work_and_the_transfer_are_foretold():
     made = deadlines([3.0, 10.0, 4.0], transfer_s=2.5)
-    made.all_are_there()
+    made.have_all_met()
     assert made.forecast_s == 2 * 10.0 + 2.5
     assert made.seconds == FACTOR * 22.5
 
 
 def test_a_round_that_took_longer_is_no_fault_the_next_time():
     made = deadlines([1.0], transfer_s=0.0)
-    made.all_are_there()
+    made.have_all_met()
     made.round_took(9.0)
     made.round_took(4.0)
     assert made.seconds == FACTOR * 9.0
@@ -36,14 +45,15 @@ def test_a_round_that_took_longer_is_no_fault_the_next_time():
 
 def test_nobody_waits_for_the_sake_of_one_who_is_gone():
     made = deadlines([100.0, 1.0], transfer_s=0.0)
-    made.all_are_there()
+    made.have_all_met()
     made.forget([0])
     assert made.forecast_s == 2.0
 
 
 @pytest.mark.parametrize("training_s", [0.0, 0.5, 30.0])
-def test_nobody_waits_longer_than_two_deadlines(training_s):
+@pytest.mark.parametrize("know", [Deadlines.has_met_all, Deadlines.have_all_met, lambda made: None])
+def test_nobody_waits_longer_than_two_deadlines(training_s, know):
     made = deadlines([training_s])
-    made.all_are_there()
+    know(made)
     assert made.patience_s < made.seconds < made.for_all_s
     assert made.for_all_s + made.patience_s == pytest.approx(2 * made.seconds)

@@ -14,6 +14,12 @@ A peer out of reach is given up after a third of the deadline, before one that i
 peer that may itself be waiting waits two thirds longer, so that the one is given up for whom both wait: a
 partner, or one whose last sign came to some and not to others. When somebody has been given up meanwhile, the
 others get another third to catch up. So nobody waits longer than two deadlines for one fault.
+
+**The start.** Until an agent has the introductions of all, `start_s` is its deadline. From then on, a peer
+out of reach is given up as soon as in later rounds. But a healthy peer may still be waiting, with the deadline
+of a start, for the introduction of an agent that died when some had it and others had not. So the deadline
+falls to that of later rounds only when all others have ended the next phase, and so had all introductions.
+In between, it covers such a wait and the work after it.
 """
 
 from collections.abc import Iterable
@@ -28,7 +34,7 @@ class Deadlines:
     Parameters
     ----------
     start_s : float
-        Until the first sign of all is there: processes start, and load data and model.
+        Until the introductions of all are there: processes start, and load data and model.
     transfer_s : float
         Forecast for what this agent sends and gets in a round, in seconds.
     """
@@ -37,7 +43,7 @@ class Deadlines:
         self.start_s, self._transfer_s = start_s, transfer_s
         self._training_s: dict[int, float] = {}
         self._longest_s = 0.0
-        self._all_are_there = False
+        self._has_met_all = self._have_all_met = False
 
     def hear(self, agent: int, training_s: float) -> None:
         """Note how long an agent says that its own batches of a round take it, in seconds."""
@@ -48,9 +54,13 @@ class Deadlines:
         for agent in agents:
             self._training_s.pop(agent, None)
 
-    def all_are_there(self) -> None:
-        """Note that all have begun: from now on the forecast counts."""
-        self._all_are_there = True
+    def has_met_all(self) -> None:
+        """Note that this agent has the introductions of all: from now on who is out of reach has ended."""
+        self._has_met_all = True
+
+    def have_all_met(self) -> None:
+        """Note that all the others have them, too: from now on the forecast alone counts."""
+        self._has_met_all = self._have_all_met = True
 
     def round_took(self, elapsed_s: float) -> None:
         """Note the length of a round without a fault."""
@@ -66,14 +76,20 @@ class Deadlines:
     @property
     def seconds(self) -> float:
         """How long to wait, in seconds."""
-        return max(SHORTEST_S, FACTOR * self.forecast_s) if self._all_are_there else self.start_s
+        if self._have_all_met:
+            return self._of_forecast_s
+        return 2 * self.start_s + self._of_forecast_s if self._has_met_all else self.start_s
 
     @property
     def patience_s(self) -> float:
         """How long one may be out of reach, or catch up when somebody else has been given up, in seconds."""
-        return self.seconds / FACTOR
+        return (self._of_forecast_s if self._has_met_all else self.start_s) / FACTOR
 
     @property
     def for_all_s(self) -> float:
         """How long to wait for peers that may be waiting themselves, in seconds."""
         return 2 * self.seconds - self.patience_s
+
+    @property
+    def _of_forecast_s(self) -> float:
+        return max(SHORTEST_S, FACTOR * self.forecast_s)

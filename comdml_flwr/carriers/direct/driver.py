@@ -271,7 +271,7 @@ class DirectRounds:
                 self._tell(step, sign)
         if self._collector.attempt is not None:
             self._results[self._collector.attempt] = _models_of(self._agent), report
-        self._collector.collect(self._others(), Step(round_, self._last), self._deadlines.for_all_s)
+        self._collect_of_all(Step(round_, self._last))
         signs, missing = self._collector.signs, self._collector.missing
         told = [signs[peer].about for peer in signs if peer not in missing]
         self._ends_run = reaches_target(self._agent.setup.config.target_metric, [report, *told])
@@ -282,13 +282,19 @@ class DirectRounds:
             return ()
         expected, done = expected_senders(phase, self._agent), Step(step.round, step.phase - 1)
         if expected is None:  # they may wait for a partner themselves
-            self._collector.collect(self._others(), done, self._deadlines.for_all_s)
+            self._collect_of_all(done)
         else:
             self._collector.collect(expected, done, self._deadlines.seconds)
         if step.phase == 1:
-            self._deadlines.all_are_there()
+            self._deadlines.has_met_all()
             self._transport.set_patience(self._deadlines.patience_s)
         return self._collector.take()
+
+    def _collect_of_all(self, step: Step) -> None:
+        """Wait until all the others have done a step."""
+        self._collector.collect(self._others(), step, self._deadlines.for_all_s)
+        if step.phase > 0:  # whoever is beyond the introduction has met all
+            self._deadlines.have_all_met()
 
     def _send(self, outbox: Outbox) -> None:
         for envelope in outbox:
