@@ -36,13 +36,19 @@ def run_direct(config, fleet, *, rounds_per_message=100):
             left_over[agent] = left
             for round_, report in told:
                 reports.setdefault(round_, {})[agent] = report
+    records, digest = added_up(config, reports)
+    return records, digest, list(agents.values())
+
+
+def added_up(config, reports):
+    """Return the records of rounds, of the reports by round and agent, and the digest of all weights."""
     agree = METHODS[config.method].models_agree(config)
     records: list[RoundRecord] = []
     digests: dict[int, str] = {}
     for round_, told in sorted(reports.items()):
         records.append(add_up(round_, told, 0.0, models_agree=agree))
         digests.update(digests_of(told))
-    return records, digest_of_all(digests), list(agents.values())
+    return records, digest_of_all(digests)
 
 
 def _message(setup, agents, first, last, left_over):

@@ -10,6 +10,7 @@ from comdml_flwr.core.errors import RunError
 from comdml_flwr.flower import mail
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from tests.carriers.direct import run_direct
+from tests.carriers.simulation import run_simulated
 from tests.flower.loop_grid import grid_config, run_on_grid
 from tests.small import fleet_text, run_local, small_config, small_fleet
 
@@ -57,12 +58,25 @@ def grid(config, tmp_path, monkeypatch, **keys):
 def direct(config, tmp_path, monkeypatch, **keys):
     """Peer to peer over sockets; all rounds in one message."""
     records, digest, _ = run_direct(config, small_fleet(NUM_AGENTS), **keys)
+    return outcome_of(records, digest)
+
+
+def simulated(config, tmp_path, monkeypatch, **keys):
+    """Peer to peer over a simulated network; all rounds in one message."""
+    return outcome_of(*run_simulated(config, small_fleet(NUM_AGENTS), **keys))
+
+
+def outcome_of(records, digest):
     return Outcome(
         digest,
         [r.virtual_time_s for r in records],
         [r.accuracy for r in records],
         [r.bytes_sent for r in records],
     )
+
+
+def simulated_in_messages_of_one_round(config, tmp_path, monkeypatch):
+    return simulated(config, tmp_path, monkeypatch, rounds_per_message=1)
 
 
 def direct_in_messages_of_one_round(config, tmp_path, monkeypatch):
@@ -100,6 +114,8 @@ CARRIERS = [
     grid_without_shared_folder,
     direct,
     direct_in_messages_of_one_round,
+    simulated,
+    simulated_in_messages_of_one_round,
 ]
 
 

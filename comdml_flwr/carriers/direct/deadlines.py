@@ -16,10 +16,10 @@ partner, or one whose last sign came to some and not to others. When somebody ha
 others get another third to catch up. So nobody waits longer than two deadlines for one fault.
 
 **The start.** Until an agent has the introductions of all, `start_s` is its deadline. From then on, a peer
-out of reach is given up as soon as in later rounds. But a healthy peer may still be waiting, with the deadline
-of a start, for the introduction of an agent that died when some had it and others had not. So the deadline
-falls to that of later rounds only when all others have ended the next phase, and so had all introductions.
-In between, it covers such a wait and the work after it.
+out of reach is given up as soon as in later rounds. But a healthy peer may still be waiting, with the
+deadline of a start, for the introduction of an agent that died when some had it and others had not. So the
+deadline falls to that of later rounds only when all others have ended the next phase, and so had all
+introductions. In between, it covers such a wait and the work after it.
 """
 
 from collections.abc import Iterable

@@ -1,0 +1,1 @@
+"""The direct carrier over a simulated network and a virtual clock: one seed, one history."""

@@ -1,0 +1,85 @@
+"""What holds of every history of a simulated run, whatever goes wrong in it.
+
+`broken_laws` returns a line for each law that a run breaks. Which agents a law speaks of depends on the
+faults: a *suspect* is one that the others cannot tell from a dead one, and may give up; all others are
+*healthy*.
+"""
+
+import itertools
+
+from comdml_flwr.carriers.direct.deadlines import FACTOR, SHORTEST_S
+from comdml_flwr.carriers.simulated.history import Crash, Cut, Partition, Stall
+
+SHORT_S = SHORTEST_S / FACTOR  # who is away for less is given up by nobody
+
+
+def suspects(history, ids):
+    """Return the agents that the others may give up."""
+    found = set()
+    for fault in history.faults:
+        if isinstance(fault, Crash) or (isinstance(fault, Stall) and fault.seconds >= SHORT_S):
+            found.add(fault.agent)
+        elif isinstance(fault, Cut) and fault.end_s - fault.start_s >= SHORT_S:
+            found |= {fault.sender, fault.receiver}
+        elif isinstance(fault, Partition) and fault.end_s - fault.start_s >= SHORT_S:
+            others = {*ids} - {*fault.agents}
+            found |= min({*fault.agents}, others, key=lambda side: (len(side), min(side, default=0)))
+    return found
+
+
+def broken_laws(setup, history, parts):
+    """Return what a run has broken, a line each.
+
+    Parameters
+    ----------
+    setup : Setup
+        Of the run.
+    history : History
+        What went wrong in it.
+    parts : Mapping[int, Part]
+        How it went, by agent.
+    """
+    healthy = {*setup.ids} - suspects(history, setup.ids)
+    return [
+        *_nothing_fails(parts, healthy),
+        *_who_end_a_round_together_have_one_model(parts),
+        *_all_rounds_are_committed(parts),
+        *_nobody_healthy_is_given_up(parts, healthy),
+        *_nobody_healthy_misses_a_round(setup, parts, healthy),
+    ]
+
+
+def _nothing_fails(parts, healthy):
+    for agent, part in parts.items():
+        if part.error and agent in healthy:
+            yield f"agent {agent} failed: {part.error!r}"
+
+
+def _who_end_a_round_together_have_one_model(parts):
+    """Two have ended it together where neither misses the other: halves of a network each go on alone."""
+    for (one, part), (other, others) in itertools.combinations(parts.items(), 2):
+        for round_ in part.reports.keys() & others.reports.keys():
+            told, heard = part.reports[round_], others.reports[round_]
+            are_together = other not in told["gone"] and one not in heard["gone"]
+            if are_together and told["weights_sha256"] != heard["weights_sha256"]:
+                yield f"agents {one} and {other} ended round {round_} with different models"
+
+
+def _all_rounds_are_committed(parts):
+    for agent, part in parts.items():
+        for round_, report in part.reports.items():
+            if report.get("not_committed"):
+                yield f"agent {agent} did not commit round {round_}"
+
+
+def _nobody_healthy_is_given_up(parts, healthy):
+    for agent in sorted(healthy):
+        if given_up := sorted({*parts[agent].gone} & healthy):
+            yield f"agent {agent} gave up {given_up}"
+
+
+def _nobody_healthy_misses_a_round(setup, parts, healthy):
+    for agent in sorted(healthy):
+        rounds = [n for n in range(1, setup.config.num_rounds + 1) if agent in setup.present(n)]
+        if [*parts[agent].reports] != rounds:
+            yield f"agent {agent} ended the rounds {[*parts[agent].reports]} of {rounds}"

@@ -1,0 +1,88 @@
+"""Runs in virtual time: a tiny fleet, and what must hold of every history."""
+
+from functools import lru_cache
+
+import torch
+from torch import nn
+
+from comdml_flwr.carriers.simulated.carrier import SimulatedCarrier
+from comdml_flwr.carriers.simulated.history import History
+from comdml_flwr.learning.data.dataset import Dataset
+from comdml_flwr.runs.assemble import Catalogue, assemble, participants_of, program_of
+from tests.carriers.direct import added_up
+from tests.small import small_config, small_fleet, small_setup
+
+NUM_AGENTS, NUM_ROUNDS = 5, 3
+
+
+def tiny(shape, num_classes, generator):
+    """Return a network of three linear stages, which gives two cuts."""
+    inputs = shape[0] * shape[1] * shape[2]
+    layers = [nn.Linear(inputs, 4), nn.Linear(4, 4), nn.Linear(4, num_classes)]
+    for layer in layers:
+        nn.init.normal_(layer.weight, 0, 0.3, generator=generator)
+        nn.init.zeros_(layer.bias)
+    first, second, third = layers
+    return nn.Sequential(
+        nn.Sequential(nn.Flatten(), first), nn.Sequential(nn.ReLU(), second), nn.Sequential(nn.ReLU(), third)
+    )
+
+
+def noise(num_samples, generator):
+    """Return samples and labels without a sense."""
+    x_NCHW = torch.randn(num_samples, 1, 4, 4, generator=generator)
+    return x_NCHW, torch.randint(4, (num_samples,), generator=generator)
+
+
+@lru_cache
+def few_samples():
+    """Return two batches an agent."""
+    generator = torch.Generator().manual_seed(0)
+    (x_train_NCHW, y_train_N), (x_test_NCHW, y_test_N) = noise(60, generator), noise(10, generator)
+    return Dataset(
+        name="noise",
+        x_train_NCHW=x_train_NCHW,
+        y_train_N=y_train_N,
+        x_test_NCHW=x_test_NCHW,
+        y_test_N=y_test_N,
+        num_classes=4,
+        augment=False,
+    )
+
+
+CATALOGUE = Catalogue(models={"tiny": tiny}, datasets={"noise": lambda config: few_samples()})
+
+
+@lru_cache
+def tiny_setup(method="comdml", num_rounds=NUM_ROUNDS, num_agents=NUM_AGENTS, **keys):
+    """Return the set-up of runs that take milliseconds."""
+    tiny_keys = {
+        "model": "tiny",
+        "dataset": "noise",
+        "batch_size": 6,
+        "local_epochs": 1,
+        "optimizer": "sgd",
+        "carrier": "direct",
+    }
+    config = small_config(method=method, num_rounds=num_rounds, **{**tiny_keys, **keys})
+    return assemble(config, small_fleet(num_agents), num_agents, CATALOGUE)
+
+
+def simulate(setup, history):
+    """Run all rounds in one message; return the carrier, and each agent's part."""
+    carrier = SimulatedCarrier(participants_of(setup), program_of(setup))
+    return carrier, carrier.run(1, setup.config.num_rounds, history)
+
+
+def run_simulated(config, fleet, *, rounds_per_message=100):
+    """Run without a fault; return the records and the digest of all weights."""
+    setup = small_setup(config.model_copy(update={"carrier": "direct"}), fleet)
+    carrier = SimulatedCarrier(participants_of(setup), program_of(setup))
+    reports = {}
+    for first in range(1, config.num_rounds + 1, rounds_per_message):
+        last = min(config.num_rounds, first + rounds_per_message - 1)
+        for agent, part in carrier.run(first, last, History(seed=first)).items():
+            assert part.error is None, part.error
+            for round_, report in part.reports.items():
+                reports.setdefault(round_, {})[agent] = report
+    return added_up(config, reports)
