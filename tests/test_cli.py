@@ -7,6 +7,8 @@ from itertools import product
 from types import SimpleNamespace
 
 import pytest
+from rich.markup import render
+from typer.main import get_command
 from typer.testing import CliRunner
 
 import comdml_flwr
@@ -135,6 +137,25 @@ def test_help_names_the_commands_and_the_options():
         result = CliRunner().invoke(cli.app, [*words, "--help"], env={"COLUMNS": "200"})
         assert result.exit_code == 0
         assert all(name in result.output for name in named)
+
+
+def help_texts():
+    """All commands' texts, and the options' and arguments'."""
+    commands = [get_command(cli.app)]
+    for command in commands:
+        commands += getattr(command, "commands", {}).values()
+        yield command.name, command.help
+        yield from ((f"{command.name} {parameter.name}", parameter.help) for parameter in command.params)
+
+
+def test_every_command_argument_and_option_has_a_help_text():
+    assert [name for name, text in help_texts() if not text] == []
+
+
+def test_no_word_of_a_help_text_is_lost_as_markup():
+    """What stands in brackets would be a style of Rich's."""
+    for name, text in help_texts():
+        assert render(text).plain.replace("\b", "") == text.replace("\\[", "[").replace("\b", ""), name
 
 
 def test_a_plan_as_json_is_one_object_with_the_keys_of_the_contract(here):

@@ -11,6 +11,7 @@ import typer
 
 import comdml_flwr
 from comdml_flwr.cli.commands import (
+    argument_help,
     certificates,
     compare,
     doctor,
@@ -35,16 +36,16 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command("init")(init.init)
-app.command("plan")(plan.plan)
-app.command("explain")(explain.explain)
-app.command("what-if")(what_if.what_if)
-app.command("run")(run.run)
-app.command("model")(model.model)
-app.command("compare")(compare.compare)
-app.command("report")(report.report)
-app.command("certificates")(certificates.certificates)
-app.command("doctor")(doctor.doctor)
+app.command("init", cls=argument_help.Command)(init.init)
+app.command("plan", cls=argument_help.Command)(plan.plan)
+app.command("explain", cls=argument_help.Command)(explain.explain)
+app.command("what-if", cls=argument_help.Command)(what_if.what_if)
+app.command("run", cls=argument_help.Command)(run.run)
+app.command("model", cls=argument_help.Command)(model.model)
+app.command("compare", cls=argument_help.Command)(compare.compare)
+app.command("report", cls=argument_help.Command)(report.report)
+app.command("certificates", cls=argument_help.Command)(certificates.certificates)
+app.command("doctor", cls=argument_help.Command)(doctor.doctor)
 app.add_typer(fleet.fleet_app, name="fleet")
 
 

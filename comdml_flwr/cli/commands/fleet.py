@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from comdml_flwr.cli.commands.argument_help import Command
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.core.strict_json import to_json
 
@@ -22,7 +23,7 @@ def _group() -> None:
     """Keep the command's name even while it is the only one."""
 
 
-@fleet_app.command()
+@fleet_app.command(cls=Command)
 def new(
     preset: Annotated[
         str,

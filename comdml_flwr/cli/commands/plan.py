@@ -47,11 +47,11 @@ def plan(
 ) -> None:
     """Say who should help whom at which cut, and how long a round's training then takes.
 
-    Nothing is trained. All times are modelled from the speeds and links in the fleet file. With a [model],
+    Nothing is trained. All times are modelled from the speeds and links in the fleet file. With a \\[model],
     pairs that would make the whole round longer, averaging included, are left out, as in a run.
 
     Example: comdml plan ten --picture fleet.svg
-    """
+    """  # noqa: D301
     from comdml_flwr.cli.commands.picture import check_size, draw_picture
     from comdml_flwr.cli.commands.searching import Search
     from comdml_flwr.comparison.pictures import check_picture

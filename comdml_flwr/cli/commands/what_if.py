@@ -34,7 +34,7 @@ def what_if(
         list[str] | None,
         typer.Argument(
             metavar="[KEY=VALUE]...",
-            help="Keys of the fleet file: of [[agents]], or bandwidth_mbps and latency_ms of all its links.",
+            help="Keys of the fleet file: of [\\[agents]], or bandwidth_mbps and latency_ms of all links.",
         ),
     ] = None,
     agent: Annotated[list[int] | None, typer.Option(help="Agent that changes, as often as you like.")] = None,
