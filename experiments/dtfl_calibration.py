@@ -19,7 +19,7 @@ from the published columns alone, because bytes are known exactly:
     client's layers  seconds of compute over those of communication, times bytes: the rounds cancel; relative
                      to tier 6
 
-FedAvg's own row compares communication over compute. docs/dtfl_calibration.md says what comes out.
+FedAvg's own row compares communication over compute. docs/results/dtfl_calibration.md says what comes out.
 """
 
 from collections.abc import Iterable, Sequence

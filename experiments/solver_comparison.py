@@ -1,4 +1,4 @@
-"""Compare the solvers on comdml-100, and print the table of the README.
+"""Compare the solvers on comdml-100, and print the table of docs/results/solvers.md.
 
     python -m experiments.solver_comparison [CONFIG] [--json] [--smoke]      # 20 draws, about two minutes
 

@@ -23,7 +23,7 @@ import pytest
 from tests.flower.engine import ROOT, free_port
 from tests.programs import known_options, options_of, words_of
 
-GUIDE = ROOT / "docs" / "three_machines.md"
+GUIDE = ROOT / "docs" / "guides" / "three_machines.md"
 _BLOCK = re.compile(r"<!-- on ([\d ]+)(, stays)? -->\n```bash\n(.*?)```", re.DOTALL)
 _SCP = (
     '#!/bin/sh\n# scp [-r] FILE 10.0.0.N:PATH\nfor last; do :; done\nto=${last%%:*}\n[ "$1" = -r ] && shift\n'

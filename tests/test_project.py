@@ -170,7 +170,7 @@ def test_the_wheel_holds_the_library_alone():
 
 
 def config_table():
-    """Return the README's configuration table, made of the keys' own descriptions."""
+    """Return the table of the configuration's keys, made of their own descriptions."""
     defaults = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["flwr"]["app"]["config"]
     rows = ["| key | default | meaning |", "| --- | --- | --- |"]
     for name, field in RunConfig.model_fields.items():
@@ -179,10 +179,13 @@ def config_table():
     return "\n".join(rows)
 
 
-def test_the_readme_documents_every_key_once():
-    assert config_table() in (ROOT / "README.md").read_text()
+def test_the_reference_documents_every_key_once():
+    assert config_table() in (ROOT / "docs" / "reference" / "configuration.md").read_text()
 
 
-def test_ci_runs_the_readmes_test_line():
-    readme = (ROOT / "README.md").read_text()
-    assert len(re.findall(r'^pip install -e "\.\[dev\]" && pytest', readme, flags=re.MULTILINE)) == 1
+def test_ci_runs_the_readmes_test_line_and_builds_the_documentation():
+    for page, line in (
+        ("README.md", r'^pip install -e "\.\[dev\]" && pytest'),
+        ("CONTRIBUTING.md", r'^pip install -e "\.\[docs\]" && mkdocs build --strict$'),
+    ):
+        assert len(re.findall(line, (ROOT / page).read_text(), flags=re.MULTILINE)) == 1

@@ -28,7 +28,7 @@ from tests.small import CATALOGUE, few_digits, fleet_text, four_stages
 from tests.test_results import round_record
 
 NUM_AGENTS = 5
-README = Path(__file__).resolve().parent.parent / "README.md"
+QUICKSTART = Path(__file__).resolve().parent.parent / "docs" / "quickstart.md"
 
 
 def values_of(folder, **keys):
@@ -280,9 +280,9 @@ def test_the_best_round_is_the_first_of_the_most_accurate_that_left_a_model():
     assert {agent: record.round for agent, record in last_rounds(rounds).items()} == {0: 5, 1: 5, 2: 5}
 
 
-def output_of_readmes_program(path):
-    """Run the README's five lines for a model's file, as they stand, in a process of their own."""
-    (program,) = re.findall(r"```python\n(import safetensors.*?)```", README.read_text(), flags=re.DOTALL)
+def output_of_documented_program(path):
+    """Run the quickstart's five lines for a model's file, as they stand, in a process of their own."""
+    (program,) = re.findall(r"```python\n(import safetensors.*?)```", QUICKSTART.read_text(), flags=re.DOTALL)
     assert len([line for line in program.splitlines() if line]) == 5
     assert program.count('"RUN/model.safetensors"') == 1
     program = program.replace("RUN/model.safetensors", str(path))
@@ -294,9 +294,9 @@ def output_of_readmes_program(path):
     return float(done.stdout)
 
 
-def test_the_readmes_program_gets_the_accuracy_of_the_summary(tmp_path):
+def test_the_documented_program_gets_the_accuracy_of_the_summary(tmp_path):
     """And torchvision is not loaded for it."""
     values = {"num-rounds": 1, "participation": 0.1, "results-dir": str(tmp_path / "results")}
     run_locally(values, num_agents=10, terminal=quiet_terminal(1))
     folder = only_run_in(tmp_path / "results")
-    assert output_of_readmes_program(folder / "model.safetensors") == summary_of(folder)["accuracy"]
+    assert output_of_documented_program(folder / "model.safetensors") == summary_of(folder)["accuracy"]

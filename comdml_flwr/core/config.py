@@ -1,6 +1,7 @@
 """The run configuration: `[tool.flwr.app.config]` in pyproject.toml, `--run-config`, `comdml run --set`.
 
-Every key is documented once, in its `Field` below; the README's table is made of these descriptions.
+Every key is documented once, in its `Field` below; the table in docs/reference/configuration.md is made of
+these descriptions.
 """
 
 import difflib

@@ -123,7 +123,7 @@ def test_what_the_published_columns_imply_by_hand(study):
 
 
 def test_what_the_docs_say(study):
-    """docs/dtfl_calibration.md: the worst entry as counted, and how far the best hypothesis is off."""
+    """docs/results/dtfl_calibration.md: the worst entry as counted, and the best hypothesis's worst."""
     outcomes = [try_out(study, hypothesis) for hypothesis in study.hypotheses]
     off = worst(entries(study, outcomes[0]))
     assert (off.case, off.tier, off.column) == (1, 0, "total")

@@ -10,7 +10,7 @@ from comdml_flwr.runs.local_run import run_locally
 from comdml_flwr.runs.model_files import read_model
 from tests.flower.deployment import Federation, can_be_apart, summary_of
 from tests.flower.loop_grid import quiet_terminal
-from tests.test_trained_models import output_of_readmes_program
+from tests.test_trained_models import output_of_documented_program
 
 NUM_NODES = 4
 ROUNDS = 2
@@ -41,7 +41,7 @@ def test_supernodes_give_the_weights_of_the_local_carrier(tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(not can_be_apart(), reason="needs unshare and tmpfs")
 def test_each_of_three_supernodes_apart_keeps_the_model(tmp_path):
-    """The ServerApp gets none; with any of them the README's program gets the accuracy of the summary."""
+    """The ServerApp gets none; with any of them the quickstart's program gets the accuracy of the summary."""
     run_config = 'num-rounds=1 profiles="fleet" carrier='
     with Federation(tmp_path / "federation", 3, apart=True) as federation:
         for carrier in ("direct", "grid"):
@@ -57,7 +57,7 @@ def test_each_of_three_supernodes_apart_keeps_the_model(tmp_path):
                 assert Path(entry["file"]).is_relative_to(federation.home_of(entry["node"]))
             last = [Path(entry["file"]) for entry in entries if entry["kind"] == "last"]
             assert len({path.read_bytes() for path in last}) == 1
-            assert output_of_readmes_program(last[2]) == summary_of(run)["accuracy"]
+            assert output_of_documented_program(last[2]) == summary_of(run)["accuracy"]
 
 
 def wait_until(is_so, federation, limit_s=300):

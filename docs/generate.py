@@ -1,0 +1,41 @@
+"""Write the pages of the documentation that are generated, or say which of them are out of date.
+
+    python -m docs.generate
+    python -m docs.generate --check
+
+`--check` writes nothing, and its exit status is 1 if a page is not what it should be.
+"""
+
+import sys
+from pathlib import Path
+
+from docs.command_pages import cli_page
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def pages() -> dict[Path, str]:
+    """Return every generated page and its text."""
+    return {ROOT / "docs" / "reference" / "cli.md": cli_page()}
+
+
+def stale() -> dict[Path, str]:
+    """Return the pages whose files differ from what they should be."""
+    return {path: text for path, text in pages().items() if not path.exists() or path.read_text() != text}
+
+
+def main() -> int:
+    """Write what is stale, or with --check only name it."""
+    only_check = sys.argv[1:] == ["--check"]
+    found = stale()
+    for path, text in found.items():
+        print(f"{path.relative_to(ROOT)} {'is out of date' if only_check else 'written'}")
+        if not only_check:
+            path.write_text(text)
+    if not found:
+        print("nothing to write")
+    return int(only_check and bool(found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
