@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from comdml_flwr.cli.main import main as cli
+from comdml_flwr.cli import main as cli
 
 PATIENT = settings(
     deadline=None, suppress_health_check=[HealthCheck.too_slow]

@@ -12,7 +12,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 import comdml_flwr
-from comdml_flwr.cli.main import main as cli
+from comdml_flwr.cli import main as cli
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.planning.costs import TIME_MODELS
 from comdml_flwr.planning.pairing import SOLVERS

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from comdml_flwr.cli.main import main as cli
+from comdml_flwr.cli import main as cli
 from comdml_flwr.core.config import parse_config
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.planning.fleet.presets import preset_text

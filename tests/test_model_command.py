@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
+from comdml_flwr.cli import main as cli
 from comdml_flwr.cli.commands.model import OURS
-from comdml_flwr.cli.main import main as cli
 from comdml_flwr.runs.assemble import MODELS
 from tests.carriers.interrupted import only_run_in
 from tests.test_trained_models import run, values_of

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
+from comdml_flwr.cli import main as cli
 from comdml_flwr.cli.commands import fleet, picture
-from comdml_flwr.cli.main import main as cli
 from comdml_flwr.core.errors import InputError, InterruptedRun, RunError
 from comdml_flwr.runs.local_run import run_locally
 from comdml_flwr.runs.terminal import Terminal

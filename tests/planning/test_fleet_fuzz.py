@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from comdml_flwr.cli.main import main as cli
+from comdml_flwr.cli import main as cli
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

@@ -8,7 +8,7 @@ from statistics import mean
 
 import pytest
 
-from comdml_flwr.cli.main import main as cli
+from comdml_flwr.cli import main as cli
 from comdml_flwr.core.config import find_fleet, parse_config
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.planning.fleet.fleet_file import load_fleet, parse_fleet, self_contained_text
