@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import click
 import typer
 
-from comdml_flwr.cli import app
+from comdml_flwr.cli.main import app
 
 _INTRODUCTION = """# Commands
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 from typer.main import get_command
 
-from comdml_flwr.cli import app
+from comdml_flwr.cli.main import app
 
 _OPTION = re.compile(r"(?<![\w-])--[a-z0-9][a-z0-9-]*")
 _SUBCOMMANDS = {"flwr": 1, "flwr supernode": 2, "flower-superlink": 0, "flower-supernode": 0}

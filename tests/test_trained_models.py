@@ -281,9 +281,9 @@ def test_the_best_round_is_the_first_of_the_most_accurate_that_left_a_model():
 
 
 def output_of_documented_program(path):
-    """Run the quickstart's five lines for a model's file, as they stand, in a process of their own."""
+    """Run the quickstart's six lines for a model's file, as they stand, in a process of their own."""
     (program,) = re.findall(r"```python\n(import safetensors.*?)```", QUICKSTART.read_text(), flags=re.DOTALL)
-    assert len([line for line in program.splitlines() if line]) == 5
+    assert len([line for line in program.splitlines() if line]) == 6
     assert program.count('"RUN/model.safetensors"') == 1
     program = program.replace("RUN/model.safetensors", str(path))
     check = "import sys; assert 'torchvision' not in sys.modules"

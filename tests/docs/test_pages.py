@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from comdml_flwr.comparison.settings import load_comparison
-from comdml_flwr.planning.fleet_file import parse_fleet
+from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from docs.generate import stale
 from tests.docs.commands import ROOT, blocks, pages
 
@@ -44,6 +44,13 @@ def test_a_page_of_docs_links_to_nothing_outside_docs():
     for page in docs.rglob("*.md"):
         inner = [link.partition("#")[0] for link in links_of(page) if "://" not in link]
         assert [link for link in inner if not (page.parent / link).resolve().is_relative_to(docs)] == []
+
+
+def test_the_files_that_are_named_exist():
+    names = re.compile(r"`((?:comdml_flwr|clients|containers|docs|experiments|strategies|tests)/[\w/.-]+)`")
+    for page in pages():
+        for name in names.findall(page.read_text()):
+            assert (ROOT / name).exists(), f"{page.name}: {name}"
 
 
 def test_every_page_is_in_the_navigation():
