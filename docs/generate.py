@@ -1,26 +1,31 @@
-"""Write the pages of the documentation that are generated, or say which of them are out of date.
+"""Write the pages and pictures of the documentation that are generated, or say which of them are out of date.
 
     python -m docs.generate
     python -m docs.generate --check
 
-`--check` writes nothing, and its exit status is 1 if a page is not what it should be.
+`--check` writes nothing, and its exit status is 1 if a file is not what it should be.
 """
 
 import sys
 from pathlib import Path
 
 from docs.command_pages import cli_page
+from docs.floors_picture import floors_picture
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def pages() -> dict[Path, str]:
-    """Return every generated page and its text."""
-    return {ROOT / "docs" / "reference" / "cli.md": cli_page()}
+    """Return every generated file and its text."""
+    docs = ROOT / "docs"
+    return {
+        docs / "reference" / "cli.md": cli_page(),
+        docs / "development" / "floors.svg": floors_picture(),
+    }
 
 
 def stale() -> dict[Path, str]:
-    """Return the pages whose files differ from what they should be."""
+    """Return the files that differ from what they should be, with what they should be."""
     return {path: text for path, text in pages().items() if not path.exists() or path.read_text() != text}
 
 

@@ -76,6 +76,12 @@ def test_the_lists_name_only_commands_that_the_documents_have(begin):
     assert any(command.text.startswith(begin) for command in ALL)
 
 
+def test_the_program_of_simulation_testing_prints_what_is_said(capsys):
+    (program,) = blocks(ROOT / "docs" / "development" / "simulation_testing.md", "python")
+    exec(compile(program, "simulation_testing.md", "exec"), {})
+    assert capsys.readouterr().out == "[]\n"
+
+
 def test_the_python_of_the_documents_is_python():
     for page in pages():
         for program in blocks(page, "python"):
