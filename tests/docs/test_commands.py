@@ -57,7 +57,7 @@ def test_the_slow_commands_run(text, here):
 def _run(text, folder):
     program, *words = shlex.split(text)
     assert program == "comdml"
-    code = "from comdml_flwr.cli import main; main()"
+    code = "from comdml_flwr.cli.main import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", code, *words], cwd=folder, capture_output=True, text=True, check=False
     )

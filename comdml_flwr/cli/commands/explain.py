@@ -48,7 +48,7 @@ def explain(
 ) -> None:
     """Say why an agent has its helper and its cut: the alternatives, their times, and why not these.
 
-    An alternative is a pair that is forced while everybody else is planned anew.
+    An alternative is a pair that is forced while everybody else is planned again around it.
 
     Example: comdml explain ten --agent 9
     """

@@ -47,7 +47,7 @@ def new(
 
     comdml-10, comdml-20, comdml-50, comdml-100:
     CPUs {4, 2, 1, 0.5, 0.2}, a fifth of the agents each (1 CPU is 1e9 FLOP/s), links drawn from
-    {0, 10, 20, 50, 100} Mbps, ResNet-56, 50,000 samples in equal parts, a fifth of the devices drawn anew
+    {0, 10, 20, 50, 100} Mbps, ResNet-56, 50,000 samples in equal parts, a fifth of the devices drawn again
     every 100 rounds.
 
     What 0 Mbps belongs to decides the result. `per-link`: two agents are not connected, but both have other
@@ -55,7 +55,7 @@ def new(
     never offload; among 100 agents one of the slowest always is, and nothing is gained (with 10: 2.3 times).
 
     dtfl-case-1, dtfl-case-2: ten agents with {2, 1, 0.2} CPUs at 30 Mbps, or {4, 1, 0.1} CPUs at
-    {100, 30, 10} Mbps; 30 % of the devices drawn anew every 50 rounds.
+    {100, 30, 10} Mbps; 30 % of the devices drawn again every 50 rounds.
 
     ten: the ten devices of a run that names no fleet; CPUs {4, 2, 1, 0.5, 0.2} twice.
 

@@ -18,8 +18,8 @@ FleetFile: TypeAlias = Annotated[
 Solver: TypeAlias = Annotated[
     str,
     typer.Option(
-        help="`exact` (the smallest makespan; of equals the plan whose pairs end earliest, then send least),"
-        " `greedy` (as published: slowest first), `shared` (a helper may serve several) or"
+        help="`exact` (the smallest makespan; among equal plans the one whose pairs end earliest, then send"
+        " least), `greedy` (as published: slowest first), `shared` (a helper may serve several) or"
         " `integer-program` (as exact, by HiGHS)."
     ),
 ]
