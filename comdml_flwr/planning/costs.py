@@ -55,14 +55,12 @@ Memory bounds who may do what, and changes no time. Let w be what training the w
 what its slow and fast side take at cut m (weights, gradients, optimizer state, activations of a batch):
 
     i trains alone              w <= memory of i; otherwise T_i counts as infinite
-    i is slow at cut m          x_m <= memory of i
-    j helps at cuts m1, m2, ... w + the sum of (y_m + Q d_m) <= memory of j,  Q = QUEUE_BATCHES
+    i is slow at cut m          x_m + Q d_m <= memory of i
+    j helps at cuts m1, m2, ... w + the sum of (y_m + Q d_m) <= memory of j
 
-A bounded queue does not change the formulas if the helper takes its partner's batches first and its own when
-there are none. Either f <= max(s, c): each batch is gone when the next one comes. Or f > max(s, c): batches
-wait at the slow side, but then the helper has not been idle since the first one came, and ends when its work
-is done: T_j + N f, or s + c + l + N f if its own batches ran out before the first one came. (A batch under
-way is not interrupted: with this the end may shift by one batch of its own.)
+where Q = QUEUE_BATCHES is how many batches wait at each end. bounded_queue.py derives how much such a queue
+delays a pair at most: not at all unless f < max(s, c) and Q max(s, c) < c + 1 / p_j. Where it does, the
+formulas leave the delay out.
 
 Not modelled: the copy of the weights that an agent keeps for averaging, noise, the exchange of models (the
 virtual clock of a run adds averaging), and in "overlap" also latency. For helpers that serve several slow
@@ -78,17 +76,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comdml_flwr.core.errors import InputError
+from comdml_flwr.planning.bounded_queue import helping_bytes, offloading_bytes
 from comdml_flwr.planning.types import Cut, CutTable, Link, Profile
 
 FloatArray = NDArray[np.float64]
 
 TIME_MODELS = ("overlap", "pipeline")
-
-QUEUE_BATCHES = 2
-"""Activation batches that a helper keeps per partner beside the one it trains on: one waits, one comes in.
-
-With one, the link would stand still while the helper trains; more than two never arrive sooner than needed.
-"""
 
 _NO_LINK = Link(bytes_per_s=0.0)
 
@@ -129,8 +122,8 @@ def pair_finish_s(profiles: Sequence[Profile], cuts: CutTable, time_model: str) 
     for index, cut in enumerate(cuts):
         if not cut.is_possible:
             finish_s[:, :, index] = np.inf
-        finish_s[cut.slow_bytes > agents.memory_bytes, :, index] = np.inf
-        finish_s[:, cut.whole_bytes + partner_bytes(cut) > agents.memory_bytes, index] = np.inf
+        finish_s[offloading_bytes(cut) > agents.memory_bytes, :, index] = np.inf
+        finish_s[:, cut.whole_bytes + helping_bytes(cut) > agents.memory_bytes, index] = np.inf
     return finish_s
 
 
@@ -150,11 +143,6 @@ def solo_times_s(profiles: Sequence[Profile], cuts: CutTable) -> FloatArray:
     whole_bytes = max((cut.whole_bytes for cut in cuts), default=0.0)
     times_s = [profile.solo_s if whole_bytes <= profile.memory_bytes else np.inf for profile in profiles]
     return np.array(times_s, dtype=np.float64)
-
-
-def partner_bytes(cut: Cut) -> float:
-    """Tell what a helper holds for one partner: the fast side, and the batches that wait for it."""
-    return cut.fast_bytes + QUEUE_BATCHES * cut.bytes_per_batch
 
 
 def lower_bound_s(profiles: Sequence[Profile], finish_s: FloatArray, cuts: CutTable = ()) -> float:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from comdml_flwr.core.errors import InputError
-from comdml_flwr.planning.costs import QUEUE_BATCHES, pair_finish_s
+from comdml_flwr.planning.bounded_queue import QUEUE_BATCHES
+from comdml_flwr.planning.costs import pair_finish_s
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.planning.pairing import SOLVERS, is_valid_plan, pair_agents
 from comdml_flwr.planning.solvers.groups import GroupCosts
@@ -37,11 +38,13 @@ def agents_with(*memory_bytes: float, speeds: tuple[float, ...] = (1, 4, 4)) -> 
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-def test_the_slow_side_must_fit(solver: str) -> None:
+def test_the_slow_side_and_the_queue_must_fit(solver: str) -> None:
     both = agents_with(100, inf)
-    assert [pair.cut for pair in pair_agents(both, CUTS, solver=solver, time_model="overlap").pairs] == [2]
-    heavy = (CUTS[0], dataclasses.replace(CUTS[1], slow_bytes=101))
-    assert [pair.cut for pair in pair_agents(both, heavy, solver=solver, time_model="overlap").pairs] == [1]
+    for slow_bytes, cut in ((20, 2), (100 - QUEUE_BATCHES * 2, 2), (101 - QUEUE_BATCHES * 2, 1)):
+        cuts = (CUTS[0], dataclasses.replace(CUTS[1], slow_bytes=slow_bytes))
+        assert [pair.cut for pair in pair_agents(both, cuts, solver=solver, time_model="overlap").pairs] == [
+            cut
+        ]
 
 
 @pytest.mark.parametrize("solver", SOLVERS)

@@ -16,7 +16,7 @@ from comdml_flwr.cli.doctor.findings import Finding
 from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.units import human_bytes
 from comdml_flwr.learning.cut_profile import FLOAT_BYTES, profile_model
-from comdml_flwr.planning.costs import partner_bytes
+from comdml_flwr.planning.bounded_queue import helping_bytes, offloading_bytes
 from comdml_flwr.planning.types import CutTable
 from comdml_flwr.runs.assemble import MODELS, cut_table
 
@@ -59,8 +59,8 @@ def check_memory(config: RunConfig, available_bytes: int | None = None) -> Findi
     images = IMAGES[config.dataset]
     cuts = _count(MODELS[config.model], images, config.batch_size)
     data_bytes = images.num_samples * torch.Size(images.shape).numel() * FLOAT_BYTES
-    whole, least = int(cuts[0].whole_bytes), int(min(cut.slow_bytes for cut in cuts))
-    worst, cut = max((whole + int(partner_bytes(cut)), number) for number, cut in enumerate(cuts, start=1))
+    whole, least = int(cuts[0].whole_bytes), int(min(offloading_bytes(cut) for cut in cuts))
+    worst, cut = max((whole + int(helping_bytes(cut)), number) for number, cut in enumerate(cuts, start=1))
     facts = {
         "available_bytes": available_bytes,
         "data_bytes": data_bytes,

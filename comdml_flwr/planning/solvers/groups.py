@@ -51,7 +51,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from comdml_flwr.planning.costs import AgentArrays, FloatArray, agent_arrays, partner_bytes
+from comdml_flwr.planning.bounded_queue import helping_bytes
+from comdml_flwr.planning.costs import AgentArrays, FloatArray, agent_arrays
 from comdml_flwr.planning.types import CutTable, Profile
 
 IntArray = NDArray[np.intp]
@@ -67,7 +68,7 @@ class GroupCosts:
         K agents.
     slow_share, fast_share, bytes_per_batch : NDArray[float64], shape [M]
         Of the cuts.
-    partner_bytes : NDArray[float64], shape [M]
+    helping_bytes : NDArray[float64], shape [M]
         Memory that a helper needs for one partner.
     whole_bytes : float
         Memory that it needs for its own model.
@@ -83,7 +84,7 @@ class GroupCosts:
     slow_share: FloatArray
     fast_share: FloatArray
     bytes_per_batch: FloatArray
-    partner_bytes: FloatArray
+    helping_bytes: FloatArray
     whole_bytes: float
     card_bytes_per_s: FloatArray
     pair_finish_s: FloatArray
@@ -101,7 +102,7 @@ class GroupCosts:
             slow_share=np.array([cut.slow_share for cut in cuts]),
             fast_share=np.array([cut.fast_share for cut in cuts]),
             bytes_per_batch=np.array([cut.bytes_per_batch for cut in cuts]),
-            partner_bytes=np.array([partner_bytes(cut) for cut in cuts]),
+            helping_bytes=np.array([helping_bytes(cut) for cut in cuts]),
             whole_bytes=max((cut.whole_bytes for cut in cuts), default=0.0),
             card_bytes_per_s=np.array(cards),
             pair_finish_s=pair_finish_s,
@@ -124,7 +125,7 @@ class GroupCosts:
             Seconds; inf where links or memory do not allow the group.
         """
         pairs_s = self.pair_finish_s[slow, fast[:, None], cut]
-        held_bytes = self.whole_bytes + _sum(self.partner_bytes[cut])
+        held_bytes = self.whole_bytes + _sum(self.helping_bytes[cut])
         fits = (held_bytes <= self.agents.memory_bytes[fast]) & np.isfinite(pairs_s).all(axis=1)
         formula = self._pipeline_s if self.is_pipeline else self._overlap_s
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # 0 bytes/s: overwritten below

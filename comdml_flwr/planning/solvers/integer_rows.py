@@ -156,7 +156,7 @@ class Rows:
         card = pulp.lpSum(self.units(self._card_s(arc)) * self.x[arc] for arc in here)
         room = self.costs.agents.memory_bytes[fast] - self.costs.whole_bytes
         if np.isfinite(room):
-            held = (self.costs.partner_bytes[arc[2]] / room * self.x[arc] for arc in here)
+            held = (self.costs.helping_bytes[arc[2]] / room * self.x[arc] for arc in here)
             self.lp += pulp.lpSum(held) <= 1
         for slow in sorted({arc[0] for arc in here}):
             mine = [arc for arc in here if arc[0] == slow]
