@@ -16,6 +16,9 @@ import pytest
 from comdml_flwr.carriers.transport.grpc import Transport
 from comdml_flwr.carriers.transport.members import Limits, Member
 from comdml_flwr.core.errors import InputError, OverdueError, PeerGoneError, RunError
+from comdml_flwr.core.messages import Envelope
+from comdml_flwr.planning.bounded_queue import QUEUE_BATCHES, queue_bytes
+from comdml_flwr.planning.types import Cut
 from tests.transport.meetings import (
     SHORT,
     TOKEN,
@@ -146,7 +149,7 @@ def send_until_overdue(transport, receiver, num_bytes):
 
 
 def test_a_full_inbox_stops_the_sender_which_waits_until_its_deadline():
-    limits = Limits(inbox_bytes_per_sender=4 * MB, outbox_bytes_per_peer=4 * MB, patience_s=5)
+    limits = Limits(num_waiting=4, max_header_bytes=10_000, patience_s=5)
     with meeting(addresses(2), limits=limits) as (one, two):
         began = time.monotonic()
         num_sent, line = send_until_overdue(one, 1, num_bytes=MB)
@@ -159,7 +162,7 @@ def test_a_full_inbox_stops_the_sender_which_waits_until_its_deadline():
 
 
 def test_one_senders_full_inbox_does_not_stop_another():
-    limits = Limits(inbox_bytes_per_sender=2 * MB, outbox_bytes_per_peer=MB, patience_s=5)
+    limits = Limits(max_header_bytes=10_000, patience_s=5)
     with meeting(addresses(3), limits=limits) as (one, two, three):
         send_until_overdue(one, 2, num_bytes=MB // 2)
         two.send(mail(1, 2))
@@ -168,7 +171,7 @@ def test_one_senders_full_inbox_does_not_stop_another():
 
 
 def test_an_envelope_longer_than_queue_and_inbox_goes_alone():
-    limits = Limits(inbox_bytes_per_sender=1000, outbox_bytes_per_peer=1000, patience_s=5)
+    limits = Limits(num_waiting=1, max_header_bytes=1000, patience_s=5)
     with meeting(addresses(2), limits=limits) as (one, two):
         for value in range(3):
             one.send(mail(0, 1, num_bytes=MB, value=value), timeout_s=5)
@@ -181,7 +184,7 @@ RECEIVER = """
     from comdml_flwr.carriers.transport.grpc import Transport
 
     members = [Member(0, sys.argv[1]), Member(1, sys.argv[2])]
-    limits = Limits(inbox_bytes_per_sender=int(sys.argv[3]))
+    limits = Limits(num_waiting=int(sys.argv[3]))
     peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     with Transport(1, sys.argv[2], members, None, "run-7", limits=limits) as transport:
         before = peak()
@@ -201,10 +204,10 @@ def receiver():
     """Start agent 1 as a process of its own that receives nothing until it is told to."""
     running = []
 
-    def start(members, inbox_bytes):
+    def start(members, num_waiting):
         command = [sys.executable, "-c", textwrap.dedent(RECEIVER), *(m.address for m in members)]
         process = subprocess.Popen(
-            [*command, str(inbox_bytes)],
+            [*command, str(num_waiting)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -223,9 +226,8 @@ def receiver():
 def test_back_pressure_bounds_the_memory_of_the_receiver(receiver):
     """300 MB are sent to a process that does not receive: it holds its 20 MB and what gRPC has in flight."""
     members = addresses(2)
-    process = receiver(members, 20 * MB)
-    limits = Limits(outbox_bytes_per_peer=10 * MB)
-    with meeting(members, limits=limits, who={0}) as (one,):
+    process = receiver(members, 5)
+    with meeting(members, limits=Limits(), who={0}) as (one,):
 
         def send_all():
             for value in range(75):
@@ -246,7 +248,7 @@ def test_back_pressure_bounds_the_memory_of_the_receiver(receiver):
 
 def test_a_peer_that_is_killed_is_gone_and_its_mail_is_not_lost_silently(receiver):
     members = addresses(2)
-    process = receiver(members, 20 * MB)
+    process = receiver(members, 5)
     with meeting(members, who={0}) as (one,):
         one.send(mail(0, 1))
         one.flush(5)
@@ -262,7 +264,7 @@ def test_a_peer_that_is_killed_is_gone_and_its_mail_is_not_lost_silently(receive
 def test_a_peer_that_is_stopped_gives_no_sign_of_life_and_is_gone(receiver):
     """SIGSTOP, as a machine that hangs: its kernel still takes bytes."""
     members = addresses(2)
-    process = receiver(members, 20 * MB)
+    process = receiver(members, 5)
     with meeting(members, who={0}) as (one,):
         one.send(mail(0, 1))
         one.flush(5)
@@ -337,8 +339,8 @@ def test_a_member_that_starts_anew_goes_on_where_its_mail_ended():
 
 def test_a_receiver_that_starts_anew_gets_what_it_had_not_answered():
     members = addresses(2)
-    limits = Limits(patience_s=10, inbox_bytes_per_sender=1000, keepalive_s=1)
-    with meeting(members, limits=limits, who={0}) as (one,):
+    limits = Limits(num_waiting=1, max_header_bytes=500, patience_s=10, keepalive_s=1)
+    with meeting(members, limits=Limits(patience_s=10, keepalive_s=1), who={0}) as (one,):
         with meeting(members, limits=limits, who={1}) as (two,):
             for value in range(4):
                 one.send(mail(0, 1, num_bytes=800, value=value))
@@ -394,6 +396,23 @@ def test_a_parameter_that_breaks_a_rule_is_one_line(changes, line):
         Transport(credentials=None, **given)
 
 
+def test_as_many_batches_wait_at_each_end_as_plans_count():
+    with meeting(addresses(2), limits=Limits(patience_s=5)) as (one, two):
+        num_sent, _ = send_until_overdue(one, 1, num_bytes=4 * MB)
+        assert num_sent == 2 * QUEUE_BATCHES
+        cut = Cut(slow_share=0, fast_share=0, bytes_per_batch=4 * MB)
+        waiting = sum(two._inbox._held[0])
+        assert queue_bytes(cut) <= waiting <= queue_bytes(cut) + Limits().max_header_bytes
+        received(two, num_sent)
+
+
+def test_who_says_that_a_peer_is_gone_is_not_held_up_by_what_that_peer_has_not_taken():
+    with meeting(addresses(2), limits=Limits(patience_s=5)) as (one, two):
+        num_sent, _ = send_until_overdue(one, 1, num_bytes=4 * MB)
+        one.send(Envelope(sender=0, receiver=1, round=1, kind="gone"), timeout_s=0)
+        assert [letter.kind for letter in received(two, num_sent + 1)] == ["test"] * num_sent + ["gone"]
+
+
 @pytest.mark.parametrize(
     "bad", [{"frame_bytes": 20}, {"frame_bytes": 5 << 20}, {"patience_s": 0}, {"max_envelope_bytes": -1}]
 )
@@ -404,7 +423,7 @@ def test_a_bound_that_is_none_is_one_line(bad):
 
 def test_what_went_through_leaves_no_memory_behind():
     """800 MB go through queues and inboxes of 8 MB, in one process."""
-    limits = Limits(inbox_bytes_per_sender=8 * MB, outbox_bytes_per_peer=8 * MB)
+    limits = Limits(num_waiting=2)
     letter = mail(0, 1, num_bytes=4 * MB)
     with meeting(addresses(2), limits=limits) as (one, two):
         before = resident_bytes()

@@ -71,7 +71,7 @@ class Transport:
         self._patience_s = self._limits.patience_s
         self._refusals = Refusals()
         self._doorkeeper = Doorkeeper(self._refusals, 2 * self._limits.keepalive_s)
-        self._inbox = Inbox(self._limits.inbox_bytes_per_sender)
+        self._inbox = Inbox(self._limits.has_room)
         self._incoming = Incoming(
             own=own,
             run_token=run_token,

@@ -1,10 +1,12 @@
 """Who takes part, where they listen, and how much of everything there may be."""
 
 import ipaddress
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from comdml_flwr.carriers.transport.frames import HEAD_BYTES
 from comdml_flwr.core.errors import InputError
+from comdml_flwr.planning.bounded_queue import QUEUE_BATCHES
 
 MAX_FRAME_BYTES = 4 * 1024 * 1024  # no longer message is read; gRPC's own default
 
@@ -62,8 +64,9 @@ class Limits:
     max_header_bytes : int
         The longest header (names, shapes and facts, as JSON) of an envelope; as Python objects it takes up
         to 40 times as much.
-    inbox_bytes_per_sender, outbox_bytes_per_peer : int
-        Mail that may wait to be received from, or to be taken by, one peer.
+    num_waiting : int
+        How much mail of one peer may wait to be received, and how much to be taken by it: so many of its
+        longest envelopes. The memory that plans count holds so many batches at each end.
     frame_bytes : int
         Length of the messages into which envelopes are cut; tests/benchmarks has what each length gives.
     patience_s : float
@@ -77,8 +80,7 @@ class Limits:
 
     max_envelope_bytes: int = 16 << 30
     max_header_bytes: int = 1 << 20
-    inbox_bytes_per_sender: int = 256 << 20
-    outbox_bytes_per_peer: int = 256 << 20
+    num_waiting: int = QUEUE_BATCHES
     frame_bytes: int = 1 << 20
     patience_s: float = 20.0
     keepalive_s: float = 10.0
@@ -91,3 +93,25 @@ class Limits:
         if not HEAD_BYTES < self.frame_bytes <= MAX_FRAME_BYTES:
             rule = f"must be more than {HEAD_BYTES} and at most {MAX_FRAME_BYTES}"
             raise InputError("frame_bytes", self.frame_bytes, rule)
+
+    def has_room(self, waiting: Collection[int], num_bytes: int) -> bool:
+        """Tell whether an envelope may join those of one peer that wait.
+
+        The bound follows what is sent, so that it holds batches of any length. Beside it there is room for
+        one header of the longest kind, which is many short envelopes.
+
+        Parameters
+        ----------
+        waiting : Collection[int]
+            Lengths in bytes of those that wait.
+        num_bytes : int
+            Its own.
+
+        Examples
+        --------
+        >>> limits = Limits(num_waiting=2, max_header_bytes=100)
+        >>> limits.has_room([5000], 5000), limits.has_room([5000, 5000], 101), limits.has_room([], 5000)
+        (True, False, True)
+        """
+        bound = self.num_waiting * max([num_bytes, *waiting]) + self.max_header_bytes
+        return not waiting or sum(waiting) + num_bytes <= bound

@@ -82,7 +82,7 @@ class Outgoing:
         self._changed = threading.Condition()
         self._waiting: deque[_Letter] = deque()
         self._sent: deque[_Letter] = deque()
-        self._num_bytes, self._last_sequence = 0, 0
+        self._last_sequence = 0
         self._num_refused = 0
         self._gone: str | None = None
         self._trouble: tuple[float, str] | None = None
@@ -125,27 +125,29 @@ class Outgoing:
             self._changed.notify_all()
 
     def put(self, parts: list[memoryview], timeout_s: float) -> None:
-        """Queue an envelope; wait for room until the deadline."""
+        """Queue an envelope; wait for room until the deadline.
+
+        One without arrays never waits: who says that a peer is gone must not be held up by what that peer
+        has not taken.
+        """
         num_bytes = sum(len(part) for part in parts)
-        bound = self._limits.outbox_bytes_per_peer
 
         def may_go_on() -> bool:
-            return self._is_finished() or not self._num_bytes or self._num_bytes + num_bytes <= bound
+            return self._is_finished() or len(parts) == 1 or self._limits.has_room(self._lengths, num_bytes)
 
         with self._changed:
             if not self._changed.wait_for(may_go_on, timeout_s):
-                held = f"{self._num_bytes} bytes wait for it"
+                held = f"{sum(self._lengths)} bytes wait for it"
                 raise OverdueError(f"agent {self.peer} took nothing for {timeout_s:g} s; {held}")
             self._raise_if_finished()
             self._waiting.append(_Letter(parts, num_bytes))
-            self._num_bytes += num_bytes
             self._changed.notify_all()
 
     def flush(self, deadline_s: float) -> None:
         """Wait until all mail lies in the peer's inbox, at most until `time.monotonic()` is `deadline_s`."""
         with self._changed:
             left_s = max(0.0, deadline_s - time.monotonic())
-            done = self._changed.wait_for(lambda: self._is_finished() or not self._num_bytes, left_s)
+            done = self._changed.wait_for(lambda: self._is_finished() or not self._lengths, left_s)
             self._raise_if_finished()
             if not done:
                 num_letters = len(self._waiting) + len(self._sent)
@@ -157,7 +159,7 @@ class Outgoing:
             if self._is_finished():
                 return
             log.warning("agent %d is gone: %s", self.peer, reason)
-            self._gone, self._is_watched, self._num_bytes = reason, False, 0
+            self._gone, self._is_watched = reason, False
             self._waiting.clear()
             self._sent.clear()
             self._end_stream()
@@ -168,6 +170,11 @@ class Outgoing:
             self._is_closed = True
             self._end_stream()
         self._thread.join(self._limits.keepalive_s)
+
+    @property
+    def _lengths(self) -> list[int]:
+        """Lengths in bytes of the envelopes that the peer has not taken yet."""
+        return [letter.num_bytes for letter in (*self._sent, *self._waiting)]
 
     def _end_stream(self) -> None:
         self._stream.is_over = True
@@ -264,7 +271,7 @@ class Outgoing:
 
     def _forget(self, accepted: int) -> None:
         while self._sent and self._sent[0].sequence <= accepted:
-            self._num_bytes -= self._sent.popleft().num_bytes
+            self._sent.popleft()
 
     def _frames(self, stream: _Stream) -> Iterator[bytes]:
         while (letter := self._next(stream)) is not None:

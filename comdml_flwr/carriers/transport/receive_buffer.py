@@ -1,8 +1,8 @@
-"""Mail that has come and waits to be received, bounded in bytes for each sender."""
+"""Mail that has come and waits to be received, bounded for each sender."""
 
 import threading
-from collections import Counter, deque
-from collections.abc import Callable
+from collections import defaultdict, deque
+from collections.abc import Callable, Collection
 
 from comdml_flwr.core.messages import Envelope
 
@@ -12,34 +12,31 @@ class Inbox:
 
     Parameters
     ----------
-    bytes_per_sender : int
-        How much of one sender's mail may be here, that which is just coming in included; a longer envelope
-        may come when nothing else of its sender is here.
+    has_room : Callable[[Collection[int], int], bool]
+        Tells whether an envelope of so many bytes may come beside those of its sender that are here or are
+        just coming in; see `Limits.has_room`.
     """
 
-    def __init__(self, bytes_per_sender: int) -> None:
-        self._bound = bytes_per_sender
+    def __init__(self, has_room: Callable[[Collection[int], int], bool]) -> None:
+        self._has_room = has_room
         self._changed = threading.Condition()
         self._mail: deque[tuple[Envelope, int]] = deque()
-        self._held: Counter[int] = Counter()
+        self._held: defaultdict[int, list[int]] = defaultdict(list)  # lengths by sender
 
     def reserve(self, sender: int, num_bytes: int, is_over: Callable[[], bool]) -> bool:
         """Wait for room for an envelope, until `is_over` (asked when `wake` is called); tell if there is."""
-
-        def has_room() -> bool:
-            return not self._held[sender] or self._held[sender] + num_bytes <= self._bound
-
         with self._changed:
-            self._changed.wait_for(lambda: is_over() or has_room())
+            held = self._held[sender]
+            self._changed.wait_for(lambda: is_over() or self._has_room(held, num_bytes))
             if is_over():
                 return False
-            self._held[sender] += num_bytes
+            held.append(num_bytes)
             return True
 
     def release(self, sender: int, num_bytes: int) -> None:
         """Give back room in which nothing came to lie."""
         with self._changed:
-            self._held[sender] -= num_bytes
+            self._held[sender].remove(num_bytes)
             self._changed.notify_all()
 
     def put(self, envelope: Envelope, num_bytes: int) -> None:
@@ -54,7 +51,7 @@ class Inbox:
             if not self._changed.wait_for(lambda: self._mail, timeout_s):
                 return None
             envelope, num_bytes = self._mail.popleft()
-            self._held[envelope.sender] -= num_bytes
+            self._held[envelope.sender].remove(num_bytes)
             self._changed.notify_all()
             return envelope
 
