@@ -19,7 +19,7 @@ from comdml_flwr.carriers.sealed.key_cards import new_card, table_of_keys
 from comdml_flwr.carriers.sealed.sealing import Sealer, new_private_key, public_key_of
 from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.messages import Report
-from comdml_flwr.core.program import NOBODY, Absence, Program, Step, agent_failed, phase_name
+from comdml_flwr.core.program import NOBODY, Absence, Program, Step, agent_failed
 from comdml_flwr.flower.mail import SealedLetter, seal, unseal
 from comdml_flwr.flower.records import blobs, text
 from comdml_flwr.flower.serverapp.grid_carrier import GridCarrier
@@ -53,11 +53,10 @@ def run_splitfed(
         setup = assemble(config, parse_fleet(fleet_text, config.fleet), len(federation.ids), catalogue)
         federation.check_server(setup)
         program = program_of(setup)
-        names = tuple(map(phase_name, program))
         agents = GridCarrier(
             grid,
             federation.nodes,
-            names,
+            program,
             federation.common,
             on_reply=terminal.reply,
             on_wait=terminal.sign_of_life,
@@ -69,12 +68,11 @@ def run_splitfed(
         def run(observer: Observer) -> RunRecord:
             return run_rounds(
                 carrier,
-                names,
+                program,
                 federation.ids,
                 config,
                 observer,
                 setup.availability,
-                has_server=True,
                 on_round=models.round_ended,
             )
 
@@ -147,9 +145,7 @@ class WithServer:
             inbox = unseal([letter.sealed for letter in letters], folder, sealer)
             outbox, report = run_steps(self._server, self._program, steps, inbox)
         except Exception as error:
-            last = steps[-1]
-            where = f"round {last.round}, {phase_name(self._program[last.phase])}"
-            raise agent_failed(SERVER, where, error) from error
+            raise agent_failed(SERVER, self._program.where(steps[-1]), error) from error
         sealed = seal(outbox, folder, sealer, exchange=self._exchange)
         self._agents.put(
             SealedLetter(sender=SERVER, receiver=envelope.receiver, sealed=blob)

@@ -11,13 +11,13 @@ from comdml_flwr.agents.agent import Agent
 from comdml_flwr.agents.setup import Setup
 from comdml_flwr.carriers.local import LocalCarrier
 from comdml_flwr.core.config import RunConfig, parse_config
-from comdml_flwr.core.program import phase_name, return_point
+from comdml_flwr.core.program import Phase, Program
 from comdml_flwr.learning.data.dataset import Dataset
 from comdml_flwr.learning.data.digits import load_digits
 from comdml_flwr.learning.models.resnet import resnet
 from comdml_flwr.planning.fleet.fleet import Fleet
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
-from comdml_flwr.runs.assemble import METHODS, Catalogue, assemble, participants_of, program_of
+from comdml_flwr.runs.assemble import Catalogue, assemble, participants_of, program_of
 from comdml_flwr.runs.loop import run_rounds
 from comdml_flwr.runs.records import RoundRecord, RunRecord
 from tests.odd_models import ODD
@@ -93,6 +93,11 @@ def small_setup(config: RunConfig, fleet: Fleet) -> Setup:
     return assemble(config, fleet, len(fleet.agents), CATALOGUE)
 
 
+def idle_program(*names: str) -> Program[Agent]:
+    """Return a round of phases that do nothing."""
+    return Program(phases=tuple(Phase(name=name, run=lambda agent, inbox: ()) for name in names))
+
+
 class Silent:
     """An observer that only listens."""
 
@@ -114,19 +119,16 @@ def run_local(
     """Run over the local carrier; return what it came to, and the agents."""
     setup = small_setup(config, fleet)
     agents = list(participants_of(setup))
-    program, method = program_of(setup), METHODS[config.method]
+    program = program_of(setup)
     carrier = make_carrier(agents, program, num_workers=num_workers, reverse_replies=reverse_replies)
     try:
         return run_rounds(
             carrier,
-            tuple(map(phase_name, program)),
+            program,
             setup.ids,
             config,
             Silent(),
             setup.availability,
-            has_server=method.has_server,
-            models_agree=method.models_agree(config),
-            return_point=return_point(program),
         ), agents
     finally:
         carrier.close()

@@ -1,7 +1,5 @@
 """Mail: an inbox does not depend on who was quicker, letters stay closed, an envelope says what is wrong."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +7,6 @@ from hypothesis import strategies as st
 
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.messages import Envelope, Mailboxes
-from comdml_flwr.core.program import Step, phase_name, together
 
 LAW = settings(max_examples=200)
 AGENTS = range(4)
@@ -89,33 +86,6 @@ def test_mail_that_waits_comes_before_the_mail_of_a_later_exchange():
     boxes.put([Letter(3, 0, "first exchange")])
     boxes.put([Letter(1, 0, "second exchange"), Letter(0, 0, "second exchange, to myself")])
     assert names(boxes.take(0)) == ["first exchange", "second exchange, to myself", "second exchange"]
-
-
-def test_together_runs_its_phases_in_order_on_the_same_inbox():
-    seen = []
-
-    def tell_time(agent, inbox):
-        seen.append((agent, inbox))
-        return ("clock",)
-
-    def ask(agent, inbox):
-        seen.append((agent, inbox))
-        return ("who", "where")
-
-    inbox = (envelope(),)
-    phase = together(tell_time, ask)
-    assert phase("agent", inbox) == ("clock", "who", "where")
-    assert seen == [("agent", inbox), ("agent", inbox)]
-    assert seen[0][1] is seen[1][1] is inbox
-    assert phase_name(phase) == "tell time+ask"
-
-
-def test_a_phase_without_a_name_still_has_one_to_show():
-    assert phase_name(partial(together(), None)) == "phase"
-
-
-def test_steps_sort_by_round_then_phase():
-    assert sorted([Step(2, 0), Step(1, 2), Step(1, 0)]) == [Step(1, 0), Step(1, 2), Step(2, 0)]
 
 
 def envelope(about=None, arrays=None):

@@ -20,7 +20,7 @@ from comdml_flwr.runs.records import RoundRecord, RunRecord
 from comdml_flwr.runs.results import RunFolder, record_run
 from comdml_flwr.runs.summary import summarize
 from comdml_flwr.runs.terminal import QUIET_S, WIDTH, Terminal
-from tests.small import run_local, small_config, small_fleet
+from tests.small import idle_program, run_local, small_config, small_fleet
 
 PHASES = ("introduce", "train", "adopt")
 IDS = (0, 1, 2)
@@ -78,7 +78,7 @@ def record(folder, carrier=None, **keys):
     """Run two made-up rounds; return what was printed."""
     screen, printed = printed_by()
     config = config_in(folder, **keys)
-    rounds = partial(run_rounds, carrier or FakeCarrier(), PHASES, IDS, config)
+    rounds = partial(run_rounds, carrier or FakeCarrier(), idle_program(*PHASES), IDS, config)
     record_run(rounds, config, len(IDS), screen)
     return printed()
 

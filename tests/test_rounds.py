@@ -17,7 +17,7 @@ from comdml_flwr.core.strict_json import to_json
 from comdml_flwr.planning.participation import draw_participants
 from comdml_flwr.runs.loop import run_rounds
 from comdml_flwr.runs.records import RoundRecord, add_up, as_json, read_record
-from tests.small import Silent, run_local, small_config, small_fleet, small_setup
+from tests.small import Silent, idle_program, run_local, small_config, small_fleet, small_setup
 
 LAW = settings(max_examples=200)
 PHASES = ("introduce", "train", "average", "adopt")
@@ -91,7 +91,7 @@ class Recorder:
 
 
 def run(recorder, ids=IDS, phases=PHASES, **keys):
-    return run_rounds(recorder, phases, ids, small_config(**keys), recorder)
+    return run_rounds(recorder, idle_program(*phases), ids, small_config(**keys), recorder)
 
 
 def test_the_last_phase_rides_with_the_next_rounds_first():
@@ -279,7 +279,7 @@ def test_with_whole_batches_the_clock_of_a_run_ends_training_when_the_plan_said(
 
 def test_an_observer_that_only_listens_changes_nothing():
     watched = run(Recorder())
-    silent = run_rounds(Recorder(), PHASES, IDS, small_config(), Silent())
+    silent = run_rounds(Recorder(), idle_program(*PHASES), IDS, small_config(), Silent())
     assert [replace(r, elapsed_s=0.0) for r in watched.rounds] == [
         replace(r, elapsed_s=0.0) for r in silent.rounds
     ]

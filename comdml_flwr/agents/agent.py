@@ -18,7 +18,7 @@ from torch import Tensor
 
 from comdml_flwr.agents.setup import Setup
 from comdml_flwr.core.messages import Array, Envelope, Inbox, Json, Outbox, Report, size_of
-from comdml_flwr.core.program import NOBODY, Absence, Program, Step, run_phase
+from comdml_flwr.core.program import NOBODY, Absence, Program, Step
 from comdml_flwr.core.seeds import derive_seed
 from comdml_flwr.core.typed_json import read_float, read_int, read_table
 from comdml_flwr.learning.data.batches import augment, batches
@@ -350,8 +350,8 @@ def run_steps(
     for step in steps:
         if step.phase == 0:
             agent.begin_round(step.round)
-        outbox += run_phase(program, step, agent, inbox)
-        if step.phase == len(program) - 1:
+        outbox += program.run(step, agent, inbox)
+        if step.phase == program.last:
             agent.end_round()
     return tuple(outbox), agent.report
 

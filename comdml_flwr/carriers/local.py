@@ -11,15 +11,7 @@ from pathlib import Path
 from comdml_flwr.agents.agent import Agent, run_steps
 from comdml_flwr.agents.state_files import Waiting, read_agent, write_agent
 from comdml_flwr.core.messages import Envelope, Mailboxes, Outbox, Report
-from comdml_flwr.core.program import (
-    NOBODY,
-    Absence,
-    Program,
-    Step,
-    agent_failed,
-    has_second_phase,
-    phase_name,
-)
+from comdml_flwr.core.program import NOBODY, Absence, Program, Step, agent_failed, has_second_phase
 
 
 class LocalCarrier:
@@ -66,7 +58,7 @@ class LocalCarrier:
         order = sorted(steps, reverse=self._reverse)
         side_by_side = self._pool.map if self._pool else map
         replies = list(side_by_side(lambda agent: self._run(agent, steps[agent], absence), order))
-        last = len(self._program) - 1
+        last = self._program.last
         for boxes, is_last in ((self._mail, False), (self._for_second, True)):
             boxes.put(
                 envelope
@@ -96,9 +88,7 @@ class LocalCarrier:
                 inbox = (*self._for_second.take(agent), *inbox)
             reply = run_steps(self._agents[agent], self._program, steps, inbox, absence)
         except Exception as error:
-            last = steps[-1]
-            where = f"round {last.round}, {phase_name(self._program[last.phase])}"
-            raise agent_failed(agent, where, error) from error
+            raise agent_failed(agent, self._program.where(steps[-1]), error) from error
         self._on_reply()
         return reply
 

@@ -1,8 +1,8 @@
 """A round as a program: phases that every agent runs, and the carrier that moves their mail."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Protocol, TypeAlias, TypeVar
+from dataclasses import dataclass, replace
+from typing import Generic, Protocol, Self, TypeAlias, TypeVar
 
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.messages import Inbox, Outbox, Report
@@ -10,18 +10,111 @@ from comdml_flwr.core.user_code import describe_error
 
 AgentT = TypeVar("AgentT")
 
+Run: TypeAlias = Callable[[AgentT, Inbox], Outbox]
+"""What an agent does in a phase: from the mail that has come to the mail that it sends."""
 
-Phase: TypeAlias = Callable[[AgentT, Inbox], Outbox]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phase(Generic[AgentT]):
+    """One phase of a round.
+
+    Parameters
+    ----------
+    name : str
+        What people see in progress lines and errors.
+    run : Callable
+        `(agent, inbox) -> outbox`.
+    expects : Callable, optional
+        Whose mail alone its inbox holds, once the phases before it have run: a carrier without lock step then
+        waits for nobody else. None: mail of all who take part.
+    again : Callable, optional
+        What runs instead, without mail, when the round comes back here because an agent has failed. It makes
+        this phase the return point of its program.
+    """
+
+    name: str
+    run: Run[AgentT]
+    expects: Callable[[AgentT], tuple[int, ...]] | None = None
+    again: Run[AgentT] | None = None
 
 
-Program: TypeAlias = tuple[Phase[AgentT], ...]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program(Generic[AgentT]):
+    """One round of a method: what the loop, the carriers and the ServerApp know of it.
+
+    Parameters
+    ----------
+    phases : tuple[Phase, ...]
+        In order.
+    has_server : bool
+        Whether a server takes part in every phase; otherwise the method is serverless.
+    models_agree : bool
+        Whether all who took part in a round hold the same weights after it.
+    needs_links : bool
+        Whether models spread over direct links alone, so that these must connect all agents.
+    in_chunks : Callable[[int], tuple[Phase, ...]], optional
+        The phases of the same round with the batches of the training cut into this many chunks, and mail
+        after each. The result must not depend on the number. None: the method has no such phases.
+
+    Raises
+    ------
+    ValueError
+        There is no phase, or more than one return point.
+    """
+
+    phases: tuple[Phase[AgentT], ...]
+    has_server: bool = False
+    models_agree: bool = True
+    needs_links: bool = False
+    in_chunks: Callable[[int], tuple[Phase[AgentT], ...]] | None = None
+
+    def __post_init__(self) -> None:
+        num_points = sum(phase.again is not None for phase in self.phases)
+        if not self.phases or num_points > 1:
+            rule = f"must be at least one, with at most one return point, not {num_points}"
+            raise ValueError(f"phases = {self.names}: {rule}")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the phases, in order."""
+        return tuple(phase.name for phase in self.phases)
+
+    @property
+    def last(self) -> int:
+        """Place of the last phase."""
+        return len(self.phases) - 1
+
+    @property
+    def return_point(self) -> int | None:
+        """Place of the phase to which a round goes back when an agent fails after it; None: it never does."""
+        return next((place for place, phase in enumerate(self.phases) if phase.again is not None), None)
+
+    def cut_into(self, num_chunks: int) -> Self:
+        """Return the same round in other chunks, if its training can be cut into chunks at all.
+
+        Where every phase is an exchange of all agents, each chunk costs one, and the configuration says how
+        many there are. A carrier whose agents wait for their senders alone takes one for each batch, so that
+        a helper trains on the first activations while the second are computed.
+        """
+        return self if self.in_chunks is None else replace(self, phases=self.in_chunks(num_chunks))
+
+    def run(self, step: "Step", agent: AgentT, inbox: Inbox) -> Outbox:
+        """Run a step's phase; at the return point, after the first time, what is to be done again."""
+        phase = self.phases[step.phase]
+        if step.attempt and phase.again is not None:
+            return phase.again(agent, ())
+        return phase.run(agent, inbox)
+
+    def where(self, step: "Step") -> str:
+        """Return how progress lines and errors name a step."""
+        return f"round {step.round}, {self.phases[step.phase].name}"
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Step:
-    """One phase of one round: `program[phase]` in round `round` (counted from 1).
+    """One phase of one round: `program.phases[phase]` in round `round` (counted from 1).
 
-    `attempt` counts from 0 how often the round went back to its return point (`returns_here`).
+    `attempt` counts from 0 how often the round went back to its return point.
     """
 
     round: int
@@ -104,76 +197,13 @@ class Carrier(Protocol):
         """Give back what the carrier holds."""
 
 
-def together(*phases: Phase[AgentT]) -> Phase[AgentT]:
-    """Make one phase of several between which no mail is needed; each sees the same inbox."""
+def together(*runs: Run[AgentT]) -> Run[AgentT]:
+    """Make one of several runs between which no mail is needed; each sees the same inbox."""
 
     def run(agent: AgentT, inbox: Inbox) -> Outbox:
-        return tuple(envelope for phase in phases for envelope in phase(agent, inbox))
+        return tuple(envelope for part in runs for envelope in part(agent, inbox))
 
-    run.__name__ = "+".join(phase_name(phase) for phase in phases)
     return run
-
-
-def waits_for(phase: Phase[AgentT], senders: Callable[[AgentT], Iterable[int]]) -> Phase[AgentT]:
-    """Say of whom alone a phase expects mail: a carrier without lock step then waits for nobody else.
-
-    Parameters
-    ----------
-    phase : Phase
-        Its inbox holds no other agent's mail.
-    senders : Callable
-        Whom, once the phases before it have run.
-    """
-
-    def run(agent: AgentT, inbox: Inbox) -> Outbox:
-        return phase(agent, inbox)
-
-    run.__name__ = phase_name(phase)
-    run.senders = senders  # type: ignore[attr-defined]
-    return run
-
-
-def expected_senders(phase: Phase[AgentT], agent: AgentT) -> tuple[int, ...] | None:
-    """Return whose mail a phase expects; None: of all who take part."""
-    senders = getattr(phase, "senders", None)
-    return None if senders is None else tuple(senders(agent))
-
-
-def returns_here(phase: Phase[AgentT], again: Phase[AgentT]) -> Phase[AgentT]:
-    """Make a phase the return point of its program: where a round goes back to when somebody is gone later.
-
-    Parameters
-    ----------
-    phase : Phase
-        What runs the first time.
-    again : Phase
-        What runs when the round comes back; it gets no mail.
-    """
-
-    def run(agent: AgentT, inbox: Inbox) -> Outbox:
-        return phase(agent, inbox)
-
-    run.__name__ = phase_name(phase)
-    run.senders = getattr(phase, "senders", None)  # type: ignore[attr-defined]
-    run.again = again  # type: ignore[attr-defined]
-    return run
-
-
-def return_point(program: Program[AgentT]) -> int | None:
-    """Return the place of a program's return point; None if it has none."""
-    return next((place for place, phase in enumerate(program) if hasattr(phase, "again")), None)
-
-
-def run_phase(program: Program[AgentT], step: Step, agent: AgentT, inbox: Inbox) -> Outbox:
-    """Run a step's phase; at the return point, after the first time, what is to be done again."""
-    phase = program[step.phase]
-    again: Phase[AgentT] | None = getattr(phase, "again", None) if step.attempt else None
-    return phase(agent, inbox) if again is None else again(agent, ())
-
-
-def phase_name(phase: Phase[AgentT]) -> str:
-    """Return the name of a phase as people see it in progress lines and errors."""
-    return getattr(phase, "__name__", "phase").replace("_", " ")
 
 
 def agent_failed(agent: int, where: str, error: Exception) -> RunError:

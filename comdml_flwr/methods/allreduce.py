@@ -8,7 +8,7 @@ arrange the sends in a ring; here the pieces go straight to their owners, so tha
 
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.messages import Inbox, Outbox
-from comdml_flwr.core.program import Program, returns_here, together
+from comdml_flwr.core.program import Phase, Program, together
 from comdml_flwr.methods.phases.evaluation import evaluate
 from comdml_flwr.methods.phases.introduction import hand_over, introduce, meet
 from comdml_flwr.methods.phases.reduction import Contribution, adopt, gather, scatter
@@ -17,8 +17,14 @@ from comdml_flwr.methods.phases.training import train_alone
 
 def program() -> Program[Agent]:
     """Return one round of AllReduce."""
-    train_and_contribute = returns_here(together(train, contribute), contribute)
-    return (introduce, train_and_contribute, gather, together(adopt, hand_over, evaluate))
+    return Program(
+        phases=(
+            Phase(name="introduce", run=introduce),
+            Phase(name="train and scatter", run=together(train, contribute), again=contribute),
+            Phase(name="gather", run=gather),
+            Phase(name="adopt and evaluate", run=together(adopt, hand_over, evaluate)),
+        )
+    )
 
 
 def train(agent: Agent, inbox: Inbox) -> Outbox:

@@ -23,7 +23,7 @@ import torch
 
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.messages import Array, Inbox, Json, Outbox
-from comdml_flwr.core.program import Phase, Program, together
+from comdml_flwr.core.program import Phase, Program, Run, together
 from comdml_flwr.core.seeds import SHARED, derive_seed
 from comdml_flwr.core.sharding import receivers_in_turn
 from comdml_flwr.learning.averaging import is_finite, weighted_mean
@@ -32,13 +32,15 @@ from comdml_flwr.methods.phases.training import go_back_if_not_finite, train_alo
 
 
 def program(num_turns: int) -> Program[Agent]:
-    """Return one round of so many turns."""
-    turns = [_turn(number, last=number == num_turns) for number in range(1, num_turns + 1)]
-    return (together(start, ask(1)), *(phase for turn in turns for phase in turn))
-
-
-def _turn(number: int, *, last: bool) -> tuple[Phase[Agent], Phase[Agent]]:
-    return answer, together(learn(number), evaluate if last else ask(number + 1))
+    """Return one round of `num_turns` turns."""
+    phases = [Phase(name="ask 1", run=together(start, ask(1)))]
+    for turn in range(1, num_turns + 1):
+        name, after = (f"ask {turn + 1}", ask(turn + 1)) if turn < num_turns else ("evaluate", evaluate)
+        phases += [
+            Phase(name=f"answer {turn}", run=answer),
+            Phase(name=f"learn {turn} and {name}", run=together(learn(turn), after)),
+        ]
+    return Program(phases=tuple(phases), models_agree=False)
 
 
 def start(agent: Agent, inbox: Inbox) -> Outbox:
@@ -49,8 +51,8 @@ def start(agent: Agent, inbox: Inbox) -> Outbox:
     return ()
 
 
-def ask(turn: int) -> Phase[Agent]:
-    """Return the phase in which the agent whose turn it is asks all others."""
+def ask(turn: int) -> Run[Agent]:
+    """Return the run in which the agent whose turn it is asks all others."""
 
     def ask_all(agent: Agent, inbox: Inbox) -> Outbox:
         present = agent.members
@@ -60,7 +62,6 @@ def ask(turn: int) -> Phase[Agent]:
         known = versions_of(agent)
         return tuple(agent.send(peer, "ask", {"known": known.get(peer, 0)}) for peer in others)
 
-    ask_all.__name__ = f"ask_{turn}"
     return ask_all
 
 
@@ -76,8 +77,8 @@ def answer(agent: Agent, inbox: Inbox) -> Outbox:
     return tuple(outbox)
 
 
-def learn(turn: int) -> Phase[Agent]:
-    """Return the phase in which the agent whose turn it is merges what came, and trains."""
+def learn(turn: int) -> Run[Agent]:
+    """Return the run in which the agent whose turn it is merges what came, and trains."""
 
     def merge_and_train(agent: Agent, inbox: Inbox) -> Outbox:
         if whose_turn(agent, turn) == agent.id:
@@ -91,7 +92,6 @@ def learn(turn: int) -> Phase[Agent]:
             _train(agent, f"shuffle of turn {turn}")
         return ()
 
-    merge_and_train.__name__ = f"learn_{turn}"
     return merge_and_train
 
 

@@ -18,7 +18,7 @@ for Decentralized Multi-Agent Learning", IEEE ICDCS 2024, pp. 680-691, arXiv 240
 When a helper is gone before the average is there, its slow agent takes the upper layers back: it trains both
 sides again from the round's beginning, on the same batches, so its contribution has the bits that the helper
 would have given it. When a slow agent is gone, its helper drops what it trained for it. In both cases those
-who are left scatter once more if they had begun (`returns_here`).
+who are left scatter once more if they had begun (the return point of the program).
 
 With `averaging = "mixing"` (for sparse topologies) 3 to 5 are
 
@@ -39,7 +39,7 @@ from torch import Tensor
 
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.messages import Array, Envelope, Inbox, Json, Outbox
-from comdml_flwr.core.program import Phase, Program, returns_here, together, waits_for
+from comdml_flwr.core.program import Phase, Program, Run, together
 from comdml_flwr.learning.averaging import is_finite, weighted_mean
 from comdml_flwr.methods.phases.agreement import agree, forecast
 from comdml_flwr.methods.phases.evaluation import evaluate
@@ -60,21 +60,31 @@ def program(num_chunks: int, averaging: str = "allreduce") -> Program[Agent]:
     averaging : str
         "allreduce" or "mixing".
     """
-    chunks = [train_chunk(chunk, num_chunks) for chunk in range(num_chunks + 1)]
-    later = [waits_for(chunk, partner_of) for chunk in chunks[1:-1]]
-    training = (introduce, together(balance, chunks[0]), *later)
     if averaging == "mixing":
-        return (
-            *training,
-            waits_for(together(chunks[-1], give_back), partner_of),
-            together(join_halves, spread),
-            together(mix, hand_over, evaluate),
+        after_training: tuple[Phase[Agent], ...] = (
+            Phase(name="give back", run=together(train_rest, give_back), expects=partner_of),
+            Phase(name="join and spread", run=together(join_halves, spread)),
+            Phase(name="mix and evaluate", run=together(mix, hand_over, evaluate)),
         )
-    return (
-        *training,
-        returns_here(waits_for(together(chunks[-1], contribute), partner_of), contribute),
-        together(gather, average_aux_head),
-        together(adopt, adopt_aux_head, hand_over, evaluate),
+    else:
+        after_training = (
+            Phase(name="scatter", run=together(train_rest, contribute), expects=partner_of, again=contribute),
+            Phase(name="gather", run=together(gather, average_aux_head)),
+            Phase(name="adopt and evaluate", run=together(adopt, adopt_aux_head, hand_over, evaluate)),
+        )
+
+    def in_chunks(num: int) -> tuple[Phase[Agent], ...]:
+        first, *later = (train_chunk(chunk, num) for chunk in range(num))
+        return (
+            Phase(name="introduce", run=introduce),
+            Phase(name="balance and train", run=together(balance, first)),
+            *(Phase(name="train", run=chunk, expects=partner_of) for chunk in later),
+            *after_training,
+        )
+
+    agree = averaging == "allreduce"
+    return Program(
+        phases=in_chunks(num_chunks), models_agree=agree, needs_links=not agree, in_chunks=in_chunks
     )
 
 
@@ -104,12 +114,12 @@ def balance(agent: Agent, inbox: Inbox) -> Outbox:
     return ()
 
 
-def train_chunk(chunk: int, num_chunks: int) -> Phase[Agent]:
-    """Return the phase that trains this agent's own batches of a chunk and what activations have come."""
+def train_chunk(chunk: int, num_chunks: int) -> Run[Agent]:
+    """Return the run that trains this agent's own batches of a chunk and what activations have come."""
 
     def train(agent: Agent, inbox: Inbox) -> Outbox:
         total = len(agent.batches())
-        own = range(total * chunk // num_chunks, min(total, total * (chunk + 1) // num_chunks))
+        own = range(total * chunk // num_chunks, total * (chunk + 1) // num_chunks)
         outbox: Outbox = ()
         if has_lost_helper(agent):
             return ()  # it trains both sides, from the beginning, once the others have trained
@@ -121,6 +131,13 @@ def train_chunk(chunk: int, num_chunks: int) -> Phase[Agent]:
         return outbox
 
     return train
+
+
+def train_rest(agent: Agent, inbox: Inbox) -> Outbox:
+    """Train the partner's fast side on the activations of its last chunk."""
+    if not has_lost_helper(agent):
+        train_fast_side(agent, inbox)
+    return ()
 
 
 def partner_of(agent: Agent) -> tuple[int, ...]:

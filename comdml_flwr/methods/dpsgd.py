@@ -13,7 +13,7 @@ absent begins with a present one's model, which may come through the relay.
 
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.messages import Inbox, Outbox
-from comdml_flwr.core.program import Program, together
+from comdml_flwr.core.program import Phase, Program, together
 from comdml_flwr.methods.phases.evaluation import evaluate
 from comdml_flwr.methods.phases.introduction import hand_over, introduce, meet
 from comdml_flwr.methods.phases.mixing import mix, note_neighbours, spread
@@ -22,7 +22,15 @@ from comdml_flwr.methods.phases.training import go_back_if_not_finite, train_alo
 
 def program() -> Program[Agent]:
     """Return one round of D-PSGD."""
-    return (introduce, together(train, spread), together(mix, hand_over, evaluate))
+    return Program(
+        phases=(
+            Phase(name="introduce", run=introduce),
+            Phase(name="train and spread", run=together(train, spread)),
+            Phase(name="mix and evaluate", run=together(mix, hand_over, evaluate)),
+        ),
+        models_agree=False,
+        needs_links=True,
+    )
 
 
 def train(agent: Agent, inbox: Inbox) -> Outbox:

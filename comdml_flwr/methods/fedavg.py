@@ -15,7 +15,7 @@ instead of at the beginning of the next one, which is the same traffic wherever 
 
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.messages import Inbox, Outbox
-from comdml_flwr.core.program import Program, together
+from comdml_flwr.core.program import Phase, Program, together
 from comdml_flwr.methods.phases.evaluation import evaluate
 from comdml_flwr.methods.phases.introduction import catch_up
 from comdml_flwr.methods.phases.server import (
@@ -32,7 +32,14 @@ from comdml_flwr.methods.phases.training import train_alone
 
 def program() -> Program[Agent]:
     """Return one round of FedAvg."""
-    return (at_agents(train), at_server(average), together(at_agents(adopt), at_server(report_of_server)))
+    return Program(
+        phases=(
+            Phase(name="train", run=at_agents(train)),
+            Phase(name="average", run=at_server(average)),
+            Phase(name="adopt and evaluate", run=together(at_agents(adopt), at_server(report_of_server))),
+        ),
+        has_server=True,
+    )
 
 
 def train(agent: Agent, inbox: Inbox) -> Outbox:

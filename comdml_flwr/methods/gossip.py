@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.messages import Inbox, Outbox
-from comdml_flwr.core.program import Program, together
+from comdml_flwr.core.program import Phase, Program, together
 from comdml_flwr.learning.averaging import is_finite, weighted_sum
 from comdml_flwr.methods.phases.evaluation import evaluate
 from comdml_flwr.methods.phases.training import go_back_if_not_finite, train_alone
@@ -32,7 +32,14 @@ Floats = NDArray[np.float32]
 
 def program() -> Program[Agent]:
     """Return one round of gossip learning."""
-    return (together(train, push), together(merge, evaluate))
+    return Program(
+        phases=(
+            Phase(name="train and push", run=together(train, push)),
+            Phase(name="merge and evaluate", run=together(merge, evaluate)),
+        ),
+        models_agree=False,
+        needs_links=True,
+    )
 
 
 def train(agent: Agent, inbox: Inbox) -> Outbox:

@@ -41,7 +41,7 @@ from torch import Tensor
 
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.messages import Array, Envelope, Inbox, Json, Outbox
-from comdml_flwr.core.program import Phase, Program, together
+from comdml_flwr.core.program import Phase, Program, Run, together
 from comdml_flwr.core.seeds import derive_seed
 from comdml_flwr.learning.averaging import is_finite, weighted_mean
 from comdml_flwr.learning.training import Learner
@@ -73,17 +73,23 @@ def program(version: int, num_batches: int) -> Program[Agent]:
     serve = serve_copies if version == 1 else serve_in_turn
     batches: list[Phase[Agent]] = []
     for number in range(num_batches):
-        batches += [at_agents(forward_after_backward(number)), at_server(serve)]
-    return (
-        *batches,
-        at_agents(together(forward_after_backward(num_batches), send_up)),
-        at_server(average),
-        together(at_agents(adopt), at_server(report_whole)),
+        batches += [
+            Phase(name=f"batch {number + 1}", run=at_agents(forward_after_backward(number))),
+            Phase(name=f"serve batch {number + 1}", run=at_server(serve)),
+        ]
+    return Program(
+        phases=(
+            *batches,
+            Phase(name="send up", run=at_agents(together(forward_after_backward(num_batches), send_up))),
+            Phase(name="average", run=at_server(average)),
+            Phase(name="adopt and evaluate", run=together(at_agents(adopt), at_server(report_whole))),
+        ),
+        has_server=True,
     )
 
 
-def forward_after_backward(number: int) -> Phase[Agent]:
-    """Return the phase that trains by the gradient of the batch before and sends batch `number`, if any."""
+def forward_after_backward(number: int) -> Run[Agent]:
+    """Return the run that trains by the gradient of the batch before and sends batch `number`, if any."""
 
     def run(agent: Agent, inbox: Inbox) -> Outbox:
         take_client_side(agent, inbox)
@@ -102,7 +108,6 @@ def forward_after_backward(number: int) -> Phase[Agent]:
             agent.put_down("own", learner, finished=number == len(batches))
         return (_activations(agent, learner, number),) if number < len(batches) else ()
 
-    run.__name__ = f"batch_{number + 1}"
     return run
 
 

@@ -47,75 +47,22 @@ ModelBuilder: TypeAlias = Callable[[tuple[int, ...], int, torch.Generator], nn.S
 DatasetLoader: TypeAlias = Callable[[RunConfig], Dataset]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scale:
-    """What the number of a program's phases may depend on, beside the configuration.
-
-    Parameters
-    ----------
-    num_agents : int
-        Of the run.
-    num_batches : int
-        In a round, of the agent that has most; not known to a ServerApp, which has no data.
-    """
-
-    num_agents: int
-    num_batches: int
-
-
-def _yes(config: RunConfig) -> bool:
-    return True
-
-
-def _no(config: RunConfig) -> bool:
-    return False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Method:
-    """A method: one round as a program, and what kind of method it is.
-
-    Parameters
-    ----------
-    program : Callable[[RunConfig, Scale], Program]
-        The phases of a round.
-    has_server : bool
-        Whether a server takes part; otherwise the method is serverless.
-    needs_links : Callable[[RunConfig], bool]
-        Whether models spread over direct links alone, so that these must connect all agents.
-    models_agree : Callable[[RunConfig], bool]
-        Whether all who took part in a round hold the same weights after it.
-    """
-
-    program: Callable[[RunConfig, Scale], Program[Agent]]
-    has_server: bool = False
-    needs_links: Callable[[RunConfig], bool] = _no
-    models_agree: Callable[[RunConfig], bool] = _yes
-
-
-METHODS: Mapping[str, Method] = {
-    "comdml": Method(
-        program=lambda config, scale: comdml.program(
-            scale.num_batches if config.carrier == "direct" else config.num_chunks, config.averaging
-        ),
-        needs_links=lambda config: config.averaging == "mixing",
-        models_agree=lambda config: config.averaging == "allreduce",
+SERVERLESS: Mapping[str, Callable[[RunConfig, int], Program[Agent]]] = {
+    "comdml": lambda config, num_agents: comdml.program(config.num_chunks, config.averaging),
+    "allreduce": lambda config, num_agents: allreduce.program(),
+    "gossip": lambda config, num_agents: gossip.program(),
+    "braintorrent": lambda config, num_agents: braintorrent.program(
+        max(1, round(config.participation * num_agents))
     ),
-    "allreduce": Method(program=lambda config, scale: allreduce.program()),
-    "fedavg": Method(program=lambda config, scale: fedavg.program(), has_server=True),
-    "splitfed": Method(
-        program=lambda config, scale: splitfed.program(config.splitfed_version, scale.num_batches),
-        has_server=True,
-    ),
-    "gossip": Method(program=lambda config, scale: gossip.program(), needs_links=_yes, models_agree=_no),
-    "braintorrent": Method(
-        program=lambda config, scale: braintorrent.program(
-            max(1, round(config.participation * scale.num_agents))
-        ),
-        models_agree=_no,
-    ),
-    "dpsgd": Method(program=lambda config, scale: dpsgd.program(), needs_links=_yes, models_agree=_no),
+    "dpsgd": lambda config, num_agents: dpsgd.program(),
 }
+"""(configuration, number of agents) -> one round. A ServerApp, which has no data, knows it as well."""
+WITH_SERVER: Mapping[str, Callable[[RunConfig, int], Program[Agent]]] = {
+    "fedavg": lambda config, num_batches: fedavg.program(),
+    "splitfed": lambda config, num_batches: splitfed.program(config.splitfed_version, num_batches),
+}
+"""(configuration, most batches of an agent in a round) -> one round. Whoever plays the server has data."""
+METHODS = (*SERVERLESS, *WITH_SERVER)
 MODELS: Mapping[str, ModelBuilder] = {
     "resnet-56": partial(resnet, blocks_per_group=3),
     "resnet-110": partial(resnet, blocks_per_group=6),
@@ -216,13 +163,18 @@ def cut_table(
 
 def program_of(setup: Setup) -> Program[Agent]:
     """Return one round of the method of a run."""
-    scale = Scale(num_agents=len(setup.ids), num_batches=setup.most_batches)
-    return METHODS[setup.config.method].program(setup.config, scale)
+    return _program(setup.config, len(setup.ids), setup.most_batches)
+
+
+def _program(config: RunConfig, num_agents: int, num_batches: int) -> Program[Agent]:
+    if config.method in WITH_SERVER:
+        return WITH_SERVER[config.method](config, num_batches)
+    return SERVERLESS[config.method](config, num_agents)
 
 
 def participants_of(setup: Setup) -> tuple[Agent, ...]:
     """Return all agents of a run, and its server if it has one, as they begin."""
-    server = (SERVER,) if METHODS[setup.config.method].has_server else ()
+    server = (SERVER,) if program_of(setup).has_server else ()
     return tuple(Agent(agent, setup) for agent in (*server, *setup.ids))
 
 
@@ -239,7 +191,7 @@ def assemble(config: RunConfig, fleet: Fleet, num_agents: int, catalogue: Catalo
     """
     catalogue = catalogue or Catalogue()
     catalogue.check(config)
-    ids, method = agent_ids(fleet, num_agents), METHODS[config.method]
+    ids = agent_ids(fleet, num_agents)
     warnings: list[str] = []
     loaded = catalogue.dataset(config.dataset)(config)
     if config.dataset == "cinic-10" and config.dataset not in catalogue.datasets:
@@ -264,6 +216,7 @@ def assemble(config: RunConfig, fleet: Fleet, num_agents: int, catalogue: Catalo
         warn=warnings.append,
     )
     epochs = [epoch_sizes(len(part), config.batch_size, built.traits.smallest_batch) for part in parts]
+    program = _program(config, num_agents, max(map(len, epochs)) * config.local_epochs)
     profile = profile_model(
         built.model,
         dataset.input_shape,
@@ -285,8 +238,8 @@ def assemble(config: RunConfig, fleet: Fleet, num_agents: int, catalogue: Catalo
             fleet,
             {agent: len(part) for agent, part in zip(ids, parts, strict=True)},
             batch_flops=profile.whole_flops * config.batch_size,
-            has_server=method.has_server,
-            needs_links=method.needs_links(config),
+            has_server=program.has_server,
+            needs_links=program.needs_links,
         ),
         relay=fleet.relay,
         dataset=dataset,

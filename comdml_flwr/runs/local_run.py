@@ -8,9 +8,8 @@ from comdml_flwr.agents.agent import Agent
 from comdml_flwr.carriers.local import LocalCarrier
 from comdml_flwr.core.config import RunConfig, find_fleet, parse_config
 from comdml_flwr.core.errors import InputError
-from comdml_flwr.core.program import phase_name, return_point
 from comdml_flwr.planning.fleet.fleet_file import load_fleet, self_contained_text
-from comdml_flwr.runs.assemble import METHODS, Catalogue, agent_ids, assemble, participants_of, program_of
+from comdml_flwr.runs.assemble import Catalogue, agent_ids, assemble, participants_of, program_of
 from comdml_flwr.runs.checkpoints import Checkpoints
 from comdml_flwr.runs.loop import Observer, run_rounds
 from comdml_flwr.runs.records import Progress, RunRecord
@@ -69,7 +68,7 @@ def run_locally(
         raise InputError("num_agents", num_agents, "must be given for a run that begins")
     config = config.model_copy(update={"profiles": "fleet"})
     setup = assemble(config, fleet, num_agents, catalogue)
-    program, method = program_of(setup), METHODS[config.method]
+    program = program_of(setup)
     terminal = terminal or Terminal(config.num_rounds)
     terminal.warn(setup.warnings)
     carrier = LocalCarrier(participants_of(setup), program, num_workers=num_workers, on_reply=terminal.reply)
@@ -77,22 +76,19 @@ def run_locally(
     def run(observer: Observer) -> RunRecord:
         return run_rounds(
             carrier,
-            tuple(map(phase_name, program)),
+            program,
             setup.ids,
             config,
             observer,
             setup.availability,
-            has_server=method.has_server,
-            models_agree=method.models_agree(config),
-            return_point=return_point(program),
             checkpoints=checkpoints,
             on_round=models.round_ended if leaves_models else lambda rounds: None,
         )
 
     def holders() -> list[Agent]:
-        return [agent for agent in carrier.agents if agent.is_server == method.has_server]
+        return [agent for agent in carrier.agents if agent.is_server == program.has_server]
 
-    models = ModelsHere(holders, models_agree=method.models_agree(config))
+    models = ModelsHere(holders, models_agree=program.models_agree)
 
     def keep(folder: Path, so_far: Progress) -> dict[int, str]:
         if leaves_models:

@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
+from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.messages import Report
-from comdml_flwr.core.program import NOBODY, Absence, Carrier, Step
+from comdml_flwr.core.program import NOBODY, Absence, Carrier, Program, Step
 from comdml_flwr.core.sharding import deal_out
 from comdml_flwr.planning.participation import check_left, newcomers_after
 from comdml_flwr.planning.types import SERVER
@@ -35,8 +36,8 @@ class LockStep:
     ----------
     carrier : Carrier
         Runs the phases and moves the mail.
-    phase_names : Sequence[str]
-        Names of the program's phases, in order.
+    program : Program
+        One round.
     agents : Sequence[int]
         All of the run.
     present : Callable[[int], tuple[int, ...]]
@@ -45,29 +46,21 @@ class LockStep:
         Of the run.
     listener : Listener
         Hears of each exchange.
-    has_server : bool
-        Whether the server takes part in every phase.
-    return_point : int, optional
-        The phase to which a round goes back when somebody is gone after it.
     """
 
     def __init__(
         self,
         carrier: Carrier,
-        phase_names: Sequence[str],
+        program: Program[Agent],
         agents: Sequence[int],
         present: Callable[[int], tuple[int, ...]],
         num_rounds: int,
         listener: Listener,
-        *,
-        has_server: bool = False,
-        return_point: int | None = None,
     ) -> None:
-        self._carrier, self._names, self._agents = carrier, phase_names, agents
+        self._carrier, self._program, self._agents = carrier, program, agents
         self._drawn = present
         self._num_rounds, self._listener = num_rounds, listener
-        self._server = (SERVER,) if has_server else ()
-        self._return_point = return_point
+        self._server = (SERVER,) if program.has_server else ()
         self._absence = self._told = NOBODY  # as it is, and as the agents know it
         self._gone_at_end: frozenset[int] = frozenset()
 
@@ -111,16 +104,12 @@ class LockStep:
                 yield self._ended(round_ - 1, riding, reports)
             check_left(round_, self._agents, self._absence.in_round(round_), self._carrier.why_gone)
             self._to_last(round_)
-            riding = {agent: (Step(round_, self._last),) for agent in self._members(round_)}
+            riding = {agent: (Step(round_, self._program.last),) for agent in self._members(round_)}
             self._look_who_is_back(round_)
             if round_ == self._num_rounds or ends_apart(round_):
                 reports = self._exchange(None, riding)
                 yield self._ended(round_, riding, reports)
                 riding = {}
-
-    @property
-    def _last(self) -> int:
-        return len(self._names) - 1
 
     def _members(self, round_: int) -> tuple[int, ...]:
         members = self._absence.without(self._drawn(round_), round_)
@@ -130,12 +119,12 @@ class LockStep:
 
     def _to_last(self, round_: int) -> None:
         """Run the phases between the first and the last; go back when somebody is gone."""
-        phase, attempt = 1, 0
-        while phase < self._last:
+        phase, attempt, return_point = 1, 0, self._program.return_point
+        while phase < self._program.last:
             missing = self._absence
             self._exchange(Step(round_, phase, attempt))
-            if self._absence != missing and self._return_point is not None and phase >= self._return_point:
-                phase, attempt = self._return_point, attempt + 1
+            if self._absence != missing and return_point is not None and phase >= return_point:
+                phase, attempt = return_point, attempt + 1
             else:
                 phase += 1
 
@@ -149,7 +138,7 @@ class LockStep:
                 steps[agent] = (*steps.get(agent, ()), step)
         first, *_ = next(iter(steps.values()))
         shown = step or first
-        self._listener.exchange_begins(shown.round, self._names[shown.phase], len(steps))
+        self._listener.exchange_begins(shown.round, self._program.names[shown.phase], len(steps))
         told = self._told = self._absence
         reports = self._carrier.exchange({agent: steps[agent] for agent in sorted(steps)}, told)
         lost = steps.keys() - reports.keys()

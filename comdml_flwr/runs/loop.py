@@ -4,8 +4,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.config import RunConfig
-from comdml_flwr.core.program import Carrier
+from comdml_flwr.core.program import Carrier, Program
 from comdml_flwr.planning.fleet.scenario import Availability
 from comdml_flwr.planning.participation import draw_participants
 from comdml_flwr.runs.lock_step import Listener, LockStep
@@ -40,15 +41,12 @@ def has_ended(rounds: Sequence[RoundRecord], config: RunConfig) -> bool:
 
 def run_rounds(
     carrier: Carrier,
-    phase_names: Sequence[str],
+    program: Program[Agent],
     ids: tuple[int, ...],
     config: RunConfig,
     observer: Observer,
     availability: Availability | None = None,
     *,
-    has_server: bool = False,
-    models_agree: bool = True,
-    return_point: int | None = None,
     checkpoints: Keeper | None = None,
     on_round: Callable[[Sequence[RoundRecord]], None] = lambda rounds: None,
 ) -> RunRecord:
@@ -60,8 +58,8 @@ def run_rounds(
     ----------
     carrier : Carrier
         Runs the phases and moves the mail.
-    phase_names : Sequence[str]
-        Names of the program's phases, in order.
+    program : Program
+        One round.
     ids : tuple[int, ...]
         All agents, ascending.
     config : RunConfig
@@ -70,12 +68,6 @@ def run_rounds(
         Hears of the progress.
     availability : Availability, optional
         Who leaves and returns, as all agents know it.
-    has_server : bool
-        Whether the server takes part in every phase.
-    models_agree : bool
-        Whether all who took part must hold the same weights after a round.
-    return_point : int, optional
-        The phase to which a round goes back when somebody is gone after it.
     checkpoints : Keeper, optional
         Keeps the run's checkpoints, and says where it begins.
     on_round : Callable[[Sequence[RoundRecord]], None]
@@ -93,16 +85,7 @@ def run_rounds(
     def present(round_: int) -> tuple[int, ...]:
         return draw_participants(ids, config.participation, config.seed, round_, availability)
 
-    loop = LockStep(
-        carrier,
-        phase_names,
-        ids,
-        present,
-        config.num_rounds,
-        observer,
-        has_server=has_server,
-        return_point=return_point,
-    )
+    loop = LockStep(carrier, program, ids, present, config.num_rounds, observer)
 
     def ends_apart(round_: int) -> bool:
         return config.target_metric > 0 or (checkpoints is not None and checkpoints.is_due(round_))
@@ -110,7 +93,7 @@ def run_rounds(
     ended = () if has_ended(records, config) else loop.run(len(records) + 1, begun.gone, ends_apart)
     for round_, reports in ended:
         now = time.monotonic()
-        records.append(add_up(round_, reports, now - lap, gone=loop.gone, models_agree=models_agree))
+        records.append(add_up(round_, reports, now - lap, gone=loop.gone, models_agree=program.models_agree))
         digests.update(digests_of(reports))
         on_round(records)
         lap = time.monotonic()

@@ -21,7 +21,6 @@ from comdml_flwr.agents.agent import Agent
 from comdml_flwr.agents.setup import Setup
 from comdml_flwr.carriers.local import LocalCarrier
 from comdml_flwr.core.config import parse_config
-from comdml_flwr.core.program import phase_name
 from comdml_flwr.learning.split import load_floats
 from comdml_flwr.methods.phases import evaluation as phases
 from comdml_flwr.planning.fleet.fleet_file import load_fleet
@@ -48,7 +47,7 @@ def comdml_s(setup: Setup) -> float:
     real, phases.evaluate_part = phases.evaluate_part, lambda agent, start, stop: (0, 0.0)
     began = time.process_time()
     try:
-        run_rounds(carrier, tuple(map(phase_name, program)), setup.ids, setup.config, Silent())
+        run_rounds(carrier, program, setup.ids, setup.config, Silent())
         return time.process_time() - began
     finally:
         phases.evaluate_part = real

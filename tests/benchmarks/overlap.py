@@ -27,7 +27,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from functools import wraps
 from importlib.metadata import version
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -48,7 +47,7 @@ from comdml_flwr.carriers.transport.grpc import Transport
 from comdml_flwr.carriers.transport.members import Member
 from comdml_flwr.core.config import parse_config
 from comdml_flwr.core.messages import Inbox, Outbox
-from comdml_flwr.core.program import Phase, phase_name
+from comdml_flwr.core.program import Phase
 from comdml_flwr.learning.models.resnet import resnet
 from comdml_flwr.learning.training import Learner
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
@@ -207,14 +206,13 @@ def enter(namespace: str) -> None:
 def timed(phase: Phase[Agent], stamps: list[tuple[float, float]]) -> Phase[Agent]:
     """Return a phase that notes when it begins and ends."""
 
-    @wraps(phase)  # whom it waits for is an attribute
     def run(agent: Agent, inbox: Inbox) -> Outbox:
         began = time.monotonic()
-        outbox = phase(agent, inbox)
+        outbox = phase.run(agent, inbox)
         stamps.append((began, time.monotonic()))
         return outbox
 
-    return run
+    return replace(phase, run=run)
 
 
 def be_agent(
@@ -231,9 +229,9 @@ def be_agent(
     torch.set_num_threads(1)
     setup = make_setup(work)
     agent, stamps = Agent(own, setup), list[tuple[float, float]]()
-    program = tuple(
-        timed(phase, stamps) if "train" in phase_name(phase) else phase for phase in program_of(setup)
-    )
+    whole = program_of(setup).cut_into(setup.most_batches)
+    phases = tuple(timed(p, stamps) if "train" in p.name or p.again else p for p in whole.phases)
+    program = replace(whole, phases=phases, in_chunks=None)
     credentials = load_credentials(folder / f"agent-{own}", own)
 
     def transport(port: int) -> Transport:

@@ -10,7 +10,7 @@ from comdml_flwr.carriers.direct.driver import DirectRounds
 from comdml_flwr.carriers.transport.grpc import Transport
 from comdml_flwr.carriers.transport.members import Limits, Member
 from comdml_flwr.core.errors import OverdueError, PeerGoneError
-from comdml_flwr.runs.assemble import METHODS, participants_of, program_of
+from comdml_flwr.runs.assemble import participants_of, program_of
 from comdml_flwr.runs.records import RoundRecord, add_up, digest_of_all, digests_of
 from tests.small import small_setup
 
@@ -36,13 +36,13 @@ def run_direct(config, fleet, *, rounds_per_message=100):
             left_over[agent] = left
             for round_, report in told:
                 reports.setdefault(round_, {})[agent] = report
-    records, digest = added_up(config, reports)
+    records, digest = added_up(setup, reports)
     return records, digest, list(agents.values())
 
 
-def added_up(config, reports):
+def added_up(setup, reports):
     """Return the records of rounds, of the reports by round and agent, and the digest of all weights."""
-    agree = METHODS[config.method].models_agree(config)
+    agree = program_of(setup).models_agree
     records: list[RoundRecord] = []
     digests: dict[int, str] = {}
     for round_, told in sorted(reports.items()):

@@ -85,4 +85,4 @@ def run_simulated(config, fleet, *, rounds_per_message=100):
             assert part.error is None, part.error
             for round_, report in part.reports.items():
                 reports.setdefault(round_, {})[agent] = report
-    return added_up(config, reports)
+    return added_up(setup, reports)

@@ -162,7 +162,7 @@ def test_an_agent_that_fails_ends_the_run_in_one_line(carrier, tmp_path, monkeyp
         return "the same"
 
     monkeypatch.setattr("comdml_flwr.agents.agent.Agent.weights_sha256", digest)
-    phase = r"adopt\+adopt aux head\+hand over\+evaluate"
+    phase = "adopt and evaluate"
     where = rf"{phase}: tests/carriers/test_conformance.py, line \d+, in digest"
     with pytest.raises(RunError, match=f"^agent 0 failed in round 2, {where}: ValueError: disk full$"):
         carrier(small_config(), tmp_path, monkeypatch)

@@ -10,16 +10,19 @@ from comdml_flwr.carriers.direct import peers as post
 from comdml_flwr.carriers.transport.grpc import Transport
 from comdml_flwr.methods import comdml
 from comdml_flwr.methods.phases import reduction
+from comdml_flwr.runs.assemble import program_of
 from tests.carriers.direct import run_direct_with
 from tests.carriers.test_faults import CONFIG, FLEET, NUM_AGENTS, places, roles
 from tests.faults import FailAt, run_local_with
+from tests.small import small_setup
 
 DIRECT = CONFIG.model_copy(update={"carrier": "direct"})
 
 
 def phase_of(place):
-    """Return the phase of the direct carrier's program, which has one for each batch."""
-    return places(DIRECT)[place]
+    """Return the phase as the direct carrier cuts the program: one for each batch."""
+    setup = small_setup(DIRECT, FLEET)
+    return places(DIRECT, program_of(setup).cut_into(setup.most_batches))[place]
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,6 @@ from functools import cache
 import pytest
 import torch
 
-from comdml_flwr.core.program import return_point
 from comdml_flwr.methods import comdml
 from comdml_flwr.runs.assemble import program_of
 from tests.faults import FailAt, run_grid_with, run_local_with
@@ -34,10 +33,10 @@ def roles(config):
 PLACES = ("introduce", "before the offload", "during the offload", "after the offload", "gather", "adopt")
 
 
-def places(config):
+def places(config, program=None):
     """Return the phases of a round by what a fault table calls them."""
-    program = program_of(small_setup(config, FLEET))
-    scatter = return_point(program)
+    program = program or program_of(small_setup(config, FLEET))
+    scatter = program.return_point
     return dict(zip(PLACES, (0, 1, 2, scatter, scatter + 1, scatter + 2), strict=True))
 
 

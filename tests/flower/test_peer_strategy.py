@@ -21,7 +21,7 @@ from comdml_flwr.flower.serverapp.grid_carrier import GridCarrier
 from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy
 from comdml_flwr.planning.types import Plan
 from tests.flower.loop_grid import LoopGrid, grid_config, quiet_terminal, run_on_grid
-from tests.small import CATALOGUE, fleet_text, small_config
+from tests.small import CATALOGUE, fleet_text, idle_program, small_config
 
 
 def real_app():
@@ -45,7 +45,7 @@ def test_letters_of_random_bytes_arrive_as_they_were_sent():
 
     grid = LoopGrid(app, 3, {})
     nodes = dict(enumerate(grid.get_node_ids()))
-    carrier = GridCarrier(grid, nodes, ["only"], ConfigRecord({"files": True}))
+    carrier = GridCarrier(grid, nodes, idle_program("only"), ConfigRecord({"files": True}))
     for round_ in (1, 2):
         carrier.exchange({agent: (Step(round_, 0),) for agent in nodes})
     assert received[1, 1] == []
@@ -226,7 +226,7 @@ def test_an_error_of_flower_is_told_in_one_line(tmp_path):
         return Message(Error(code=2, reason="many\nlines\nof trace"), reply_to=message)
 
     grid = LoopGrid(app, 1, {})
-    carrier = GridCarrier(grid, {7: next(iter(grid.get_node_ids()))}, ["only"], ConfigRecord())
+    carrier = GridCarrier(grid, {7: next(iter(grid.get_node_ids()))}, idle_program("only"), ConfigRecord())
     with pytest.raises(RunError, match=r"agent 7 failed in round 1, only: Flower error 2: of trace"):
         carrier.exchange({7: (Step(1, 0),)})
 

@@ -27,7 +27,7 @@ def rounds(agents, num_rounds, first=1):
     setup = next(iter(agents.values())).setup
     program, mail = program_of(setup), Mailboxes()
     for round_ in range(first, first + num_rounds):
-        for phase in range(len(program)):
+        for phase in range(len(program.phases)):
             sent = []
             for one in agents:
                 outbox, _ = run_steps(agents[one], program, (Step(round_, phase),), mail.take(one))

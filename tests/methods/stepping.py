@@ -7,7 +7,7 @@ from torch import Tensor
 from comdml_flwr.agents.agent import Agent, run_steps
 from comdml_flwr.agents.setup import Setup
 from comdml_flwr.core.messages import Envelope, Inbox, Mailboxes, Outbox
-from comdml_flwr.core.program import Phase, Step
+from comdml_flwr.core.program import Run, Step
 from comdml_flwr.planning.types import SERVER
 from comdml_flwr.runs.assemble import participants_of, program_of
 
@@ -28,7 +28,7 @@ def walk(
         agents[agent].tensors["weights"] = begin_with
     program, mail = program_of(setup), Mailboxes[Envelope]()
     seen: list[Envelope] = []
-    for phase in range(len(program)):
+    for phase in range(len(program.phases)):
         sent: list[Envelope] = []
         for agent in agents.values():
             outbox, _ = run_steps(agent, program, (Step(1, phase),), mail.take(agent.id))
@@ -38,9 +38,9 @@ def walk(
     return agents, seen
 
 
-def deliver(phase: Phase[Agent], agents: Iterable[Agent], mail: Outbox = ()) -> Outbox:
-    """Let each agent run one phase on the mail that is for it; return what they send."""
-    return tuple(envelope for agent in agents for envelope in phase(agent, _inbox(agent, mail)))
+def deliver(run: Run[Agent], agents: Iterable[Agent], mail: Outbox = ()) -> Outbox:
+    """Let each agent run once on the mail that is for it; return what they send."""
+    return tuple(envelope for agent in agents for envelope in run(agent, _inbox(agent, mail)))
 
 
 def _inbox(agent: Agent, mail: Outbox) -> Inbox:

@@ -10,8 +10,8 @@ from comdml_flwr.methods.phases.agreement import agree
 from comdml_flwr.planning.clock.clock import Clock
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.planning.types import SERVER
-from comdml_flwr.runs.assemble import METHODS
-from tests.small import fleet_text, run_local, small_config, small_fleet
+from comdml_flwr.runs.assemble import METHODS, WITH_SERVER, program_of
+from tests.small import fleet_text, run_local, small_config, small_fleet, small_setup
 
 QUICK = {"batch_size": 16, "local_epochs": 1}
 EVERY = {
@@ -42,6 +42,12 @@ def outcome(record):
 
 def test_no_method_is_forgotten():
     assert {keys["method"] for keys in EVERY.values()} == set(METHODS)
+
+
+@every_method
+def test_the_table_says_of_a_method_what_its_program_says(keys):
+    program = program_of(small_setup(small_config(**keys), small_fleet(2)))
+    assert program.has_server == (keys["method"] in WITH_SERVER)
 
 
 @every_method
@@ -88,7 +94,7 @@ def test_the_bytes_on_the_clock_are_the_bytes_in_the_envelopes(keys, monkeypatch
 @every_method
 def test_every_timeline_is_in_order_and_ends_with_its_round(keys):
     (line,) = run(keys, num_rounds=1, num_chunks=2).rounds
-    assert len(line.agents) == 5 + METHODS[keys["method"]].has_server
+    assert len(line.agents) == 5 + (keys["method"] in WITH_SERVER)
     for agent in line.agents:
         spans = agent["timeline"]
         assert spans

@@ -133,7 +133,7 @@ def test_a_helper_refuses_activations_that_come_under_another_plan():
     program = program_of(setup)
     mail: dict[int, list[Envelope]] = {}
     liar = None
-    for phase in range(len(program)):
+    for phase in range(len(program.phases)):
         inboxes, mail = mail, {}
         for agent in agents.values():
             outbox, _ = run_steps(agent, program, (Step(1, phase),), tuple(inboxes.get(agent.id, ())))

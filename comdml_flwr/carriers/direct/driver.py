@@ -8,7 +8,7 @@ the order in which it was sent, so whatever comes before the sign "phase p of ro
 p + 1 at the latest, and an inbox is complete when the signs of all senders are there: the same inboxes, and
 so the same bits, as on every other carrier.
 
-A phase that says from whom it expects mail (`messages.waits_for`) waits for nobody else. So a slow agent
+A phase that says from whom it expects mail (`Phase.expects`) waits for nobody else. So a slow agent
 trains batch after batch while its helper trains its own and, as they arrive, its partner's; what a sender has
 ahead is bounded by the transport's queues. Who sends nothing in a phase before such a one gives no sign then:
 its next sign says that it has done that phase, too.
@@ -65,7 +65,7 @@ from comdml_flwr.carriers.direct.run_end import ENDS_RUN, RunEndedError, reaches
 from comdml_flwr.carriers.direct.streams import DONE, ids_in, pairs_in
 from comdml_flwr.core.errors import OverdueError, PeerGoneError
 from comdml_flwr.core.messages import Inbox, Json, Outbox, Report
-from comdml_flwr.core.program import Absence, Phase, Program, Step, expected_senders, return_point
+from comdml_flwr.core.program import Absence, Phase, Program, Step
 from comdml_flwr.core.sharding import deal_out
 
 log = logging.getLogger(__name__)
@@ -119,14 +119,15 @@ class DirectRounds:
         run_steps: RunSteps = run_steps,
     ) -> None:
         self._lacking = frozenset(lacking)
-        self._agent, self._program, self._transport = agent, program, transport
+        self._agent, self._transport = agent, transport
+        self._program = program.cut_into(agent.setup.most_batches)
         self._clock, self._run_steps = clock, run_steps
         self._deadlines, self._seconds_per_batch = deadlines, seconds_per_batch
         self._membership = Membership(absent)
         peers = [peer for peer in agent.setup.ids if peer != agent.id]
         self._post = Post(agent.id, peers, transport, self._membership, deadlines, clock)
         self._post.may_end_early = agent.setup.config.target_metric > 0
-        self._return_point, self._last = return_point(program), len(program) - 1
+        self._return_point, self._last = self._program.return_point, self._program.last
         self._collector = Collector(
             self._post,
             self._membership,
@@ -258,7 +259,7 @@ class DirectRounds:
         report: Report = {}
         for phase in range(first_phase, self._last + 1):
             step = Step(round_, phase, attempt)
-            inbox = self._inbox(step, self._program[phase])
+            inbox = self._inbox(step, self._program.phases[phase])
             if phase == self._return_point:
                 self._collector.begin_attempt()
             missing = self._collector.missing
@@ -280,11 +281,11 @@ class DirectRounds:
     def _inbox(self, step: Step, phase: Phase[Agent]) -> Inbox:
         if step.phase == 0 or (step.attempt and step.phase == self._return_point):
             return ()
-        expected, done = expected_senders(phase, self._agent), Step(step.round, step.phase - 1)
-        if expected is None:  # they may wait for a partner themselves
+        done = Step(step.round, step.phase - 1)
+        if phase.expects is None:  # they may wait for a partner themselves
             self._collect_of_all(done)
         else:
-            self._collector.collect(expected, done, self._deadlines.seconds)
+            self._collector.collect(phase.expects(self._agent), done, self._deadlines.seconds)
         if step.phase == 1:
             self._deadlines.has_met_all()
             self._transport.set_patience(self._deadlines.patience_s)
@@ -305,9 +306,7 @@ class DirectRounds:
 
     def _is_only_for_receivers(self, step: Step) -> bool:
         """Tell whether nobody but the receivers of its mail must hear that a phase is done."""
-        return step.phase < self._last and (
-            expected_senders(self._program[step.phase + 1], self._agent) is not None
-        )
+        return step.phase < self._last and self._program.phases[step.phase + 1].expects is not None
 
     def _sign(self, step: Step, missing: frozenset[int]) -> dict[str, Json]:
         """Return what is said when a phase is done."""

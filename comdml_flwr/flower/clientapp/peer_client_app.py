@@ -65,7 +65,7 @@ from comdml_flwr.flower.same_start import pack_start, start_of
 from comdml_flwr.flower.serverapp.last_line import tell_errors_last
 from comdml_flwr.flower.serverapp.port_owner import claim_address, release_address
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
-from comdml_flwr.runs.assemble import METHODS, Catalogue, DatasetLoader, ModelBuilder, assemble, program_of
+from comdml_flwr.runs.assemble import Catalogue, DatasetLoader, ModelBuilder, assemble, program_of
 
 Handler = Callable[[ConfigRecord, Context], ConfigRecord]
 
@@ -263,7 +263,7 @@ def _sealer(agent: Agent, facts: ConfigRecord, context: Context) -> Sealer | Non
         text(facts, "token"),
         blobs(facts, "cards"),
         context,
-        has_server=METHODS[agent.setup.config.method].has_server,
+        has_server=program_of(agent.setup).has_server,
     )
 
 

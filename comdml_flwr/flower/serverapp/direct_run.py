@@ -15,11 +15,12 @@ from math import inf
 from flwr.app import ConfigRecord, RecordDict
 from flwr.serverapp import Grid
 
+from comdml_flwr.agents.agent import Agent
 from comdml_flwr.carriers.direct.deadlines import FACTOR
 from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.messages import Report
-from comdml_flwr.core.program import NOBODY, agent_failed
+from comdml_flwr.core.program import NOBODY, Program, agent_failed
 from comdml_flwr.flower.records import NO_STATE, facts_of, integer, integers, task, text
 from comdml_flwr.flower.serverapp.grid_carrier import POLL_S, SHORTEST_PATIENCE_S, push_messages, say_goodbye
 from comdml_flwr.flower.serverapp.nodes import Federation
@@ -46,8 +47,8 @@ class DirectRun:
         The nodes, and where their peers reach them.
     config : RunConfig
         Number of rounds, and of rounds per message.
-    models_agree : bool
-        Whether all who took part must hold the same weights after a round.
+    program : Program
+        One round; its phases run at the nodes.
     on_reply, on_wait : Callable[[], None]
         Called for every reply, and now and then while there is none.
     on_gone : Callable[[str], None]
@@ -59,14 +60,14 @@ class DirectRun:
         grid: Grid,
         federation: Federation,
         config: RunConfig,
+        program: Program[Agent],
         *,
-        models_agree: bool,
         on_reply: Callable[[], None] = lambda: None,
         on_wait: Callable[[], None] = lambda: None,
         on_gone: Callable[[str], None] = lambda line: None,
     ) -> None:
         self._grid, self._federation, self._config = grid, federation, config
-        self._models_agree, self._on_reply, self._on_wait = models_agree, on_reply, on_wait
+        self._program, self._on_reply, self._on_wait = program, on_reply, on_wait
         self._on_gone = on_gone
         self._absent: frozenset[int] = frozenset()  # who does not have the current model
         self._failure: RunError | None = None  # of the last message, if nobody ran it to its end
@@ -103,7 +104,7 @@ class DirectRun:
             observer.exchange_begins(first, f"to round {until}, peer to peer", len(self._states))
             for round_, (reports, gone) in self._message(first, until).items():
                 elapsed_s = max(_seconds(report) for report in reports.values())
-                agree = self._models_agree
+                agree = self._program.models_agree
                 records.append(add_up(round_, reports, elapsed_s, gone=gone, models_agree=agree))
                 digests.update(digests_of(reports))
                 on_round(records)

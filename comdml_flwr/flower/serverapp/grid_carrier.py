@@ -5,16 +5,17 @@ and it opens no letter.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from math import inf
 
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
+from comdml_flwr.agents.agent import Agent
 from comdml_flwr.carriers.direct.deadlines import FACTOR
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.messages import Mailboxes, Report
-from comdml_flwr.core.program import NOBODY, Absence, Step, agent_failed
+from comdml_flwr.core.program import NOBODY, Absence, Program, Step, agent_failed
 from comdml_flwr.flower.mail import SealedLetter, check_message
 from comdml_flwr.flower.records import NO_STATE, blobs, facts_of, integers, task, text, unpack_report
 
@@ -87,8 +88,8 @@ class GridCarrier:
         Flower's grid.
     nodes : Mapping[int, int]
         Flower node id by agent id.
-    phase_names : Sequence[str]
-        Names of the program's phases, for errors and logs.
+    program : Program
+        One round; its phases run at the nodes.
     common : ConfigRecord
         Facts that go with every message.
     on_reply, on_wait : Callable[[], None]
@@ -103,7 +104,7 @@ class GridCarrier:
         self,
         grid: Grid,
         nodes: Mapping[int, int],
-        phase_names: Sequence[str],
+        program: Program[Agent],
         common: ConfigRecord,
         *,
         on_reply: Callable[[], None] = lambda: None,
@@ -111,7 +112,7 @@ class GridCarrier:
         on_gone: Callable[[str], None] | None = None,
         reverse_replies: bool = False,
     ) -> None:
-        self._grid, self._nodes, self._phase_names = grid, nodes, phase_names
+        self._grid, self._nodes, self._program = grid, nodes, program
         self._common, self._reverse = common, reverse_replies
         self._on_reply, self._on_wait, self._on_gone = on_reply, on_wait, on_gone
         self._mail: Mailboxes[SealedLetter] = Mailboxes()
@@ -131,7 +132,7 @@ class GridCarrier:
             self._grid,
             "train.steps",
             contents,
-            group=self._name(next(iter(steps.values()))),
+            group=self._program.where(next(iter(steps.values()))[-1]),
             on_reply=self._on_reply,
             on_wait=self._on_wait,
             patience_s=self._patience_s,
@@ -139,7 +140,7 @@ class GridCarrier:
         self._longest_s[phase] = max(self._longest_s.get(phase, 0.0), time.monotonic() - began)
         self._last_seen |= dict.fromkeys(steps, self._exchange)
         reports: dict[int, Report] = {}
-        last = len(self._phase_names) - 1
+        last = self._program.last
         letters: list[SealedLetter] = []
         for_second: list[SealedLetter] = []
         failures: list[RunError] = []
@@ -147,7 +148,7 @@ class GridCarrier:
             try:
                 facts = facts_of(self._reply(replies, agent))
             except RunError as error:
-                failures.append(agent_failed(agent, self._name(steps[agent]), error))
+                failures.append(agent_failed(agent, self._program.where(steps[agent][-1]), error))
                 self._why_gone[agent] = str(failures[-1])
                 continue
             reports[agent] = unpack_report(text(facts, "report"))
@@ -204,7 +205,7 @@ class GridCarrier:
         In any phase an agent may have to train what it had given away. A node that has died is told of by
         Flower; this is for one that lives and does not reply.
         """
-        if self._on_gone is None or len(self._longest_s) < len(self._phase_names):
+        if self._on_gone is None or len(self._longest_s) <= self._program.last:
             return inf
         return max(SHORTEST_PATIENCE_S, FACTOR * sum(self._longest_s.values()))
 
@@ -237,9 +238,6 @@ class GridCarrier:
             letters=letters,
             num_for_second=len(for_second),
         )
-
-    def _name(self, steps: tuple[Step, ...]) -> str:
-        return f"round {steps[-1].round}, {self._phase_names[steps[-1].phase]}"
 
     def close(self) -> None:
         """Let nodes that keep the run's files in a folder of their own remove them."""

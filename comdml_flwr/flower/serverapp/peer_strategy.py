@@ -17,7 +17,7 @@ from flwr.serverapp.strategy import Result, Strategy
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.config import RunConfig, parse_config
 from comdml_flwr.core.errors import InputError
-from comdml_flwr.core.program import Program, phase_name, return_point
+from comdml_flwr.core.program import Program
 from comdml_flwr.core.strict_json import to_json
 from comdml_flwr.flower.app_folder import running_app
 from comdml_flwr.flower.app_paths import fleet_path, notes_on_paths, with_data_found, with_results_placed
@@ -30,7 +30,7 @@ from comdml_flwr.flower.serverapp.last_line import tell_errors_last
 from comdml_flwr.flower.serverapp.models import NodeModels
 from comdml_flwr.flower.serverapp.nodes import Federation, greet
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet, self_contained_text
-from comdml_flwr.runs.assemble import METHODS, Catalogue, DatasetLoader, ModelBuilder, Scale
+from comdml_flwr.runs.assemble import SERVERLESS, WITH_SERVER, Catalogue, DatasetLoader, ModelBuilder
 from comdml_flwr.runs.checkpoints import Checkpoints
 from comdml_flwr.runs.loop import Observer, run_rounds
 from comdml_flwr.runs.records import Progress, RunRecord
@@ -69,7 +69,6 @@ class PeerStrategy(Strategy):
     ) -> None:
         self._config, self._fleet_text, self._terminal = config, fleet_text, terminal
         self._reverse_replies, self._resumed = reverse_replies, resumed
-        self._method = METHODS[config.method]
 
     def start(
         self,
@@ -123,7 +122,7 @@ class PeerStrategy(Strategy):
             nodes.restore(self._resumed.checkpoint_folder, self._resumed.checkpoint)
             carrier.restored(RESTORED, self._resumed.checkpoint.files)
         record = record_run(
-            partial(self._run, carrier, federation.ids, checkpoints, models),
+            partial(self._run, carrier, federation, checkpoints, models),
             self._config,
             len(federation.ids),
             self._terminal,
@@ -137,12 +136,13 @@ class PeerStrategy(Strategy):
 
     def _carrier(self, grid: Grid, federation: Federation) -> GridCarrier | DirectRun:
         """Return who runs the phases: Flower, mail and all, or the agents, many rounds at a time."""
+        program = self._program(federation)
         if self._config.carrier == "direct":
             return DirectRun(
                 grid,
                 federation,
                 self._config,
-                models_agree=self._method.models_agree(self._config),
+                program,
                 on_reply=self._terminal.reply,
                 on_wait=self._terminal.sign_of_life,
                 on_gone=self._terminal.say,
@@ -152,7 +152,7 @@ class PeerStrategy(Strategy):
         return GridCarrier(
             grid,
             federation.nodes,
-            self._phase_names(len(federation.nodes)),
+            program,
             federation.common,
             on_reply=self._terminal.reply,
             on_wait=self._terminal.sign_of_life,
@@ -160,19 +160,16 @@ class PeerStrategy(Strategy):
             reverse_replies=self._reverse_replies,
         )
 
-    def _program(self, num_agents: int) -> Program[Agent]:
-        """Return one round, as far as the ServerApp, which has no data, can know it: the phases' names."""
-        return self._method.program(self._config, Scale(num_agents=num_agents, num_batches=0))
-
-    def _phase_names(self, num_agents: int) -> tuple[str, ...]:
-        return tuple(map(phase_name, self._program(num_agents)))
+    def _program(self, federation: Federation) -> Program[Agent]:
+        """Return one round; its phases run at the nodes."""
+        return SERVERLESS[self._config.method](self._config, len(federation.ids))
 
     def _models(self, grid: Grid, federation: Federation, carrier: GridCarrier | DirectRun) -> NodeModels:
         models = NodeModels(
             grid,
             federation,
             carrier.settle,
-            models_agree=self._method.models_agree(self._config),
+            models_agree=self._program(federation).models_agree,
             rounds=self._resumed.progress.rounds if self._resumed else (),
             on_wait=self._terminal.sign_of_life,
             on_gone=self._terminal.say,
@@ -211,7 +208,7 @@ class PeerStrategy(Strategy):
     def _run(
         self,
         carrier: GridCarrier | DirectRun,
-        ids: tuple[int, ...],
+        federation: Federation,
         checkpoints: Checkpoints | None,
         models: NodeModels,
         observer: Observer,
@@ -220,13 +217,11 @@ class PeerStrategy(Strategy):
             return carrier.run(observer, checkpoints, models.round_ended)
         return run_rounds(
             carrier,
-            self._phase_names(len(ids)),
-            ids,
+            self._program(federation),
+            federation.ids,
             self._config,
             observer,
             parse_fleet(self._fleet_text, "fleet").availability,
-            models_agree=self._method.models_agree(self._config),
-            return_point=return_point(self._program(len(ids))),
             checkpoints=checkpoints,
             on_round=models.round_ended,
         )
@@ -303,9 +298,9 @@ def peer_server_app(
         terminal = Terminal(config.num_rounds)
         for line in notes_on_paths(str(context.run_config.get("results-dir", config.results_dir))):
             terminal.say(line)
-        if METHODS[config.method].has_server:
+        if config.method in WITH_SERVER:
             if config.method not in (with_server or {}):
-                others = ", ".join(sorted(name for name in METHODS if not METHODS[name].has_server))
+                others = ", ".join(sorted(SERVERLESS))
                 rule = f"has a server, which this app does not play; methods without one are {others}"
                 raise InputError("method", config.method, rule)
             if config.checkpoint_every:

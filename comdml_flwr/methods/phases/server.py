@@ -11,28 +11,20 @@ from numpy.typing import NDArray
 
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.messages import Array, Envelope, Inbox, Outbox
-from comdml_flwr.core.program import Phase, phase_name
+from comdml_flwr.core.program import Run
 from comdml_flwr.learning.averaging import is_finite, weighted_mean
 from comdml_flwr.methods.phases.evaluation import report_traffic
 from comdml_flwr.planning.types import SERVER
 
 
-def at_agents(phase: Phase[Agent]) -> Phase[Agent]:
-    """Return a phase that does nothing at the server."""
-    return _only(phase, server=False)
+def at_agents(run: Run[Agent]) -> Run[Agent]:
+    """Return what does the same at the agents and nothing at the server."""
+    return lambda agent, inbox: () if agent.is_server else run(agent, inbox)
 
 
-def at_server(phase: Phase[Agent]) -> Phase[Agent]:
-    """Return a phase that does nothing at the agents."""
-    return _only(phase, server=True)
-
-
-def _only(phase: Phase[Agent], *, server: bool) -> Phase[Agent]:
-    def run(agent: Agent, inbox: Inbox) -> Outbox:
-        return phase(agent, inbox) if agent.is_server == server else ()
-
-    run.__name__ = phase_name(phase)
-    return run
+def at_server(run: Run[Agent]) -> Run[Agent]:
+    """Return what does the same at the server and nothing at the agents."""
+    return lambda agent, inbox: run(agent, inbox) if agent.is_server else ()
 
 
 def upload(agent: Agent, weights: NDArray[np.float32]) -> Envelope:
