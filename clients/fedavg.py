@@ -51,7 +51,7 @@ def _train(agent: Agent, message: Message) -> dict[str, ArrayRecord | MetricReco
     agent.report |= {"arrives_s": envelope.arrives_s, "now_s": agent.clock.now_s}
     arrays = ArrayRecord()  # what is not finite is not sent
     if envelope.arrays:
-        model = agent.setup.workbench.model
+        model = agent.setup.learners.model
         load_floats(model, agent.tensors["own/body"])
         arrays = ArrayRecord(model.state_dict())
     return {"arrays": arrays, "metrics": MetricRecord({"num-examples": agent.num_samples})}
@@ -73,6 +73,6 @@ def _evaluate(agent: Agent, message: Message) -> dict[str, ArrayRecord | MetricR
 
 
 def _take_model(agent: Agent, message: Message) -> None:
-    model = agent.setup.workbench.model
+    model = agent.setup.learners.model
     model.load_state_dict(message.content.array_records["arrays"].to_torch_state_dict())
     agent.tensors["weights"] = write_floats(model)

@@ -61,7 +61,7 @@ def run_fedavg(
 
         def run(observer: Observer) -> RunRecord:
             strategy = SeededFedAvg(server, federation, observer, models.round_ended)
-            model = setup.workbench.model
+            model = setup.learners.model
             load_floats(model, setup.initial_weights_P)
             try:
                 result = strategy.start(
@@ -79,7 +79,7 @@ def run_fedavg(
         try:
             record_run(run, config, len(federation.ids), terminal, models=models)
         finally:
-            say_goodbye(grid, federation.nodes.values(), federation.common, terminal.sign_of_life)
+            say_goodbye(grid, federation.nodes.values(), federation.common, terminal.heartbeat)
         return results[0]
 
 
@@ -167,7 +167,7 @@ class SeededFedAvg(FedAvg):
     def result(self) -> Result:
         """Return what Flower keeps of a run, of one that has ended early."""
         result = as_result(self.record())
-        model = self._server.setup.workbench.model
+        model = self._server.setup.learners.model
         load_floats(model, self._server.weights_P)
         result.arrays = ArrayRecord(model.state_dict())
         return result
@@ -242,7 +242,7 @@ def _report(reply: Message) -> Report:
 
 def _flat(arrays: ArrayRecord, server: Agent) -> Tensor:
     """Return the floats of the model's arrays as one tensor, in the model's order."""
-    names = [name for name, _ in float_state(server.setup.workbench.model)]
+    names = [name for name, _ in float_state(server.setup.learners.model)]
     return torch.from_numpy(np.concatenate([arrays[name].numpy().reshape(-1) for name in names]))
 
 

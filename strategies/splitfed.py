@@ -20,7 +20,7 @@ from comdml_flwr.carriers.sealed.sealing import Sealer, new_private_key, public_
 from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.messages import Report
 from comdml_flwr.core.program import NOBODY, Absence, Program, Step, agent_failed
-from comdml_flwr.flower.mail import SealedLetter, seal, unseal
+from comdml_flwr.flower.mail import PackedEnvelope, pack, unpack
 from comdml_flwr.flower.records import blobs, text
 from comdml_flwr.flower.serverapp.grid_carrier import GridCarrier
 from comdml_flwr.flower.serverapp.nodes import Federation, greet
@@ -59,7 +59,7 @@ def run_splitfed(
             program,
             federation.common,
             on_reply=terminal.reply,
-            on_wait=terminal.sign_of_life,
+            on_wait=terminal.heartbeat,
         )
         server = Agent(SERVER, setup)
         carrier = WithServer(agents, server, program, federation, private_key)
@@ -123,10 +123,10 @@ class WithServer:
     def exchange(self, steps: Mapping[int, tuple[Step, ...]], absence: Absence = NOBODY) -> dict[int, Report]:
         """Run the agents' steps at their nodes and the server's here; see `Carrier.exchange`."""
         self._exchange += 1
-        letters = self._agents.take(SERVER)
+        packed = self._agents.take(SERVER)
         reports = self._agents.exchange({agent: todo for agent, todo in steps.items() if agent != SERVER})
         if SERVER in steps:
-            reports[SERVER] = self._serve(steps[SERVER], letters)
+            reports[SERVER] = self._serve(steps[SERVER], packed)
         return reports
 
     def returned(self, gone: frozenset[int]) -> frozenset[int]:
@@ -138,17 +138,17 @@ class WithServer:
         """Why agents have failed."""
         return self._agents.why_gone
 
-    def _serve(self, steps: tuple[Step, ...], letters: tuple[SealedLetter, ...]) -> Report:
+    def _serve(self, steps: tuple[Step, ...], packed: tuple[PackedEnvelope, ...]) -> Report:
         folder = self._federation.folder
         try:
             sealer = self._sealer()
-            inbox = unseal([letter.sealed for letter in letters], folder, sealer)
+            inbox = unpack([packed.payload for packed in packed], folder, sealer)
             outbox, report = run_steps(self._server, self._program, steps, inbox)
         except Exception as error:
             raise agent_failed(SERVER, self._program.where(steps[-1]), error) from error
-        sealed = seal(outbox, folder, sealer, exchange=self._exchange)
+        sealed = pack(outbox, folder, sealer, exchange=self._exchange)
         self._agents.put(
-            SealedLetter(sender=SERVER, receiver=envelope.receiver, sealed=blob)
+            PackedEnvelope(sender=SERVER, receiver=envelope.receiver, payload=blob)
             for envelope, blob in zip(outbox, sealed, strict=True)
         )
         return report

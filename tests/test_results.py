@@ -354,11 +354,11 @@ def test_signs_of_life_come_only_after_quiet_time(monkeypatch):
     assert "3 of 5 agents" in line
     now.s += QUIET_S
     screen.reply()
-    screen.sign_of_life()
+    screen.heartbeat()
     assert printed().splitlines() == [line], "a sign of life is a line too"
     now.s += 0.1
     screen.exchange_begins(3, "gather", 5)
-    screen.sign_of_life()
+    screen.heartbeat()
     assert "round 3: gather" in printed().splitlines()[1]
     assert "0 of 5 agents" in printed().splitlines()[1]
 

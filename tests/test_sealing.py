@@ -1,4 +1,4 @@
-"""Sealed letters: only the receiver reads them, once, as they were sent; all else is refused in a line."""
+"""Sealed envelopes: only the receiver reads them, once, as they were sent; all else is refused in a line."""
 
 import struct
 from functools import partial
@@ -33,27 +33,27 @@ def sealer(agent, exchange, since=0, *, run="run", keys=KEYS, table=TABLE):
     )
 
 
-def refused(receiver, letter):
-    """Return the line with which a letter is refused."""
+def refused(receiver, envelope):
+    """Return the line with which an envelope is refused."""
     with pytest.raises(RunError) as caught:
-        receiver.unseal(letter)
+        receiver.unseal(envelope)
     assert len(str(caught.value).splitlines()) == 1
     return str(caught.value)
 
 
-def with_header(letter, **changes):
-    """Return a letter with another header."""
+def with_header(envelope, **changes):
+    """Return an envelope with another header."""
     names = ("mark", "sender", "receiver", "exchange", "place")
-    header = dict(zip(names, HEADER.unpack_from(letter), strict=True)) | changes
-    return HEADER.pack(*header.values()) + letter[HEADER.size :]
+    header = dict(zip(names, HEADER.unpack_from(envelope), strict=True)) | changes
+    return HEADER.pack(*header.values()) + envelope[HEADER.size :]
 
 
 @LAW
 @given(AGENTS, AGENTS, st.lists(st.binary(max_size=300), max_size=4), st.integers(1, 2**40))
 def test_letters_come_out_as_they_went_in(sender, receiver, blobs, exchange):
     one, other = sealer(sender, exchange), sealer(receiver, exchange + 1)
-    letters = [one.seal(receiver, blob) for blob in blobs]
-    assert [other.unseal(letter) for letter in letters] == [(sender, blob) for blob in blobs]
+    envelopes = [one.seal(receiver, blob) for blob in blobs]
+    assert [other.unseal(envelope) for envelope in envelopes] == [(sender, blob) for blob in blobs]
 
 
 def test_what_comes_out_is_a_buffer_that_can_be_written_into():
@@ -63,43 +63,43 @@ def test_what_comes_out_is_a_buffer_that_can_be_written_into():
 
 def test_a_letter_is_its_header_and_what_rfc_8439_makes_of_the_blob():
     """An oracle that follows the theory of operation by hand."""
-    letter = sealer(0, 7).seal(1, b"weights" * 20)
+    envelope = sealer(0, 7).seal(1, b"weights" * 20)
     secret = X25519PrivateKey.from_private_bytes(KEYS[1]).exchange(
         X25519PublicKey.from_public_bytes(TABLE[0])
     )
-    info = b"comdml-flwr sealed letter 1" + struct.pack(">qq", 0, 1) + TABLE[0] + TABLE[1] + b"run"
+    info = b"comdml-flwr sealed envelope 1" + struct.pack(">qq", 0, 1) + TABLE[0] + TABLE[1] + b"run"
     key = HKDF(SHA256(), 32, salt=None, info=info).derive(secret)
-    header = letter[: HEADER.size]
+    header = envelope[: HEADER.size]
     assert header == HEADER.pack(b"#", 0, 1, 7, 0)
     nonce = struct.pack(">QI", 7, 0)
-    opened = ChaCha20Poly1305(key).decrypt(nonce, letter[HEADER.size :], b"run" + header)
+    opened = ChaCha20Poly1305(key).decrypt(nonce, envelope[HEADER.size :], b"run" + header)
     assert opened == b"weights" * 20
-    assert len(letter) == len(opened) + 45
+    assert len(envelope) == len(opened) + 45
 
 
 @LAW
 @given(st.data())
 def test_a_letter_of_which_one_bit_was_changed_is_refused(data):
-    letter = bytearray(sealer(0, 3).seal(1, b"activations"))
-    place = data.draw(st.integers(0, len(letter) * 8 - 1))
-    letter[place // 8] ^= 1 << place % 8
-    refused(sealer(1, 5), bytes(letter))
+    envelope = bytearray(sealer(0, 3).seal(1, b"activations"))
+    place = data.draw(st.integers(0, len(envelope) * 8 - 1))
+    envelope[place // 8] ^= 1 << place % 8
+    refused(sealer(1, 5), bytes(envelope))
 
 
 @LAW
 @given(st.integers(0, 55))
 def test_a_truncated_letter_is_refused(length):
-    letter = sealer(0, 3).seal(1, b"activations")
-    assert len(letter) == 56
-    refused(sealer(1, 4), letter[:length])
+    envelope = sealer(0, 3).seal(1, b"activations")
+    assert len(envelope) == 56
+    refused(sealer(1, 4), envelope[:length])
 
 
 @LAW
 @given(
     st.binary(max_size=200) | st.binary(max_size=200).map(lambda rest: HEADER.pack(b"#", 0, 1, 3, 0) + rest)
 )
-def test_bytes_that_nobody_sealed_are_refused(letter):
-    refused(sealer(1, 4), letter)
+def test_bytes_that_nobody_sealed_are_refused(envelope):
+    refused(sealer(1, 4), envelope)
 
 
 @pytest.mark.parametrize(
@@ -117,27 +117,27 @@ def test_bytes_that_nobody_sealed_are_refused(letter):
     ids=str,
 )
 def test_every_field_of_the_header_is_bound(changes, opens):
-    """Each change keeps the letter within what its receiver takes, so that only the seal can refuse it."""
-    letter = sealer(0, 3).seal(1, b"labels")
-    assert sealer(1, 9).unseal(letter) == (0, b"labels")
-    assert "does not open" in refused(sealer(opens, 9), with_header(letter, **changes))
+    """Each change keeps the envelope within what its receiver takes, so that only the seal can refuse it."""
+    envelope = sealer(0, 3).seal(1, b"labels")
+    assert sealer(1, 9).unseal(envelope) == (0, b"labels")
+    assert "does not open" in refused(sealer(opens, 9), with_header(envelope, **changes))
 
 
 def test_a_letter_of_another_run_does_not_open():
     """Not even where the keys are the same ones, which they never are."""
-    letter = sealer(0, 3, run="another").seal(1, b"labels")
-    assert "does not open" in refused(sealer(1, 4), letter)
+    envelope = sealer(0, 3, run="another").seal(1, b"labels")
+    assert "does not open" in refused(sealer(1, 4), envelope)
 
 
 @LAW
 @given(AGENTS)
 def test_the_runs_token_is_also_among_the_associated_data(receiver):
     """The key depends on the token; so does the tag under one key."""
-    letter = sealer(0, 3).seal(receiver, b"labels")
+    envelope = sealer(0, 3).seal(receiver, b"labels")
     other = sealer(receiver, 4)
     other._run = b"another"
     other._derive = sealer(receiver, 4)._derive
-    assert "does not open" in refused(other, letter)
+    assert "does not open" in refused(other, envelope)
 
 
 def test_a_letter_to_another_is_refused():
@@ -157,25 +157,25 @@ def test_a_letter_to_another_is_refused():
 )
 def test_only_letters_since_the_last_exchange_are_new(sealed, since, exchange, taken):
     """An agent that was away finds what was sent since; nothing older, nothing of the present or later."""
-    letter, receiver = sealer(0, sealed).seal(1, b"labels"), sealer(1, exchange, since)
+    envelope, receiver = sealer(0, sealed).seal(1, b"labels"), sealer(1, exchange, since)
     if taken:
-        assert receiver.unseal(letter) == (0, b"labels")
+        assert receiver.unseal(envelope) == (0, b"labels")
     else:
-        assert f"is of exchange {sealed}: in exchange {exchange} only" in refused(receiver, letter)
+        assert f"is of exchange {sealed}: in exchange {exchange} only" in refused(receiver, envelope)
 
 
 def test_a_letter_that_comes_twice_is_refused():
-    letter, receiver = sealer(0, 3).seal(1, b"labels"), sealer(1, 4)
-    receiver.unseal(letter)
-    assert "came twice" in refused(receiver, letter)
+    envelope, receiver = sealer(0, 3).seal(1, b"labels"), sealer(1, 4)
+    receiver.unseal(envelope)
+    assert "came twice" in refused(receiver, envelope)
 
 
 def test_a_receiver_opens_a_letter_once_in_its_life():
     """Whatever exchanges follow: windows of one agent that takes part in them in order never overlap."""
-    letter, opened, since = sealer(0, 4).seal(1, b"labels"), 0, 0
+    envelope, opened, since = sealer(0, 4).seal(1, b"labels"), 0, 0
     for exchange in (2, 3, 5, 6, 7, 12):
         try:
-            sealer(1, exchange, since).unseal(letter)
+            sealer(1, exchange, since).unseal(envelope)
             opened += 1
         except RunError:
             pass
@@ -225,9 +225,9 @@ def test_a_table_with_another_key_for_oneself_is_refused():
 
 
 def test_keys_that_two_others_swapped_open_nothing():
-    letter = sealer(0, 1).seal(1, b"labels")
+    envelope = sealer(0, 1).seal(1, b"labels")
     swapped = {**TABLE, 0: TABLE[2], 2: TABLE[0]}
-    assert "table of keys is false" in refused(sealer(1, 2, table=swapped), letter)
+    assert "table of keys is false" in refused(sealer(1, 2, table=swapped), envelope)
 
 
 @pytest.mark.parametrize(
@@ -244,5 +244,5 @@ def test_a_key_that_is_none_is_refused(key, reason):
 def test_a_letter_that_is_too_long_for_the_cipher_is_refused(monkeypatch):
     monkeypatch.setattr(sealing, "MAX_BYTES", 10)
     sealer(0, 1).seal(1, bytes(10))
-    with pytest.raises(RunError, match="a letter of 11 bytes: must be at most 10"):
+    with pytest.raises(RunError, match="an envelope of 11 bytes: must be at most 10"):
         sealer(0, 1).seal(1, bytes(11))

@@ -22,7 +22,7 @@ from comdml_flwr.core.program import NOBODY, Absence, Program, Step
 from comdml_flwr.core.seeds import derive_seed
 from comdml_flwr.core.typed_json import read_float, read_int, read_table
 from comdml_flwr.learning.data.batches import augment, batches
-from comdml_flwr.learning.paused import Paused
+from comdml_flwr.learning.suspended import SuspendedTraining
 from comdml_flwr.learning.training import Learner
 from comdml_flwr.planning.clock.clock import Clock, Span, new_clock
 from comdml_flwr.planning.hysteresis import Pairing, read_pairing
@@ -51,7 +51,7 @@ class Agent:
     setup: Setup
     round: int = 0
     tensors: dict[str, Tensor] = field(default_factory=dict)
-    paused: dict[str, Paused] = field(default_factory=dict)  # trainings that go on in a later phase
+    paused: dict[str, SuspendedTraining] = field(default_factory=dict)  # for a later phase
     notes: dict[str, Json] = field(default_factory=dict)
     lasting: dict[str, Json] = field(default_factory=dict)
     pairing: Pairing = field(default_factory=Pairing)  # of the last round in which it took part
@@ -148,7 +148,7 @@ class Agent:
         """Keep a tensor under a name; a copy, because mail is read-only and its buffer goes away."""
         self.tensors[name] = torch.from_numpy(np.array(array))
 
-    def put_down(self, part: str, learner: Learner, *, finished: bool) -> None:
+    def suspend(self, part: str, learner: Learner, *, finished: bool) -> None:
         """Keep a training under `part`: its weights as the tensors `part/...`, or so that it can go on."""
         self.forget(part)
         if finished:
@@ -156,15 +156,15 @@ class Agent:
         else:
             self.paused[part] = learner.pause()
 
-    def take_up(self, part: str) -> Paused | None:
+    def resume(self, part: str) -> SuspendedTraining | None:
         """Return the training that was put down under `part`; None if there is none."""
         if part in self.paused:
             return self.paused.pop(part)
         state = {n.removeprefix(f"{part}/"): x for n, x in self.tensors.items() if n.startswith(f"{part}/")}
-        return Paused(state) if state else None
+        return SuspendedTraining(state) if state else None
 
     def forget(self, part: str) -> None:
-        """Drop what `put_down` kept."""
+        """Drop what `suspend` kept."""
         self.paused.pop(part, None)
         for name in [name for name in self.tensors if name.startswith(f"{part}/")]:
             del self.tensors[name]
@@ -290,7 +290,7 @@ class Agent:
     def weights_sha256(self) -> str:
         """Return the digest of its float weights."""
         weights_P = self.weights_P
-        return self.setup.digests.answer(
+        return self.setup.digests.get(
             (weights_P,), lambda: hashlib.sha256(weights_P.numpy().data).hexdigest()
         )
 

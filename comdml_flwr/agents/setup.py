@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from comdml_flwr.agents.answers import Answers, are_same_objects
+from comdml_flwr.agents.last_result import LastResult, are_same_objects
 from comdml_flwr.core.config import RunConfig
 from comdml_flwr.learning.data.batches import epoch_sizes
 from comdml_flwr.learning.data.dataset import Dataset
+from comdml_flwr.learning.learner_pool import LearnerPool
 from comdml_flwr.learning.models.contract import ModelTraits
 from comdml_flwr.learning.state_layout import StateLayout
-from comdml_flwr.learning.workbench import Workbench
 from comdml_flwr.planning.clock.whole_round import Judged
 from comdml_flwr.planning.fleet.scenario import Availability
 from comdml_flwr.planning.participation import draw_participants, newcomers_after
@@ -43,7 +43,7 @@ class Setup:
         What each cut costs.
     traits : ModelTraits
         What training must know of the model.
-    workbench : Workbench
+    learners : LearnerPool
         Modules to train with, one set a thread.
     layout : StateLayout
         Names and shapes of the model's state.
@@ -59,11 +59,11 @@ class Setup:
         What should be known before training and is no fault: a line each.
     drawn : dict[int, tuple[int, ...]]
         Who takes part, by round, as far as somebody of this process has asked.
-    met : Answers
+    met : LastResult
         The last profiles that were read from introductions.
-    plans : Answers
+    plans : LastResult
         The last plan that an agent of this process found, judged by the whole round, with its digest.
-    models, digests : Answers
+    models, digests : LastResult
         The last model that was joined from averaged shards, and the last digest of a model: agents of one
         process that hold the same model share it.
     """
@@ -76,7 +76,7 @@ class Setup:
     parts: Mapping[int, NDArray[np.int64]]
     cuts: CutTable
     traits: ModelTraits
-    workbench: Workbench
+    learners: LearnerPool
     layout: StateLayout
     initial_weights_P: Tensor
     initial_aux_heads: Mapping[int, Tensor]
@@ -84,10 +84,10 @@ class Setup:
     availability: Availability | None = None
     warnings: tuple[str, ...] = ()
     drawn: dict[int, tuple[int, ...]] = field(default_factory=dict)
-    met: Answers[tuple[Profile, ...]] = field(default_factory=lambda: Answers(are_same_objects))
-    plans: Answers[tuple[Judged, str]] = field(default_factory=Answers)
-    models: Answers[Tensor] = field(default_factory=lambda: Answers(are_same_objects))
-    digests: Answers[str] = field(default_factory=lambda: Answers(are_same_objects))
+    met: LastResult[tuple[Profile, ...]] = field(default_factory=lambda: LastResult(are_same_objects))
+    plans: LastResult[tuple[Judged, str]] = field(default_factory=LastResult)
+    models: LastResult[Tensor] = field(default_factory=lambda: LastResult(are_same_objects))
+    digests: LastResult[str] = field(default_factory=lambda: LastResult(are_same_objects))
 
     @property
     def most_batches(self) -> int:

@@ -48,8 +48,8 @@ def write_agent(folder: Path, agent: "Agent", waiting: Waiting) -> str:
     }
     for number, envelope in enumerate((*waiting.for_first, *waiting.for_second)):
         packed[f"{_MAIL}{number}"] = np.frombuffer(encode_envelope(envelope), np.uint8)
-    letters = {"for_first": len(waiting.for_first), "for_second": len(waiting.for_second)}
-    blob = encode(packed, {**facts, "notes": {}, **letters})
+    waiting_counts = {"for_first": len(waiting.for_first), "for_second": len(waiting.for_second)}
+    blob = encode(packed, {**facts, "notes": {}, **waiting_counts})
     write_file(folder / agent_file(agent.id), blob, sync=True)
     return hashlib.sha256(blob).hexdigest()
 
@@ -69,13 +69,13 @@ def read_agent(folder: Path, agent: "Agent", sha256: str) -> Waiting:
             {name.removeprefix(_STATE): arrays[name] for name in arrays if name.startswith(_STATE)}, facts
         )
         first, second = (int(str(facts[name])) for name in ("for_first", "for_second"))
-        mail = tuple(_letter(arrays[f"{_MAIL}{number}"]) for number in range(first + second))
+        mail = tuple(_envelope(arrays[f"{_MAIL}{number}"]) for number in range(first + second))
     except (RunError, KeyError, TypeError, ValueError) as error:
         raise damaged(folder, f"{agent_file(agent.id)}: {error}") from None
     return Waiting(for_first=mail[:first], for_second=mail[first:])
 
 
-def _letter(array: Array) -> Envelope:
+def _envelope(array: Array) -> Envelope:
     return decode_envelope(bytearray(array.tobytes()))  # a copy, which is aligned
 
 

@@ -137,8 +137,8 @@ class Mailboxes(Generic[MailT]):
 
         An inbox does not depend on the order in which the senders' mail of one exchange came in.
         """
-        for letter in sorted(mail, key=lambda letter: letter.sender):
-            self._boxes.setdefault(letter.receiver, []).append(letter)
+        for item in sorted(mail, key=lambda item: item.sender):
+            self._boxes.setdefault(item.receiver, []).append(item)
 
     def take(self, receiver: int) -> tuple[MailT, ...]:
         """Empty the box of a receiver."""

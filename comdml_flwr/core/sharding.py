@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 
-def receivers_in_turn(agent: int, agents: Sequence[int]) -> tuple[int, ...]:
+def staggered_receivers(agent: int, agents: Sequence[int]) -> tuple[int, ...]:
     """Return all agents beginning with the one after `agent`: no two agents begin with the same receiver."""
     start = agents.index(agent) + 1
     return (*agents[start:], *agents[:start])
@@ -22,6 +22,6 @@ def shard_bounds(num_floats: int, num_shards: int) -> tuple[tuple[int, int], ...
     return tuple(pairwise(marks))
 
 
-def deal_out(holders: Sequence[int], newcomers: Sequence[int]) -> dict[int, tuple[int, ...]]:
+def assign_round_robin(holders: Sequence[int], newcomers: Sequence[int]) -> dict[int, tuple[int, ...]]:
     """Return which newcomers each holder of the current model sends it to: they are dealt out in turn."""
     return {holder: tuple(newcomers[place :: len(holders)]) for place, holder in enumerate(holders)}

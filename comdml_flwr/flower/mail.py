@@ -1,9 +1,9 @@
-"""Sealed letters: envelopes as the ServerApp sees them, and the folder where big ones lie.
+"""Packed envelopes: mail as the ServerApp sees them, and the folder where big ones lie.
 
 In simulation all nodes see one folder, so an envelope of more than `FILE_FROM_BYTES` travels as a file there,
-and the letter holds its name only. Where the folder is not shared (SuperNodes on several machines) the letter
-holds the envelope itself, sealed so that only the receiver can read it (sealing.py). Agents' states lie in
-the same folder, or in a folder of the node's own.
+and the packed envelope holds its name only. Where the folder is not shared (SuperNodes on several machines)
+the packed envelope holds the envelope itself, sealed so that only the receiver can read it (sealing.py).
+Agents' states lie in the same folder, or in a folder of the node's own.
 """
 
 import os
@@ -30,20 +30,20 @@ FLEET, CONFIG = "fleet.toml", "run-config.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SealedLetter:
+class PackedEnvelope:
     """Mail whose content its carrier does not read.
 
     Parameters
     ----------
     sender, receiver : int
         Agent ids.
-    sealed : bytes
+    payload : bytes
         The envelope, or the name of the file that holds it; for the receiver's eyes only.
     """
 
     sender: int
     receiver: int
-    sealed: bytes
+    payload: bytes
 
 
 def new_shared_folder(token: str, fleet_text: str, config_text: str = "") -> Path:
@@ -113,12 +113,12 @@ def _write_about(folder: Path, fleet_text: str, config_text: str) -> None:
         write_file(folder / CONFIG, config_text.encode())
 
 
-def seal(outbox: Outbox, folder: Path, sealer: Sealer | None, *, exchange: int) -> list[bytes]:
-    """Turn envelopes into what letters hold, in order; without a sealer all see the folder."""
+def pack(outbox: Outbox, folder: Path, sealer: Sealer | None, *, exchange: int) -> list[bytes]:
+    """Pack envelopes, in order; without a sealer all see the folder."""
     if sealer:
         check_message("the mail that one agent sends", sum(envelope.num_bytes for envelope in outbox))
         return [sealer.seal(envelope.receiver, encode_envelope(envelope)) for envelope in outbox]
-    return [_put_down(envelope, folder, f"{exchange}-{place}") for place, envelope in enumerate(outbox)]
+    return [_write_large(envelope, folder, f"{exchange}-{place}") for place, envelope in enumerate(outbox)]
 
 
 def check_message(what: str, num_bytes: int) -> None:
@@ -129,7 +129,7 @@ def check_message(what: str, num_bytes: int) -> None:
         raise RunError(f"{what} takes {human_bytes(num_bytes)}, {bound}: {hint}")
 
 
-def _put_down(envelope: Envelope, folder: Path, name: str) -> bytes:
+def _write_large(envelope: Envelope, folder: Path, name: str) -> bytes:
     blob = encode_envelope(envelope)
     if len(blob) < FILE_FROM_BYTES:
         return b"=" + blob
@@ -138,33 +138,33 @@ def _put_down(envelope: Envelope, folder: Path, name: str) -> bytes:
     return b"@" + str(path.relative_to(folder)).encode()
 
 
-def unseal(sealed: Iterable[bytes], folder: Path, sealer: Sealer | None) -> tuple[Envelope, ...]:
-    """Open letters; a file is gone once it is read. With a sealer, all must be sealed."""
+def unpack(sealed: Iterable[bytes], folder: Path, sealer: Sealer | None) -> tuple[Envelope, ...]:
+    """Unpack envelopes; a file is gone once it is read. With a sealer, all must be sealed."""
     if sealer:
-        return tuple(_open(letter, sealer) for letter in sealed)
-    return tuple(_pick_up(letter, folder) for letter in sealed)
+        return tuple(_open(packed, sealer) for packed in sealed)
+    return tuple(_read_packed(packed, folder) for packed in sealed)
 
 
-def _open(letter: bytes, sealer: Sealer) -> Envelope:
-    sender, blob = sealer.unseal(letter)
+def _open(packed: bytes, sealer: Sealer) -> Envelope:
+    sender, blob = sealer.unseal(packed)
     envelope = decode_envelope(blob)
     if (envelope.sender, envelope.receiver) != (sender, sealer.agent):
         raise RunError(f"agent {sender} sealed an envelope that says it is from agent {envelope.sender}")
     return envelope
 
 
-def _pick_up(letter: bytes, folder: Path) -> Envelope:
-    mark, content = letter[:1], memoryview(letter)[1:]
+def _read_packed(packed: bytes, folder: Path) -> Envelope:
+    mark, content = packed[:1], memoryview(packed)[1:]
     if mark == b"=":
         return decode_envelope(bytearray(content))
     path = (folder / bytes(content).decode(errors="replace")).resolve()
     if mark != b"@" or not path.is_relative_to(folder.resolve() / "mail"):
-        raise RunError(f"a letter begins with {mark!r}, or names a file outside the run's folder")
+        raise RunError(f"a packed envelope begins with {mark!r}, or names a file outside the run's folder")
     try:
         blob = read_file(path)
     except OSError:
         raise RunError(
-            f"{path}: the letter's file is not there; is the folder shared by all nodes?"
+            f"{path}: the envelope's file is not there; is the folder shared by all nodes?"
         ) from None
     path.unlink(missing_ok=True)
     return decode_envelope(blob)

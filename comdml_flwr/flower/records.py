@@ -125,7 +125,7 @@ def task(
     absence: Absence,
     exchange: int,
     previous: int,
-    letters: Sequence[bytes],
+    packed: Sequence[bytes],
     num_for_second: int = 0,
 ) -> ConfigRecord:
     """Return the facts of a `train.steps` message.
@@ -138,10 +138,10 @@ def task(
         Who is missing.
     exchange, previous : int
         Number of this exchange, and of the last one in which the agent ran; `NO_STATE` if it never did.
-    letters : Sequence[bytes]
+    packed : Sequence[bytes]
         Sealed mail, in order.
     num_for_second : int
-        How many of the letters, from the first, are for a phase after the first of a round.
+        How many of them, from the first, are for a phase after the first of a round.
     """
     return ConfigRecord(
         {
@@ -153,7 +153,7 @@ def task(
             "back-in": absence.back_in,
             "exchange": exchange,
             "previous": previous,
-            "letters": list(letters),
+            "packed": list(packed),
             "for-second": num_for_second,
         }
     )

@@ -10,7 +10,7 @@ from dataclasses import fields
 from flwr.app import ConfigRecord
 from torch import Tensor
 
-from comdml_flwr.agents.answers import Answers, are_same_objects
+from comdml_flwr.agents.last_result import LastResult, are_same_objects
 from comdml_flwr.agents.setup import Setup
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.flower.records import floats, texts
@@ -20,14 +20,14 @@ WEIGHTS = "initial weights"
 SAME_DATA = "every node must load the same data set, of which it trains on its part"
 SAME_MODEL = "a model builder must build the same everywhere, and draw from the generator that it is given"
 
-_SKETCHES: Answers[dict[str, Sketch]] = Answers(are_same_objects)
+_SKETCHES: LastResult[dict[str, Sketch]] = LastResult(are_same_objects)
 """The last ones: nodes that share a process sketch their data once."""
 
 
 def start_of(setup: Setup) -> dict[str, Sketch]:
     """Return sketches of a run's data set and initial weights, by name."""
     data, weights_P = setup.dataset, setup.initial_weights_P
-    return _SKETCHES.answer((data, weights_P), lambda: _start(setup))
+    return _SKETCHES.get((data, weights_P), lambda: _start(setup))
 
 
 def _start(setup: Setup) -> dict[str, Sketch]:

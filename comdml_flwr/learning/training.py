@@ -23,8 +23,8 @@ from torch.nn.functional import cross_entropy
 
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.learning.global_generator import global_generator
-from comdml_flwr.learning.paused import Paused, Seat
 from comdml_flwr.learning.split import FlatFloats
+from comdml_flwr.learning.suspended import ModuleSlot, SuspendedTraining
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +68,7 @@ class Learner:
         Auxiliary head over `body`; None where `body` ends in the model's own logits.
     settings : OptimizerSettings
         The optimizer to begin with.
-    seat : Seat, optional
+    slot : ModuleSlot, optional
         That of all learners which share modules with this one.
 
     It begins with the weights that are there.
@@ -79,7 +79,7 @@ class Learner:
         body: nn.Module,
         head: nn.Module | None,
         settings: OptimizerSettings,
-        seat: Seat | None = None,
+        slot: ModuleSlot | None = None,
     ) -> None:
         self.body, self.head = body.train(), head.train() if head is not None else None
         modules = [body] if head is None else [body, head]
@@ -87,7 +87,7 @@ class Learner:
         self._body_floats = FlatFloats(body)
         self._head_floats = None if head is None else FlatFloats(head)
         self._optimizer = settings.start(self._parameters)
-        self._seat = seat or Seat()
+        self._slot = slot or ModuleSlot()
 
     @property
     def num_floats(self) -> int:
@@ -96,31 +96,31 @@ class Learner:
 
     def begin(self, body_P: Tensor, head_P: Tensor | None = None) -> "Learner":
         """Begin a training with these weights and a fresh optimizer; return this learner."""
-        self._seat.free()
+        self._slot.evict()
         self._load(body_P, head_P)
         self._forget_steps()
         return self
 
-    def pause(self) -> Paused:
+    def pause(self) -> SuspendedTraining:
         """Return the training so that it can be resumed, here or in a learner of another process."""
-        paused = Paused(owner=self, put_down=self._put_down)
-        self._seat.keep(paused)
+        paused = SuspendedTraining(owner=self, suspend=self._suspend)
+        self._slot.hold(paused)
         return paused
 
-    def resume(self, paused: Paused) -> "Learner":
+    def resume(self, paused: SuspendedTraining) -> "Learner":
         """Go on with a training that paused; return this learner."""
         state = paused.take(self)
         if state is None:
-            self._seat.leave()
+            self._slot.release()
         else:
-            self._seat.free()
+            self._slot.evict()
             self._optimizer.state.clear()
             self._take_up(state)
         return self
 
     def load(self, body_P: Tensor) -> nn.Module:
         """Load weights into the body and return it: to look at it, or to evaluate it."""
-        self._seat.free()
+        self._slot.evict()
         self._body_floats.load(body_P)
         return self.body
 
@@ -160,7 +160,7 @@ class Learner:
 
         That moves BatchNorm's statistics, so a training that paused here is put down before.
         """
-        self._seat.free()
+        self._slot.evict()
         with torch.no_grad(), global_generator(draws):
             z: Tensor = self.body(x)
         return z
@@ -202,7 +202,7 @@ class Learner:
             weights["head"] = self._head_floats.write()
         return weights
 
-    def _put_down(self) -> dict[str, Tensor]:
+    def _suspend(self) -> dict[str, Tensor]:
         """Return weights and optimizer state; the optimizer's tensors are given away."""
         state = self.weights()
         for index, values in self._optimizer.state_dict()["state"].items():

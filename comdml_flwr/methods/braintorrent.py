@@ -25,7 +25,7 @@ from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.messages import Array, Inbox, Json, Outbox
 from comdml_flwr.core.program import Phase, Program, Run, together
 from comdml_flwr.core.seeds import SHARED, derive_seed
-from comdml_flwr.core.sharding import receivers_in_turn
+from comdml_flwr.core.sharding import staggered_receivers
 from comdml_flwr.learning.averaging import is_finite, weighted_mean
 from comdml_flwr.methods.phases.evaluation import evaluate
 from comdml_flwr.methods.phases.training import go_back_if_not_finite, train_alone
@@ -58,7 +58,7 @@ def ask(turn: int) -> Run[Agent]:
         present = agent.members
         if whose_turn(agent, turn) != agent.id:
             return ()
-        others = [peer for peer in receivers_in_turn(agent.id, present) if peer != agent.id]
+        others = [peer for peer in staggered_receivers(agent.id, present) if peer != agent.id]
         known = versions_of(agent)
         return tuple(agent.send(peer, "ask", {"known": known.get(peer, 0)}) for peer in others)
 

@@ -162,8 +162,8 @@ def take_back(agent: Agent) -> None:
     """
     if "taken_back" in agent.notes:
         return
-    cut, bench = agent.number("cut"), agent.setup.workbench
-    slow, fast = bench.slow_side(cut), bench.fast_side(cut)
+    cut, learners = agent.number("cut"), agent.setup.learners
+    slow, fast = learners.slow_side(cut), learners.fast_side(cut)
     slow.begin(agent.weights_P[: slow.num_floats], agent.aux_head_weights(cut))
     fast.begin(agent.weights_P[slow.num_floats :])
     for number, indices_N in enumerate(agent.batches()):
@@ -172,15 +172,15 @@ def take_back(agent: Agent) -> None:
         z, _ = slow.train_batch(x_NCHW, y_N, agent.draws(f"slow side, {left} left"))
         fast.train_batch(z.contiguous(), y_N, agent.draws(f"fast side, {left} left"))
     agent.clock.work(agent.profile.num_batches)
-    agent.put_down("own", slow, finished=True)
+    agent.suspend("own", slow, finished=True)
     agent.tensors["own/body"] = torch.cat([agent.tensors["own/body"], fast.weights()["body"]])
     agent.notes |= {"taken_back": [agent.id], "training_end_s": agent.clock.now_s}
 
 
 def train_slow_side(agent: Agent, chunk: range) -> Outbox:
     """Train the slow side with its auxiliary head and send each batch's activations to the helper."""
-    cut, bench = agent.number("cut"), agent.setup.workbench
-    learner, paused = bench.slow_side(cut), agent.take_up("own")
+    cut, learners = agent.number("cut"), agent.setup.learners
+    learner, paused = learners.slow_side(cut), agent.resume("own")
     if paused:
         learner.resume(paused)
     else:
@@ -204,7 +204,7 @@ def train_slow_side(agent: Agent, chunk: range) -> Outbox:
         }
         arrays: dict[str, Array] = {"activations": z.contiguous().numpy(), "labels": y_N.numpy()}
         outbox.append(agent.send(agent.number("helper"), "activations", about, arrays))
-    agent.put_down("own", learner, finished=chunk.stop == len(batches))
+    agent.suspend("own", learner, finished=chunk.stop == len(batches))
     return tuple(outbox)
 
 
@@ -222,7 +222,7 @@ def train_fast_side(agent: Agent, inbox: Inbox) -> None:
     if not welcome:
         return
     cut = agent.number("cut")
-    learner, paused = agent.setup.workbench.fast_side(cut), agent.take_up("partner")
+    learner, paused = agent.setup.learners.fast_side(cut), agent.resume("partner")
     if paused:
         learner.resume(paused)
     else:
@@ -237,7 +237,7 @@ def train_fast_side(agent: Agent, inbox: Inbox) -> None:
     last = welcome[-1]
     agent.notes["partner_batches_left"] = last.integer("batches_left")
     agent.notes["partner_samples"] = last.integer("num_samples")
-    agent.put_down("partner", learner, finished=last.integer("batches_left") == 0)
+    agent.suspend("partner", learner, finished=last.integer("batches_left") == 0)
 
 
 def _fast_side_weights(agent: Agent, inbox: Inbox, length: int) -> Tensor:

@@ -105,7 +105,7 @@ def forward_after_backward(number: int) -> Run[Agent]:
                 gradient = torch.from_numpy(mail.floats("gradient"))
                 learner.train_by_gradient(x_NCHW, gradient, _draws(agent, number - 1))
                 _work(agent, agent.clock, "slow", len(y_N), 1 - FORWARD_SHARE)
-            agent.put_down("own", learner, finished=number == len(batches))
+            agent.suspend("own", learner, finished=number == len(batches))
         return (_activations(agent, learner, number),) if number < len(batches) else ()
 
     return run
@@ -160,7 +160,7 @@ def _activation_mail(inbox: Inbox) -> list[Envelope]:
 
 def _serve(agent: Agent, mail: Envelope, part: str, clock: Clock, *, finished: bool) -> Envelope:
     """Train on a batch and answer with the gradient; one that is not finite is refused: there is none."""
-    learner = agent.setup.workbench.fast_side(agent.setup.config.cut)
+    learner = agent.setup.learners.fast_side(agent.setup.config.cut)
     _take_up(agent, learner, part, agent.weights_P[len(agent.weights_P) - learner.num_floats :])
     y_N = torch.from_numpy(mail.arrays["labels"])
     draws = agent.draws(f"server side, {mail.integer('batches_left')} left", of=mail.sender)
@@ -171,7 +171,7 @@ def _serve(agent: Agent, mail: Envelope, part: str, clock: Clock, *, finished: b
         _work(agent, clock, "fast", len(y_N), 1.0, mail.sender)
         agent.notes["trained_for"] = sorted({*agent.note_ids("trained_for"), mail.sender})
     agent.notes["training_end_s"] = max(clock.now_s, _float(agent.notes.get("training_end_s", 0.0)))
-    agent.put_down(part, learner, finished=finished)
+    agent.suspend(part, learner, finished=finished)
     return agent.send(mail.sender, "gradient", {}, {} if gradient is None else {"gradient": gradient.numpy()})
 
 
@@ -215,7 +215,7 @@ def _server_sides(agent: Agent, clients: Iterable[int]) -> dict[int, NDArray[np.
     """Return the trained server side of each client: its own copy, or the one for all."""
     if agent.setup.config.splitfed_version == 1:
         return {client: agent.tensors[f"server side of {client}/body"].numpy() for client in clients}
-    shared = agent.take_up("server side")
+    shared = agent.resume("server side")
     assert shared is not None
     return dict.fromkeys(clients, shared.state()["body"].numpy())
 
@@ -237,12 +237,12 @@ def take_client_side(agent: Agent, inbox: Inbox) -> None:
 
 
 def _client_side(agent: Agent) -> Learner:
-    return agent.setup.workbench.lower_part(agent.setup.config.cut)
+    return agent.setup.learners.lower_part(agent.setup.config.cut)
 
 
 def _take_up(agent: Agent, learner: Learner, part: str, weights_P: Tensor) -> None:
     """Take up a training, or begin one with these weights."""
-    paused = agent.take_up(part)
+    paused = agent.resume(part)
     learner.resume(paused) if paused else learner.begin(weights_P)
 
 

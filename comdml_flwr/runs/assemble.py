@@ -29,13 +29,13 @@ from comdml_flwr.learning.data.dataset import Dataset
 from comdml_flwr.learning.data.digits import load_digits
 from comdml_flwr.learning.data.partition import partition
 from comdml_flwr.learning.data.published_files import cinic_lack
+from comdml_flwr.learning.learner_pool import LearnerPool
 from comdml_flwr.learning.models.builder import BuiltModel, build_model
 from comdml_flwr.learning.models.contract import ModelTraits
 from comdml_flwr.learning.models.resnet import auxiliary_head, resnet
 from comdml_flwr.learning.split import num_cuts, num_floats, split, write_floats
 from comdml_flwr.learning.state_layout import layout_of
 from comdml_flwr.learning.training import OptimizerSettings
-from comdml_flwr.learning.workbench import Workbench
 from comdml_flwr.methods import allreduce, braintorrent, comdml, dpsgd, fedavg, gossip, splitfed
 from comdml_flwr.planning.fleet.fleet import Fleet, TimeShares
 from comdml_flwr.planning.fleet.profiles import profiles_by_round
@@ -246,7 +246,7 @@ def assemble(config: RunConfig, fleet: Fleet, num_agents: int, catalogue: Catalo
         parts=dict(zip(ids, parts, strict=True)),
         cuts=cut_table(profile, config.batch_size, fleet, built.traits.parted),
         traits=built.traits,
-        workbench=Workbench(
+        learners=LearnerPool(
             built.build,
             lambda cut: auxiliary_head(
                 profile.cuts[cut - 1].activation_shape, dataset.num_classes, torch.Generator()

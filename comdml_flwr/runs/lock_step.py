@@ -17,7 +17,7 @@ from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.messages import Report
 from comdml_flwr.core.program import NOBODY, Absence, Carrier, Program, Step
-from comdml_flwr.core.sharding import deal_out
+from comdml_flwr.core.sharding import assign_round_robin
 from comdml_flwr.planning.participation import check_left, newcomers_after
 from comdml_flwr.planning.types import SERVER
 
@@ -168,5 +168,5 @@ class LockStep:
         newcomers = newcomers_after(
             round_, self._num_rounds, lambda number: told.without(self._drawn(number), number)
         )
-        dealt = deal_out(told.without(self._drawn(round_), round_), newcomers)
+        dealt = assign_round_robin(told.without(self._drawn(round_), round_), newcomers)
         return frozenset(agent for holder in lost for agent in dealt[holder])

@@ -53,6 +53,6 @@ def _rounds_left_out(rounds: Iterable[RoundRecord]) -> Counter[int]:
 
 def _total(times_s: Sequence[tuple[float | None, float]]) -> float | None:
     """Return the sum of foretold times, of actual ones where there is none; None: nothing was foretold."""
-    if all(foretold_s is None for foretold_s, _ in times_s):
+    if all(predicted_s is None for predicted_s, _ in times_s):
         return None
-    return sum(actual_s if foretold_s is None else foretold_s for foretold_s, actual_s in times_s)
+    return sum(actual_s if predicted_s is None else predicted_s for predicted_s, actual_s in times_s)

@@ -58,9 +58,9 @@ class Terminal:
     def reply(self) -> None:
         """Count a reply; print a sign of life if there was none for a while."""
         self._num_replies += 1
-        self.sign_of_life()
+        self.heartbeat()
 
-    def sign_of_life(self) -> None:
+    def heartbeat(self) -> None:
         """Print where the run is, unless a line was printed a short while ago."""
         if time.monotonic() - self._last_line > QUIET_S:
             self.say(f"  ... {self._phase}: {self._num_replies} of {self._num_agents} agents")

@@ -49,7 +49,7 @@ def train(seconds: float, agent_id: int, run_config: str, num_agents: int) -> di
         the cost model. `profile_batches_per_s`: what the fleet file says.
     """
     agent = _agent(agent_id, run_config, num_agents)
-    learner = agent.setup.workbench.whole().begin(agent.weights_P)
+    learner = agent.setup.learners.whole().begin(agent.weights_P)
 
     def sizes() -> Iterator[int]:
         while True:
@@ -76,7 +76,7 @@ def shares(agent_id: int, run_config: str, num_agents: int) -> dict[str, Json]:
         `slow 1`, `fast 1`, `slow 2`, ...: what each side takes of the whole model's time; medians.
     """
     agent = _agent(agent_id, run_config, num_agents)
-    bench, (x, y_N) = agent.setup.workbench, agent.samples(agent.batches()[0], 0)
+    bench, (x, y_N) = agent.setup.learners, agent.samples(agent.batches()[0], 0)
     learners = {"whole": (bench.whole().begin(agent.weights_P), x)}
     for cut in range(1, len(agent.setup.cuts) + 1):
         slow, fast = bench.slow_side(cut), bench.fast_side(cut)

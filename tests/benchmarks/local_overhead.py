@@ -56,7 +56,7 @@ def comdml_s(setup: Setup) -> float:
 
 def bare_loop_s(setup: Setup) -> float:
     """Return how long the same batches take in a loop that knows of no agents."""
-    data, config, model = setup.dataset, setup.config, setup.workbench.model.train()
+    data, config, model = setup.dataset, setup.config, setup.learners.model.train()
     load_floats(model, setup.initial_weights_P)
     optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
     todo = []

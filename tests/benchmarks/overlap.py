@@ -140,7 +140,7 @@ def make_setup(work: Work) -> Setup:
 
 def slow_alone(agent: Agent) -> tuple[float, list[Outbox]]:
     """Train the slow side in a bare loop; return how long that takes, and the mail that it would send."""
-    learner = agent.setup.workbench.slow_side(CUT)
+    learner = agent.setup.learners.slow_side(CUT)
     learner.begin(agent.weights_P[: learner.num_floats], agent.aux_head_weights(CUT))
     batches, outputs = agent.batches(), []
     began = time.perf_counter()
@@ -155,7 +155,7 @@ def slow_alone(agent: Agent) -> tuple[float, list[Outbox]]:
 
 def helper_alone(agent: Agent, z: torch.Tensor, y_N: torch.Tensor) -> tuple[float, float]:
     """Train the helper's own batches, and the fast side on one batch again and again; return both times."""
-    bench, num_fast = agent.setup.workbench, NUM_BATCHES
+    bench, num_fast = agent.setup.learners, NUM_BATCHES
 
     def loop(learner: Learner, batches: list[tuple[torch.Tensor, torch.Tensor]]) -> float:
         learner.begin(agent.weights_P[-learner.num_floats :])

@@ -1,4 +1,4 @@
-"""How fast letters are sealed and opened: `python -m tests.benchmarks.sealing`."""
+"""How fast envelopes are sealed and opened: `python -m tests.benchmarks.sealing`."""
 
 import os
 import statistics
@@ -30,9 +30,9 @@ def measure(num_bytes: int = NUM_BYTES, num_letters: int = NUM_LETTERS) -> tuple
     for exchange in range(1, num_letters + 1):
         sender, receiver = sealer(0, exchange), sealer(1, exchange + 1)
         began = time.perf_counter()
-        letter = sender.seal(1, blob)
+        envelope = sender.seal(1, blob)
         sealed = time.perf_counter()
-        receiver.unseal(letter)
+        receiver.unseal(envelope)
         opening_s.append(time.perf_counter() - sealed)
         sealing_s.append(sealed - began)
     return num_bytes / statistics.median(sealing_s), num_bytes / statistics.median(opening_s)
@@ -40,4 +40,4 @@ def measure(num_bytes: int = NUM_BYTES, num_letters: int = NUM_LETTERS) -> tuple
 
 if __name__ == "__main__":
     seal, unseal = measure()
-    print(f"seal {seal / 1e6:.0f} MB/s, open {unseal / 1e6:.0f} MB/s, letters of {NUM_BYTES / 1e6:.0f} MB")
+    print(f"seal {seal / 1e6:.0f} MB/s, open {unseal / 1e6:.0f} MB/s, envelopes of {NUM_BYTES / 1e6:.0f} MB")

@@ -6,7 +6,7 @@ import pytest
 
 from comdml_flwr.carriers.direct import deadlines
 from comdml_flwr.carriers.direct import driver as direct
-from comdml_flwr.carriers.direct import peers as post
+from comdml_flwr.carriers.direct import peers as links
 from comdml_flwr.carriers.transport.grpc import Transport
 from comdml_flwr.methods import comdml
 from comdml_flwr.methods.phases import reduction
@@ -28,7 +28,7 @@ def phase_of(place):
 @pytest.fixture(autouse=True)
 def _short_deadlines(monkeypatch):
     monkeypatch.setattr(deadlines, "SHORTEST_S", 3.0)
-    monkeypatch.setattr(post, "LOOK_S", 0.1)
+    monkeypatch.setattr(links, "LOOK_S", 0.1)
     monkeypatch.setattr(direct, "LINGER_S", 0.1)
 
 
@@ -46,7 +46,7 @@ def test_the_others_go_on_with_the_weights_of_the_local_carrier(role, place):
     assert len(digests) == NUM_AGENTS - 1
     assert len({*digests.values()}) == 1
     assert all(reports[3][other]["gone"] == [agent] for other in digests)
-    if place != "adopt":  # who dies before its sign that it has the model has no share in the round here
+    if place != "adopt":  # who dies before its mark that it has the model has no share in the round here
         _, agents = run_local_with(CONFIG, FLEET, [FailAt(agent, places(CONFIG)[place], round=2)])
         survivor = min(digests)
         assert digests[survivor] == agents[survivor].weights_sha256()
@@ -95,7 +95,7 @@ def test_one_who_is_slow_beyond_the_forecast_is_given_up_and_let_in_again(monkey
     assert len({*digests.values()}) == 1
 
 
-@pytest.mark.parametrize("is_late", [False, True], ids=["", "one hears of the end before the last sign"])
+@pytest.mark.parametrize("is_late", [False, True], ids=["", "one hears of the end before the last mark"])
 def test_models_that_differ_are_not_committed_and_the_previous_weights_stay(is_late, monkeypatch):
     """As a bit that flips in one agent's memory would make them."""
     real, real_send = reduction.adopt, Transport.send
@@ -112,7 +112,7 @@ def test_models_that_differ_are_not_committed_and_the_previous_weights_stay(is_l
             and (envelope.sender, envelope.receiver) == (0, NUM_AGENTS - 1)
             and "digest" in envelope.about
         ):
-            time.sleep(1.5)  # the others have all signs by then, and part
+            time.sleep(1.5)  # the others have all marks by then, and part
         real_send(transport, envelope, timeout_s)
 
     monkeypatch.setattr(comdml, "adopt", flips)

@@ -108,7 +108,7 @@ def test_the_others_go_on_with_the_weights_of_the_local_carrier(kill, run_of):
     assert [told(run, r, "gone") for r in range(1, 6)] == [[], *[[killed]] * 4]
     if role == "helper":
         assert run.reports[2][pair["slow"]]["taken_back"] == [pair["slow"]]
-    before = place if place != "adopt" else "gather"  # its share counts when all have its last sign
+    before = place if place != "adopt" else "gather"  # its share counts when all have its last mark
     assert told(run, 5, "digest") == digest_without(killed, before, round_=2, num_rounds=5)
 
 
@@ -132,12 +132,12 @@ def test_who_is_killed_between_its_last_signs_has_its_share_in_the_round_everywh
 @pytest.mark.parametrize(
     ("place", "moment", "gone"),
     [("gather", BEFORE, True), ("adopt", SENDING, False)],
-    ids=["in the gathering", "between its last signs"],
+    ids=["in the gathering", "between its last marks"],
 )
 def test_a_stalled_process_is_left_behind_and_let_in_again(place, moment, gone, run_of):
     """It is stopped for longer than the deadline, and goes on when the others have.
 
-    Between its last signs, two peers commit the round at once and then wait for the others, who wait for the
+    Between its last marks, two peers commit the round at once and then wait for the others, who wait for the
     one that is stalled: nobody but that one may be given up. It has the highest id, so that they are looked
     at before it.
     """

@@ -53,6 +53,6 @@ def test_those_who_are_left_end_with_the_round_that_reaches_it(monkeypatch):
     [([(3, 4), (3, 4)], True), ([(3, 4), (2, 4)], False), ([(3, 4), (None, 4)], False), ([], False)],
 )
 def test_the_counts_of_all_are_added_up(told, reached):
-    signs = [{"correct": correct, "num_evaluated": of_all} for correct, of_all in told]
-    assert reaches_target(0.75, signs) is reached
-    assert reaches_target(0.0, signs) is False, "there is none"
+    marks = [{"correct": correct, "num_evaluated": of_all} for correct, of_all in told]
+    assert reaches_target(0.75, marks) is reached
+    assert reaches_target(0.0, marks) is False, "there is none"

@@ -8,7 +8,7 @@ import pytest
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.carriers.direct import deadlines
 from comdml_flwr.carriers.direct import driver as direct
-from comdml_flwr.carriers.direct import peers as post
+from comdml_flwr.carriers.direct import peers as links
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.flower.clientapp import peer_client_app
 from comdml_flwr.flower.records import integer
@@ -21,7 +21,7 @@ LATE = 2
 @pytest.fixture(autouse=True)
 def _short_deadlines(monkeypatch):
     monkeypatch.setattr(deadlines, "SHORTEST_S", 2.0)
-    monkeypatch.setattr(post, "LOOK_S", 0.1)
+    monkeypatch.setattr(links, "LOOK_S", 0.1)
     monkeypatch.setattr(direct, "LINGER_S", 0.1)
 
 

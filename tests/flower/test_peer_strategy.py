@@ -37,10 +37,10 @@ def test_letters_of_random_bytes_arrive_as_they_were_sent():
     def steps(message, context):
         agent = context.node_config["partition-id"]
         facts = message.content["facts"]
-        received[agent, facts["exchange"]] = facts["letters"]
-        letters = [secrets.token_bytes(100) for _ in range(3)]
-        sent[agent, facts["exchange"]] = letters
-        reply = {"receivers": [0, 1, 2], "letters": letters, "report": "{}"}
+        received[agent, facts["exchange"]] = facts["packed"]
+        packed = [secrets.token_bytes(100) for _ in range(3)]
+        sent[agent, facts["exchange"]] = packed
+        reply = {"receivers": [0, 1, 2], "packed": packed, "report": "{}"}
         return Message(RecordDict({"facts": ConfigRecord(reply)}), reply_to=message)
 
     grid = LoopGrid(app, 3, {})
@@ -254,7 +254,7 @@ def test_the_runs_folder_is_gone_afterwards(tmp_path, monkeypatch):
 
 
 def test_a_node_that_does_not_see_the_runs_folder_keeps_its_own_and_removes_it(tmp_path, monkeypatch):
-    """Nodes 0 and 2 see the folder, node 1 does not: letters then hold what they carry."""
+    """Nodes 0 and 2 see the folder, node 1 does not: envelopes then hold what they carry."""
     monkeypatch.setattr(mail.tempfile, "tempdir", str(tmp_path / "tmp"))
     (tmp_path / "tmp").mkdir()
     seen_by, real = [], peer_client_app.is_shared

@@ -21,9 +21,9 @@ from tests.flower.wiretap import (
 
 @pytest.fixture
 def open_letters(monkeypatch):
-    """Letters that are not sealed, as if the work of sealing.py were not done."""
-    monkeypatch.setattr(Sealer, "seal", lambda self, receiver, blob: bytes([self.agent + 1]) + blob)
-    monkeypatch.setattr(Sealer, "unseal", lambda self, letter: (letter[0] - 1, bytearray(letter[1:])))
+    """Envelopes that are not sealed, as if the work of sealing.py were not done."""
+    monkeypatch.setattr(Sealer, "pack", lambda self, receiver, blob: bytes([self.agent + 1]) + blob)
+    monkeypatch.setattr(Sealer, "unpack", lambda self, packed: (packed[0] - 1, bytearray(packed[1:])))
 
 
 METHODS = pytest.mark.parametrize(
@@ -38,8 +38,8 @@ def test_no_weight_activation_or_label_passes_through_flower(keys, tmp_path, apa
     config = patterned_config(tmp_path, **keys)
     grid = Wiretap(config)
     run(grid, config)
-    assert len(grid.lettered) > 2 * NUM_AGENTS
-    assert all(letter.startswith(b"#") for letter in grid.lettered)
+    assert len(grid.packed) > 2 * NUM_AGENTS
+    assert all(packed.startswith(b"#") for packed in grid.packed)
     assert grid.num_bytes() > 20_000
     assert grid.found() == set()
 
@@ -58,7 +58,7 @@ def test_nothing_is_said_and_nothing_is_sealed_where_all_see_the_folder(tmp_path
     with caplog.at_level(logging.WARNING):
         text = printed(config, grid)
     assert "not signed" not in text + caplog.text
-    assert {letter[:1] for letter in grid.lettered} <= {b"=", b"@"}
+    assert {packed[:1] for packed in grid.packed} <= {b"=", b"@"}
 
 
 def test_a_server_cannot_talk_a_node_into_open_letters(tmp_path, apart):
@@ -77,31 +77,31 @@ def test_a_server_cannot_make_a_node_use_a_nonce_twice(exchange, tmp_path, apart
     assert f"seals no mail of exchange {exchange}" in refused(grid, config)
 
 
-def repeated(letter):
-    return [letter, letter]
+def repeated(packed):
+    return [packed, packed]
 
 
-def in_the_open(letter):
-    return [b"=" + letter[1:]]
+def in_the_open(packed):
+    return [b"=" + packed[1:]]
 
 
-def of_another_exchange(letter):
+def of_another_exchange(packed):
     """Lower the exchange's number, the last byte of which is the 25th."""
-    return [letter[:24] + bytes([letter[24] - 1]) + letter[25:]]
+    return [packed[:24] + bytes([packed[24] - 1]) + packed[25:]]
 
 
-def changed(letter):
-    return [letter[:-1] + bytes([letter[-1] ^ 1])]
+def changed(packed):
+    return [packed[:-1] + bytes([packed[-1] ^ 1])]
 
 
 @pytest.mark.parametrize(
     ("forge", "reason"),
     [
         (repeated, "came twice"),
-        (in_the_open, "bytes that begin with b'=' are no sealed letter"),
+        (in_the_open, "bytes that begin with b'=' are no sealed envelope"),
         (of_another_exchange, "is of exchange 0: in exchange 2 only those from 1 on are new"),
         (changed, "does not open"),
-        (lambda letter: [b""], "0 bytes that begin with b'' are no sealed letter"),
+        (lambda packed: [b""], "0 bytes that begin with b'' are no sealed envelope"),
     ],
     ids=["repeated", "in the open", "of another exchange", "changed", "empty"],
 )
@@ -110,25 +110,25 @@ def test_a_server_that_forges_a_letter_is_refused(forge, reason, tmp_path, apart
     grid = Wiretap(config)
 
     def lie(message):
-        letters = message.content["facts"].get("letters", [])
-        if letters:
-            message.content["facts"]["letters"] = [*forge(letters[0]), *letters[1:]]
+        packed = message.content["facts"].get("packed", [])
+        if packed:
+            message.content["facts"]["packed"] = [*forge(packed[0]), *packed[1:]]
 
     grid.change = lie
     assert reason in refused(grid, config)
 
 
 def test_a_letter_of_an_earlier_exchange_is_refused(tmp_path, apart):
-    """The ServerApp kept the first letter to node 1 and hands it on once more, two exchanges later."""
+    """The ServerApp kept the first envelope to node 1 and hands it on once more, two exchanges later."""
     config = patterned_config(tmp_path)
     grid, kept = Wiretap(config), []
 
     def lie(message):
         facts = message.content["facts"]
-        if message.metadata.dst_node_id == 999 and facts.get("letters"):
-            kept.append(copy.deepcopy(facts["letters"]))
+        if message.metadata.dst_node_id == 999 and facts.get("packed"):
+            kept.append(copy.deepcopy(facts["packed"]))
             if len(kept) == 3:
-                facts["letters"] = [*facts["letters"], kept[0][0]]
+                facts["packed"] = [*facts["packed"], kept[0][0]]
 
     grid.change = lie
     assert "on are new" in refused(grid, config)
@@ -139,11 +139,11 @@ def test_a_letter_to_another_node_is_refused(tmp_path, apart):
     grid, kept = Wiretap(config), []
 
     def lie(message):
-        letters = message.content["facts"].get("letters", [])
+        packed = message.content["facts"].get("packed", [])
         if message.metadata.dst_node_id == 1000:
-            kept.extend(letters)
+            kept.extend(packed)
         elif message.metadata.dst_node_id == 999 and kept:
-            message.content["facts"]["letters"] = [kept[-1]]
+            message.content["facts"]["packed"] = [kept[-1]]
 
     grid.change = lie
     assert "to agent 0 came to agent 1" in refused(grid, config)

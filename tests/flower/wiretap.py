@@ -1,7 +1,7 @@
 """A grid that is tapped, and a run whose weights, activations and labels are known patterns.
 
 All weights of the model are one number, all activations at its cuts another, all labels a third; steps are so
-small that no weight changes. In letters that are not sealed they are easy to find.
+small that no weight changes. In envelopes that are not sealed they are easy to find.
 """
 
 import dataclasses
@@ -66,7 +66,7 @@ class Wiretap(LoopGrid):
     def __init__(self, config, node_config=lambda place: {}):
         app = peer_client_app.peer_client_app(models=CATALOGUE.models, datasets=CATALOGUE.datasets)
         super().__init__(app, NUM_AGENTS, config.with_defaults_named(), node_config)
-        self.seen, self.change, self.lettered = [], lambda message: None, []
+        self.seen, self.change, self.packed = [], lambda message: None, []
 
     def _handle(self, message):
         self.change(message)
@@ -77,7 +77,7 @@ class Wiretap(LoopGrid):
 
     def _see(self, message):
         self.seen.append(recorddict_to_proto(message.content).SerializeToString())
-        self.lettered += message.content["facts"].get("letters", [])
+        self.packed += message.content["facts"].get("packed", [])
 
     def found(self):
         """Return which patterns passed."""

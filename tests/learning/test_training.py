@@ -11,8 +11,8 @@ from torch.nn.functional import cross_entropy
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.core.wire import decode, encode
 from comdml_flwr.learning.models.resnet import auxiliary_head, resnet
-from comdml_flwr.learning.paused import Paused
 from comdml_flwr.learning.split import load_floats, split, write_floats
+from comdml_flwr.learning.suspended import SuspendedTraining
 from comdml_flwr.learning.training import Learner, OptimizerSettings, evaluate
 from tests.small import four_stages
 
@@ -84,7 +84,7 @@ def test_a_training_put_down_and_taken_up_is_an_uninterrupted_one_to_the_bit(
                 load_floats(module, torch.full_like(write_floats(module), 9.0))
         learner = Learner(body, head, settings)
         if state is not None:
-            learner.resume(Paused(state))
+            learner.resume(SuspendedTraining(state))
         learner.train_batch(x, y)
         state = carried(learner.pause().state())
 
@@ -101,7 +101,7 @@ def test_the_law_above_has_teeth(name):
         learner, state = Learner(four(), None, SETTINGS[name]), None
         for x, y in batches():
             if state is not None:
-                learner.resume(Paused(state))
+                learner.resume(SuspendedTraining(state))
             learner.train_batch(x, y)
             weights = learner.weights()
             state = weights if forget else learner.pause().state()
@@ -288,11 +288,11 @@ def test_a_learner_that_begins_anew_is_a_new_one_to_the_bit(settings):
     body_P, head_P = write_floats(slow_side), write_floats(head)
     learner, whole = Learner(slow_side, head, settings), Learner(model, None, settings)
     first = trained(learner.begin(body_P, head_P))
-    put_down = learner.pause().state()
-    kept = {name: value.clone() for name, value in put_down.items()}
+    suspend = learner.pause().state()
+    kept = {name: value.clone() for name, value in suspend.items()}
     evaluate(whole.load(torch.zeros(whole.num_floats)), *batches()[0])  # in the same modules
     again = trained(learner.begin(body_P, head_P))
-    assert all(torch.equal(put_down[name], kept[name]) for name in kept), (
+    assert all(torch.equal(suspend[name], kept[name]) for name in kept), (
         "nobody writes into what was put down"
     )
     third = trained(learner.begin(body_P, head_P))

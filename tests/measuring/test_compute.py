@@ -10,7 +10,7 @@ from torch import nn
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.agents.measuring.compute import seconds_per_batch, sustained_seconds_per_batch
 from comdml_flwr.core.errors import InputError
-from comdml_flwr.learning.workbench import Workbench
+from comdml_flwr.learning.learner_pool import LearnerPool
 from comdml_flwr.methods.phases.training import train_whole
 from comdml_flwr.runs.assemble import Catalogue, assemble
 from tests.small import CATALOGUE, four_stages, small_config, small_fleet, small_setup
@@ -34,10 +34,10 @@ def test_training_gives_the_same_bits_after_a_measurement_and_before(optimizer):
     config = small_config(optimizer=optimizer)
     undisturbed = trained(small_setup(config, small_fleet(2)))
     setup = small_setup(config, small_fleet(2))
-    before = {name: tensor.clone() for name, tensor in setup.workbench.model.state_dict().items()}
+    before = {name: tensor.clone() for name, tensor in setup.learners.model.state_dict().items()}
     seconds_per_batch(setup, 0)
     assert all(
-        torch.equal(tensor, before[name]) for name, tensor in setup.workbench.model.state_dict().items()
+        torch.equal(tensor, before[name]) for name, tensor in setup.learners.model.state_dict().items()
     )
     assert torch.equal(trained(setup), undisturbed)
     seconds_per_batch(setup, 1)
@@ -90,7 +90,7 @@ def test_what_is_timed_is_a_full_batch_of_the_agents_own_samples(num_samples, mo
     own = np.arange(40, 40 + num_samples)
     setup = dataclasses.replace(setup, parts={**setup.parts, 1: own})
     seen = []
-    real = Workbench.whole_apart
+    real = LearnerPool.whole_apart
 
     def watched(bench):
         learner = real(bench)
@@ -98,7 +98,7 @@ def test_what_is_timed_is_a_full_batch_of_the_agents_own_samples(num_samples, mo
         learner.train_batch = lambda x, y_N: (seen.append((x, y_N)), train(x, y_N))[1]
         return learner
 
-    monkeypatch.setattr(Workbench, "whole_apart", watched)
+    monkeypatch.setattr(LearnerPool, "whole_apart", watched)
     seconds_per_batch(setup, 1, num_batches=2)
     assert len(seen) == 3
     for x_NCHW, y_N in seen:

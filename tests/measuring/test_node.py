@@ -8,7 +8,7 @@ from comdml_flwr.agents.measuring.node import keep_measured, kept_measured, meas
 from comdml_flwr.carriers.direct.observed import ENOUGH_BYTES, observe_traffic
 from comdml_flwr.carriers.transport.traffic import Traffic
 from comdml_flwr.core.errors import RunError
-from comdml_flwr.flower.clientapp.probe import take_up_measured
+from comdml_flwr.flower.clientapp.probe import load_measured
 from comdml_flwr.planning.measured import Measured, SpeedEstimate
 from comdml_flwr.planning.types import Link
 from tests.small import small_config, small_fleet, small_setup
@@ -42,7 +42,7 @@ def test_a_file_that_is_no_measurement_is_one_line(content, tmp_path):
 def test_an_agent_begins_with_what_its_node_kept(tmp_path):
     keep_measured(tmp_path, 0, SOME)
     agent = Agent(0, small())
-    take_up_measured(agent, tmp_path)
+    load_measured(agent, tmp_path)
     assert agent.measured == SOME
     assert agent.profile.batches_per_s == 4
     assert agent.profile.links == SOME.links
@@ -51,7 +51,7 @@ def test_an_agent_begins_with_what_its_node_kept(tmp_path):
 def test_one_that_comes_late_measures_itself_and_has_the_fleets_links(tmp_path):
     agent = Agent(0, small())
     told = agent.profile
-    take_up_measured(agent, tmp_path)
+    load_measured(agent, tmp_path)
     assert agent.measured == kept_measured(tmp_path, 0)
     assert agent.profile.links == told.links
     assert agent.profile.batches_per_s != told.batches_per_s

@@ -77,7 +77,7 @@ def _train_alone(agent_id, config, fleet):
     agent.begin_round(1)
     from comdml_flwr.learning.split import load_floats, write_floats
 
-    model = setup.workbench.model.train()
+    model = setup.learners.model.train()
     load_floats(model, setup.initial_weights_P)
     optimizer = (
         torch.optim.SGD(model.parameters(), lr=config.learning_rate, momentum=config.momentum, fused=True)

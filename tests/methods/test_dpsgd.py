@@ -186,7 +186,7 @@ def test_a_helper_trains_the_fast_side_of_the_partners_own_model_to_the_bit():
     assert given_back
     for letter in given_back:
         partner = letter.receiver
-        fast_side = split(setup.workbench.model, agents[partner].number("cut"))[1]
+        fast_side = split(setup.learners.model, agents[partner].number("cut"))[1]
         load_floats(fast_side, begin[partner][-num_floats(fast_side) :])
         learner = Learner(fast_side, None, optimizer_settings(setup.config))
         for sent in (m for m in mail if m.kind == "activations" and m.sender == partner):
@@ -201,7 +201,7 @@ def test_the_bytes_of_a_round_by_hand():
     (line,), setup = record.rounds, agents[0].setup
     # per pair: activations and labels, and the fast side to the helper and back
     # per agent: its model to each of three neighbours
-    model = setup.workbench.model
+    model = setup.learners.model
     expected = 4 * 3 * MODEL_BYTES
     for pair in line.plan["pairs"]:
         expected += pair["bytes"] + 2 * 4 * num_floats(split(model, pair["cut"])[1])

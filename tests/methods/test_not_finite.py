@@ -116,14 +116,14 @@ def test_an_auxiliary_head_that_is_not_finite_is_nobody_elses(breaks, monkeypatc
     if breaks == "data":
         break_data(monkeypatch, BAD, AT_FIRST)
     else:
-        real = Agent.put_down
+        real = Agent.suspend
 
-        def put_down(agent, part, learner: Learner, *, finished):
+        def suspend(agent, part, learner: Learner, *, finished):
             real(agent, part, learner, finished=finished)
             if (agent.id, agent.round) == (BAD, 1) and "own/head" in agent.tensors:
                 agent.tensors["own/head"] = torch.full_like(agent.tensors["own/head"], torch.inf)
 
-        monkeypatch.setattr(Agent, "put_down", put_down)
+        monkeypatch.setattr(Agent, "suspend", suspend)
     record, agents = run_local(small_config(num_rounds=2, **QUICK), parse_fleet(SAME_CUT, "same cut"))
     pairs = [(pair["slow"], pair["cut"]) for pair in record.rounds[0].plan["pairs"]]
     cut = pairs[0][1]
@@ -158,7 +158,7 @@ def test_splitfed_refuses_a_batch_that_is_not_finite_and_learns_from_the_others(
 def test_a_batch_that_is_refused_changes_nothing():
     """Neither weights nor BatchNorm's statistics, be it the activations, the loss or a gradient."""
     setup = small_setup(small_config(method="splitfed", cut=3), FLEET)
-    learner = setup.workbench.fast_side(3)
+    learner = setup.learners.fast_side(3)
     learner.begin(setup.initial_weights_P[-learner.num_floats :])
     z, y_N = torch.randn(4, 8, 8, 8, generator=torch.Generator().manual_seed(1)), torch.arange(4)
     before = learner.weights()["body"].clone()

@@ -133,7 +133,7 @@ def test_a_batch_draws_what_its_seed_says():
     config = small_config(model="drawing", method="splitfed", cut=1, num_rounds=1)
     agent = run_local(config, small_fleet(2))[1][1]
     agent.begin_round(1)
-    learner = agent.setup.workbench.lower_part(1)
+    learner = agent.setup.learners.lower_part(1)
     learner.begin(agent.weights_P[: learner.num_floats])
     x, _ = agent.samples(agent.batches()[0], 0)
     one, other = (learner.forward(x, agent.draws("client side, batch 0")) for _ in range(2))

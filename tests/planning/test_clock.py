@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comdml_flwr.core.sharding import deal_out, receivers_in_turn
+from comdml_flwr.core.sharding import assign_round_robin, staggered_receivers
 from comdml_flwr.planning.clock.clock import Clock, ServerClock, Span, new_clock
 from comdml_flwr.planning.clock.mixing_simulation import simulate_mixing_round
 from comdml_flwr.planning.clock.simulation import FleetClocks, Workload, simulate_round
@@ -164,29 +164,29 @@ def test_the_relay_stands_in_for_a_link_that_is_missing(links):
 
 
 def test_receivers_in_turn_begin_after_the_sender_and_end_with_it():
-    assert receivers_in_turn(5, (3, 5, 9)) == (9, 3, 5)
-    assert receivers_in_turn(9, (3, 5, 9)) == (3, 5, 9)
-    assert receivers_in_turn(7, (7,)) == (7,)
+    assert staggered_receivers(5, (3, 5, 9)) == (9, 3, 5)
+    assert staggered_receivers(9, (3, 5, 9)) == (3, 5, 9)
+    assert staggered_receivers(7, (7,)) == (7,)
 
 
 @LAW
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=9, unique=True).map(sorted))
 def test_no_two_agents_send_to_the_same_receiver_at_the_same_turn(agents):
-    turns = [receivers_in_turn(agent, agents) for agent in agents]
+    turns = [staggered_receivers(agent, agents) for agent in agents]
     assert all(sorted(turn) == agents for turn in turns)
     assert all(len(set(receivers)) == len(agents) for receivers in zip(*turns, strict=True))
 
 
 def test_newcomers_are_dealt_out_in_turn():
-    assert deal_out((2, 5), (1, 3, 4)) == {2: (1, 4), 5: (3,)}
-    assert deal_out((2, 5), ()) == {2: (), 5: ()}
+    assert assign_round_robin((2, 5), (1, 3, 4)) == {2: (1, 4), 5: (3,)}
+    assert assign_round_robin((2, 5), ()) == {2: (), 5: ()}
 
 
 @LAW
 @given(st.integers(1, 6), st.integers(0, 12))
 def test_every_newcomer_has_one_holder_and_no_holder_has_two_more_than_another(num_holders, num_newcomers):
     holders, newcomers = range(100, 100 + num_holders), range(num_newcomers)
-    dealt = deal_out(holders, newcomers)
+    dealt = assign_round_robin(holders, newcomers)
     assert list(dealt) == list(holders)
     assert sorted(peer for peers in dealt.values() for peer in peers) == list(newcomers)
     loads = [len(peers) for peers in dealt.values()]

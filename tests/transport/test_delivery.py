@@ -44,8 +44,8 @@ def test_every_pair_gets_its_mail_whole_and_in_order():
         def send_all(own):
             for place, num_bytes in enumerate(sizes):
                 for peer in {0, 1, 2} - {own}:
-                    letter = mail(own, peer, num_bytes=num_bytes, value=place + 1000 * own, place=place)
-                    members[own].send(letter)
+                    envelope = mail(own, peer, num_bytes=num_bytes, value=place + 1000 * own, place=place)
+                    members[own].send(envelope)
 
         threads = [threading.Thread(target=send_all, args=(own,)) for own in range(3)]
         for thread in threads:
@@ -53,11 +53,11 @@ def test_every_pair_gets_its_mail_whole_and_in_order():
         for own, member in enumerate(members):
             found = received(member, 2 * len(sizes))
             for peer in {0, 1, 2} - {own}:
-                letters = [letter for letter in found if letter.sender == peer]
-                assert [letter.about["place"] for letter in letters] == list(range(len(sizes)))
-                for letter, num_bytes in zip(letters, sizes, strict=True):
-                    expected = np.full(num_bytes // 4, letter.about["place"] + 1000 * peer, np.float32)
-                    np.testing.assert_array_equal(letter.arrays["x"], expected)
+                envelopes = [envelope for envelope in found if envelope.sender == peer]
+                assert [envelope.about["place"] for envelope in envelopes] == list(range(len(sizes)))
+                for envelope, num_bytes in zip(envelopes, sizes, strict=True):
+                    expected = np.full(num_bytes // 4, envelope.about["place"] + 1000 * peer, np.float32)
+                    np.testing.assert_array_equal(envelope.arrays["x"], expected)
         for thread in threads:
             thread.join()
         for member in members:
@@ -68,8 +68,8 @@ def test_every_pair_gets_its_mail_whole_and_in_order():
 def test_what_is_received_can_be_written_into():
     with meeting(addresses(2)) as (one, two):
         one.send(mail(0, 1))
-        letter = two.receive(5)
-        letter.arrays["x"][:] = 1
+        envelope = two.receive(5)
+        envelope.arrays["x"][:] = 1
 
 
 def test_a_peer_that_comes_seconds_later_gets_the_mail_that_waits_for_it():
@@ -156,7 +156,7 @@ def test_a_full_inbox_stops_the_sender_which_waits_until_its_deadline():
         assert "agent 1 took nothing for 0.5 s" in line
         assert 6 <= num_sent <= 8, "4 MB here and 4 MB there, the headers included"
         assert time.monotonic() - began < 5
-        assert [letter.arrays["x"][0] for letter in received(two, num_sent)] == list(range(num_sent))
+        assert [envelope.arrays["x"][0] for envelope in received(two, num_sent)] == list(range(num_sent))
         one.send(mail(0, 1))
         received(two, 1)
 
@@ -167,7 +167,7 @@ def test_one_senders_full_inbox_does_not_stop_another():
         send_until_overdue(one, 2, num_bytes=MB // 2)
         two.send(mail(1, 2))
         two.flush(5)
-        assert 1 in {letter.sender for letter in received(three, 4)}
+        assert 1 in {envelope.sender for envelope in received(three, 4)}
 
 
 def test_an_envelope_longer_than_queue_and_inbox_goes_alone():
@@ -192,9 +192,9 @@ RECEIVER = """
         command = sys.stdin.readline()
         print(peak() - before, flush=True)
         num_bytes = 0
-        while (letter := transport.receive(2.0)) is not None:
-            num_bytes += letter.num_bytes
-            del letter
+        while (envelope := transport.receive(2.0)) is not None:
+            num_bytes += envelope.num_bytes
+            del envelope
         print(num_bytes, peak() - before, flush=True)
 """
 
@@ -279,7 +279,7 @@ def test_an_envelope_out_of_the_rounds_that_go_on_is_refused_and_the_next_is_not
         for round_ in (4, 5, 7, 6, 4):
             one.send(mail(0, 1, round_=round_))
         one.flush(5)
-        assert [letter.round for letter in received(two, 2)] == [5, 6]
+        assert [envelope.round for envelope in received(two, 2)] == [5, 6]
         assert by_reason(two) == {"wrong round": 3}
         assert one.refused_by_peers == {1: 3}
         assert not one.gone
@@ -333,7 +333,7 @@ def test_a_member_that_starts_anew_goes_on_where_its_mail_ended():
             with meeting(members, who={0}) as (one,):
                 one.send(mail(0, 1, value=value))
                 one.flush(5)
-        assert [letter.arrays["x"][0] for letter in received(two, 3)] == [0, 1, 2]
+        assert [envelope.arrays["x"][0] for envelope in received(two, 3)] == [0, 1, 2]
         assert not two.refused
 
 
@@ -346,14 +346,14 @@ def test_a_receiver_that_starts_anew_gets_what_it_had_not_answered():
                 one.send(mail(0, 1, num_bytes=800, value=value))
             until(lambda: two._inbox._mail)
         with meeting(members, limits=limits, who={1}) as (two,):
-            assert [letter.arrays["x"][0] for letter in received(two, 3)] == [1, 2, 3]
+            assert [envelope.arrays["x"][0] for envelope in received(two, 3)] == [1, 2, 3]
 
 
 def test_what_is_not_ours_to_send_is_refused_at_home():
     with meeting(addresses(2)) as (one, _):
-        for letter in (mail(1, 0), mail(0, 0), mail(0, 2)):
+        for envelope in (mail(1, 0), mail(0, 0), mail(0, 2)):
             with pytest.raises(RunError):
-                one.send(letter)
+                one.send(envelope)
         with pytest.raises(RunError, match="header"):
             one.send(mail(0, 1, text="x" * (2 << 20)))
 
@@ -410,7 +410,7 @@ def test_who_says_that_a_peer_is_gone_is_not_held_up_by_what_that_peer_has_not_t
     with meeting(addresses(2), limits=Limits(patience_s=5)) as (one, two):
         num_sent, _ = send_until_overdue(one, 1, num_bytes=4 * MB)
         one.send(Envelope(sender=0, receiver=1, round=1, kind="gone"), timeout_s=0)
-        assert [letter.kind for letter in received(two, num_sent + 1)] == ["test"] * num_sent + ["gone"]
+        assert [envelope.kind for envelope in received(two, num_sent + 1)] == ["test"] * num_sent + ["gone"]
 
 
 @pytest.mark.parametrize(
@@ -424,10 +424,10 @@ def test_a_bound_that_is_none_is_one_line(bad):
 def test_what_went_through_leaves_no_memory_behind():
     """800 MB go through queues and inboxes of 8 MB, in one process."""
     limits = Limits(num_waiting=2)
-    letter = mail(0, 1, num_bytes=4 * MB)
+    envelope = mail(0, 1, num_bytes=4 * MB)
     with meeting(addresses(2), limits=limits) as (one, two):
         before = resident_bytes()
-        sender = threading.Thread(target=lambda: [one.send(letter, timeout_s=30) for _ in range(200)])
+        sender = threading.Thread(target=lambda: [one.send(envelope, timeout_s=30) for _ in range(200)])
         sender.start()
         most = 0
         for _ in range(200):

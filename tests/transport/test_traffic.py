@@ -1,4 +1,4 @@
-"""What sending took is told from the letters that are sent anyway."""
+"""What sending took is told from the envelopes that are sent anyway."""
 
 import pytest
 

@@ -59,7 +59,7 @@ def _time_batches(setup: Setup, agent: int, is_enough: Callable[[Sequence[float]
     torch.set_num_threads(setup.config.threads_per_agent)
     times_s: list[float] = []
     with torch.random.fork_rng(devices=[]):  # a model of one's own app may have layers that draw from it
-        learner = setup.workbench.whole_apart().begin(setup.initial_weights_P)
+        learner = setup.learners.whole_apart().begin(setup.initial_weights_P)
         learner.train_batch(*_samples(setup, indices_N, generator))
         while not is_enough(times_s):
             began = time.perf_counter()

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from comdml_flwr.carriers.direct.deadlines import Deadlines
 from comdml_flwr.carriers.direct.membership import Membership
-from comdml_flwr.carriers.direct.peers import Post
+from comdml_flwr.carriers.direct.peers import PeerLinks
 from comdml_flwr.carriers.direct.streams import Segment
 from comdml_flwr.core.messages import Envelope, Inbox
 from comdml_flwr.core.program import Step
@@ -23,11 +23,11 @@ class LeftBehindError(Exception):
 
 
 class Collector:
-    """Waits for the signs of peers, and keeps what they sent before.
+    """Waits for the marks of peers, and keeps what they sent before.
 
     Parameters
     ----------
-    post : Post
+    links : PeerLinks
         Where mail comes from.
     membership : Membership
         Who is gone.
@@ -43,7 +43,7 @@ class Collector:
 
     def __init__(
         self,
-        post: Post,
+        links: PeerLinks,
         membership: Membership,
         deadlines: Deadlines,
         *,
@@ -51,10 +51,10 @@ class Collector:
         last: int,
         left_over: Inbox = (),
     ) -> None:
-        self._post, self._membership, self._deadlines = post, membership, deadlines
+        self._links, self._membership, self._deadlines = links, membership, deadlines
         self._return_point, self._last = return_point, last
         self.kept: list[Envelope] = list(left_over)
-        self.signs: dict[int, Envelope] = {}  # of the last phase, of this attempt
+        self.marks: dict[int, Envelope] = {}  # of the last phase, of this attempt
         self.attempt: frozenset[int] | None = None  # who is missing in it; None before the return point
 
     @property
@@ -64,11 +64,11 @@ class Collector:
 
     def begin_round(self) -> None:
         """Begin a round; what was kept is for it."""
-        self.signs, self.attempt = {}, None
+        self.marks, self.attempt = {}, None
 
     def begin_again(self) -> None:
         """Go back to the return point: what came in this attempt is of no use any more."""
-        self.kept, self.signs, self.attempt = [], {}, None
+        self.kept, self.marks, self.attempt = [], {}, None
 
     def begin_attempt(self) -> None:
         """Pass the return point, with those who are not gone now."""
@@ -87,42 +87,42 @@ class Collector:
         BeginAgainError, DecidedError, LeftBehindError
             The round does not go on as it began.
         """
-        give_up, gone = self._post.clock.now_s() + patience_s, self._membership.gone
+        give_up, gone = self._links.clock.now_s() + patience_s, self._membership.gone
         self.check()
-        for sender in sorted({*senders} - {self._post.own}):
+        for sender in sorted({*senders} - {self._links.own}):
             while sender not in self._membership.gone and not self._keep_up_to(sender, step):
                 if gone != self._membership.gone:  # for whom the sender may have waited, too
                     gone = self._membership.gone
-                    give_up = max(give_up, self._post.clock.now_s() + self._deadlines.patience_s)
+                    give_up = max(give_up, self._links.clock.now_s() + self._deadlines.patience_s)
                 if self.look():
                     continue
-                self._post.watch([sender])
-                reason = self._post.why_gone(sender)
-                if reason is None and self._post.clock.now_s() > give_up:
+                self._links.watch([sender])
+                reason = self._links.why_gone(sender)
+                if reason is None and self._links.clock.now_s() > give_up:
                     reason = f"not done with phase {step.phase + 1} in {patience_s:.1f} s"
                 if reason is not None:
-                    self._post.accuse(sender, reason)
+                    self._links.accuse(sender, reason)
                     self.check()
 
     def look(self) -> bool:
         """Take what comes next; tell whether something came."""
-        came = self._post.look()
+        came = self._links.look()
         self.check()
         return came
 
     def check(self) -> None:
         """See whether the round goes on as it began."""
-        if self._post.own in self._membership.gone:
+        if self._links.own in self._membership.gone:
             raise LeftBehindError
         if self.attempt is not None:
-            if self._post.round in self._post.decided:
+            if self._links.round in self._links.decided:
                 raise DecidedError
             if self._membership.gone != self.attempt:
                 raise BeginAgainError
 
     def _keep_up_to(self, sender: int, step: Step) -> bool:
-        """Keep what a peer sent up to its sign that it did a step; tell whether it has done it."""
-        streams = self._post.streams
+        """Keep what a peer sent up to its mark that it did a step; tell whether it has done it."""
+        streams = self._links.streams
         while segment := streams.first(sender):
             if segment.step.round < step.round or self._is_of_other_attempt(segment):
                 streams.take(sender)
@@ -131,9 +131,9 @@ class Collector:
                 return segment.step.round == step.round
             self.kept += streams.take(sender).mail
             if segment.step.phase == 0:
-                self._deadlines.hear(sender, segment.sign.number("training_s"))
+                self._deadlines.hear(sender, segment.mark.number("training_s"))
             if segment.step.phase == self._last:
-                self.signs[sender] = segment.sign
+                self.marks[sender] = segment.mark
             if segment.step == step:
                 return True
         return False
@@ -141,5 +141,5 @@ class Collector:
     def _is_of_other_attempt(self, segment: Segment) -> bool:
         if self.attempt is None or self._return_point is None:
             return False
-        is_averaging = segment.step.phase >= self._return_point and segment.step.round == self._post.round
+        is_averaging = segment.step.phase >= self._return_point and segment.step.round == self._links.round
         return is_averaging and segment.gone != self.attempt

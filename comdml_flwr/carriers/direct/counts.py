@@ -1,4 +1,4 @@
-"""What members tell of the test samples that they judged, with the last sign of a round.
+"""What members tell of the test samples that they judged, with the last mark of a round.
 
 So each of them knows the round's accuracy when it is committed, as who adds up their reports does later.
 """

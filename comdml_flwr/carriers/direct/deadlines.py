@@ -12,7 +12,7 @@ operating system.
 
 A peer out of reach is given up after a third of the deadline, before one that is late. Whoever waits for a
 peer that may itself be waiting waits two thirds longer, so that the one is given up for whom both wait: a
-partner, or one whose last sign came to some and not to others. When somebody has been given up meanwhile, the
+partner, or one whose last mark came to some and not to others. When somebody has been given up meanwhile, the
 others get another third to catch up. So nobody waits longer than two deadlines for one fault.
 
 **The start.** Until an agent has the introductions of all, `start_s` is its deadline. From then on, a peer
@@ -29,7 +29,7 @@ SHORTEST_S = 6.0
 
 
 class Deadlines:
-    """How long to wait for one sign of a peer.
+    """How long to wait for one mark of a peer.
 
     Parameters
     ----------

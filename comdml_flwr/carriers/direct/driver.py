@@ -4,21 +4,21 @@ Theory of operation
 -------------------
 Every agent walks through the phases of its rounds for itself; nobody tells it when the others are ready.
 After a phase it says so to those who may wait for it, behind the mail of that phase. A peer's mail comes in
-the order in which it was sent, so whatever comes before the sign "phase p of round r is done" is for phase
-p + 1 at the latest, and an inbox is complete when the signs of all senders are there: the same inboxes, and
+the order in which it was sent, so whatever comes before the mark "phase p of round r is done" is for phase
+p + 1 at the latest, and an inbox is complete when the marks of all senders are there: the same inboxes, and
 so the same bits, as on every other carrier.
 
 A phase that says from whom it expects mail (`Phase.expects`) waits for nobody else. So a slow agent
 trains batch after batch while its helper trains its own and, as they arrive, its partner's; what a sender has
-ahead is bounded by the transport's queues. Who sends nothing in a phase before such a one gives no sign then:
-its next sign says that it has done that phase, too.
+ahead is bounded by the transport's queues. Who sends nothing in a phase before such a one gives no mark then:
+its next mark says that it has done that phase, too.
 
-**Faults.** Agents crash and stay silent. Whoever finds that a peer cannot be reached, or waits for its sign
+**Faults.** Agents crash and stay silent. Whoever finds that a peer cannot be reached, or waits for its mark
 beyond the deadline (carriers/direct/deadlines.py), accuses it and tells all (carriers/direct/membership.py).
 Before the return point of the program (the scatter) the others go on without it. After it they go back there,
 without those who are gone: an *attempt* is known by who is missing, and what was sent in another attempt is
-dropped. The sign of the last phase carries the digest of the agent's model. A round is **committed** when the
-last signs of all members of one attempt are there and their digests agree; if they do not, the previous
+dropped. The mark of the last phase carries the digest of the agent's model. A round is **committed** when the
+last marks of all members of one attempt are there and their digests agree; if they do not, the previous
 weights stay.
 
 Whoever has committed tells so to a peer that begins another attempt; that peer takes the result if it had it,
@@ -32,7 +32,7 @@ by asking one of the others for the model. So it takes part again however short 
 all others have left waits for one that asks to be let in, as long as for a start, and then gives up the run.
 
 An agent that takes part in a round after an absence has the current model from a peer's last phase of the
-round before, and waits for its signs; it asks for the model if the peer that had to send it is gone. If that
+round before, and waits for its marks; it asks for the model if the peer that had to send it is gone. If that
 was the last round of a message, the mail is left for the next one.
 
 Fault model: crash-stop, any number over a run, at most one new fault while a round is being committed. A
@@ -51,22 +51,22 @@ from comdml_flwr.agents.agent import Agent, run_steps
 from comdml_flwr.carriers.direct.collector import BeginAgainError, Collector, DecidedError, LeftBehindError
 from comdml_flwr.carriers.direct.counts import accuracy_of, counts_in
 from comdml_flwr.carriers.direct.deadlines import Deadlines
-from comdml_flwr.carriers.direct.latecomers import (
+from comdml_flwr.carriers.direct.membership import Membership
+from comdml_flwr.carriers.direct.peers import PeerLinks
+from comdml_flwr.carriers.direct.ports import REAL_CLOCK, PeerTransport, WallClock
+from comdml_flwr.carriers.direct.rejoining import (
     ask_for_model,
-    ask_to_be_let_in,
     last_segments,
+    request_admission,
     take_over_from,
     wait_if_alone,
 )
-from comdml_flwr.carriers.direct.membership import Membership
-from comdml_flwr.carriers.direct.peers import Post
-from comdml_flwr.carriers.direct.ports import REAL_CLOCK, PeerTransport, WallClock
 from comdml_flwr.carriers.direct.run_end import ENDS_RUN, RunEndedError, reaches_target, waiting_later
 from comdml_flwr.carriers.direct.streams import DONE, ids_in, pairs_in
 from comdml_flwr.core.errors import OverdueError, PeerGoneError
 from comdml_flwr.core.messages import Inbox, Json, Outbox, Report
 from comdml_flwr.core.program import Absence, Phase, Program, Step
-from comdml_flwr.core.sharding import deal_out
+from comdml_flwr.core.sharding import assign_round_robin
 
 log = logging.getLogger(__name__)
 
@@ -125,11 +125,11 @@ class DirectRounds:
         self._deadlines, self._seconds_per_batch = deadlines, seconds_per_batch
         self._membership = Membership(absent)
         peers = [peer for peer in agent.setup.ids if peer != agent.id]
-        self._post = Post(agent.id, peers, transport, self._membership, deadlines, clock)
-        self._post.may_end_early = agent.setup.config.target_metric > 0
+        self._links = PeerLinks(agent.id, peers, transport, self._membership, deadlines, clock)
+        self._links.may_end_early = agent.setup.config.target_metric > 0
         self._return_point, self._last = self._program.return_point, self._program.last
         self._collector = Collector(
-            self._post,
+            self._links,
             self._membership,
             deadlines,
             return_point=self._return_point,
@@ -158,17 +158,17 @@ class DirectRounds:
         """
         self._transport.set_rounds(first, last)
         self._end = last
-        self._post.round = round_ = first
+        self._links.round = round_ = first
         if self._agent.id not in self._lacking:
             self._has_model(first - 1)
         latest = 0
         if self._agent.id in self._membership.gone:
             round_ = self._join()
         while round_ <= last and not self._ends_run:
-            self._post.round = round_
+            self._links.round = round_
             try:
                 self._catch_up(first)
-                wait_if_alone(self._post, self._membership, self._deadlines, self._agent.setup.ids)
+                wait_if_alone(self._links, self._membership, self._deadlines, self._agent.setup.ids)
                 if self._agent.id in self._present(round_):
                     self._wait_if_newcomer(round_ - 1, first)
                     if self._ends_run:
@@ -199,7 +199,7 @@ class DirectRounds:
 
     def _others(self) -> tuple[int, ...]:
         """Return the other members of the round that runs."""
-        return tuple(agent for agent in self._present(self._post.round) if agent != self._agent.id)
+        return tuple(agent for agent in self._present(self._links.round) if agent != self._agent.id)
 
     def _catch_up(self, first: int) -> None:
         """Get the model of the round before the first one, if this agent is to take part and lacks it."""
@@ -211,13 +211,13 @@ class DirectRounds:
         if holders and self._agent.id in setup.present(first):
             turn = self._agent.id % len(holders)  # not all ask the same one
             ask = [*holders[turn:], *holders[:turn]]
-            model = ask_for_model(self._post, self._collector, self._deadlines, first - 1, ask)
+            model = ask_for_model(self._links, self._collector, self._deadlines, first - 1, ask)
             self._agent.keep("weights", model.floats("weights"))
             self._has_model(first - 1)
 
     def _has_model(self, round_: int) -> None:
         self._model_of = round_
-        self._post.has_model(round_, self._agent.weights_P.numpy())
+        self._links.has_model(round_, self._agent.weights_P.numpy())
 
     def _round(self, round_: int) -> Report:
         """Run a round until it is committed; return this agent's report."""
@@ -236,11 +236,11 @@ class DirectRounds:
                 _set_models(self._agent, before)
             except DecidedError:
                 report = self._take_decided(round_)
-                self._ends_run = self._post.ended_after == round_
+                self._ends_run = self._links.ended_after == round_
                 break
-        signs = self._collector.signs
-        is_known = signs.keys() >= {*self._others()}
-        self.accuracy = accuracy_of([report, *(s.about for s in signs.values())]) if is_known else None
+        marks = self._collector.marks
+        is_known = marks.keys() >= {*self._others()}
+        self.accuracy = accuracy_of([report, *(s.about for s in marks.values())]) if is_known else None
         if not self._digests_agree():
             self.accuracy = None
             log.warning("round %d: the agents' models differ after averaging; it is not committed", round_)
@@ -255,7 +255,7 @@ class DirectRounds:
         return report
 
     def _walk(self, round_: int, first_phase: int, attempt: int) -> Report:
-        """Run the phases from one on, and wait for the last signs of all; return the report."""
+        """Run the phases from one on, and wait for the last marks of all; return the report."""
         report: Report = {}
         for phase in range(first_phase, self._last + 1):
             step = Step(round_, phase, attempt)
@@ -264,17 +264,17 @@ class DirectRounds:
                 self._collector.begin_attempt()
             missing = self._collector.missing
             outbox, report = self._run_steps(self._agent, self._program, (step,), inbox, Absence(missing))
-            sign = self._sign(step, missing)
+            mark = self._mark(step, missing)
             if self._is_only_for_receivers(step):
-                self._send(_with_sign(outbox, sign))
+                self._send(_with_mark(outbox, mark))
             else:
                 self._send(outbox)
-                self._tell(step, sign)
+                self._tell(step, mark)
         if self._collector.attempt is not None:
             self._results[self._collector.attempt] = _models_of(self._agent), report
         self._collect_of_all(Step(round_, self._last))
-        signs, missing = self._collector.signs, self._collector.missing
-        told = [signs[peer].about for peer in signs if peer not in missing]
+        marks, missing = self._collector.marks, self._collector.missing
+        told = [marks[peer].about for peer in marks if peer not in missing]
         self._ends_run = reaches_target(self._agent.setup.config.target_metric, [report, *told])
         return report
 
@@ -302,13 +302,13 @@ class DirectRounds:
             if envelope.receiver == self._agent.id:
                 self._collector.kept.append(envelope)
             else:
-                self._post.send(envelope)
+                self._links.send(envelope)
 
     def _is_only_for_receivers(self, step: Step) -> bool:
         """Tell whether nobody but the receivers of its mail must hear that a phase is done."""
         return step.phase < self._last and self._program.phases[step.phase + 1].expects is not None
 
-    def _sign(self, step: Step, missing: frozenset[int]) -> dict[str, Json]:
+    def _mark(self, step: Step, missing: frozenset[int]) -> dict[str, Json]:
         """Return what is said when a phase is done."""
         about: dict[str, Json] = {
             DONE: step.phase,
@@ -321,27 +321,27 @@ class DirectRounds:
             about["training_s"] = training_s
         if step.phase == self._last:
             about |= counts_in(self._agent.report)
-            about["joining"] = sorted(self._post.joining.items())
+            about["joining"] = sorted(self._links.joining.items())
             about["admissions"] = self._membership.admissions
             if self._return_point is not None:
                 about["digest"] = self._agent.weights_sha256()
         return about
 
-    def _tell(self, step: Step, sign: dict[str, Json]) -> None:
+    def _tell(self, step: Step, mark: dict[str, Json]) -> None:
         """Say to all members, and to who takes part next, that a phase is done, behind its mail."""
         newcomers = self._agent.newcomers if step.phase == self._last else ()
         for peer in sorted({*self._others(), *newcomers}):
-            self._post.say(DONE, peer, sign, is_needed=True)
+            self._links.say(DONE, peer, mark, is_needed=True)
 
     def _digests_agree(self) -> bool:
-        told = {sign.about.get("digest") for sign in self._collector.signs.values()}
+        told = {mark.about.get("digest") for mark in self._collector.marks.values()}
         return self._collector.attempt is None or told <= {self._agent.weights_sha256()}
 
     def _take_decided(self, round_: int) -> Report:
         """Take the result that a peer ended the round with, if this agent had it as well."""
-        notice = self._post.decided[round_]
+        notice = self._links.decided[round_]
         decided = frozenset(ids_in(notice, "gone"))
-        self._collector.attempt, self._collector.signs = decided, {notice.sender: notice}
+        self._collector.attempt, self._collector.marks = decided, {notice.sender: notice}
         if decided not in self._results:
             raise LeftBehindError
         models, report = self._results[decided]
@@ -351,33 +351,33 @@ class DirectRounds:
     def _commit(self, round_: int) -> None:
         """Let those in who asked for it, and remember what to tell those who are late."""
         missing = self._collector.missing
-        said = [pair for sign in self._collector.signs.values() for pair in pairs_in(sign, "joining")]
-        joining = {p: n for p, n in sorted([*said, *self._post.joining.items()]) if p in missing}
+        said = [pair for mark in self._collector.marks.values() for pair in pairs_in(mark, "joining")]
+        joining = {p: n for p, n in sorted([*said, *self._links.joining.items()]) if p in missing}
         self._has_model(round_)
         about: dict[str, Json] = {"gone": sorted(missing), "joining": sorted(joining.items())}
         if self._ends_run:
             about[ENDS_RUN] = True
         if self._return_point is not None:
             about["digest"] = self._agent.weights_sha256()  # of the previous weights if they stayed
-        self._post.tell_committed(round_, about)
+        self._links.tell_committed(round_, about)
         self._deadlines.forget(missing)
-        self._post.let_in(joining)
+        self._links.note_admitted(joining)
         self._collector.attempt = None
         self._membership.admit(joining, since=round_ + 1)
         holders = [agent for agent in self._agent.setup.present(round_) if agent not in missing]
-        for peer in deal_out(holders, sorted(joining))[self._agent.id]:
-            self._post.say_welcome(peer, self._round_after(round_))
+        for peer in assign_round_robin(holders, sorted(joining))[self._agent.id]:
+            self._links.say_admitted(peer, self._round_after(round_))
 
     def _round_after(self, round_: int) -> int:
         """Return the round with which one that is let in at the end of a round goes on."""
         return (self._end if self._ends_run else round_) + 1
 
     def _join(self) -> int:
-        """Ask to be let in until somebody says welcome; return the round to go on with."""
+        """Ask for admission until a peer grants it; return the round to go on with."""
         self._collector.begin_again()
-        welcome = ask_to_be_let_in(self._post, self._membership)
-        self._agent.keep("weights", welcome.floats("weights"))
-        next_round = welcome.integer("next")
+        admitted = request_admission(self._links, self._membership)
+        self._agent.keep("weights", admitted.floats("weights"))
+        next_round = admitted.integer("next")
         self._has_model(next_round - 1)
         return next_round
 
@@ -386,14 +386,14 @@ class DirectRounds:
         setup = self._agent.setup
         if round_ < first or self._model_of >= round_ or self._agent.id not in setup.newcomers(round_):
             return
-        last = last_segments(self._post, self._collector, Step(round_, self._last), setup.present(round_))
-        take_over_from(last, self._post, self._membership, round_ + 1)
-        told = [segment.sign.about for segment in last]
+        last = last_segments(self._links, self._collector, Step(round_, self._last), setup.present(round_))
+        take_over_from(last, self._links, self._membership, round_ + 1)
+        told = [segment.mark.about for segment in last]
         self._ends_run = reaches_target(self._agent.setup.config.target_metric, told)
         self._collector.kept = [mail for segment in last for mail in segment.mail if mail.kind == "model"]
         if not self._collector.kept and self._return_point is not None:  # else no model is the same for all
-            holders = [segment.sign.sender for segment in last]
-            model = ask_for_model(self._post, self._collector, self._deadlines, round_, holders)
+            holders = [segment.mark.sender for segment in last]
+            model = ask_for_model(self._links, self._collector, self._deadlines, round_, holders)
             self._agent.keep("weights", model.floats("weights"))
 
     def _part(self, round_: int) -> None:
@@ -401,17 +401,17 @@ class DirectRounds:
         others = self._others()
         later = waiting_later(self._agent.setup, round_, self._end) if self._ends_run else set()
         for peer in sorted({*others, *later} - self._membership.gone - {self._agent.id}):
-            self._post.say_committed(round_, peer)
-        self._post.watch(others)
+            self._links.say_committed(round_, peer)
+        self._links.watch(others)
         give_up = self._clock.now_s() + self._deadlines.seconds
         while self._clock.now_s() < give_up:
-            for peer, request in sorted(self._post.joining.items()):
-                self._post.let_in({peer: request})
-                self._post.say_welcome(peer, self._round_after(round_))
-            late = [peer for peer in others if self._post.latest_commit.get(peer, 0) < round_]
-            if all(self._post.why_gone(peer) for peer in late):
+            for peer, request in sorted(self._links.joining.items()):
+                self._links.note_admitted({peer: request})
+                self._links.say_admitted(peer, self._round_after(round_))
+            late = [peer for peer in others if self._links.latest_commit.get(peer, 0) < round_]
+            if all(self._links.why_gone(peer) for peer in late):
                 return
-            self._post.look()
+            self._links.look()
 
     def _flush(self) -> None:
         """Have what was sent; who cannot be reached any more has left before, with all that it waits for."""
@@ -421,11 +421,11 @@ class DirectRounds:
             log.info("%s", error)
 
 
-def _with_sign(outbox: Outbox, sign: Mapping[str, Json]) -> Outbox:
-    """Put a sign on the last envelope for each receiver: a message for each batch, not two."""
+def _with_mark(outbox: Outbox, mark: Mapping[str, Json]) -> Outbox:
+    """Put a mark on the last envelope for each receiver: a message for each batch, not two."""
     last = {envelope.receiver: envelope for envelope in outbox}.values()
     return tuple(
-        replace(envelope, about={**envelope.about, **sign})
+        replace(envelope, about={**envelope.about, **mark})
         if any(envelope is one for one in last)
         else envelope
         for envelope in outbox

@@ -3,10 +3,10 @@
 Theory of operation
 -------------------
 Nodes begin within seconds or minutes of each other, and one that has not begun looks like one that is out of
-reach. So everybody sends everybody a sign and waits until it was taken, at most for `patience_s`; but whoever
-has sent a sign has begun, and gets only seconds more to take ours (who found nobody there dials again after
-two). Then everybody tells those whom it reaches whom it does not reach. Only where all have told that they
-reach all are the links measured.
+reach. So everybody sends everybody a greeting and waits until it was taken, at most for `patience_s`; but
+whoever has sent a greeting has begun, and gets only seconds more to take ours (who found nobody there dials
+again after two). Then everybody tells those whom it reaches whom it does not reach. Only where all have told
+that they reach all are the links measured.
 
 Links are measured a pair at a time, as far as that goes without a leader: in the order of a round-robin
 tournament every agent is in one pair at a time, and a pair begins when both are free. The agent with the
@@ -29,7 +29,7 @@ from comdml_flwr.planning.types import Link
 REACH_S, _OF_PATIENCE = 8.0, 0.25  # for a peer that has begun: the longer of both
 PAIR_PATIENCE_S = 300.0  # for a peer that is still busy with others
 _FLUSH_S = 5.0
-LINGER_S = 0.3  # at the end, so that peers hear that their last letter was taken
+LINGER_S = 0.3  # at the end, so that peers hear that their last envelope was taken
 _LOOK_S = 0.05
 _HERE, _TOLD, _FREE, _FOUND, _DONE = "here", "told", "free", "found", "done"
 
@@ -107,7 +107,7 @@ class _Meeting:
         self._missing: dict[int, str] = {}
 
     def reach(self, deadline: float) -> Mapping[int, str]:
-        """Send everybody a sign; return who has not taken it, and why."""
+        """Send everybody a greeting; return who has not taken it, and why."""
         self._transport.watch(self._peers)
         for peer in self._peers:
             self._send(peer, _HERE)
@@ -129,7 +129,7 @@ class _Meeting:
         for peer in self._peers:
             self._wait(peer, _TOLD, max(deadline, time.monotonic() + self._reach_s))
         told = [self._come.get((peer, _TOLD)) for peer in self._peers]
-        if not self._missing and all(letter and not letter.numbers("missing") for letter in told):
+        if not self._missing and all(envelope and not envelope.numbers("missing") for envelope in told):
             return True
         with suppress(PeerGoneError, OverdueError):
             self._transport.flush(_FLUSH_S, [peer for peer in self._peers if peer not in self._missing])
@@ -170,7 +170,7 @@ class _Meeting:
         return self._come[peer, kind]
 
     def _wait(self, peer: int, kind: str, give_up: float) -> bool:
-        """Wait for a letter of a peer; tell whether it came before the deadline, or before the peer went."""
+        """Wait for an envelope of a peer; tell whether it came in time, before the peer went."""
         while (peer, kind) not in self._come:
             if time.monotonic() > give_up or self._is_lost(peer):
                 return False
@@ -183,7 +183,7 @@ class _Meeting:
         return peer not in self._missing and time.monotonic() - since_s > self._reach_s
 
     def _look(self, timeout_s: float) -> None:
-        """Take what has come, letters that only measure the way included."""
+        """Take what has come, envelopes that only measure the way included."""
         while (envelope := self._transport.receive(timeout_s)) is not None:
             self._heard_s.setdefault(envelope.sender, time.monotonic())
             if envelope.kind != BITS:
@@ -209,6 +209,6 @@ class _Meeting:
         )  # gRPC tells where it was, too
 
     def _send(self, peer: int, kind: str, about: Mapping[str, Json] | None = None) -> None:
-        letter = Envelope(sender=self._transport.own, receiver=peer, round=0, kind=kind, about=about or {})
+        envelope = Envelope(sender=self._transport.own, receiver=peer, round=0, kind=kind, about=about or {})
         with suppress(PeerGoneError):  # which shows when one waits for the peer
-            self._transport.send(letter)
+            self._transport.send(envelope)

@@ -1,4 +1,4 @@
-"""An agent's post: what it sends to its peers and what comes from them, apart by what it is for.
+"""An agent's links: what it sends to its peers and what comes from them, apart by what it is for.
 
 Mail of phases goes into the streams; what peers say about each other and about rounds is filed here, for
 whoever runs the rounds to look at. A peer that cannot be reached, or says what makes no sense, is accused.
@@ -17,12 +17,12 @@ from comdml_flwr.core.messages import Array, Envelope, Json
 
 log = logging.getLogger(__name__)
 
-GONE, JOIN, WELCOME, COMMITTED = "gone", "join", "welcome", "committed"
+GONE, JOIN, ADMITTED, COMMITTED = "gone", "join", "admitted", "committed"
 WANT_MODEL, CURRENT_MODEL = "want model", "current model"
 LOOK_S = 0.5  # how often it is looked whether those who are waited for are still there
 
 
-class Post:
+class PeerLinks:
     """What one agent sends to its peers, and what came from them.
 
     Parameters
@@ -54,8 +54,8 @@ class Post:
         self.streams = Streams(self.peers)
         self.round = 0
         self.joining: dict[int, int] = {}  # peer -> number of its request to be let in
-        self._let_in: dict[int, int] = {}  # the last request of each peer that was granted
-        self.welcome: Envelope | None = None
+        self._granted: dict[int, int] = {}  # the last request of each peer that was granted
+        self.admitted: Envelope | None = None
         self._wanting: dict[int, int] = {}  # peer -> the round whose model it asks for
         self._model: tuple[int, Array] | None = None  # the last round that ended here, and its model
         self.models: dict[int, Envelope] = {}  # by peer, as it was asked
@@ -103,9 +103,9 @@ class Post:
             if other == peer or other not in self._membership.gone:
                 self.say(GONE, other, {"accusations": self._membership.accusations})
 
-    def let_in(self, requests: Mapping[int, int]) -> None:
+    def note_admitted(self, requests: Mapping[int, int]) -> None:
         """Note that these requests of peers to be let in are granted."""
-        self._let_in |= requests
+        self._granted |= requests
         for peer in requests:
             self.joining.pop(peer, None)
 
@@ -125,7 +125,7 @@ class Post:
                 del self._wanting[peer]
                 self._give_model(peer)
 
-    def say_welcome(self, peer: int, next_round: int) -> None:
+    def say_admitted(self, peer: int, next_round: int) -> None:
         """Let a peer in from a round on: tell it who is gone, and give it the current model."""
         assert self._model is not None
         about: dict[str, Json] = {
@@ -133,7 +133,7 @@ class Post:
             "gone": sorted(self._membership.gone),
             "admissions": self._membership.admissions,
         }
-        self.say(WELCOME, peer, about, {"weights": self._model[1]})
+        self.say(ADMITTED, peer, about, {"weights": self._model[1]})
 
     def watch(self, peers: Iterable[int], *, anew: bool = False) -> None:
         """See to it that it is known within seconds if one of these peers goes."""
@@ -162,9 +162,9 @@ class Post:
         if envelope.kind == GONE:
             return
         if envelope.kind == JOIN:
-            self._asked_to_be_let_in(sender, envelope.integer("request"))
-        elif envelope.kind == WELCOME:
-            self.welcome = envelope
+            self._admission_requested(sender, envelope.integer("request"))
+        elif envelope.kind == ADMITTED:
+            self.admitted = envelope
         elif envelope.kind == COMMITTED:
             round_ = envelope.integer("committed")
             self.decided.setdefault(round_, envelope)
@@ -179,10 +179,10 @@ class Post:
             self.streams.put(envelope)
             self._answer_late(envelope)
 
-    def _asked_to_be_let_in(self, peer: int, request: int) -> None:
+    def _admission_requested(self, peer: int, request: int) -> None:
         """Note the request; a peer that nobody missed yet has lost what it had, so it is gone first."""
         if peer not in self._membership.gone:
-            if self._let_in.get(peer) == request:
+            if self._granted.get(peer) == request:
                 return  # said twice
             self.accuse(peer, "it asks to be let in")
         self.watch([peer], anew=True)

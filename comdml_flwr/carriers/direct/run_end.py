@@ -1,7 +1,7 @@
 """How the agents of a message know that a run ends before its last round, without a leader.
 
-With a target, all who took part in a round add up what they told of it with the signs of its last phase
-(counts.py). The round is over when all these signs are there, so all of them decide alike; those who were
+With a target, all who took part in a round add up what they told of it with the marks of its last phase
+(counts.py). The round is over when all these marks are there, so all of them decide alike; those who were
 absent in it and wait for a later one are told.
 """
 

@@ -1,7 +1,7 @@
 """What came from each peer, in the order in which it was sent, cut where the peer ended a phase.
 
-After each phase a peer sends a sign, behind the mail of that phase or on the last envelope of it. The mail up
-to a sign is a segment.
+After each phase a peer sends a mark, behind the mail of that phase or on the last envelope of it. The mail up
+to a mark is a segment.
 """
 
 from collections import deque
@@ -14,7 +14,7 @@ from comdml_flwr.core.messages import Envelope, Inbox, Json
 from comdml_flwr.core.program import Step
 
 DONE = "phase done"
-"""The kind of an envelope that is but a sign, and under which name a sign says which phase."""
+"""The kind of an envelope that is but a mark, and under which name a mark says which phase."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +29,14 @@ class Segment:
         Without whom the peer ran that phase.
     mail : tuple[Envelope, ...]
         In the order in which it was sent.
-    sign : Envelope
+    mark : Envelope
         That the phase is done, and what the peer says with it.
     """
 
     step: Step
     gone: frozenset[int]
     mail: Inbox
-    sign: Envelope
+    mark: Envelope
 
 
 class Streams:

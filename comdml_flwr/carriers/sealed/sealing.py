@@ -3,8 +3,8 @@
 Theory of operation
 -------------------
 Mail between nodes on several machines passes through the SuperLink and the ServerApp. They must know who
-sends to whom and how much; they need not know what. So each letter is sealed at the sender and opened at the
-receiver:
+sends to whom and how much; they need not know what. So each envelope is sealed at the sender and opened at
+the receiver:
 
 * every node makes an X25519 key pair for each run; the public half goes into the run's table of keys
   (key_cards.py), the private half stays at the node;
@@ -13,14 +13,14 @@ receiver:
 * ChaCha20-Poly1305 (RFC 8439) seals the envelope. The nonce is (exchange, place in the outbox). A `Sealer`
   serves one exchange and counts places up; a node takes part in an exchange once (flower/clientapp/keys.py),
   so no nonce is ever used twice under a key, even if the ServerApp asks for the same exchange again;
-* the associated data are the run's token and the letter's header: sender, receiver, exchange, place. A letter
-  that was readdressed, or is of another run, does not open;
-* a letter that waits was sealed no earlier than the receiver's exchange before and before the present one.
-  Letters from outside that window, and a letter that comes twice, are refused: nothing can be replayed.
+* the associated data are the run's token and the envelope's header: sender, receiver, exchange, place. An
+  envelope that was readdressed, or is of another run, does not open;
+* an envelope that waits was sealed no earlier than the receiver's exchange before and before the present one.
+  Envelopes from outside that window, and an envelope that comes twice, are refused: nothing can be replayed.
 
 What this protects against: who reads or changes mail on its way (the SuperLink, its database, the ServerApp,
 their machines and their logs) learns who writes to whom, when, and how many bytes, and can hold mail back; a
-letter that was changed, moved or repeated ends the exchange in one line.
+envelope that was changed, moved or repeated ends the exchange in one line.
 
 What it does not protect against:
 
@@ -33,7 +33,7 @@ What it does not protect against:
   Flower's FedAvg sends models to the ServerApp in the open.
 * Private keys are good for one run. Who breaks into a node while the run lasts can open the run's mail.
 
-A letter of 100 MB is sealed in 0.11 s and opened in 0.11 s by one core of an AMD EPYC (910 and 930 MB/s,
+An envelope of 100 MB is sealed in 0.11 s and opened in 0.11 s by one core of an AMD EPYC (910 and 930 MB/s,
 copies included, median of 9; tests/benchmarks/sealing.py). It is 45 bytes longer than what is in it.
 """
 
@@ -48,12 +48,12 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from comdml_flwr.core.errors import RunError
 
-MARK = b"#"  # the first byte of a sealed letter
+MARK = b"#"  # the first byte of a sealed envelope
 MAX_BYTES = 2**31 - 2**10  # of a blob: what ChaCha20-Poly1305's library takes, and Flower's messages
 _HEADER = struct.Struct(">cqqQI")  # mark, sender, receiver, exchange, place
 _NONCE = struct.Struct(">QI")  # exchange, place: 96 bits
 _TAG_BYTES = 16
-_PURPOSE = b"comdml-flwr sealed letter 1"
+_PURPOSE = b"comdml-flwr sealed envelope 1"
 
 
 def new_private_key() -> bytes:
@@ -76,7 +76,7 @@ class Sealer:
     run : str
         The run's token.
     agent : int
-        Whose letters these are.
+        Whose envelopes these are.
     private_key : bytes
         The agent's, for this run.
     public_keys : Mapping[int, bytes]
@@ -125,26 +125,26 @@ class Sealer:
         self._ciphers: dict[tuple[int, int], ChaCha20Poly1305] = {}
 
     def seal(self, receiver: int, blob: bytes) -> bytes:
-        """Return a letter that only the receiver can open, `blob` in it."""
+        """Return an envelope that only the receiver can open, `blob` in it."""
         if len(blob) > MAX_BYTES:
-            raise RunError(f"a letter of {len(blob)} bytes: must be at most {MAX_BYTES}; use more chunks")
+            raise RunError(f"an envelope of {len(blob)} bytes: must be at most {MAX_BYTES}; use more chunks")
         header = _HEADER.pack(MARK, self.agent, receiver, self._exchange, self._num_sealed)
         nonce = _NONCE.pack(self._exchange, self._num_sealed)
         self._num_sealed += 1
         cipher = self._cipher(self.agent, receiver)
         return header + cipher.encrypt(nonce, blob, self._associated(header))
 
-    def unseal(self, letter: bytes) -> tuple[int, bytearray]:
-        """Return who sealed a letter, and what is in it: in a writable buffer.
+    def unseal(self, envelope: bytes) -> tuple[int, bytearray]:
+        """Return who sealed an envelope, and what is in it: in a writable buffer.
 
         Raises
         ------
         RunError
-            It is no sealed letter, is for another, was here before, or was changed; one line.
+            It is no sealed envelope, is for another, was here before, or was changed; one line.
         """
-        header, sealed = letter[: _HEADER.size], memoryview(letter)[_HEADER.size :]
+        header, sealed = envelope[: _HEADER.size], memoryview(envelope)[_HEADER.size :]
         if len(sealed) < _TAG_BYTES or header[:1] != MARK:
-            raise RunError(f"{len(letter)} bytes that begin with {letter[:1]!r} are no sealed letter")
+            raise RunError(f"{len(envelope)} bytes that begin with {envelope[:1]!r} are no sealed envelope")
         _, sender, receiver, exchange, place = _HEADER.unpack(header)
         self._check(header, sender, receiver, exchange)
         cipher = self._cipher(sender, receiver)
@@ -152,7 +152,7 @@ class Sealer:
             blob = cipher.decrypt(_NONCE.pack(exchange, place), sealed, self._associated(header))
         except InvalidTag:
             raise RunError(
-                f"a letter from agent {sender} does not open: it was changed, is of another run, or the "
+                f"an envelope from agent {sender} does not open: it was changed, is of another run, or the "
                 "run's table of keys is false"
             ) from None
         self._opened.add(header)
@@ -160,14 +160,14 @@ class Sealer:
 
     def _check(self, header: bytes, sender: int, receiver: int, exchange: int) -> None:
         if receiver != self.agent:
-            raise RunError(f"a letter from agent {sender} to agent {receiver} came to agent {self.agent}")
+            raise RunError(f"an envelope from agent {sender} to agent {receiver} came to agent {self.agent}")
         if not self._since <= exchange < self._exchange:
             raise RunError(
-                f"a letter from agent {sender} is of exchange {exchange}: in exchange {self._exchange} only "
-                f"those from {self._since} on are new"
+                f"an envelope from agent {sender} is of exchange {exchange}: in exchange "
+                f"{self._exchange} only those from {self._since} on are new"
             )
         if header in self._opened:
-            raise RunError(f"a letter from agent {sender} came twice")
+            raise RunError(f"an envelope from agent {sender} came twice")
 
     def _associated(self, header: bytes) -> bytes:
         return self._run + header  # unambiguous: a header is of fixed size

@@ -10,7 +10,7 @@ import grpc
 
 from comdml_flwr.carriers.transport.channels import new_channel, new_server
 from comdml_flwr.carriers.transport.credentials import Credentials
-from comdml_flwr.carriers.transport.handshakes import Doorkeeper
+from comdml_flwr.carriers.transport.handshakes import HandshakeMonitor
 from comdml_flwr.carriers.transport.incoming import METHOD, RECEIVER, RUN, SENDER, SERVICE, Incoming
 from comdml_flwr.carriers.transport.malloc import keep_freed_memory
 from comdml_flwr.carriers.transport.members import Limits, Member, is_loopback, split_address
@@ -70,7 +70,7 @@ class Transport:
         self._limits = limits or Limits()
         self._patience_s = self._limits.patience_s
         self._refusals = Refusals()
-        self._doorkeeper = Doorkeeper(self._refusals, 2 * self._limits.keepalive_s)
+        self._handshakes = HandshakeMonitor(self._refusals, 2 * self._limits.keepalive_s)
         self._inbox = Inbox(self._limits.has_room)
         self._incoming = Incoming(
             own=own,
@@ -79,7 +79,7 @@ class Transport:
             is_secure=credentials is not None,
             inbox=self._inbox,
             refusals=self._refusals,
-            doorkeeper=self._doorkeeper,
+            handshakes=self._handshakes,
             limits=self._limits,
         )
         self._lock = threading.Lock()
@@ -111,7 +111,7 @@ class Transport:
             self._credentials,
             self._limits,
             self._pool,
-            self._doorkeeper.handshake_begins,
+            self._handshakes.handshake_began,
         )
         server.start()
         self._server = server
@@ -233,7 +233,7 @@ class Transport:
     def _watch_streams(self) -> None:
         while not self._is_closed.wait(_LOOK_S):
             self._incoming.end_stalled()
-            self._doorkeeper.count_refused()
+            self._handshakes.count_refused()
 
     def _to(self, peer: int) -> Outgoing:
         if peer not in self._members or peer == self.own:

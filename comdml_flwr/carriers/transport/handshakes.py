@@ -13,7 +13,7 @@ from comdml_flwr.carriers.transport.refusals import Refusals
 from comdml_flwr.core.errors import RefusedError
 
 
-class Doorkeeper:
+class HandshakeMonitor:
     """Counts handshakes that came to nothing.
 
     Parameters
@@ -31,12 +31,12 @@ class Doorkeeper:
         self._came_in: set[str] = set()
         self._num_old, self._num_refused = 0, 0
 
-    def handshake_begins(self) -> None:
+    def handshake_began(self) -> None:
         """Note that somebody has connected."""
         with self._lock:
             self._begun_s.append(time.monotonic())
 
-    def came_in(self, connection: str) -> None:
+    def stream_began(self, connection: str) -> None:
         """Note a stream; `connection` is the address from which it came, the same for all of a connection."""
         with self._lock:
             self._came_in.add(connection)

@@ -16,7 +16,7 @@ import grpc
 
 from comdml_flwr.carriers.transport.credentials import agent_uri
 from comdml_flwr.carriers.transport.frames import Assembler
-from comdml_flwr.carriers.transport.handshakes import Doorkeeper
+from comdml_flwr.carriers.transport.handshakes import HandshakeMonitor
 from comdml_flwr.carriers.transport.members import Limits
 from comdml_flwr.carriers.transport.receive_buffer import Inbox
 from comdml_flwr.carriers.transport.refusals import Refusals
@@ -62,7 +62,7 @@ class Incoming:
         Where the mail goes.
     refusals : Refusals
         Where what is refused is counted.
-    doorkeeper : Doorkeeper
+    handshakes : HandshakeMonitor
         Told of each connection that brings a stream.
     limits : Limits
         Bounds of memory and time.
@@ -77,12 +77,12 @@ class Incoming:
         is_secure: bool,
         inbox: Inbox,
         refusals: Refusals,
-        doorkeeper: Doorkeeper,
+        handshakes: HandshakeMonitor,
         limits: Limits,
     ) -> None:
         self._own, self._run_token, self._members = own, run_token, members
         self._is_secure, self._inbox, self._refusals, self._limits = is_secure, inbox, refusals, limits
-        self._doorkeeper = doorkeeper
+        self._handshakes = handshakes
         self._lock = threading.Lock()
         self._streams: dict[int, _Stream] = {}
         self._accepted: dict[int, int] = {}
@@ -127,7 +127,7 @@ class Incoming:
 
     def _deliver(self, frames: Iterator[bytes], context: _Context) -> Iterator[bytes]:
         peer: int | None = None
-        self._doorkeeper.came_in(context.peer())
+        self._handshakes.stream_began(context.peer())
         try:
             peer = self._admit(context)
             stream = self._begin(peer, context)

@@ -47,7 +47,7 @@ class Call(Protocol):
 
 
 @dataclass(slots=True, eq=False)
-class _Letter:
+class _Queued:
     parts: list[memoryview]
     num_bytes: int
     sequence: int = 0
@@ -80,8 +80,8 @@ class Outgoing:
         self._dial, self._limits = dial, limits
         self._patience_s = limits.patience_s
         self._changed = threading.Condition()
-        self._waiting: deque[_Letter] = deque()
-        self._sent: deque[_Letter] = deque()
+        self._waiting: deque[_Queued] = deque()
+        self._sent: deque[_Queued] = deque()
         self._last_sequence = 0
         self._num_refused = 0
         self._gone: str | None = None
@@ -140,7 +140,7 @@ class Outgoing:
                 held = f"{sum(self._lengths)} bytes wait for it"
                 raise OverdueError(f"agent {self.peer} took nothing for {timeout_s:g} s; {held}")
             self._raise_if_finished()
-            self._waiting.append(_Letter(parts, num_bytes))
+            self._waiting.append(_Queued(parts, num_bytes))
             self._changed.notify_all()
 
     def flush(self, deadline_s: float) -> None:
@@ -150,8 +150,8 @@ class Outgoing:
             done = self._changed.wait_for(lambda: self._is_finished() or not self._lengths, left_s)
             self._raise_if_finished()
             if not done:
-                num_letters = len(self._waiting) + len(self._sent)
-                raise OverdueError(f"agent {self.peer} has not taken {num_letters} envelopes by the deadline")
+                num_queued = len(self._waiting) + len(self._sent)
+                raise OverdueError(f"agent {self.peer} has not taken {num_queued} envelopes by the deadline")
 
     def give_up(self, reason: str) -> None:
         """Say that the peer is gone, and drop its mail."""
@@ -174,7 +174,7 @@ class Outgoing:
     @property
     def _lengths(self) -> list[int]:
         """Lengths in bytes of the envelopes that the peer has not taken yet."""
-        return [letter.num_bytes for letter in (*self._sent, *self._waiting)]
+        return [queued.num_bytes for queued in (*self._sent, *self._waiting)]
 
     def _end_stream(self) -> None:
         self._stream.is_over = True
@@ -274,19 +274,19 @@ class Outgoing:
             self._sent.popleft()
 
     def _frames(self, stream: _Stream) -> Iterator[bytes]:
-        while (letter := self._next(stream)) is not None:
-            yield from cut(letter.parts, letter.sequence, self._limits.frame_bytes)
+        while (queued := self._next(stream)) is not None:
+            yield from cut(queued.parts, queued.sequence, self._limits.frame_bytes)
 
-    def _next(self, stream: _Stream) -> _Letter | None:
+    def _next(self, stream: _Stream) -> _Queued | None:
         with self._changed:
             self._changed.wait_for(lambda: stream.is_over or (stream.is_open and self._waiting))
             if stream.is_over:
                 return None
-            letter = self._waiting.popleft()
+            queued = self._waiting.popleft()
             self._last_sequence += 1
-            letter.sequence, letter.began_s = self._last_sequence, time.monotonic()
-            self._sent.append(letter)
-            return letter
+            queued.sequence, queued.began_s = self._last_sequence, time.monotonic()
+            self._sent.append(queued)
+            return queued
 
 
 def _status(error: grpc.RpcError) -> tuple[grpc.StatusCode, str]:

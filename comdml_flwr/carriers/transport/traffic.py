@@ -32,7 +32,7 @@ class TrafficMeter:
         self._traffic, self._last_answer_s = Traffic(), 0.0
 
     def answered(self, num_bytes: int, began_s: float) -> None:
-        """Take in that a letter, whose sending began then (`time.monotonic()`), has its answer now."""
+        """Take in that an envelope, whose sending began then (`time.monotonic()`), has its answer now."""
         now, before, last = time.monotonic(), self._traffic, self._last_answer_s
         self._last_answer_s = now
         if num_bytes >= LONG_LETTER_BYTES:

@@ -3,7 +3,7 @@
 In deployment each message is a new process, so the private key lies in the run's folder (in the node's own,
 where it does not see the shared one), readable by its user only. The file's name is the number of the last
 exchange for which it was used: to use it is to rename it, and of two who try it for the same exchange, or an
-earlier one, at most one succeeds. So nobody can make this node seal two letters with one nonce.
+earlier one, at most one succeeds. So nobody can make this node pack two envelopes with one nonce.
 """
 
 import logging
@@ -152,4 +152,4 @@ def _use_key(keys: Path, agent: int, exchange: int) -> tuple[bytes, int]:
         path = (keys / str(since)).rename(keys / str(exchange))
         return path.read_bytes(), since
     except OSError:
-        raise RunError(f"agent {agent} is asked twice to seal mail of exchange {exchange}") from None
+        raise RunError(f"agent {agent} is asked twice to pack mail of exchange {exchange}") from None

@@ -44,9 +44,9 @@ from comdml_flwr.flower.clientapp.models import (
     write_last,
     written,
 )
-from comdml_flwr.flower.clientapp.probe import probe, take_up_measured
+from comdml_flwr.flower.clientapp.probe import load_measured, probe
 from comdml_flwr.flower.code_version import difference
-from comdml_flwr.flower.mail import CONFIG, FLEET, is_shared, make_own_folder, own_folder, seal, unseal
+from comdml_flwr.flower.mail import CONFIG, FLEET, is_shared, make_own_folder, own_folder, pack, unpack
 from comdml_flwr.flower.own_code import OwnCodeApp
 from comdml_flwr.flower.records import (
     NO_STATE,
@@ -163,7 +163,7 @@ def _steps(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> Confi
         load_state(agent, folder, previous)
     if FACT in facts:  # not where a server has the model
         write_best(agent, *_models(agent.id, facts, context))
-    inbox = unseal(blobs(facts, "letters"), folder, sealer)
+    inbox = unpack(blobs(facts, "packed"), folder, sealer)
     todo = steps_of(facts)
     if has_second_phase(todo):
         inbox = (*read_waiting(folder, agent.id), *inbox)
@@ -176,7 +176,7 @@ def _steps(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> Confi
     return ConfigRecord(
         {
             "receivers": [envelope.receiver for envelope in outbox],
-            "letters": seal(outbox, folder, sealer, exchange=exchange),
+            "packed": pack(outbox, folder, sealer, exchange=exchange),
             "report": pack_report(report),
         }
     )
@@ -196,10 +196,10 @@ def _rounds(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> Conf
 def _keep(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> ConfigRecord:
     """Write a checkpoint of the agent, with the mail that waits for it."""
     agent, (folder, _) = agent_of(catalogue, facts, context), _folder(facts, context)
-    previous, letters = integer(facts, "previous"), blobs(facts, "letters")
+    previous, packed = integer(facts, "previous"), blobs(facts, "packed")
     if previous != NO_STATE:
         load_state(agent, folder, previous)
-    mail = unseal(letters, folder, _sealer(agent, facts, context)) if letters else ()
+    mail = unpack(packed, folder, _sealer(agent, facts, context)) if packed else ()
     place, (news, models) = _checkpoints(agent.id, facts, context), _models(agent.id, facts, context)
     trouble = ""
     try:
@@ -253,7 +253,7 @@ def _sealer(agent: Agent, facts: ConfigRecord, context: Context) -> Sealer | Non
     """Return what seals this node's mail; None where all nodes see the run's folder."""
     folder, shared = _folder(facts, context)
     if facts["files"]:
-        if not shared:  # or the ServerApp could talk a node into sending open letters
+        if not shared:  # or the ServerApp could talk a node into sending unsealed mail
             raise RunError(f"this node is told that it shares {folder}, which it does not see")
         return None
     return sealer_of(
@@ -324,7 +324,7 @@ def agent_of(catalogue: Catalogue, facts: ConfigRecord, context: Context) -> Age
     setup = _setup_of(catalogue, context, folder, facts)
     agent = Agent(setup.ids[_node_number(context, "partition-id")], setup)
     if facts.get("profiles") == "measured":
-        take_up_measured(agent, folder)
+        load_measured(agent, folder)
     return agent
 
 

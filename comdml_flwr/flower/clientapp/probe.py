@@ -49,7 +49,7 @@ def probe(agent: Agent, facts: ConfigRecord, context: Context, folder: Path) -> 
     )
 
 
-def take_up_measured(agent: Agent, folder: Path) -> None:
+def load_measured(agent: Agent, folder: Path) -> None:
     """Let an agent begin with what this node has measured; one that came late does so now."""
     measured = kept_measured(folder, agent.id)
     if measured is None:

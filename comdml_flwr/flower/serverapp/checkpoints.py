@@ -32,7 +32,7 @@ class NodeCheckpoints:
         Under which nodes know the run when it goes on.
     settle : Callable[[], Mapping[int, ConfigRecord]]
         Takes the mail that waits, and gives by agent what a node must know to write its part: `exchange`,
-        `previous` and `letters` as in `train.steps`.
+        `previous` and `packed` as in `train.steps`.
     on_wait : Callable[[], None]
         Called now and then while there is no reply.
     on_gone : Callable[[str], None]

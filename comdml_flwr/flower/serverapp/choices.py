@@ -164,7 +164,7 @@ def _ask(
         {node: RecordDict({"facts": content}) for node in federation.nodes.values()},
         group=name,
         on_reply=terminal.reply,
-        on_wait=terminal.sign_of_life,
+        on_wait=terminal.heartbeat,
         arrived_s=arrived_s,
     )
     answers = {}

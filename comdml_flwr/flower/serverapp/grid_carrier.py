@@ -1,7 +1,7 @@
 """The grid carrier: Flower messages; the ServerApp is a post office.
 
-It sorts sealed letters by receiver and hands them on with the next message. It holds no weight and no plan,
-and it opens no letter.
+It sorts packed envelopes by receiver and hands them on with the next message. It holds no weight and no plan,
+and it opens no envelope.
 """
 
 import time
@@ -16,7 +16,7 @@ from comdml_flwr.carriers.direct.deadlines import FACTOR
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.messages import Mailboxes, Report
 from comdml_flwr.core.program import NOBODY, Absence, Program, Step, agent_failed
-from comdml_flwr.flower.mail import SealedLetter, check_message
+from comdml_flwr.flower.mail import PackedEnvelope, check_message
 from comdml_flwr.flower.records import NO_STATE, blobs, facts_of, integers, task, text, unpack_report
 
 POLL_S = 0.02  # Flower's simulation hands mail over every 0.1 s
@@ -115,8 +115,8 @@ class GridCarrier:
         self._grid, self._nodes, self._program = grid, nodes, program
         self._common, self._reverse = common, reverse_replies
         self._on_reply, self._on_wait, self._on_gone = on_reply, on_wait, on_gone
-        self._mail: Mailboxes[SealedLetter] = Mailboxes()
-        self._for_second: Mailboxes[SealedLetter] = Mailboxes()  # `has_second_phase` says why
+        self._mail: Mailboxes[PackedEnvelope] = Mailboxes()
+        self._for_second: Mailboxes[PackedEnvelope] = Mailboxes()  # `has_second_phase` says why
         self._last_seen: dict[int, int] = {}
         self._exchange = 0
         self._longest_s: dict[int, float] = {}  # by phase
@@ -141,8 +141,8 @@ class GridCarrier:
         self._last_seen |= dict.fromkeys(steps, self._exchange)
         reports: dict[int, Report] = {}
         last = self._program.last
-        letters: list[SealedLetter] = []
-        for_second: list[SealedLetter] = []
+        packed: list[PackedEnvelope] = []
+        for_second: list[PackedEnvelope] = []
         failures: list[RunError] = []
         for agent in sorted(steps, reverse=self._reverse):
             try:
@@ -152,15 +152,13 @@ class GridCarrier:
                 self._why_gone[agent] = str(failures[-1])
                 continue
             reports[agent] = unpack_report(text(facts, "report"))
-            box = for_second if steps[agent][-1].phase == last else letters
+            box = for_second if steps[agent][-1].phase == last else packed
             box += [
-                SealedLetter(sender=agent, receiver=receiver, sealed=sealed)
-                for receiver, sealed in zip(
-                    integers(facts, "receivers"), blobs(facts, "letters"), strict=True
-                )
+                PackedEnvelope(sender=agent, receiver=receiver, payload=sealed)
+                for receiver, sealed in zip(integers(facts, "receivers"), blobs(facts, "packed"), strict=True)
             ]
         self._tell(failures, has_survivors=bool(reports))
-        self._mail.put(letters)
+        self._mail.put(packed)
         self._for_second.put(for_second)
         return reports
 
@@ -190,13 +188,13 @@ class GridCarrier:
         """Say that these agents' nodes have a state of this number."""
         self._last_seen = dict.fromkeys(agents, state)
 
-    def take(self, receiver: int) -> tuple[SealedLetter, ...]:
+    def take(self, receiver: int) -> tuple[PackedEnvelope, ...]:
         """Take the mail that waits for one who is no node: a server that the ServerApp plays."""
         return self._mail.take(receiver)
 
-    def put(self, letters: Iterable[SealedLetter]) -> None:
+    def put(self, packed: Iterable[PackedEnvelope]) -> None:
         """Put mail of one who is no node among the mail of the next exchange."""
-        self._mail.put(letters)
+        self._mail.put(packed)
 
     @property
     def _patience_s(self) -> float:
@@ -228,14 +226,14 @@ class GridCarrier:
 
     def _task(self, agent: int, steps: tuple[Step, ...], absence: Absence) -> ConfigRecord:
         for_second = self._for_second.take(agent)
-        letters = [letter.sealed for letter in (*for_second, *self._mail.take(agent))]
-        check_message(f"the mail for agent {agent}", sum(map(len, letters)))
+        packed = [packed.payload for packed in (*for_second, *self._mail.take(agent))]
+        check_message(f"the mail for agent {agent}", sum(map(len, packed)))
         return task(
             steps=steps,
             absence=absence,
             exchange=self._exchange,
             previous=self._last_seen.get(agent, NO_STATE),
-            letters=letters,
+            packed=packed,
             num_for_second=len(for_second),
         )
 

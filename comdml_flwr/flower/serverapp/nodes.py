@@ -214,7 +214,7 @@ def _ask(
         {node: RecordDict({"facts": facts}) for node in nodes},
         group="hello",
         on_reply=terminal.reply,
-        on_wait=terminal.sign_of_life,
+        on_wait=terminal.heartbeat,
         patience_s=patience_s,
     )
     for reply in replies.values():
@@ -242,7 +242,7 @@ def _wait_for_nodes(grid: Grid, count: int, timeout: float, terminal: Terminal) 
             is_told = True
             who = _who_is_missing(grid, nodes, count, terminal)
             terminal.say(f"  {len(nodes)} of {count} nodes are there{who}; waiting for the others")
-        terminal.sign_of_life()
+        terminal.heartbeat()
         time.sleep(WAIT_POLL_S)
     return nodes
 

@@ -144,7 +144,7 @@ class PeerStrategy(Strategy):
                 self._config,
                 program,
                 on_reply=self._terminal.reply,
-                on_wait=self._terminal.sign_of_life,
+                on_wait=self._terminal.heartbeat,
                 on_gone=self._terminal.say,
             )
         federation.check_relay()
@@ -155,7 +155,7 @@ class PeerStrategy(Strategy):
             program,
             federation.common,
             on_reply=self._terminal.reply,
-            on_wait=self._terminal.sign_of_life,
+            on_wait=self._terminal.heartbeat,
             on_gone=self._terminal.say,
             reverse_replies=self._reverse_replies,
         )
@@ -171,7 +171,7 @@ class PeerStrategy(Strategy):
             carrier.settle,
             models_agree=self._program(federation).models_agree,
             rounds=self._resumed.progress.rounds if self._resumed else (),
-            on_wait=self._terminal.sign_of_life,
+            on_wait=self._terminal.heartbeat,
             on_gone=self._terminal.say,
         )
         if self._resumed:
@@ -190,7 +190,7 @@ class PeerStrategy(Strategy):
             token,
             carrier.settle,
             models,
-            on_wait=self._terminal.sign_of_life,
+            on_wait=self._terminal.heartbeat,
             on_gone=self._terminal.say,
         )
         if not (resumed or self._config.checkpoint_every):

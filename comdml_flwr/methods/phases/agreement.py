@@ -40,7 +40,7 @@ def agree(agent: Agent, profiles: tuple[Profile, ...], previous: Pairing) -> tup
         judged = judge(plan, profiles, cuts, clock)
         return judged, plan_digest(profiles, judged.plan)
 
-    return agent.setup.plans.answer((profiles, previous, newcomers), solve)
+    return agent.setup.plans.get((profiles, previous, newcomers), solve)
 
 
 def workload_of(setup: Setup, profiles: tuple[Profile, ...]) -> Workload:

@@ -49,7 +49,7 @@ def report_round(agent: Agent, start: int, stop: int) -> None:
 
 def evaluate_part(agent: Agent, start: int, stop: int) -> tuple[int, float]:
     """Return how many of the test samples [start, stop) are classified rightly, and their summed loss."""
-    data, model = agent.setup.dataset, agent.setup.workbench.whole().load(agent.weights_P)
+    data, model = agent.setup.dataset, agent.setup.learners.whole().load(agent.weights_P)
     with global_generator(agent.draws("evaluation", in_evaluation=True)):
         return evaluate_model(model, data.x_test_NCHW[start:stop], data.y_test_N[start:stop])
 

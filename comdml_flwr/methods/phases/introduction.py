@@ -5,7 +5,7 @@ from math import inf, isfinite
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.messages import Envelope, Inbox, Json, Outbox
-from comdml_flwr.core.sharding import deal_out, receivers_in_turn
+from comdml_flwr.core.sharding import assign_round_robin, staggered_receivers
 from comdml_flwr.planning.hysteresis import Pairing, latest_pairing, read_pairing
 from comdml_flwr.planning.types import Link, Profile
 
@@ -16,7 +16,7 @@ def introduce(agent: Agent, inbox: Inbox) -> Outbox:
     (And with those who take part in the next round: they get the model at the end of this one.)
     """
     profile = agent.profile
-    everybody = receivers_in_turn(agent.id, agent.members)
+    everybody = staggered_receivers(agent.id, agent.members)
     met = sorted({*everybody, *agent.newcomers})
     links = [(peer, profile.links[peer]) for peer in met if peer in profile.links]
     about: dict[str, Json] = {
@@ -39,7 +39,7 @@ def meet(agent: Agent, inbox: Inbox) -> tuple[Profile, ...]:
     mail = agent.receive(inbox, "profile")
     if agent.gone:
         mail = tuple(envelope for envelope in mail if envelope.sender not in agent.gone)
-    return agent.setup.met.answer(
+    return agent.setup.met.get(
         tuple(envelope.about for envelope in mail), lambda: tuple(map(_read_profile, mail))
     )
 
@@ -85,7 +85,7 @@ def hand_over(agent: Agent, inbox: Inbox) -> Outbox:
     Everybody can draw both samples, so each holder knows which newcomers are his. The round is over when they
     have the model; the next one begins for all at once.
     """
-    mine = deal_out(agent.members, agent.newcomers)[agent.id]
+    mine = assign_round_robin(agent.members, agent.newcomers)[agent.id]
     outbox = tuple(agent.send(peer, "model", {}, {"weights": agent.weights_P.numpy()}) for peer in mine)
     agent.notes["end_s"] = max([agent.clock.now_s, *(envelope.arrives_s for envelope in outbox)])
     return outbox

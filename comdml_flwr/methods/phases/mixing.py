@@ -12,7 +12,7 @@ import torch
 
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.messages import Inbox, Outbox
-from comdml_flwr.core.sharding import receivers_in_turn
+from comdml_flwr.core.sharding import staggered_receivers
 from comdml_flwr.learning.averaging import is_finite, weighted_sum
 from comdml_flwr.planning.fleet.topology import mixing_matrix, topology_of_links
 from comdml_flwr.planning.types import Profile
@@ -28,7 +28,7 @@ def note_neighbours(agent: Agent, profiles: tuple[Profile, ...]) -> None:
 
 def spread(agent: Agent, inbox: Inbox) -> Outbox:
     """Send this agent's trained model to its neighbours, and to itself."""
-    everybody = receivers_in_turn(agent.id, sorted(_row(agent)))
+    everybody = staggered_receivers(agent.id, sorted(_row(agent)))
     weights = {"weights": agent.tensors["own/body"].numpy()}
     return tuple(agent.send(receiver, "neighbour", {}, weights) for receiver in everybody)
 

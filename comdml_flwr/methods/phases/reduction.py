@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.messages import Envelope, Inbox, Outbox
-from comdml_flwr.core.sharding import receivers_in_turn, shard_bounds
+from comdml_flwr.core.sharding import shard_bounds, staggered_receivers
 from comdml_flwr.learning.averaging import is_finite, weighted_mean
 
 Floats = NDArray[np.float32]
@@ -81,7 +81,7 @@ def scatter(agent: Agent, contributions: Sequence[Contribution], not_finite: Col
     bounds = dict(zip(present, shard_bounds(len(agent.weights_P), len(present)), strict=True))
     shards = tuple(
         _pack(agent, owner, part)
-        for owner in receivers_in_turn(agent.id, present)
+        for owner in staggered_receivers(agent.id, present)
         for contribution in contributions
         if contribution.agent not in broken and (part := contribution.within(*bounds[owner])) is not None
     )
@@ -112,7 +112,7 @@ def gather(agent: Agent, inbox: Inbox) -> Outbox:
         mean = weighted_mean([c.weights for c in whole], [c.num_samples for c in whole])
     return tuple(
         agent.send(receiver, "average", {"start": start}, {"weights": mean})
-        for receiver in receivers_in_turn(agent.id, present)
+        for receiver in staggered_receivers(agent.id, present)
     )
 
 
@@ -123,7 +123,7 @@ def adopt(agent: Agent, inbox: Inbox) -> Outbox:
     if not _cover(pieces, 0, len(agent.weights_P)):
         came_back = f"{sum(length for _, length in pieces)} of {len(agent.weights_P)} weights came back"
         raise RunError(f"agent {agent.id}, round {agent.round}: {came_back}")
-    agent.tensors["weights"] = agent.setup.models.answer(
+    agent.tensors["weights"] = agent.setup.models.get(
         tuple(shard.arrays["weights"] for shard in shards),
         lambda: torch.from_numpy(np.concatenate([shard.floats("weights") for shard in shards])),
     )

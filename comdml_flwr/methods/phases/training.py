@@ -9,7 +9,7 @@ def train_whole(agent: Agent, chunk: range | None = None, *, shuffle: str = "shu
 
     `shuffle` names the draw of the batches' order, where an agent trains more than once in a round.
     """
-    learner, paused = agent.setup.workbench.whole(), agent.take_up("own")
+    learner, paused = agent.setup.learners.whole(), agent.resume("own")
     learner.resume(paused) if paused else learner.begin(agent.weights_P)
     batches = agent.batches(shuffle)
     chunk = range(len(batches)) if chunk is None else chunk
@@ -18,7 +18,7 @@ def train_whole(agent: Agent, chunk: range | None = None, *, shuffle: str = "shu
         for number in chunk:
             draws = agent.draws(f"{shuffle}, batch {number}")
             learner.train_batch(*agent.samples(batches[number], number, shuffle), draws)
-    agent.put_down("own", learner, finished=chunk.stop == len(batches))
+    agent.suspend("own", learner, finished=chunk.stop == len(batches))
 
 
 def train_alone(agent: Agent, *, shuffle: str = "shuffle") -> None:

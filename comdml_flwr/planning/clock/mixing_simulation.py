@@ -11,7 +11,7 @@ The order of a round, as in methods/comdml.py with `averaging = "mixing"`, and w
 
 from collections.abc import Mapping, Sequence
 
-from comdml_flwr.core.sharding import deal_out, receivers_in_turn
+from comdml_flwr.core.sharding import assign_round_robin, staggered_receivers
 from comdml_flwr.planning.clock.clock import Clock, new_clock
 from comdml_flwr.planning.clock.simulation import FLOAT_BYTES, RoundTimes, Workload, train_pair
 from comdml_flwr.planning.types import Link, Plan, Profile
@@ -64,7 +64,7 @@ def simulate_mixing_round(
     num_sent = _to_each(clocks, _neighbours(profiles), model_bytes)
     handed_over = [
         clocks[holder].send(receiver, model_bytes)
-        for holder, receivers in deal_out(tuple(clocks), newcomers).items()
+        for holder, receivers in assign_round_robin(tuple(clocks), newcomers).items()
         for receiver in receivers
     ]
     return RoundTimes(
@@ -86,7 +86,7 @@ def _to_each(clocks: Mapping[int, Clock], receivers: Mapping[int, tuple[int, ...
     """Let each agent send as many bytes to each of its receivers, and wait; return how many it were."""
     arrivals, count = dict.fromkeys(receivers, 0.0), 0
     for agent, to in receivers.items():
-        for receiver in receivers_in_turn(agent, sorted({*to, agent})):
+        for receiver in staggered_receivers(agent, sorted({*to, agent})):
             arrivals[receiver] = max(arrivals[receiver], clocks[agent].send(receiver, num_bytes))
             count += receiver != agent
     for agent in receivers:

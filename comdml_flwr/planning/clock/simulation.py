@@ -25,7 +25,7 @@ from math import ceil, inf
 import numpy as np
 from numpy.typing import NDArray
 
-from comdml_flwr.core.sharding import deal_out, shard_bounds
+from comdml_flwr.core.sharding import assign_round_robin, shard_bounds
 from comdml_flwr.planning.clock.clock import Clock, link_or_relay
 from comdml_flwr.planning.types import CutTable, Link, Plan, Profile
 
@@ -235,7 +235,7 @@ class FleetClocks:
     ) -> tuple[float, int]:
         """Return the end of the round, and the bytes that newcomers get."""
         ends, place = [float(now.max())], {profile.agent: n for n, profile in enumerate(self.profiles)}
-        for holder, receivers in deal_out(list(place), newcomers).items():
+        for holder, receivers in assign_round_robin(list(place), newcomers).items():
             clock = self._clock(place[holder], now, uplink)
             ends += [clock.send(receiver, num_bytes) for receiver in receivers]
         return max(ends), num_bytes * len(newcomers)

@@ -85,7 +85,7 @@ def train(message: Message, context: Context) -> Message:
     setup = setup_of(context)
     agent = Agent(context.node_config["partition-id"], setup)
     agent.begin_round(1)
-    model = setup.workbench.model
+    model = setup.learners.model
     model.load_state_dict(message.content["arrays"].to_torch_state_dict())
     learner = Learner(model, None, optimizer_settings(setup.config))
     for number, indices in enumerate(agent.batches()):
@@ -102,7 +102,7 @@ def evaluate_part(message: Message, context: Context) -> Message:
     """Evaluate a tenth of the test set."""
     torch.set_num_threads(1)
     setup = setup_of(context)
-    model, data = setup.workbench.model, setup.dataset
+    model, data = setup.learners.model, setup.dataset
     model.load_state_dict(message.content["arrays"].to_torch_state_dict())
     start, stop = shard_bounds(len(data.y_test_N), NUM_NODES)[context.node_config["partition-id"]]
     correct, loss_sum = evaluate(model, data.x_test_NCHW[start:stop], data.y_test_N[start:stop])
@@ -123,7 +123,7 @@ def main(grid: Grid, context: Context) -> None:
     config = config_of(context)
     text = find_fleet(config.fleet).read_text()
     setup = setup_of(context)
-    arrays = ArrayRecord(setup.workbench.model.state_dict())
+    arrays = ArrayRecord(setup.learners.model.state_dict())
     seconds: dict[str, list[float]] = {"comdml": [], "fedavg": []}
     for _ in range(int(context.run_config["num-blocks"])):
         PeerStrategy(config, text, Terminal(config.num_rounds)).start(grid)

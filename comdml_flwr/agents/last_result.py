@@ -1,4 +1,4 @@
-"""Answers of pure functions that agents of one process share: the same question is not answered twice."""
+"""The last result of a pure function, shared by the agents of one process that ask the same question."""
 
 import operator
 from collections.abc import Callable
@@ -8,7 +8,7 @@ Question: TypeAlias = tuple[object, ...]
 AnswerT = TypeVar("AnswerT")
 
 
-class Answers(Generic[AnswerT]):
+class LastResult(Generic[AnswerT]):
     """The last answer of a pure function, for agents of one process that ask it the same question.
 
     Parameters
@@ -21,7 +21,7 @@ class Answers(Generic[AnswerT]):
         self._is_same = is_same
         self._last: tuple[Question, AnswerT] | None = None
 
-    def answer(self, question: Question, solve: Callable[[], AnswerT]) -> AnswerT:
+    def get(self, question: Question, solve: Callable[[], AnswerT]) -> AnswerT:
         """Return the answer to a question; `solve` finds it unless it is the last one's."""
         last = self._last
         if last is None or not self._is_same(last[0], question):

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 from torch import nn
 
-from comdml_flwr.learning.paused import Seat
 from comdml_flwr.learning.split import split
+from comdml_flwr.learning.suspended import ModuleSlot
 from comdml_flwr.learning.training import Learner, OptimizerSettings
 
 
-class Workbench(threading.local):
+class LearnerPool(threading.local):
     """The learners of one thread: built once, then loaded with the weights of whoever is next.
 
     There are two sets of modules: one for an agent's own training, and one for the upper layers of others, so
@@ -37,33 +37,35 @@ class Workbench(threading.local):
         self.model = build_model()
         self._build_model, self._build_aux_head, self._settings = build_model, build_aux_head, settings
         self._partner_model: nn.Sequential | None = None
-        self._own_seat, self._partner_seat = Seat(), Seat()
+        self._own_modules, self._partner_modules = ModuleSlot(), ModuleSlot()
         self._learners: dict[tuple[str, int], Learner] = {}
 
     def whole(self) -> Learner:
         """Return the learner of the whole model."""
-        return self._learner(("whole", 0), self._own_seat, lambda: (self.model, None))
+        return self._learner(("whole", 0), self._own_modules, lambda: (self.model, None))
 
     def whole_apart(self) -> Learner:
         """Return a new learner of the whole model in modules of its own, which the others never see."""
-        return Learner(copy.deepcopy(self.model), None, self._settings, Seat())
+        return Learner(copy.deepcopy(self.model), None, self._settings, ModuleSlot())
 
     def slow_side(self, cut: int) -> Learner:
         """Return the learner of a slow side with its auxiliary head."""
         return self._learner(
             ("slow side", cut),
-            self._own_seat,
+            self._own_modules,
             lambda: (split(self.model, cut)[0], self._build_aux_head(cut)),
         )
 
     def lower_part(self, cut: int) -> Learner:
         """Return the learner of a slow side without a head of its own, as SplitFed trains it."""
-        return self._learner(("lower part", cut), self._own_seat, lambda: (split(self.model, cut)[0], None))
+        return self._learner(
+            ("lower part", cut), self._own_modules, lambda: (split(self.model, cut)[0], None)
+        )
 
     def fast_side(self, cut: int) -> Learner:
         """Return the learner of a fast side."""
         return self._learner(
-            ("fast side", cut), self._partner_seat, lambda: (split(self._partners(), cut)[1], None)
+            ("fast side", cut), self._partner_modules, lambda: (split(self._partners(), cut)[1], None)
         )
 
     def _partners(self) -> nn.Sequential:
@@ -72,8 +74,11 @@ class Workbench(threading.local):
         return self._partner_model
 
     def _learner(
-        self, key: tuple[str, int], seat: Seat, parts: Callable[[], tuple[nn.Module, nn.Module | None]]
+        self,
+        key: tuple[str, int],
+        slot: ModuleSlot,
+        parts: Callable[[], tuple[nn.Module, nn.Module | None]],
     ) -> Learner:
         if key not in self._learners:
-            self._learners[key] = Learner(*parts(), self._settings, seat)
+            self._learners[key] = Learner(*parts(), self._settings, slot)
         return self._learners[key]

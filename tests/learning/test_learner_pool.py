@@ -8,17 +8,19 @@ import pytest
 import torch
 from torch import nn
 
+from comdml_flwr.learning.learner_pool import LearnerPool
 from comdml_flwr.learning.models.resnet import auxiliary_head
 from comdml_flwr.learning.split import FlatFloats, write_floats
 from comdml_flwr.learning.training import OptimizerSettings
-from comdml_flwr.learning.workbench import Workbench
 from tests.learning.test_training import CLASSES, SETTINGS, batches, seeded, small_resnet
 
 CUT = 4  # both sides have BatchNorm, whose statistics a pass moves
 
 
-def new_bench(settings):
-    return Workbench(small_resnet, lambda cut: auxiliary_head(head_shape(cut), CLASSES, seeded(7)), settings)
+def new_pool(settings):
+    return LearnerPool(
+        small_resnet, lambda cut: auxiliary_head(head_shape(cut), CLASSES, seeded(7)), settings
+    )
 
 
 def head_shape(cut):
@@ -29,18 +31,18 @@ def head_shape(cut):
 WEIGHTS = write_floats(small_resnet(2))
 
 
-def whole(bench):
-    return bench.whole(), (WEIGHTS,), batches()
+def whole(learners):
+    return learners.whole(), (WEIGHTS,), batches()
 
 
-def slow_side(bench):
-    learner = bench.slow_side(CUT)
+def slow_side(learners):
+    learner = learners.slow_side(CUT)
     head_P = write_floats(auxiliary_head(head_shape(CUT), CLASSES, seeded(8)))
     return learner, (WEIGHTS[: learner.num_floats], head_P), batches()
 
 
-def fast_side(bench):
-    learner, lower = bench.fast_side(CUT), small_resnet(4)[:-CUT]
+def fast_side(learners):
+    learner, lower = learners.fast_side(CUT), small_resnet(4)[:-CUT]
     activations = [(lower(x).detach(), y) for x, y in batches()]
     return learner, (WEIGHTS[-learner.num_floats :],), activations
 
@@ -48,32 +50,32 @@ def fast_side(bench):
 TRAININGS = [whole, slow_side, fast_side]
 
 
-def nobody(bench):
+def nobody(learners):
     """Nobody comes between."""
 
 
-def an_evaluation(bench):
-    bench.whole().load(torch.ones_like(WEIGHTS))
+def an_evaluation(learners):
+    learners.whole().load(torch.ones_like(WEIGHTS))
 
 
-def a_look(bench):
+def a_look(learners):
     """A forward pass in training mode, which moves BatchNorm's statistics; of SplitFed."""
-    for learner, (x, _) in ((bench.whole(), batches()[5]), (bench.lower_part(CUT), batches()[4])):
+    for learner, (x, _) in ((learners.whole(), batches()[5]), (learners.lower_part(CUT), batches()[4])):
         learner.forward(x)
 
 
-def another_training(bench):
+def another_training(learners):
     for training in TRAININGS:
-        learner, weights, data = training(bench)
+        learner, weights, data = training(learners)
         learner.begin(*weights)
         learner.train_batch(*data[-1])
         learner.pause()
 
 
-def in_another_thread(bench):
+def in_another_thread(learners):
     """The agent goes on in a thread whose modules are others."""
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(another_training, bench).result()
+        pool.submit(another_training, learners).result()
 
 
 MEANWHILE = [nobody, an_evaluation, a_look, another_training, in_another_thread]
@@ -83,37 +85,37 @@ MEANWHILE = [nobody, an_evaluation, a_look, another_training, in_another_thread]
 @pytest.mark.parametrize("meanwhile", MEANWHILE, ids=lambda meanwhile: meanwhile.__name__)
 @pytest.mark.parametrize("training", TRAININGS, ids=lambda training: training.__name__)
 def test_a_training_that_pauses_after_each_batch_is_an_uninterrupted_one(training, meanwhile, settings):
-    bench = new_bench(settings)
-    learner, weights, data = training(bench)
+    learners = new_pool(settings)
+    learner, weights, data = training(learners)
     learner.begin(*weights)
     for x, y in data:
         learner.train_batch(x, y)
     uninterrupted = learner.weights()
 
-    bench = new_bench(settings)
-    learner, weights, data = training(bench)
+    learners = new_pool(settings)
+    learner, weights, data = training(learners)
     learner.begin(*weights)
     for x, y in data:
         learner.train_batch(x, y)
         paused = learner.pause()
-        meanwhile(bench)
+        meanwhile(learners)
         learner.resume(paused)
     assert all(torch.equal(value, uninterrupted[name]) for name, value in learner.weights().items())
 
 
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS.keys())
 def test_trainings_that_take_turns_in_the_same_modules_do_not_disturb_each_other(settings):
-    bench = new_bench(settings)
+    learners = new_pool(settings)
     paused, ends = {}, {}
     for training in (whole, slow_side):
-        learner, weights, data = training(bench)
+        learner, weights, data = training(learners)
         learner.begin(*weights)
         for batch in data:
             learner.train_batch(*batch)
         ends[training] = learner.weights()
     for number in range(len(batches())):
         for training in ends:
-            learner, weights, data = training(bench)
+            learner, weights, data = training(learners)
             learner.resume(paused[training]) if paused.get(training) else learner.begin(*weights)
             learner.train_batch(*data[number])
             paused[training] = learner.pause()
@@ -124,8 +126,8 @@ def test_trainings_that_take_turns_in_the_same_modules_do_not_disturb_each_other
 
 @pytest.mark.parametrize("training", TRAININGS, ids=lambda training: training.__name__)
 def test_a_training_goes_on_in_the_modules_of_another_thread(training):
-    bench = new_bench(SETTINGS["adam"])
-    learner, weights, data = training(bench)
+    learners = new_pool(SETTINGS["adam"])
+    learner, weights, data = training(learners)
     learner.begin(*weights)
     for x, y in data:
         learner.train_batch(x, y)
@@ -137,7 +139,7 @@ def test_a_training_goes_on_in_the_modules_of_another_thread(training):
     paused = learner.pause()
 
     def go_on():
-        other, _, data = training(bench)
+        other, _, data = training(learners)
         other.resume(paused)
         for x, y in data[3:]:
             other.train_batch(x, y)
@@ -149,8 +151,8 @@ def test_a_training_goes_on_in_the_modules_of_another_thread(training):
 
 
 def test_a_helper_that_trains_both_models_by_turns_copies_neither(monkeypatch):
-    bench = new_bench(SETTINGS["adam"])
-    both = [whole(bench), fast_side(bench)]
+    learners = new_pool(SETTINGS["adam"])
+    both = [whole(learners), fast_side(learners)]
     paused = []
     for learner, weights, data in both:
         learner.begin(*weights).train_batch(*data[0])
@@ -165,37 +167,38 @@ def test_a_helper_that_trains_both_models_by_turns_copies_neither(monkeypatch):
 
 
 def test_nobody_writes_into_what_was_put_down():
-    bench = new_bench(SETTINGS["adam"])
-    learner, weights, data = whole(bench)
+    learners = new_pool(SETTINGS["adam"])
+    learner, weights, data = whole(learners)
     learner.begin(*weights).train_batch(*data[0])
     paused = learner.pause()
     kept = {name: value.clone() for name, value in paused.state().items()}
-    another_training(bench)
+    another_training(learners)
     learner.begin(*weights).train_batch(*data[1])
     assert all(torch.equal(value, kept[name]) for name, value in paused.state().items())
 
 
 def test_a_training_is_resumed_once():
     """It would go on from where the first one is."""
-    bench = new_bench(SETTINGS["adam"])
-    learner, weights, _ = whole(bench)
+    learners = new_pool(SETTINGS["adam"])
+    learner, weights, _ = whole(learners)
     paused = learner.begin(*weights).pause()
     learner.resume(paused)
     with pytest.raises(AssertionError, match="resumed before"):
         learner.resume(paused)
 
 
-def test_a_workbench_builds_once_and_gives_each_thread_its_own():
+def test_a_learner_pool_builds_once_and_gives_each_thread_its_own():
     built = []
 
     def build(*cut):
         built.append((threading.get_ident(), *cut))
         return nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1), nn.Linear(1, 1))
 
-    bench, barrier = Workbench(build, build, OptimizerSettings()), threading.Barrier(3)
+    learners, barrier = LearnerPool(build, build, OptimizerSettings()), threading.Barrier(3)
 
     def look():
-        return bench.whole(), bench.slow_side(1), bench.slow_side(2), bench.fast_side(1), bench.lower_part(1)
+        sides = learners.slow_side(1), learners.slow_side(2), learners.fast_side(1)
+        return learners.whole(), *sides, learners.lower_part(1)
 
     def work(_):
         barrier.wait(timeout=10)  # three threads, not one after the other in the same

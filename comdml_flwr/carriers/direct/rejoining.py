@@ -1,0 +1,146 @@
+"""How an agent that lacks the current model gets it: one that was left behind or comes late, and one that was
+absent and whose holder is gone.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from comdml_flwr.carriers.direct.collector import Collector
+from comdml_flwr.carriers.direct.deadlines import Deadlines
+from comdml_flwr.carriers.direct.membership import Membership
+from comdml_flwr.carriers.direct.peers import JOIN, WANT_MODEL, PeerLinks
+from comdml_flwr.carriers.direct.run_end import RunEndedError
+from comdml_flwr.carriers.direct.streams import Segment, ids_in, pairs_in
+from comdml_flwr.core.errors import RunError
+from comdml_flwr.core.messages import Envelope
+from comdml_flwr.core.program import Step
+from comdml_flwr.planning.participation import check_left
+
+ASK_AGAIN_S = 5.0  # to be let in
+
+
+def request_admission(links: PeerLinks, membership: Membership) -> Envelope:
+    """Ask all peers until one admits this agent; take over who is gone; return its mail, with the model.
+
+    Raises
+    ------
+    RunError
+        Nobody is there.
+    """
+    links.admitted = None
+    for peer in links.peers:
+        links.streams.drop(peer)
+    links.watch(links.peers, anew=True)
+    ask_again = links.clock.now_s()
+    request = int(ask_again * 1e9)  # unlike those of an earlier absence
+    while links.admitted is None:
+        if links.clock.now_s() >= ask_again:
+            ask_again += ASK_AGAIN_S
+            for peer in links.peers:
+                links.say(JOIN, peer, {"request": request})
+        links.look()
+        if all(links.why_gone(peer) for peer in links.peers):
+            raise RunError(f"agent {links.own} was left behind, and nobody is there to let it in")
+    membership.take_over(ids_in(links.admitted, "gone"), pairs_in(links.admitted, "admissions"))
+    return links.admitted
+
+
+def last_segments(links: PeerLinks, collector: Collector, step: Step, drawn: Sequence[int]) -> list[Segment]:
+    """Wait for the last segments of those who ended a round together, as one who was absent in it.
+
+    Nobody waits for who cannot be reached, nor for a round that there is none of, as the run has ended.
+
+    Parameters
+    ----------
+    links, collector
+        Of the absent agent.
+    step : Step
+        The last phase of the round.
+    drawn : Sequence[int]
+        Who was drawn for it.
+
+    Raises
+    ------
+    RunEndedError
+        A peer says that the run ended before that round.
+    """
+    found: dict[int, Segment] = {}
+    while True:
+        if links.ended_after is not None and links.ended_after < step.round:
+            raise RunEndedError
+        for peer in links.peers:
+            while (segment := links.streams.first(peer)) and segment.step <= step:
+                links.streams.take(peer)
+                if segment.step == step:
+                    found[peer] = segment
+        gone = max((segment.gone for segment in found.values()), key=len, default=frozenset())
+        together = [segment for _, segment in sorted(found.items()) if segment.gone == gone]
+        there = {segment.mark.sender for segment in together}
+        late = [peer for peer in drawn if peer not in gone and peer not in there]
+        links.watch(late)
+        if all(links.why_gone(peer) for peer in late):
+            return together
+        collector.look()
+
+
+def take_over_from(
+    segments: Sequence[Segment], links: PeerLinks, membership: Membership, next_round: int
+) -> None:
+    """Know who is gone as those do who ended a round together, and who is let in with its end."""
+    if not segments:
+        return
+    gone, mark = segments[0].gone, segments[0].mark
+    membership.take_over(gone, pairs_in(mark, "admissions"))
+    said = sorted(pair for segment in segments for pair in pairs_in(segment.mark, "joining"))
+    joining = {peer: request for peer, request in said if peer in gone}
+    links.note_admitted(joining)
+    membership.admit(joining, since=next_round)
+
+
+def ask_for_model(
+    links: PeerLinks, collector: Collector, deadlines: Deadlines, round_: int, holders: Iterable[int]
+) -> Envelope:
+    """Return the model of a round from one of those who have it.
+
+    Raises
+    ------
+    RunError
+        Nobody who has it is left.
+    """
+    for holder in holders:
+        links.say(WANT_MODEL, holder, {"wanted": round_})
+        give_up = links.clock.now_s() + deadlines.seconds
+        while holder not in links.models and links.clock.now_s() < give_up:
+            if not collector.look() and links.why_gone(holder):
+                break
+        if holder in links.models:
+            return links.models.pop(holder)
+    raise RunError(f"agent {links.own}: nobody is left who has the model of round {round_}")
+
+
+def wait_if_alone(links: PeerLinks, membership: Membership, deadlines: Deadlines, ids: Sequence[int]) -> None:
+    """Wait, when all others are gone, until one of them asks to be let in, and let it in.
+
+    Parameters
+    ----------
+    links, membership, deadlines
+        Of the agent that may be alone, before the round that `links` is in.
+    ids : Sequence[int]
+        All agents of the run.
+
+    Raises
+    ------
+    RunError
+        None asks in the time that a start may take.
+    """
+    if len(ids) == 1 or len({*ids} - membership.gone) > 1:
+        return
+    give_up = links.clock.now_s() + deadlines.start_s
+    while not links.joining:
+        if links.clock.now_s() > give_up:
+            check_left(links.round, ids, membership.gone)
+        links.look()
+    joining = dict(links.joining)
+    links.note_admitted(joining)
+    membership.admit(joining, since=links.round)
+    for peer in sorted(joining):
+        links.say_admitted(peer, links.round)
