@@ -76,6 +76,17 @@ def test_the_lists_name_only_commands_that_the_documents_have(begin):
     assert any(command.text.startswith(begin) for command in ALL)
 
 
+def test_the_readmes_own_model_trains_as_is_said(here, capsys):
+    (program,) = blocks(ROOT / "README.md", "python")
+    assert len(program.splitlines()) <= 15
+    exec(compile(program, "README.md", "exec"), {})
+    printed = capsys.readouterr().out
+    (accuracy,) = re.findall(r"test accuracy of ([\d.]+)", (ROOT / "README.md").read_text())
+    assert re.search(rf"test accuracy +{accuracy}\d* after 5 rounds", printed)
+    assert "1.88 times as fast" in printed
+    assert "1.88 times as fast" in (ROOT / "README.md").read_text()
+
+
 def test_the_program_of_simulation_testing_prints_what_is_said(capsys):
     (program,) = blocks(ROOT / "docs" / "development" / "simulation_testing.md", "python")
     exec(compile(program, "simulation_testing.md", "exec"), {})
