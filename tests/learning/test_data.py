@@ -169,6 +169,18 @@ def test_a_small_alpha_skews_more() -> None:
     assert skew(100.0) < 0.15
 
 
+def test_iid_partition_is_the_one_of_flwr_datasets() -> None:
+    from datasets import Dataset
+    from flwr_datasets.partitioner import IidPartitioner
+
+    shuffled = np.arange(TRAIN_SIZE)
+    np.random.default_rng(8).shuffle(shuffled)
+    reference = IidPartitioner(7)
+    reference.dataset = Dataset.from_dict({"row": shuffled})
+    for agent, shard in enumerate(partition(digit_labels(), 7, scheme="iid", alpha=0.5, seed=8)):
+        assert sorted(reference.load_partition(agent)["row"]) == shard.tolist()
+
+
 def test_dirichlet_partition_is_the_one_of_flwr_datasets() -> None:
     from datasets import Dataset
     from flwr_datasets.partitioner import DirichletPartitioner

@@ -2,16 +2,12 @@
 
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.learning.repair import share_out
-
-if TYPE_CHECKING:
-    from flwr_datasets.partitioner import Partitioner
 
 
 def partition(
@@ -59,15 +55,22 @@ def partition(
         each = "" if smallest == 1 else f", {smallest} for each"
         rule = f"must be from 1 to the {len(labels)} training samples{each}"
         raise InputError("number of agents", num_agents, rule)
-    import datasets  # seconds; so not on top
-
-    indices = np.arange(len(labels), dtype=np.int64)
     if scheme == "iid":
-        np.random.default_rng(seed).shuffle(indices)  # the partitioner cuts contiguous shards
-    table = datasets.Dataset.from_dict({"index": indices, "label": labels[indices]})
+        indices = np.random.default_rng(seed).permutation(len(labels))
+        return [np.sort(share) for share in np.array_split(indices, num_agents)]
+    if scheme != "dirichlet":
+        raise InputError("partition", scheme, "must be iid or dirichlet")
+    if not 0 < alpha < float("inf"):
+        raise InputError("alpha of the Dirichlet partition", alpha, "must be a finite number > 0")
+    from datasets import Dataset  # both take seconds to load; so not on top
+    from flwr_datasets.partitioner import DirichletPartitioner
+
+    table = Dataset.from_dict({"index": np.arange(len(labels), dtype=np.int64), "label": labels})
 
     def shards(drawn_least: int) -> list[NDArray[np.int64]]:
-        partitioner = _partitioner(scheme, num_agents, alpha, seed, drawn_least)
+        partitioner = DirichletPartitioner(
+            num_agents, "label", float(alpha), min_partition_size=drawn_least, seed=seed
+        )
         partitioner.dataset = table
         with warnings.catch_warnings(action="ignore"):  # one per draw that left an agent without samples
             parts = [partitioner.load_partition(agent)["index"] for agent in range(num_agents)]
@@ -83,15 +86,3 @@ def partition(
         what = f"{num_poor} of {num_agents} agents with {'no sample' if smallest == 1 else 'too few samples'}"
         warn(f"partition: alpha = {alpha:g} left {what}: they got {num_moved} from the largest shares")
     return parts
-
-
-def _partitioner(scheme: str, num_agents: int, alpha: float, seed: int, drawn_least: int) -> "Partitioner":
-    from flwr_datasets.partitioner import DirichletPartitioner, IidPartitioner
-
-    if scheme == "iid":
-        return IidPartitioner(num_agents)
-    if scheme != "dirichlet":
-        raise InputError("partition", scheme, "must be iid or dirichlet")
-    if not 0 < alpha < float("inf"):
-        raise InputError("alpha of the Dirichlet partition", alpha, "must be a finite number > 0")
-    return DirichletPartitioner(num_agents, "label", float(alpha), min_partition_size=drawn_least, seed=seed)
