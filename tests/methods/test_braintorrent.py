@@ -10,7 +10,7 @@ import torch
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.methods import braintorrent
 from comdml_flwr.methods.braintorrent import versions_of, whose_turn
-from comdml_flwr.methods.phases import evaluation as phases
+from comdml_flwr.methods.phases.training import train_alone
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from tests.methods.stepping import deliver, walk
 from tests.small import run_local, small_config, small_fleet, small_setup
@@ -119,7 +119,7 @@ def test_turns_follow_each_other_on_the_clock(monkeypatch):
 
     def train(agent, *, shuffle):
         start_s = agent.clock.now_s
-        phases.train_alone(agent, shuffle=shuffle)
+        train_alone(agent, shuffle=shuffle)
         trained.append((shuffle, start_s, agent.clock.now_s))
 
     monkeypatch.setattr(braintorrent, "train_alone", train)
