@@ -137,6 +137,7 @@ class DirectRounds:
             left_over=left_over,
         )
         self._results: dict[frozenset[int], tuple[dict[str, Tensor], Report]] = {}  # by attempt
+        self._told_joining: dict[int, int] = {}  # with the last mark: all know of these
         self._model_of = 0  # the last round whose model this agent has
         self.accuracy: float | None = None  # of the round that ended last; None: not known, or not committed
         self._ends_run = False  # the round that ended last has reached the run's target
@@ -273,8 +274,8 @@ class DirectRounds:
         if self._collector.attempt is not None:
             self._results[self._collector.attempt] = _models_of(self._agent), report
         self._collect_of_all(Step(round_, self._last))
-        marks, missing = self._collector.marks, self._collector.missing
-        told = [marks[peer].about for peer in marks if peer not in missing]
+        marks = self._collector.marks.items()
+        told = [mark.about for peer, mark in marks if peer not in self._collector.missing]
         self._ends_run = reaches_target(self._agent.setup.config.target_metric, [report, *told])
         return report
 
@@ -322,6 +323,7 @@ class DirectRounds:
         if step.phase == self._last:
             about |= counts_in(self._agent.report)
             about["joining"] = sorted(self._links.joining.items())
+            self._told_joining = dict(self._links.joining)
             about["admissions"] = self._membership.admissions
             if self._return_point is not None:
                 about["digest"] = self._agent.weights_sha256()
@@ -342,6 +344,7 @@ class DirectRounds:
         notice = self._links.decided[round_]
         decided = frozenset(ids_in(notice, "gone"))
         self._collector.attempt, self._collector.marks = decided, {notice.sender: notice}
+        self._told_joining = {}  # the notice names all
         if decided not in self._results:
             raise LeftBehindError
         models, report = self._results[decided]
@@ -352,7 +355,7 @@ class DirectRounds:
         """Let those in who asked for it, and remember what to tell those who are late."""
         missing = self._collector.missing
         said = [pair for mark in self._collector.marks.values() for pair in pairs_in(mark, "joining")]
-        joining = {p: n for p, n in sorted([*said, *self._links.joining.items()]) if p in missing}
+        joining = {p: n for p, n in sorted([*said, *self._told_joining.items()]) if p in missing}
         self._has_model(round_)
         about: dict[str, Json] = {"gone": sorted(missing), "joining": sorted(joining.items())}
         if self._ends_run:

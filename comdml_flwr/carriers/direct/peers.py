@@ -175,7 +175,7 @@ class PeerLinks:
             self._asked_for_model(sender, envelope.integer("wanted"))
         elif envelope.kind == CURRENT_MODEL:
             self.models[sender] = envelope
-        elif sender not in self._membership.gone or envelope.round > self.round:
+        else:  # also of one that is gone: an agent that is absent may not know that it was let in again
             self.streams.put(envelope)
             self._answer_late(envelope)
 
