@@ -20,6 +20,11 @@ settings.register_profile("hunt", PATIENT, print_blob=True)  # fresh ones: pytes
 settings.load_profile("everyday")
 
 
+def pytest_addoption(parser):
+    """Say how long `pytest -m hunt` looks for a history that breaks a law."""
+    parser.addoption("--hunt-seconds", type=float, default=60.0, help="how long `-m hunt` looks for faults")
+
+
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     """Run every test with the number of threads that agents use by default."""

@@ -22,8 +22,8 @@ def suspects(history, ids):
         elif isinstance(fault, Cut) and fault.end_s - fault.start_s >= SHORT_S:
             found |= {fault.sender, fault.receiver}
         elif isinstance(fault, Partition) and fault.end_s - fault.start_s >= SHORT_S:
-            others = {*ids} - {*fault.agents}
-            found |= min({*fault.agents}, others, key=lambda side: (len(side), min(side, default=0)))
+            smaller, larger = sorted([{*fault.agents}, {*ids} - {*fault.agents}], key=len)
+            found |= smaller if len(smaller) == 1 else smaller | larger
     return found
 
 

@@ -68,16 +68,29 @@ def tiny_setup(method="comdml", num_rounds=NUM_ROUNDS, num_agents=NUM_AGENTS, **
     return assemble(config, small_fleet(num_agents), num_agents, CATALOGUE)
 
 
+RUNS = {
+    "comdml": {},
+    "allreduce": {"method": "allreduce"},
+    "comdml, some take part": {"participation": 0.6, "num_rounds": 4},
+}
+"""What `tiny_setup` is told, by the name of the run."""
+
+
+def carrier_of(setup):
+    """Return a simulated carrier with agents that have not begun."""
+    return SimulatedCarrier(participants_of(setup), program_of(setup))
+
+
 def simulate(setup, history):
     """Run all rounds in one message; return the carrier, and each agent's part."""
-    carrier = SimulatedCarrier(participants_of(setup), program_of(setup))
+    carrier = carrier_of(setup)
     return carrier, carrier.run(1, setup.config.num_rounds, history)
 
 
 def run_simulated(config, fleet, *, rounds_per_message=100):
     """Run without a fault; return the records and the digest of all weights."""
     setup = small_setup(config.model_copy(update={"carrier": "direct"}), fleet)
-    carrier = SimulatedCarrier(participants_of(setup), program_of(setup))
+    carrier = carrier_of(setup)
     reports = {}
     for first in range(1, config.num_rounds + 1, rounds_per_message):
         last = min(config.num_rounds, first + rounds_per_message - 1)

@@ -22,6 +22,7 @@ NOT_HERE = {
     "sudo": "needs root: tests/experiments/testbed",
     "comdml run --set num-rounds=200": "takes minutes: tests/test_resuming.py with fewer rounds",
     "comdml run --resume": "needs that run: tests/test_resuming.py",
+    "python -m tests.carriers.replay": "tests/carriers/test_histories.py",
     "ssh-keygen": "not ours: tests/test_guide.py",
 }
 

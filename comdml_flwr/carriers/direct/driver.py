@@ -42,7 +42,6 @@ network that falls into two halves is beyond it: each half goes on by itself.
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from typing import TypeAlias
 
 from torch import Tensor
@@ -62,7 +61,7 @@ from comdml_flwr.carriers.direct.rejoining import (
     wait_if_alone,
 )
 from comdml_flwr.carriers.direct.run_end import ENDS_RUN, RunEndedError, reaches_target, waiting_later
-from comdml_flwr.carriers.direct.streams import DONE, ids_in, pairs_in
+from comdml_flwr.carriers.direct.streams import DONE, ids_in, pairs_in, with_mark
 from comdml_flwr.core.errors import OverdueError, PeerGoneError
 from comdml_flwr.core.messages import Inbox, Json, Outbox, Report
 from comdml_flwr.core.program import Absence, Phase, Program, Step
@@ -267,7 +266,7 @@ class DirectRounds:
             outbox, report = self._run_steps(self._agent, self._program, (step,), inbox, Absence(missing))
             mark = self._mark(step, missing)
             if self._is_only_for_receivers(step):
-                self._send(_with_mark(outbox, mark))
+                self._send(with_mark(outbox, mark))
             else:
                 self._send(outbox)
                 self._tell(step, mark)
@@ -422,17 +421,6 @@ class DirectRounds:
             self._transport.flush(self._deadlines.seconds)
         except (PeerGoneError, OverdueError) as error:
             log.info("%s", error)
-
-
-def _with_mark(outbox: Outbox, mark: Mapping[str, Json]) -> Outbox:
-    """Put a mark on the last envelope for each receiver: a message for each batch, not two."""
-    last = {envelope.receiver: envelope for envelope in outbox}.values()
-    return tuple(
-        replace(envelope, about={**envelope.about, **mark})
-        if any(envelope is one for one in last)
-        else envelope
-        for envelope in outbox
-    )
 
 
 def _models_of(agent: Agent) -> dict[str, Tensor]:

@@ -5,12 +5,12 @@ to a mark is a segment.
 """
 
 from collections import deque
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from comdml_flwr.carriers.direct.membership import Accusation
 from comdml_flwr.core.errors import RunError
-from comdml_flwr.core.messages import Envelope, Inbox, Json
+from comdml_flwr.core.messages import Envelope, Inbox, Json, Outbox
 from comdml_flwr.core.program import Step
 
 DONE = "phase done"
@@ -77,6 +77,17 @@ class Streams:
         """Drop all that came from a peer."""
         self._open[peer].clear()
         self._segments[peer].clear()
+
+
+def with_mark(outbox: Outbox, mark: Mapping[str, Json]) -> Outbox:
+    """Put a mark on the last envelope for each receiver: a message for each batch, not two."""
+    last = {envelope.receiver: envelope for envelope in outbox}.values()
+    return tuple(
+        replace(envelope, about={**envelope.about, **mark})
+        if any(envelope is one for one in last)
+        else envelope
+        for envelope in outbox
+    )
 
 
 def ids_in(envelope: Envelope, name: str) -> tuple[int, ...]:

@@ -59,10 +59,15 @@ class SimulatedCarrier:
 
     def __init__(self, agents: Iterable[Agent], program: Program[Agent]) -> None:
         self.agents = {agent.id: agent for agent in agents}
-        self.ended_s = 0.0  # when the last rounds ended, in virtual seconds
+        self._network: Network | None = None  # of the rounds that run, or ran last
         self._program = program
         self._left_over: dict[int, Inbox] = {}
         self._lacking: frozenset[int] = frozenset()
+
+    @property
+    def now_s(self) -> float:
+        """How long the rounds that run have taken, or those that ran last took, in virtual seconds."""
+        return self._network.now_s if self._network else 0.0
 
     def run(self, first: int, last: int, history: History) -> dict[int, Part]:
         """Run the rounds from `first` to `last`, as nodes do that get a message of the ServerApp.
@@ -80,6 +85,7 @@ class SimulatedCarrier:
             Some agent's rounds do not end.
         """
         world = _World(self.agents, first, history)
+        self._network = world.network
         parts: dict[int, Part] = {}
 
         def run_agent(agent: int) -> None:
@@ -101,7 +107,6 @@ class SimulatedCarrier:
                         lacking, absent = frozenset(), frozenset([agent])
 
         world.turns.run({agent: partial(run_agent, agent) for agent in self.agents})
-        self.ended_s = world.network.now_s
         self._left_over = {agent: part.left_over for agent, part in parts.items()}
         self._lacking = _lacking_after(parts)
         return dict(sorted(parts.items()))
