@@ -13,7 +13,7 @@ import threading
 import time
 from pathlib import Path
 
-from tests.carriers.direct import free_addresses
+from tests.carriers.direct_runs import free_addresses
 
 ROOT = Path(__file__).resolve().parents[2]
 SHORTEST_S, START_S = 4.0, 30.0  # deadlines: the least there is, and until all are there

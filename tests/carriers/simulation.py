@@ -9,7 +9,7 @@ from comdml_flwr.carriers.simulated.carrier import SimulatedCarrier
 from comdml_flwr.carriers.simulated.history import History
 from comdml_flwr.learning.data.dataset import Dataset
 from comdml_flwr.runs.assemble import Catalogue, assemble, participants_of, program_of
-from tests.carriers.direct import added_up
+from tests.carriers.direct_runs import added_up
 from tests.small import small_config, small_fleet, small_setup
 
 NUM_AGENTS, NUM_ROUNDS = 5, 3

@@ -11,8 +11,8 @@ from comdml_flwr.carriers.transport.credentials import AUTHORITY_FILE, load_cred
 from comdml_flwr.carriers.transport.incoming import METHOD, RECEIVER, RUN, SENDER, SERVICE
 from comdml_flwr.carriers.transport.members import Limits, Member
 from comdml_flwr.core.wire import encode_envelope
-from tests.transport.fuzz import HEAD, frames_of
-from tests.transport.meetings import mail
+from tests.carriers.transport.fuzz import HEAD, frames_of
+from tests.carriers.transport.meetings import mail
 
 LATER_ROUND = 99
 

@@ -9,7 +9,7 @@ import pytest
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.flower import mail
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
-from tests.carriers.direct import run_direct
+from tests.carriers.direct_runs import run_direct
 from tests.carriers.simulation import run_simulated
 from tests.flower.loop_grid import grid_config, run_on_grid
 from tests.small import fleet_text, run_local, small_config, small_fleet

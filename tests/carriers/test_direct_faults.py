@@ -11,7 +11,7 @@ from comdml_flwr.carriers.transport.grpc import Transport
 from comdml_flwr.methods import comdml
 from comdml_flwr.methods.phases import reduction
 from comdml_flwr.runs.assemble import program_of
-from tests.carriers.direct import run_direct_with
+from tests.carriers.direct_runs import run_direct_with
 from tests.carriers.test_faults import CONFIG, FLEET, NUM_AGENTS, places, roles
 from tests.faults import FailAt, run_local_with
 from tests.small import small_setup

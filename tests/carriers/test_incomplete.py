@@ -14,7 +14,7 @@ from comdml_flwr.runs import local_run
 from tests.comparison.small_comparison import add_small_names, write_comparison
 from tests.faults import FailAt, FaultyGrid, FaultyLocalCarrier, run_local_with
 from tests.flower.loop_grid import grid_config, quiet_terminal
-from tests.flower.test_peer_strategy import real_app
+from tests.flower.serverapp.test_peer_strategy import real_app
 from tests.small import fleet_text, small_config, small_fleet
 
 NUM_AGENTS = 4

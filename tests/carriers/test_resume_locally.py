@@ -20,8 +20,8 @@ from tests.carriers.interrupted import (
     write_fleet,
 )
 from tests.flower.loop_grid import quiet_terminal
+from tests.runs.tracking.wandb_files import records
 from tests.small import CATALOGUE
-from tests.tracking.wandb_files import records
 
 NUM_ROUNDS = 6
 LOCAL = {

@@ -5,7 +5,7 @@ import pytest
 from comdml_flwr.carriers.direct import deadlines
 from comdml_flwr.carriers.direct.run_end import reaches_target
 from comdml_flwr.runs.records import add_up
-from tests.carriers.direct import run_direct, run_direct_with
+from tests.carriers.direct_runs import run_direct, run_direct_with
 from tests.faults import FailAt, run_local_with
 from tests.small import run_local, small_config, small_fleet
 

@@ -1,1 +1,1 @@
-"""Reading a comparison and reporting it."""
+"""Tests of comdml_flwr/comparison."""

@@ -1,1 +1,1 @@
-"""Tests of the documents: commands, links, and what is generated."""
+"""Tests of docs."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-GUIDE = ROOT / "docs" / "guides" / "three_machines.md"  # tests/test_guide.py types it
+GUIDE = ROOT / "docs" / "guides" / "three_machines.md"  # tests/docs/test_guide.py types it
 
 # Commands that begin like this are not run by tests/docs; the reason says why, and what runs them instead.
 NOT_HERE = {
@@ -18,12 +18,12 @@ NOT_HERE = {
     "mypy": ".ci/run",
     "mkdocs": ".ci/run",
     "flower-supernode": "needs a SuperLink: tests/flower/test_deployment.py",
-    "comdml doctor --certificates": "needs other machines: tests/test_guide.py",
+    "comdml doctor --certificates": "needs other machines: tests/docs/test_guide.py",
     "sudo": "needs root: tests/experiments/testbed",
-    "comdml run --set num-rounds=200": "takes minutes: tests/test_resuming.py with fewer rounds",
-    "comdml run --resume": "needs that run: tests/test_resuming.py",
+    "comdml run --set num-rounds=200": "takes minutes: tests/runs/test_resuming.py with fewer rounds",
+    "comdml run --resume": "needs that run: tests/runs/test_resuming.py",
     "python -m tests.carriers.replay": "tests/carriers/test_histories.py",
-    "ssh-keygen": "not ours: tests/test_guide.py",
+    "ssh-keygen": "not ours: tests/docs/test_guide.py",
 }
 
 # These take more than a second or two.

@@ -10,7 +10,7 @@ from comdml_flwr.runs.local_run import run_locally
 from comdml_flwr.runs.model_files import read_model
 from tests.flower.deployment import Federation, can_be_apart, summary_of
 from tests.flower.loop_grid import quiet_terminal
-from tests.test_trained_models import output_of_documented_program
+from tests.runs.test_trained_models import output_of_documented_program
 
 NUM_NODES = 4
 ROUNDS = 2

@@ -15,7 +15,7 @@ from comdml_flwr.flower import mail
 from comdml_flwr.flower.clientapp import peer_client_app
 from comdml_flwr.flower.clientapp.direct_rounds import limits_of
 from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy
-from tests.carriers.direct import free_addresses
+from tests.carriers.direct_runs import free_addresses
 from tests.flower.loop_grid import LoopGrid, quiet_terminal
 from tests.small import CATALOGUE, fleet_text, run_local, small_config, small_fleet, small_setup
 

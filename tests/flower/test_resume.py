@@ -13,7 +13,7 @@ from comdml_flwr.flower.serverapp import checkpoints as run_checkpoints
 from comdml_flwr.flower.serverapp import direct_run, grid_carrier
 from comdml_flwr.flower.serverapp.peer_strategy import peer_server_app
 from comdml_flwr.runs.local_run import run_locally
-from tests.carriers.direct import free_addresses
+from tests.carriers.direct_runs import free_addresses
 from tests.carriers.interrupted import (
     NUM_AGENTS,
     SCENARIOS,

@@ -2,8 +2,8 @@
 
 A run moves K (K - 1) envelopes three times a round and each of K agents makes the plan for itself; with 100
 agents that is minutes for 200 rounds. Here the same max-plus arithmetic (clock.py) is done for all agents at
-once, in the same order of + * / and max, so the result is a real run's to the bit (tests/test_dry_run.py).
-The order of a round, as in methods/comdml.py and reduction.py:
+once, in the same order of + * / and max, so the result is a real run's to the bit
+(tests/runs/test_dry_run.py). The order of a round, as in methods/comdml.py and reduction.py:
 
     introduce   everybody to everybody, nothing to weigh
     train       a helper or an agent without a pair: its own batches; a slow agent: batch by batch onto the

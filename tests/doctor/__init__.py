@@ -1,1 +1,0 @@
-"""Tests of the doctor; places.py has what it meets."""

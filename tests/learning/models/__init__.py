@@ -1,0 +1,1 @@
+"""Tests of comdml_flwr/learning/models."""

@@ -1,1 +1,0 @@
-"""Tests of what an agent knows of its peers."""

@@ -1,1 +1,0 @@
-"""Tests of the transport; meetings.py has what they share."""
