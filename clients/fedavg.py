@@ -12,8 +12,9 @@ from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.user_code import describe_error, show_traceback
 from comdml_flwr.flower.clientapp.peer_client_app import agent_of
 from comdml_flwr.flower.records import failure, integer, pack_report
+from comdml_flwr.learning.metrics import read_sums
 from comdml_flwr.learning.split import load_floats, write_floats
-from comdml_flwr.methods.phases.evaluation import evaluate, report_traffic
+from comdml_flwr.methods.phases.evaluation import evaluate, report_traffic, share_of_test_set
 from comdml_flwr.methods.phases.server import upload
 from comdml_flwr.methods.phases.training import train_alone
 from comdml_flwr.runs.assemble import Catalogue
@@ -61,15 +62,12 @@ def _evaluate(agent: Agent, message: Message) -> dict[str, ArrayRecord | MetricR
     _take_model(agent, message)
     evaluate(agent, ())
     report = agent.report
-    told = ("correct", "loss_sum", "num_evaluated", "evaluation_s", "weights_sha256")
-    agent.report = {name: report[name] for name in told}
-    count = report["num_evaluated"]
-    assert isinstance(count, int)
-    correct, loss_sum = report["correct"], report["loss_sum"]
-    assert isinstance(correct, int)
-    loss_sum = loss_sum if isinstance(loss_sum, float) else nan  # Flower's mean wants it from everybody
-    accuracy, loss = correct / max(count, 1), loss_sum / max(count, 1)
-    return {"metrics": MetricRecord({"num-examples": count, "accuracy": accuracy, "loss": loss})}
+    metrics = agent.setup.task.metrics
+    agent.report = {name: report[name] for name in (*metrics.nothing, "evaluation_s", "weights_sha256")}
+    start, stop = share_of_test_set(agent)
+    unknown = nan if start < stop else 0.0  # Flower's mean wants each metric from everybody
+    found = {name: unknown if x is None else x for name, x in metrics.of(read_sums(report, metrics)).items()}
+    return {"metrics": MetricRecord({"num-examples": stop - start, **found})}
 
 
 def _take_model(agent: Agent, message: Message) -> None:

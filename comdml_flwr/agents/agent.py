@@ -21,7 +21,7 @@ from comdml_flwr.core.messages import Array, Envelope, Inbox, Json, Outbox, Repo
 from comdml_flwr.core.program import NOBODY, Absence, Program, Step
 from comdml_flwr.core.seeds import derive_seed
 from comdml_flwr.core.typed_json import read_float, read_int, read_table
-from comdml_flwr.learning.data.batches import augment, batches
+from comdml_flwr.learning.data.batches import batches
 from comdml_flwr.learning.suspended import SuspendedTraining
 from comdml_flwr.learning.training import Learner
 from comdml_flwr.planning.clock.clock import Clock, Span, new_clock
@@ -120,11 +120,11 @@ class Agent:
         """How many training samples it has."""
         return len(self.setup.parts[self.id])
 
-    def label_counts(self) -> list[int]:
-        """Return how many training samples of each label it has."""
-        data = self.setup.dataset
-        counts = torch.bincount(data.y_train_N[self.setup.parts[self.id]], minlength=data.num_classes)
-        return [int(count) for count in counts]
+    def describe_data(self) -> dict[str, Json]:
+        """Return what `agents.json` tells of its training data; a server has none."""
+        part = () if self.is_server else self.setup.parts[self.id]
+        targets = self.setup.dataset.y_train_N[part]
+        return {"num_samples": len(targets), **self.setup.task.describe(targets)}
 
     def aux_head_weights(self, cut: int) -> Tensor:
         """Return the float weights of its auxiliary head for a cut."""
@@ -248,16 +248,15 @@ class Agent:
         return self._drawn[1]
 
     def samples(self, indices_N: Tensor, number: int, shuffle: str = "shuffle") -> tuple[Tensor, Tensor]:
-        """Return the samples (augmented where the data set asks for it) and labels of batch `number`.
+        """Return the samples, as they are trained on, and the targets of batch `number`.
 
         `shuffle` is the purpose that its order was drawn for.
         """
         data = self.setup.dataset
-        x_NCHW = data.x_train_NCHW[indices_N]
-        if data.augment:
-            drawn_for = "" if shuffle == "shuffle" else f" {shuffle}"
-            x_NCHW = augment(x_NCHW, self.generator(f"augment {number}{drawn_for}"))
-        return x_NCHW, data.y_train_N[indices_N]
+        drawn_for = "" if shuffle == "shuffle" else f" {shuffle}"
+        generator = self.generator(f"augment {number}{drawn_for}")
+        x = self.setup.task.prepare(data.x_train_NCHW[indices_N], generator)
+        return x, data.y_train_N[indices_N]
 
     def send(
         self,

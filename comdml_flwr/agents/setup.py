@@ -14,6 +14,7 @@ from comdml_flwr.learning.data.dataset import Dataset
 from comdml_flwr.learning.learner_pool import LearnerPool
 from comdml_flwr.learning.models.contract import ModelTraits
 from comdml_flwr.learning.state_layout import StateLayout
+from comdml_flwr.learning.task import Task
 from comdml_flwr.planning.clock.whole_round import Judged
 from comdml_flwr.planning.fleet.scenario import Availability
 from comdml_flwr.planning.participation import draw_participants, newcomers_after
@@ -35,6 +36,8 @@ class Setup:
         the others' by mail.
     relay : Link
         Stands in where two agents have no direct link (on the virtual clock, outside the offload).
+    task : Task
+        What is learned.
     dataset : Dataset
         Training and test samples of all; an agent trains on its part only.
     parts : Mapping[int, ndarray]
@@ -72,6 +75,7 @@ class Setup:
     ids: tuple[int, ...]
     profiles_at: Callable[[int], Mapping[int, Profile]]
     relay: Link
+    task: Task
     dataset: Dataset
     parts: Mapping[int, NDArray[np.int64]]
     cuts: CutTable

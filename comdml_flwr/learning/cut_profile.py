@@ -20,7 +20,7 @@ from torch import nn
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.learning.flop_count import StageCount, Weights, count_stage, count_stages, weights_of
 from comdml_flwr.learning.global_generator import global_generator
-from comdml_flwr.learning.models.resnet import auxiliary_head
+from comdml_flwr.learning.task import Task
 
 FLOAT_BYTES = 4  # activations, weights, gradients and momentum are float32
 
@@ -36,7 +36,7 @@ class CutProfile:
     slow_flops, fast_flops : int
         Forward and backward of one sample (2 per multiply-add); the slow side's includes its auxiliary head.
     activation_bytes : int
-        The activation of one sample in float32, labels not included.
+        The activation of one sample in float32, targets not included.
     activation_shape : tuple[int, ...]
         Its shape, without the samples.
     slow_params, fast_params : int
@@ -59,35 +59,29 @@ class CutProfile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelProfile:
-    """What a whole model costs, in the terms of `CutProfile`, and its cuts 1..M (entry m - 1 is cut m)."""
+    """What a whole model costs, in the terms of `CutProfile`, and its cuts 1..M (entry m - 1 is cut m).
+
+    `target_bytes` is the target of one sample, which goes with its activation.
+    """
 
     whole_flops: int
     params: int
     peak_bytes: int
+    target_bytes: int
     cuts: tuple[CutProfile, ...]
 
 
-def profile_model(
-    model: nn.Sequential,
-    input_shape: tuple[int, ...],
-    num_classes: int,
-    batch_size: int,
-    dtype: torch.dtype = torch.float32,
-) -> ModelProfile:
+def profile_model(model: nn.Sequential, task: Task, batch_size: int) -> ModelProfile:
     """Count the operations, bytes and parameters of a model and of both halves at each of its cuts.
 
     Parameters
     ----------
     model : nn.Sequential
         Neither it nor any random state is changed.
-    input_shape : tuple[int, ...]
-        Shape of one sample.
-    num_classes : int
-        K, for the auxiliary heads.
+    task : Task
+        What it learns: its samples, and the auxiliary heads.
     batch_size : int
         Samples per batch, for the peaks; at least 1.
-    dtype : torch.dtype
-        Of a sample; int64 where the model begins with an embedding.
 
     Returns
     -------
@@ -97,29 +91,30 @@ def profile_model(
     Raises
     ------
     InputError
-        If a batch of that shape does not pass through the model.
+        If a batch of the task's samples does not pass through the model.
     """
     if batch_size < 1:
         raise InputError("batch size", batch_size, "must be at least 1")
-    shape = (batch_size, *input_shape)
+    batch = task.sample(batch_size)
     try:
-        counts = count_stages(model, torch.empty(shape, device="meta", dtype=dtype))
+        counts = count_stages(model, batch)
     except InputError:  # perhaps a stage makes tensors of its own, or looks at values
         with global_generator(0):
-            counts = count_stages(model, torch.zeros(shape, dtype=dtype))
+            counts = count_stages(model, torch.zeros_like(batch, device="cpu"))
     flops, params, peak_bytes = _add_up(counts)
     return ModelProfile(
         whole_flops=flops // batch_size,
         params=params,
         peak_bytes=peak_bytes,
-        cuts=tuple(_profile_cut(counts, cut, num_classes) for cut in range(1, len(counts))),
+        target_bytes=task.target_bytes(),
+        cuts=tuple(_profile_cut(counts, cut, task) for cut in range(1, len(counts))),
     )
 
 
-def _profile_cut(counts: list[StageCount], cut: int, num_classes: int) -> CutProfile:
+def _profile_cut(counts: list[StageCount], cut: int, task: Task) -> CutProfile:
     activation_N = counts[-cut - 1].output
     batch_size, *shape = activation_N.shape
-    head = auxiliary_head(tuple(shape), num_classes, torch.Generator())
+    head = task.aux_head(tuple(shape), torch.Generator())
     weights = weights_of(head)
     head_count = count_stage(head.to(activation_N.device), activation_N, weights)
     slow_flops, slow_params, slow_peak_bytes = _add_up([*counts[:-cut], head_count])

@@ -8,6 +8,7 @@ from torch import nn
 
 from comdml_flwr.learning.split import split
 from comdml_flwr.learning.suspended import ModuleSlot
+from comdml_flwr.learning.task import Task
 from comdml_flwr.learning.training import Learner, OptimizerSettings
 
 
@@ -26,6 +27,8 @@ class LearnerPool(threading.local):
         Builds the auxiliary head of a cut; its weights do not matter.
     settings : OptimizerSettings
         The optimizer that every training begins with.
+    task : Task
+        What they learn.
     """
 
     def __init__(
@@ -33,9 +36,11 @@ class LearnerPool(threading.local):
         build_model: Callable[[], nn.Sequential],
         build_aux_head: Callable[[int], nn.Sequential],
         settings: OptimizerSettings,
+        task: Task,
     ) -> None:
         self.model = build_model()
-        self._build_model, self._build_aux_head, self._settings = build_model, build_aux_head, settings
+        self._build_model, self._build_aux_head = build_model, build_aux_head
+        self._settings, self._task = settings, task
         self._partner_model: nn.Sequential | None = None
         self._own_modules, self._partner_modules = ModuleSlot(), ModuleSlot()
         self._learners: dict[tuple[str, int], Learner] = {}
@@ -46,7 +51,7 @@ class LearnerPool(threading.local):
 
     def whole_apart(self) -> Learner:
         """Return a new learner of the whole model in modules of its own, which the others never see."""
-        return Learner(copy.deepcopy(self.model), None, self._settings, ModuleSlot())
+        return Learner(copy.deepcopy(self.model), None, self._settings, self._task)
 
     def slow_side(self, cut: int) -> Learner:
         """Return the learner of a slow side with its auxiliary head."""
@@ -80,5 +85,5 @@ class LearnerPool(threading.local):
         parts: Callable[[], tuple[nn.Module, nn.Module | None]],
     ) -> Learner:
         if key not in self._learners:
-            self._learners[key] = Learner(*parts(), self._settings, slot)
+            self._learners[key] = Learner(*parts(), self._settings, self._task, slot)
         return self._learners[key]

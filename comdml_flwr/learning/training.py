@@ -2,7 +2,7 @@
 
 Local-loss split training (ComDML; after Han et al., "Accelerating Federated Learning with Split Learning on
 Locally Generated Losses", ICML-FL 2021): the slow side learns from the loss of its auxiliary head and sends
-its activations, detached, with the labels; the fast side learns from them with the model's own loss. No
+its activations, detached, with the targets; the fast side learns from them with the model's own loss. No
 gradient returns, so neither side ever waits for the other's backward pass.
 
 All three are the same step on a `body` and, where the loss is local, a `head` over it. SplitFed, a method
@@ -19,12 +19,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.learning.global_generator import global_generator
 from comdml_flwr.learning.split import FlatFloats
 from comdml_flwr.learning.suspended import ModuleSlot, SuspendedTraining
+from comdml_flwr.learning.task import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,9 +65,11 @@ class Learner:
     body : nn.Module
         The part; trained in place.
     head : nn.Module or None
-        Auxiliary head over `body`; None where `body` ends in the model's own logits.
+        Auxiliary head over `body`; None where `body` ends in the model's own output.
     settings : OptimizerSettings
         The optimizer to begin with.
+    task : Task
+        What it learns.
     slot : ModuleSlot, optional
         That of all learners which share modules with this one.
 
@@ -79,6 +81,7 @@ class Learner:
         body: nn.Module,
         head: nn.Module | None,
         settings: OptimizerSettings,
+        task: Task,
         slot: ModuleSlot | None = None,
     ) -> None:
         self.body, self.head = body.train(), head.train() if head is not None else None
@@ -87,7 +90,7 @@ class Learner:
         self._body_floats = FlatFloats(body)
         self._head_floats = None if head is None else FlatFloats(head)
         self._optimizer = settings.start(self._parameters)
-        self._slot = slot or ModuleSlot()
+        self._task, self._slot = task, slot or ModuleSlot()
 
     @property
     def num_floats(self) -> int:
@@ -124,6 +127,20 @@ class Learner:
         self._body_floats.load(body_P)
         return self.body
 
+    def evaluate(self, x: Tensor, y_N: Tensor, batch_size: int = 256) -> dict[str, float]:
+        """Return the task's sums over test samples; the body's mode stays as it was."""
+        sums = dict(self._task.metrics.nothing)
+        if not len(x):
+            return sums  # a share of a test set with fewer samples than agents; not every layer takes none
+        was_training = self.body.training
+        self.body.eval()
+        with torch.inference_mode():
+            for x_part, y_part in zip(torch.split(x, batch_size), torch.split(y_N, batch_size), strict=True):
+                for name, value in self._task.evaluate(self.body(x_part), y_part).items():
+                    sums[name] += value
+        self.body.train(was_training)
+        return sums
+
     def train_batch(self, x: Tensor, y_N: Tensor, draws: int | None = None) -> tuple[Tensor, Tensor]:
         """Take one optimizer step.
 
@@ -132,7 +149,7 @@ class Learner:
         x : Tensor
             Samples, or for a fast side the activations of the slow side; (N, ...).
         y_N : Tensor
-            Labels, int64.
+            Targets, as the task has them.
         draws : int, optional
             Seed for what its layers draw; None for a model that draws nothing.
 
@@ -149,7 +166,7 @@ class Learner:
         """Run a batch forward and backward; return the body's output and the loss, both detached."""
         with global_generator(draws):
             z = self.body(x)
-        loss = cross_entropy(z if self.head is None else self.head(z), y_N)
+        loss = self._task.loss(z if self.head is None else self.head(z), y_N)
         self._optimizer.zero_grad(set_to_none=True)
         if loss.requires_grad:
             loss.backward()  # type: ignore[no-untyped-call]
@@ -240,19 +257,3 @@ def _are_finite(tensors: Iterable[Tensor]) -> bool:
 def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
     """Give an optimizer's state its parameter's strides: a file has none, and fused steps rely on them."""
     return torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
-
-
-def evaluate(model: nn.Module, x: Tensor, y_N: Tensor, batch_size: int = 256) -> tuple[int, float]:
-    """Return how many samples are classified rightly, and their summed loss; the mode stays as it was."""
-    if not len(x):
-        return 0, 0.0  # a share of a test set with fewer samples than agents; not every layer takes none
-    was_training = model.training
-    model.eval()
-    correct, loss_sum = 0, 0.0
-    with torch.inference_mode():
-        for x_part, y_part in zip(torch.split(x, batch_size), torch.split(y_N, batch_size), strict=True):
-            logits_NK = model(x_part)
-            correct += int((logits_NK.argmax(1) == y_part).sum())
-            loss_sum += float(cross_entropy(logits_NK, y_part, reduction="sum"))
-    model.train(was_training)
-    return correct, loss_sum

@@ -32,9 +32,10 @@ from comdml_flwr.learning.data.published_files import cinic_lack
 from comdml_flwr.learning.learner_pool import LearnerPool
 from comdml_flwr.learning.models.builder import BuiltModel, build_model
 from comdml_flwr.learning.models.contract import ModelTraits
-from comdml_flwr.learning.models.resnet import auxiliary_head, resnet
+from comdml_flwr.learning.models.resnet import resnet
 from comdml_flwr.learning.split import num_cuts, num_floats, split, write_floats
 from comdml_flwr.learning.state_layout import layout_of
+from comdml_flwr.learning.task import Classification
 from comdml_flwr.learning.training import OptimizerSettings
 from comdml_flwr.methods import allreduce, braintorrent, comdml, dpsgd, fedavg, gossip, splitfed
 from comdml_flwr.planning.fleet.fleet import Fleet, TimeShares
@@ -73,7 +74,6 @@ DATASETS: Mapping[str, DatasetLoader] = {
     "cifar-100": lambda config: load_cifar(Path(config.data_dir), 100, download=config.download),
     "cinic-10": lambda config: load_cinic(Path(config.data_dir)),
 }
-LABEL_BYTES = 8  # labels travel as int64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +123,7 @@ def agent_ids(fleet: Fleet, num_agents: int) -> tuple[int, ...]:
 def cut_table(
     profile: ModelProfile, batch_size: int, fleet: Fleet | None = None, parted: Collection[int] = ()
 ) -> CutTable:
-    """Return what the planner needs of a model: shares of the work, bytes with the labels, memory.
+    """Return what the planner needs of a model: shares of the work, bytes with the targets, memory.
 
     Shares are those of the time where the fleet has measured them, otherwise of the FLOPs. The cuts in
     `parted` are no plan's: each of them would part a weight that two stages share.
@@ -151,7 +151,7 @@ def cut_table(
         Cut(
             slow_share=share.slow_share,
             fast_share=share.fast_share,
-            bytes_per_batch=batch_size * (cut.activation_bytes + LABEL_BYTES),
+            bytes_per_batch=batch_size * (cut.activation_bytes + profile.target_bytes),
             slow_bytes=cut.slow_peak_bytes,
             fast_bytes=cut.fast_peak_bytes,
             whole_bytes=profile.peak_bytes,
@@ -197,10 +197,17 @@ def assemble(config: RunConfig, fleet: Fleet, num_agents: int, catalogue: Catalo
     if config.dataset == "cinic-10" and config.dataset not in catalogue.datasets:
         warnings += [lack.says for lack in [cinic_lack(Path(config.data_dir))] if lack]
     dataset = check_data(loaded, config.dataset, num_agents=num_agents, warn=warnings.append)
+    task = Classification(
+        input_shape=dataset.input_shape,
+        num_classes=dataset.num_classes,
+        dtype=dataset.x_train_NCHW.dtype,
+        augmented=dataset.augment,
+    )
     built = build_model(
-        partial(catalogue.model(config.model), dataset.input_shape, dataset.num_classes),
+        partial(catalogue.model(config.model), task.input_shape, task.num_classes),
         config.model,
-        dataset,
+        dataset.x_train_NCHW[torch.arange(2) % len(dataset.y_train_N)],
+        task,
         partial(derive_seed, config.seed, SHARED, SHARED),
         warnings.append,
     )
@@ -217,17 +224,9 @@ def assemble(config: RunConfig, fleet: Fleet, num_agents: int, catalogue: Catalo
     )
     epochs = [epoch_sizes(len(part), config.batch_size, built.traits.smallest_batch) for part in parts]
     program = _program(config, num_agents, max(map(len, epochs)) * config.local_epochs)
-    profile = profile_model(
-        built.model,
-        dataset.input_shape,
-        dataset.num_classes,
-        max([config.batch_size, *(max(sizes) for sizes in epochs)]),
-        dataset.x_train_NCHW.dtype,
-    )
+    profile = profile_model(built.model, task, max([config.batch_size, *(max(sizes) for sizes in epochs)]))
     heads = {
-        cut.cut: auxiliary_head(
-            cut.activation_shape, dataset.num_classes, _generator(config, f"aux head {cut.cut}")
-        )
+        cut.cut: task.aux_head(cut.activation_shape, _generator(config, f"aux head {cut.cut}"))
         for cut in profile.cuts
     }
     return Setup(
@@ -242,16 +241,16 @@ def assemble(config: RunConfig, fleet: Fleet, num_agents: int, catalogue: Catalo
             needs_links=program.needs_links,
         ),
         relay=fleet.relay,
+        task=task,
         dataset=dataset,
         parts=dict(zip(ids, parts, strict=True)),
         cuts=cut_table(profile, config.batch_size, fleet, built.traits.parted),
         traits=built.traits,
         learners=LearnerPool(
             built.build,
-            lambda cut: auxiliary_head(
-                profile.cuts[cut - 1].activation_shape, dataset.num_classes, torch.Generator()
-            ),
+            lambda cut: task.aux_head(profile.cuts[cut - 1].activation_shape, torch.Generator()),
             optimizer_settings(config),
+            task,
         ),
         layout=layout_of(built.model),
         initial_weights_P=write_floats(built.model),

@@ -8,8 +8,8 @@ import torch
 
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.learning.cut_profile import ModelProfile, profile_model
-from comdml_flwr.learning.models.resnet import auxiliary_head
 from comdml_flwr.learning.split import num_floats, split
+from comdml_flwr.learning.task import Classification
 from comdml_flwr.planning.clock.simulation import Workload, batch_sizes
 from comdml_flwr.planning.fleet.fleet import Fleet
 from comdml_flwr.planning.types import CutTable, Profile
@@ -72,8 +72,9 @@ class _Counted:
 def _count(name: str, shape: tuple[int, ...], classes: int, batch_size: int) -> _Counted:
     """Count a model's costs, which takes a second or two; the same model is not counted twice."""
     model = MODELS[name](shape, classes, torch.Generator())
-    profile = profile_model(model, shape, classes, batch_size)
-    heads = [auxiliary_head(cut.activation_shape, classes, torch.Generator()) for cut in profile.cuts]
+    task = Classification(input_shape=shape, num_classes=classes)
+    profile = profile_model(model, task, batch_size)
+    heads = [task.aux_head(cut.activation_shape, torch.Generator()) for cut in profile.cuts]
     return _Counted(
         profile=profile,
         num_floats=num_floats(model),

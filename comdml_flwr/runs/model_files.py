@@ -27,12 +27,13 @@ from safetensors import SafetensorError, safe_open
 from comdml_flwr.core.errors import LONGEST_VALUE, InputError
 from comdml_flwr.core.files import write_file
 from comdml_flwr.core.wire import layout_parts
+from comdml_flwr.learning.metrics import CLASSIFICATION_METRICS
 
 if TYPE_CHECKING:
     from comdml_flwr.learning.state_layout import StateLayout
 
 LAST, BEST = "last", "best"
-METRIC = "accuracy"
+METRIC = CLASSIFICATION_METRICS.primary
 _OF_ONE = {LAST: "model.safetensors", BEST: "model-best.safetensors"}
 _OF_EACH = {LAST: "models", BEST: "models-best"}
 

@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass, field
 
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.messages import Json, Report
+from comdml_flwr.learning.metrics import CLASSIFICATION_METRICS, add_sums, read_sums
 from comdml_flwr.planning.types import SERVER
 
-_OF_AGENTS = ("num_samples", "label_counts", "batches_per_s", "timeline")
+_OF_AGENTS = ("batches_per_s", "timeline")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,11 +161,13 @@ def add_up(
         raise RunError(f"round {round_}: agents {one} and {other} hold different weights after averaging")
     virtual_time_s, makespan_s = _most(reports, "end_s"), _most(reports, "training_end_s")
     forecast = next((r for r in reports.values() if "predicted_s" in r), {})
-    num_evaluated = _sum(reports, "num_evaluated")
+    metrics = CLASSIFICATION_METRICS
+    sums = add_sums((read_sums(report, metrics) for _, report in sorted(reports.items())), metrics)
+    found = metrics.of(sums)
     return RoundRecord(
         round=round_,
-        accuracy=_sum(reports, "correct") / num_evaluated,
-        loss=_mean_loss(reports, num_evaluated),
+        accuracy=_number(found[metrics.primary]),
+        loss=found["loss"],
         virtual_time_s=virtual_time_s,
         makespan_s=makespan_s,
         predicted_s=_number(forecast.get("predicted_s", makespan_s)),
@@ -181,7 +184,7 @@ def add_up(
         not_finite=_named(reports, "not_finite"),
         not_committed=_named(reports, "not_committed"),
         agents=tuple(
-            {"agent": agent, **{name: report[name] for name in _OF_AGENTS}}
+            {"agent": agent, **_table(report["data"]), **{name: report[name] for name in _OF_AGENTS}}
             for agent, report in sorted(reports.items())
             if "timeline" in report
         ),
@@ -221,19 +224,16 @@ def _number(value: Json) -> float:
     return value
 
 
+def _table(value: Json) -> Mapping[str, Json]:
+    return value if isinstance(value, Mapping) else {}
+
+
 def _list(value: Json) -> Sequence[Json]:
     return value if isinstance(value, list | tuple) else ()
 
 
 def _sum(reports: Mapping[int, Report], name: str) -> float:
     return sum(_number(report.get(name)) for _, report in sorted(reports.items()))
-
-
-def _mean_loss(reports: Mapping[int, Report], num_evaluated: float) -> float | None:
-    """Return the mean loss; None where somebody's was not finite."""
-    if any(report.get("loss_sum") is None for report in reports.values()):
-        return None
-    return _sum(reports, "loss_sum") / num_evaluated
 
 
 def _named(reports: Mapping[int, Report], name: str) -> list[int]:

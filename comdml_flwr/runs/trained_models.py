@@ -136,8 +136,7 @@ def save_model(path: Path, kind: str, agent: Agent, facts: Mapping[str, str], *,
         **facts,
         "model": setup.config.model,
         "dataset": setup.config.dataset,
-        "input_shape": str(list(setup.dataset.input_shape)),
-        "num_classes": str(setup.dataset.num_classes),
+        **setup.task.facts,
         **({} if whose is None else {"agent": str(whose)}),
     }
     weights_P = agent.tensors[ENDED] if kind == BEST else agent.weights_P

@@ -44,7 +44,7 @@ def comdml_s(setup: Setup) -> float:
     """Return how long a run takes without evaluation."""
     program = program_of(setup)
     carrier = LocalCarrier(participants_of(setup), program)
-    real, phases.evaluate_part = phases.evaluate_part, lambda agent, start, stop: (0, 0.0)
+    real, phases.evaluate_part = phases.evaluate_part, _evaluate_nothing
     began = time.process_time()
     try:
         run_rounds(carrier, program, setup.ids, setup.config, Silent())
@@ -52,6 +52,10 @@ def comdml_s(setup: Setup) -> float:
     finally:
         phases.evaluate_part = real
         carrier.close()
+
+
+def _evaluate_nothing(agent: Agent, start: int, stop: int) -> dict[str, float]:
+    return {**agent.setup.task.metrics.nothing, "num_evaluated": stop - start}
 
 
 def bare_loop_s(setup: Setup) -> float:

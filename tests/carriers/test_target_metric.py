@@ -7,7 +7,7 @@ from comdml_flwr.carriers.direct.run_end import reaches_target
 from comdml_flwr.runs.records import add_up
 from tests.carriers.direct_runs import run_direct, run_direct_with
 from tests.faults import FailAt, run_local_with
-from tests.small import run_local, small_config, small_fleet
+from tests.small import run_local, small_config, small_fleet, small_setup
 
 FLEET = small_fleet(5)
 QUICK = {"local_epochs": 1, "batch_size": 16, "learning_rate": 0.02}
@@ -54,5 +54,6 @@ def test_those_who_are_left_end_with_the_round_that_reaches_it(monkeypatch):
 )
 def test_the_counts_of_all_are_added_up(told, reached):
     marks = [{"correct": correct, "num_evaluated": of_all} for correct, of_all in told]
-    assert reaches_target(0.75, marks) is reached
-    assert reaches_target(0.0, marks) is False, "there is none"
+    with_target, without = (small_setup(small_config(target_metric=x), small_fleet(2)) for x in (0.75, 0.0))
+    assert reaches_target(with_target, marks) is reached
+    assert reaches_target(without, marks) is False, "there is none"

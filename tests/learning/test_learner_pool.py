@@ -12,15 +12,13 @@ from comdml_flwr.learning.learner_pool import LearnerPool
 from comdml_flwr.learning.models.resnet import auxiliary_head
 from comdml_flwr.learning.split import FlatFloats, write_floats
 from comdml_flwr.learning.training import OptimizerSettings
-from tests.learning.test_training import CLASSES, SETTINGS, batches, seeded, small_resnet
+from tests.learning.test_training import CLASSES, SETTINGS, TASK, batches, seeded, small_resnet
 
 CUT = 4  # both sides have BatchNorm, whose statistics a pass moves
 
 
 def new_pool(settings):
-    return LearnerPool(
-        small_resnet, lambda cut: auxiliary_head(head_shape(cut), CLASSES, seeded(7)), settings
-    )
+    return LearnerPool(small_resnet, lambda cut: TASK.aux_head(head_shape(cut), seeded(7)), settings, TASK)
 
 
 def head_shape(cut):
@@ -194,7 +192,7 @@ def test_a_learner_pool_builds_once_and_gives_each_thread_its_own():
         built.append((threading.get_ident(), *cut))
         return nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1), nn.Linear(1, 1))
 
-    learners, barrier = LearnerPool(build, build, OptimizerSettings()), threading.Barrier(3)
+    learners, barrier = LearnerPool(build, build, OptimizerSettings(), TASK), threading.Barrier(3)
 
     def look():
         sides = learners.slow_side(1), learners.slow_side(2), learners.fast_side(1)

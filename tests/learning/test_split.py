@@ -20,8 +20,14 @@ from comdml_flwr.learning.split import (
     split,
     write_floats,
 )
+from comdml_flwr.learning.task import Classification
 
 torch.set_num_threads(1)
+
+
+def task_of(input_shape: tuple[int, ...], num_classes: int) -> Classification:
+    return Classification(input_shape=input_shape, num_classes=num_classes)
+
 
 CUTS = range(1, 8)
 SMALL = (1, 8, 8)
@@ -168,7 +174,7 @@ def test_profile_agrees_with_real_halves_on_a_real_batch(
 ) -> None:
     batch_size = 6
     x_N = torch.randn(batch_size, *input_shape, generator=seeded())
-    profile = profile_model(model, input_shape, num_classes, batch_size)
+    profile = profile_model(model, task_of(input_shape, num_classes), batch_size)
     whole_flops, _ = count(copy.deepcopy(model), x_N.clone())
     assert profile.whole_flops * batch_size == whole_flops
     for entry in profile.cuts:
@@ -194,7 +200,7 @@ def params(module: nn.Module) -> int:
 
 def test_profile_of_resnet_56_adds_up() -> None:
     model = build(3, (3, 32, 32))
-    profile = profile_model(model, (3, 32, 32), 10, 100)
+    profile = profile_model(model, task_of((3, 32, 32), 10), 100)
     assert profile.params == 591_322
     assert [entry.cut for entry in profile.cuts] == list(CUTS)
     assert [entry.activation_bytes // 1024 for entry in profile.cuts] == [64, 64, 128, 128, 256, 256, 64]
@@ -207,7 +213,7 @@ def test_profile_of_resnet_56_adds_up() -> None:
 def test_profiling_changes_neither_the_model_nor_the_global_generator() -> None:
     model = other_model().eval()
     before, state = write_floats(model), torch.get_rng_state()
-    profile_model(model, (3, 2, 2), 3, 4)
+    profile_model(model, task_of((3, 2, 2), 3), 4)
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(write_floats(model), before)
     assert not model.training
@@ -216,9 +222,9 @@ def test_profiling_changes_neither_the_model_nor_the_global_generator() -> None:
 
 def test_an_input_that_does_not_fit_is_named() -> None:
     with pytest.raises(InputError, match=r"input shape = \(2, 32, 32\): must fit stage 1"):
-        profile_model(build(), (2, 32, 32), 10, 4)
+        profile_model(build(), task_of((2, 32, 32), 10), 4)
     with pytest.raises(InputError, match="batch size = 0"):
-        profile_model(build(), SMALL, 10, 0)
+        profile_model(build(), task_of(SMALL, 10), 0)
 
 
 class Shifted(nn.Module):
@@ -237,6 +243,6 @@ class Shifted(nn.Module):
 def test_a_stage_that_makes_tensors_or_looks_at_values_costs_what_another_one_does():
     models = [nn.Sequential(Shifted(makes), nn.Dropout(), nn.Linear(6, 3)) for makes in (False, True)]
     before = torch.get_rng_state()
-    plain, shifted = (profile_model(model, (6,), 3, 4) for model in models)
+    plain, shifted = (profile_model(model, task_of((6,), 3), 4) for model in models)
     assert plain == shifted
     assert torch.equal(torch.get_rng_state(), before)

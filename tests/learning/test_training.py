@@ -13,10 +13,12 @@ from comdml_flwr.core.wire import decode, encode
 from comdml_flwr.learning.models.resnet import auxiliary_head, resnet
 from comdml_flwr.learning.split import load_floats, split, write_floats
 from comdml_flwr.learning.suspended import SuspendedTraining
-from comdml_flwr.learning.training import Learner, OptimizerSettings, evaluate
+from comdml_flwr.learning.task import Classification
+from comdml_flwr.learning.training import Learner, OptimizerSettings
 from tests.small import four_stages
 
 SHAPE, CLASSES, CUT = (1, 8, 8), 10, 2
+TASK = Classification(input_shape=SHAPE, num_classes=CLASSES)
 SETTINGS = {
     "sgd": OptimizerSettings(name="sgd", learning_rate=0.05, momentum=0.9, weight_decay=1e-3),
     "sgd without momentum": OptimizerSettings(name="sgd", learning_rate=0.05, momentum=0.0),
@@ -69,7 +71,7 @@ def test_a_training_put_down_and_taken_up_is_an_uninterrupted_one_to_the_bit(
 
     body, head = parts()
     load_first = write_floats(body)  # with_head: the forward above has moved BatchNorm's statistics
-    learner = Learner(body, head, settings)
+    learner = Learner(body, head, settings, TASK)
     for x, y in batches():
         learner.train_batch(x, y)
     uninterrupted = learner.weights()
@@ -82,7 +84,7 @@ def test_a_training_put_down_and_taken_up_is_an_uninterrupted_one_to_the_bit(
         else:
             for module in (body, *([head] if head else [])):
                 load_floats(module, torch.full_like(write_floats(module), 9.0))
-        learner = Learner(body, head, settings)
+        learner = Learner(body, head, settings, TASK)
         if state is not None:
             learner.resume(SuspendedTraining(state))
         learner.train_batch(x, y)
@@ -98,7 +100,7 @@ def test_the_law_above_has_teeth(name):
     """Without the optimizer's state the same training ends elsewhere."""
     ends = []
     for forget in (False, True):
-        learner, state = Learner(four(), None, SETTINGS[name]), None
+        learner, state = Learner(four(), None, SETTINGS[name], TASK), None
         for x, y in batches():
             if state is not None:
                 learner.resume(SuspendedTraining(state))
@@ -112,7 +114,7 @@ def test_the_law_above_has_teeth(name):
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_finished_training_keeps_its_weights_and_nothing_of_the_optimizer(name):
     model = four()
-    learner = Learner(model, head_of(torch.empty(1, 10)), SETTINGS[name])
+    learner = Learner(model, head_of(torch.empty(1, 10)), SETTINGS[name], TASK)
     learner.train_batch(*batches()[0])
     assert learner.weights().keys() == {"body", "head"}
     in_training = learner.pause().state().keys() - {"body", "head"}
@@ -126,7 +128,7 @@ def test_a_step_is_the_one_that_plain_torch_takes(settings):
     (x, y), *_ = batches()
     body, reference = split(four(), CUT)[0], split(four(), CUT)[0]
     head, reference_head = head_of(torch.empty(1, 16)), head_of(torch.empty(1, 16))
-    learner = Learner(body, head, settings)
+    learner = Learner(body, head, settings, TASK)
     _, loss = learner.train_batch(x, y)
 
     chain = nn.Sequential(reference, reference_head).train()
@@ -154,15 +156,15 @@ def test_the_settings_reach_the_optimizer(settings, kind, values):
 
 def test_an_unknown_optimizer_is_refused():
     with pytest.raises(InputError, match=r"^optimizer = 'rmsprop': must be 'sgd' or 'adam'$"):
-        Learner(four(), None, OptimizerSettings(name="rmsprop"))
+        Learner(four(), None, OptimizerSettings(name="rmsprop"), TASK)
 
 
 def train_split(fast_seed, fast_rate, *, fast_trains=True):
     """Train both sides by local loss on the same batches; return the slow and the fast side's floats."""
     slow_side = split(four(), CUT)[0]
     fast_side = split(four(fast_seed), CUT)[1]
-    slow = Learner(slow_side, head_of(torch.empty(1, 16)), SETTINGS["sgd"])
-    fast = Learner(fast_side, None, OptimizerSettings(learning_rate=fast_rate))
+    slow = Learner(slow_side, head_of(torch.empty(1, 16)), SETTINGS["sgd"], TASK)
+    fast = Learner(fast_side, None, OptimizerSettings(learning_rate=fast_rate), TASK)
     for x, y in batches():
         z, _ = slow.train_batch(x, y)
         if fast_trains:
@@ -183,9 +185,9 @@ def test_the_slow_side_does_not_depend_on_the_fast_side():
 def test_the_fast_side_learns_from_the_activations_of_the_slow_side():
     (x, y), *_ = batches()
     slow_side, fast_side = split(four(), CUT)
-    z, _ = Learner(slow_side, head_of(torch.empty(1, 16)), SETTINGS["sgd"]).train_batch(x, y)
+    z, _ = Learner(slow_side, head_of(torch.empty(1, 16)), SETTINGS["sgd"], TASK).train_batch(x, y)
     expected = cross_entropy(fast_side(z), y)
-    _, loss = Learner(fast_side, None, SETTINGS["sgd"]).train_batch(z, y)
+    _, loss = Learner(fast_side, None, SETTINGS["sgd"], TASK).train_batch(z, y)
     assert torch.equal(loss, expected)
 
 
@@ -194,7 +196,7 @@ def test_activations_are_those_before_the_step_and_carry_no_graph():
     slow_side, fast_side = split(four(), CUT)
     with torch.no_grad():
         before = copy.deepcopy(slow_side).train()(x)
-    z, loss = Learner(slow_side, head_of(before), SETTINGS["sgd"]).train_batch(x, y)
+    z, loss = Learner(slow_side, head_of(before), SETTINGS["sgd"], TASK).train_batch(x, y)
     assert torch.equal(z, before)
     for tensor in (z, loss):
         assert tensor.grad_fn is None
@@ -202,7 +204,7 @@ def test_activations_are_those_before_the_step_and_carry_no_graph():
         assert tensor.is_leaf
 
     gradients = [parameter.grad.clone() for parameter in slow_side.parameters()]
-    Learner(fast_side, None, SETTINGS["sgd"]).train_batch(z, y)
+    Learner(fast_side, None, SETTINGS["sgd"], TASK).train_batch(z, y)
     for parameter, gradient in zip(slow_side.parameters(), gradients, strict=True):
         assert torch.equal(parameter.grad, gradient), "no gradient comes back"
     assert z.grad is None
@@ -211,7 +213,7 @@ def test_activations_are_those_before_the_step_and_carry_no_graph():
 def test_a_gradient_lives_for_one_batch():
     """Gradients that add up would be another optimizer."""
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, CLASSES))
-    learner = Learner(model, None, OptimizerSettings(learning_rate=0.0))
+    learner = Learner(model, None, OptimizerSettings(learning_rate=0.0), TASK)
     learner.train_batch(*batches()[0])
     first = [parameter.grad.clone() for parameter in model.parameters()]
     learner.train_batch(*batches()[0])
@@ -223,6 +225,16 @@ class Named(nn.Module):
 
     def forward(self, x):
         return x
+
+
+def evaluate(model, x, y, batch_size=256):
+    is_training = model.training
+    learner = Learner(model, None, SETTINGS["sgd"], TASK)
+    model.train(is_training)
+    sums = learner.evaluate(x, y, batch_size)
+    assert model.training == is_training
+    assert sums["num_evaluated"] == len(x)
+    return sums["correct"], sums["loss_sum"]
 
 
 def test_evaluate_counts_what_is_right_and_sums_the_losses():
@@ -253,7 +265,7 @@ def test_evaluating_nothing_gives_nothing():
 def test_evaluate_changes_nothing_and_does_not_depend_on_the_mode():
     model = four()
     for x, y in batches(2):  # BatchNorm's statistics are somewhere
-        Learner(model, None, SETTINGS["sgd"]).train_batch(x, y)
+        Learner(model, None, SETTINGS["sgd"], TASK).train_batch(x, y)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     gradients = [parameter.grad.clone() for parameter in model.parameters()]
     x, y = batches()[5]
@@ -267,9 +279,9 @@ def test_a_model_trains_on_after_an_evaluation():
     """Evaluation leaves a model in another mode; a learner must not take that over."""
     model = four()
     evaluate(model, *batches()[0])
-    Learner(model, None, SETTINGS["sgd"]).train_batch(*batches()[0])
+    Learner(model, None, SETTINGS["sgd"], TASK).train_batch(*batches()[0])
     other = four()
-    Learner(other, None, SETTINGS["sgd"]).train_batch(*batches()[0])
+    Learner(other, None, SETTINGS["sgd"], TASK).train_batch(*batches()[0])
     assert torch.equal(write_floats(model), write_floats(other))
 
 
@@ -286,7 +298,7 @@ def test_a_learner_that_begins_anew_is_a_new_one_to_the_bit(settings):
     slow_side = split(model, CUT)[0]
     head = head_of(slow_side(batches()[0][0]))
     body_P, head_P = write_floats(slow_side), write_floats(head)
-    learner, whole = Learner(slow_side, head, settings), Learner(model, None, settings)
+    learner, whole = Learner(slow_side, head, settings, TASK), Learner(model, None, settings, TASK)
     first = trained(learner.begin(body_P, head_P))
     suspend = learner.pause().state()
     kept = {name: value.clone() for name, value in suspend.items()}

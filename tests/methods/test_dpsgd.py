@@ -188,7 +188,7 @@ def test_a_helper_trains_the_fast_side_of_the_partners_own_model_to_the_bit():
         partner = letter.receiver
         fast_side = split(setup.learners.model, agents[partner].number("cut"))[1]
         load_floats(fast_side, begin[partner][-num_floats(fast_side) :])
-        learner = Learner(fast_side, None, optimizer_settings(setup.config))
+        learner = Learner(fast_side, None, optimizer_settings(setup.config), setup.task)
         for sent in (m for m in mail if m.kind == "activations" and m.sender == partner):
             learner.train_batch(*(torch.from_numpy(sent.arrays[name]) for name in ("activations", "labels")))
         trained = write_floats(fast_side)

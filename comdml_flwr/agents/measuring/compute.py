@@ -14,14 +14,13 @@ from torch import Tensor
 
 from comdml_flwr.agents.setup import Setup
 from comdml_flwr.core.errors import InputError
-from comdml_flwr.learning.data.batches import augment
 
 
 def seconds_per_batch(setup: Setup, agent: int, num_batches: int = 3) -> float:
     """Measure how long an agent takes to train the whole model on one full batch of its own data.
 
-    One batch warms up. What is timed is what training does for a batch: gathering its samples, augmenting
-    them where the data set asks for it, and the optimizer's step; with the run's number of threads.
+    One batch warms up. What is timed is what training does for a batch: gathering its samples, preparing
+    them as the task asks for it, and the optimizer's step; with the run's number of threads.
 
     Parameters
     ----------
@@ -70,5 +69,4 @@ def _time_batches(setup: Setup, agent: int, is_enough: Callable[[Sequence[float]
 
 def _samples(setup: Setup, indices_N: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     data = setup.dataset
-    x_NCHW = data.x_train_NCHW[indices_N]
-    return augment(x_NCHW, generator) if data.augment else x_NCHW, data.y_train_N[indices_N]
+    return setup.task.prepare(data.x_train_NCHW[indices_N], generator), data.y_train_N[indices_N]

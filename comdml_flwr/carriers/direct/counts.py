@@ -1,34 +1,34 @@
 """What members tell of the test samples that they judged, with the last mark of a round.
 
-So each of them knows the round's accuracy when it is committed, as who adds up their reports does later.
+So each of them knows the round's metric when it is committed, as who adds up their reports does later.
 """
 
 from collections.abc import Iterable, Mapping
 
+from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.messages import Json
+from comdml_flwr.learning.metrics import Metrics, add_sums, read_sums
 
-COUNTED = ("correct", "num_evaluated")  # as in a report
 
-
-def counts_in(report: Mapping[str, Json]) -> dict[str, Json]:
+def sums_in(report: Mapping[str, Json], metrics: Metrics) -> dict[str, Json]:
     """Return what is told of a report."""
-    return {name: report.get(name) for name in COUNTED}
+    return {name: report.get(name) for name in metrics.nothing}
 
 
-def accuracy_of(told: Iterable[Mapping[str, Json]]) -> float | None:
-    """Return the accuracy that counts add up to; None where somebody's are none.
+def metric_of(told: Iterable[Mapping[str, Json]], metrics: Metrics) -> float | None:
+    """Return the primary metric that sums add up to; None where somebody's cannot be.
 
     Examples
     --------
-    >>> accuracy_of([{"correct": 3, "num_evaluated": 4}, {"correct": 0, "num_evaluated": 1}])
+    >>> from comdml_flwr.learning.metrics import CLASSIFICATION_METRICS
+    >>> told = [{"correct": 3, "num_evaluated": 4}, {"correct": 0, "num_evaluated": 1}]
+    >>> metric_of(told, CLASSIFICATION_METRICS)
     0.6
     """
-    right = judged = 0
-    for counts in told:
-        correct, num_evaluated = (counts.get(name) for name in COUNTED)
-        if not isinstance(correct, int) or not isinstance(num_evaluated, int):
-            return None
-        if not 0 <= correct <= num_evaluated:
-            return None
-        right, judged = right + correct, judged + num_evaluated
-    return right / judged if judged else None
+    try:
+        parts = [read_sums(sums, metrics) for sums in told]
+    except RunError:
+        return None
+    if not all(map(metrics.is_possible, parts)):
+        return None
+    return metrics.of(add_sums(parts, metrics))[metrics.primary]

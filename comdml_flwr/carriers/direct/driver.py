@@ -48,7 +48,7 @@ from torch import Tensor
 
 from comdml_flwr.agents.agent import Agent, run_steps
 from comdml_flwr.carriers.direct.collector import BeginAgainError, Collector, DecidedError, LeftBehindError
-from comdml_flwr.carriers.direct.counts import accuracy_of, counts_in
+from comdml_flwr.carriers.direct.counts import metric_of, sums_in
 from comdml_flwr.carriers.direct.deadlines import Deadlines
 from comdml_flwr.carriers.direct.membership import Membership
 from comdml_flwr.carriers.direct.peers import PeerLinks
@@ -239,8 +239,8 @@ class DirectRounds:
                 self._ends_run = self._links.ended_after == round_
                 break
         marks = self._collector.marks
-        is_known = marks.keys() >= {*self._others()}
-        self.accuracy = accuracy_of([report, *(s.about for s in marks.values())]) if is_known else None
+        is_known, metrics = marks.keys() >= {*self._others()}, self._agent.setup.task.metrics
+        self.accuracy = metric_of([report, *(s.about for s in marks.values())], metrics) if is_known else None
         if not self._digests_agree():
             self.accuracy = None
             log.warning("round %d: the agents' models differ after averaging; it is not committed", round_)
@@ -275,7 +275,7 @@ class DirectRounds:
         self._collect_of_all(Step(round_, self._last))
         marks = self._collector.marks.items()
         told = [mark.about for peer, mark in marks if peer not in self._collector.missing]
-        self._ends_run = reaches_target(self._agent.setup.config.target_metric, [report, *told])
+        self._ends_run = reaches_target(self._agent.setup, [report, *told])
         return report
 
     def _inbox(self, step: Step, phase: Phase[Agent]) -> Inbox:
@@ -320,7 +320,7 @@ class DirectRounds:
             self._deadlines.hear(self._agent.id, training_s)
             about["training_s"] = training_s
         if step.phase == self._last:
-            about |= counts_in(self._agent.report)
+            about |= sums_in(self._agent.report, self._agent.setup.task.metrics)
             about["joining"] = sorted(self._links.joining.items())
             self._told_joining = dict(self._links.joining)
             about["admissions"] = self._membership.admissions
@@ -391,7 +391,7 @@ class DirectRounds:
         last = last_segments(self._links, self._collector, Step(round_, self._last), setup.present(round_))
         take_over_from(last, self._links, self._membership, round_ + 1)
         told = [segment.mark.about for segment in last]
-        self._ends_run = reaches_target(self._agent.setup.config.target_metric, told)
+        self._ends_run = reaches_target(self._agent.setup, told)
         self._collector.kept = [mail for segment in last for mail in segment.mail if mail.kind == "model"]
         if not self._collector.kept and self._return_point is not None:  # else no model is the same for all
             holders = [segment.mark.sender for segment in last]

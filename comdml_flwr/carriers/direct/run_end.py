@@ -8,7 +8,7 @@ absent in it and wait for a later one are told.
 from collections.abc import Iterable, Mapping
 
 from comdml_flwr.agents.setup import Setup
-from comdml_flwr.carriers.direct.counts import accuracy_of
+from comdml_flwr.carriers.direct.counts import metric_of
 from comdml_flwr.core.messages import Json
 
 ENDS_RUN = "ends_run"
@@ -19,10 +19,10 @@ class RunEndedError(Exception):
     """The run ended before the round that is waited for."""
 
 
-def reaches_target(target: float, told: Iterable[Mapping[str, Json]]) -> bool:
-    """Tell whether a round's test accuracy, by what all who took part told, is at least a target; 0: none."""
-    accuracy = accuracy_of(told)
-    return accuracy is not None and 0 < target <= accuracy
+def reaches_target(setup: Setup, told: Iterable[Mapping[str, Json]]) -> bool:
+    """Tell whether a round's metric, by what all who took part told, is at least `target-metric`; 0: none."""
+    metric = metric_of(told, setup.task.metrics)
+    return metric is not None and 0 < setup.config.target_metric <= metric
 
 
 def waiting_later(setup: Setup, round_: int, last: int) -> set[int]:

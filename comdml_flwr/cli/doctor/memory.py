@@ -15,7 +15,8 @@ from comdml_flwr.agents.measuring.memory import available_memory_bytes
 from comdml_flwr.cli.doctor.findings import Finding
 from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.units import human_bytes
-from comdml_flwr.learning.cut_profile import FLOAT_BYTES, profile_model
+from comdml_flwr.learning.cut_profile import profile_model
+from comdml_flwr.learning.task import Classification
 from comdml_flwr.planning.bounded_queue import helping_bytes, offloading_bytes
 from comdml_flwr.planning.types import CutTable
 from comdml_flwr.runs.assemble import MODELS, cut_table
@@ -25,18 +26,17 @@ CHECK = "memory"
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """Shape of a sample of a data set, its number of labels, and how many samples a node holds."""
+    """What is learned from a data set, and how many samples a node holds."""
 
-    shape: tuple[int, int, int]
-    num_classes: int
+    task: Classification
     num_samples: int
 
 
 IMAGES: Mapping[str, Images] = {
-    "digits": Images((1, 8, 8), 10, 1_797),
-    "cifar-10": Images((3, 32, 32), 10, 60_000),
-    "cifar-100": Images((3, 32, 32), 100, 60_000),
-    "cinic-10": Images((3, 32, 32), 10, 180_000),
+    "digits": Images(Classification(input_shape=(1, 8, 8), num_classes=10), 1_797),
+    "cifar-10": Images(Classification(input_shape=(3, 32, 32), num_classes=10), 60_000),
+    "cifar-100": Images(Classification(input_shape=(3, 32, 32), num_classes=100), 60_000),
+    "cinic-10": Images(Classification(input_shape=(3, 32, 32), num_classes=10), 180_000),
 }
 
 
@@ -57,8 +57,8 @@ def check_memory(config: RunConfig, available_bytes: int | None = None) -> Findi
         )
     available_bytes = available_memory_bytes() if available_bytes is None else available_bytes
     images = IMAGES[config.dataset]
-    cuts = _count(MODELS[config.model], images, config.batch_size)
-    data_bytes = images.num_samples * torch.Size(images.shape).numel() * FLOAT_BYTES
+    cuts = _count(MODELS[config.model], images.task, config.batch_size)
+    data_bytes = images.num_samples * images.task.sample(1).nbytes
     whole, least = int(cuts[0].whole_bytes), int(min(offloading_bytes(cut) for cut in cuts))
     worst, cut = max((whole + int(helping_bytes(cut)), number) for number, cut in enumerate(cuts, start=1))
     facts = {
@@ -96,7 +96,9 @@ def check_memory(config: RunConfig, available_bytes: int | None = None) -> Findi
 
 
 def _count(
-    build: Callable[[tuple[int, ...], int, torch.Generator], nn.Sequential], images: Images, batch_size: int
+    build: Callable[[tuple[int, ...], int, torch.Generator], nn.Sequential],
+    task: Classification,
+    batch_size: int,
 ) -> CutTable:
-    model = build(images.shape, images.num_classes, torch.Generator())
-    return cut_table(profile_model(model, images.shape, images.num_classes, batch_size), batch_size)
+    model = build(task.input_shape, task.num_classes, torch.Generator())
+    return cut_table(profile_model(model, task, batch_size), batch_size)

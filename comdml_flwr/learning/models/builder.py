@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from comdml_flwr.core.errors import InputError
-from comdml_flwr.learning.data.dataset import Dataset
 from comdml_flwr.learning.global_generator import global_generator
 from comdml_flwr.learning.models.contract import ModelTraits, check_stages, copy_inputs, look_at
+from comdml_flwr.learning.task import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,11 +41,12 @@ class BuiltModel:
 def build_model(
     builder: Callable[[torch.Generator], object],
     name: str,
-    dataset: Dataset,
+    samples: Tensor,
+    task: Task,
     seed_for: Callable[[str], int],
     warn: Callable[[str], None],
 ) -> BuiltModel:
-    """Build a model, and check it on two samples of its data set.
+    """Build a model, and check it on two samples of its data.
 
     Parameters
     ----------
@@ -53,8 +54,10 @@ def build_model(
         The user's: it should draw from the generator alone.
     name : str
         As in the run configuration.
-    dataset : Dataset
-        What it is for.
+    samples : Tensor
+        Two training samples, shape (2, ...).
+    task : Task
+        What it is to learn.
     seed_for : Callable[[str], int]
         Derives a seed from the run's, for a purpose.
     warn : Callable[[str], None]
@@ -79,8 +82,7 @@ def build_model(
             rule = "must be equal: initialise it from the generator that it gets and from nothing else"
             raise InputError(f"model {name}", "two builds from one seed", rule)
         warn(f"model {name}: its builder does not draw from the generator that it gets: seeded for it")
-    samples = dataset.x_train_NCHW[torch.arange(2) % len(dataset.y_train_N)]
-    traits, in_place = look_at(another, name, samples, dataset.num_classes)
+    traits, in_place = look_at(another, name, samples, task)
     if traits.draws_in_evaluation:
         warn(f"model {name}: draws random numbers in evaluation, too; the same in each run of one seed")
     return BuiltModel(

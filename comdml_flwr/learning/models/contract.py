@@ -28,6 +28,7 @@ from comdml_flwr.core.errors import InputError
 from comdml_flwr.core.user_code import describe_error, is_of_user
 from comdml_flwr.learning.global_generator import global_generator, has_drawn
 from comdml_flwr.learning.split import float_state, memory_of, named_stages
+from comdml_flwr.learning.task import Task
 
 _SEED = 0  # of what the model draws while it is looked at
 
@@ -111,7 +112,7 @@ def _check_chain(model: nn.Sequential, name: str) -> None:
             raise InputError(f"model {name}", f"{type(model).__name__}.{method}", rule)
 
 
-def look_at(model: nn.Sequential, name: str, x: Tensor, num_classes: int) -> tuple[ModelTraits, list[int]]:
+def look_at(model: nn.Sequential, name: str, x: Tensor, task: Task) -> tuple[ModelTraits, list[int]]:
     """Run a model, which nobody trains afterwards, on samples.
 
     Parameters
@@ -122,8 +123,8 @@ def look_at(model: nn.Sequential, name: str, x: Tensor, num_classes: int) -> tup
         As in the run configuration.
     x : Tensor
         Two training samples, shape (2, ...).
-    num_classes : int
-        K: the model must return (N, K).
+    task : Task
+        What it is to learn: says what the model must return.
 
     Returns
     -------
@@ -141,7 +142,7 @@ def look_at(model: nn.Sequential, name: str, x: Tensor, num_classes: int) -> tup
         before = {buffer: (value, value.clone()) for buffer, value in buffers.items()}
         elsewhere = _other_generators()
         with global_generator(_SEED):
-            in_place = _run(model, name, x, num_classes)
+            in_place = _run(model, name, x, task)
             draws = has_drawn(_SEED)
         _check_buffers(model, name, before)
         if _other_generators() != elsewhere:
@@ -149,13 +150,13 @@ def look_at(model: nn.Sequential, name: str, x: Tensor, num_classes: int) -> tup
             raise InputError(f"model {name}", "draws from NumPy's or Python's random generator", rule)
         with global_generator(_SEED):
             try:
-                _run(model, name, x[:1], num_classes)
+                _run(model, name, x[:1], task)
                 alone = ""
             except InputError as error:
                 alone = error.what.removeprefix(f"model {name}: ")
         model.eval()
         with global_generator(_SEED):
-            _run(model, name, x[:1], num_classes)
+            _run(model, name, x[:1], task)
             draws_in_evaluation = has_drawn(_SEED)
     traits = ModelTraits(
         draws=draws, draws_in_evaluation=draws_in_evaluation, alone=alone, parted=parted_weights(model)
@@ -195,7 +196,7 @@ def _copied(stage: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return (args[0].clone(), *args[1:])
 
 
-def _run(model: nn.Sequential, name: str, x: Tensor, num_classes: int) -> list[int]:
+def _run(model: nn.Sequential, name: str, x: Tensor, task: Task) -> list[int]:
     """Run the stages one after another; return the places of those that write into their input."""
     in_place = []
     for place, (stage, where) in enumerate(_stages(model, name)):
@@ -209,20 +210,19 @@ def _run(model: nn.Sequential, name: str, x: Tensor, num_classes: int) -> list[i
             raise InputError(where, f"input of shape {tuple(x.shape)}", rule) from error
         if x._version != version:
             in_place.append(place)
-        _check_output(z, where, len(x), num_classes if place == len(model) - 1 else None)
+        _check_output(z, where, len(x), task if place == len(model) - 1 else None)
         x = z
     return in_place
 
 
-def _check_output(z: object, where: str, num_samples: int, num_classes: int | None) -> None:
+def _check_output(z: object, where: str, num_samples: int, task: Task | None) -> None:
     if not isinstance(z, Tensor):
         rule = "must return one tensor: wrap it in a module that picks it"
         raise InputError(where, f"returns {type(z).__name__}", rule)
     if not z.is_floating_point() or z.dtype != torch.float32:
         raise InputError(where, f"returns {z.dtype}", "must return float32")
     shape = tuple(z.shape)
-    if num_classes is not None and shape != (num_samples, num_classes):
-        rule = f"must return ({num_samples}, {num_classes}) for {num_samples} samples: a logit for each class"
+    if task is not None and (rule := task.output_rule(shape, num_samples)):
         raise InputError(where, f"returns shape {shape}", rule)
     if len(shape) < 2 or shape[0] != num_samples or 0 in shape:
         rule = f"must return (samples, ...), here ({num_samples}, ...), with numbers in each"

@@ -7,7 +7,6 @@ from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.messages import Inbox, Outbox, Report
 from comdml_flwr.core.sharding import shard_bounds
 from comdml_flwr.learning.global_generator import global_generator
-from comdml_flwr.learning.training import evaluate as evaluate_model
 
 _REPORTED = (
     "training_end_s",
@@ -30,44 +29,47 @@ def evaluate(agent: Agent, inbox: Inbox) -> Outbox:
     Where the agents' models differ (gossip, mixing), the sum of these is the mean accuracy over the agents,
     each judged by its own share.
     """
-    present = agent.members
-    shards = shard_bounds(len(agent.setup.dataset.y_test_N), len(present))
-    report_round(agent, *shards[present.index(agent.id)])
+    report_round(agent, *share_of_test_set(agent))
     return ()
+
+
+def share_of_test_set(agent: Agent) -> tuple[int, int]:
+    """Return which test samples, [start, stop), this agent evaluates its model on."""
+    present = agent.members
+    return shard_bounds(len(agent.setup.dataset.y_test_N), len(present))[present.index(agent.id)]
 
 
 def report_round(agent: Agent, start: int, stop: int) -> None:
     """Evaluate this agent's model on test samples [start, stop) and report the round."""
     began = time.monotonic()
-    correct, loss_sum = evaluate_part(agent, start, stop)
+    sums = evaluate_part(agent, start, stop)
     agent.report["evaluation_s"] = time.monotonic() - began
-    told_loss = loss_sum if isfinite(loss_sum) else None  # a report is JSON
-    agent.report |= {"correct": correct, "loss_sum": told_loss, "num_evaluated": stop - start}
+    agent.report |= {name: x if isfinite(x) else None for name, x in sums.items()}  # a report is JSON
     agent.report["weights_sha256"] = agent.weights_sha256()
     report_traffic(agent)
 
 
-def evaluate_part(agent: Agent, start: int, stop: int) -> tuple[int, float]:
-    """Return how many of the test samples [start, stop) are classified rightly, and their summed loss."""
-    data, model = agent.setup.dataset, agent.setup.learners.whole().load(agent.weights_P)
+def evaluate_part(agent: Agent, start: int, stop: int) -> dict[str, float]:
+    """Return the task's sums over the test samples [start, stop)."""
+    data, learner = agent.setup.dataset, agent.setup.learners.whole()
+    learner.load(agent.weights_P)
     with global_generator(agent.draws("evaluation", in_evaluation=True)):
-        return evaluate_model(model, data.x_test_NCHW[start:stop], data.y_test_N[start:stop])
+        return learner.evaluate(data.x_test_NCHW[start:stop], data.y_test_N[start:stop])
 
 
 def report_traffic(agent: Agent) -> None:
     """Report what this agent sent and noted; in the first round also its data, speed and timeline.
 
-    Who evaluated nothing, as a server that only averages, adds nothing to the round's accuracy.
+    Who evaluated nothing, as a server that only averages, adds nothing to the round's metrics.
     """
     agent.notes = {"training_end_s": 0.0, "end_s": agent.clock.now_s, **agent.notes}
-    nothing: Report = {"correct": 0, "loss_sum": 0.0, "num_evaluated": 0, "evaluation_s": 0.0}
+    nothing: Report = {**agent.setup.task.metrics.nothing, "evaluation_s": 0.0}
     noted = {name: agent.notes[name] for name in _REPORTED if name in agent.notes}
     agent.report = {**nothing, **agent.report, "bytes_sent": agent.bytes_sent, **noted}
     if agent.round == 1:
         spans = agent.clock.timeline()
         agent.report |= {
-            "num_samples": 0 if agent.is_server else agent.num_samples,
-            "label_counts": [] if agent.is_server else agent.label_counts(),
+            "data": agent.describe_data(),
             "batches_per_s": agent.profile.batches_per_s,
             "timeline": [
                 {"what": span.what, "start_s": span.start_s, "end_s": span.end_s, "peer": span.peer}

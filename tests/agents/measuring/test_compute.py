@@ -59,7 +59,7 @@ def test_a_measurement_in_the_middle_of_a_training_changes_nothing():
 def test_it_draws_nothing_from_the_global_random_state(augment):
     catalogue = Catalogue(models={"four-stages": with_dropout}, datasets=CATALOGUE.datasets)
     setup = assemble(small_config(), small_fleet(2), 2, catalogue)
-    setup = dataclasses.replace(setup, dataset=dataclasses.replace(setup.dataset, augment=augment))
+    setup = dataclasses.replace(setup, task=dataclasses.replace(setup.task, augmented=augment))
     before = torch.get_rng_state()
     seconds_per_batch(setup, 0)
     assert torch.equal(torch.get_rng_state(), before)

@@ -20,7 +20,7 @@ from comdml_flwr.core.config import RunConfig, find_fleet, parse_config
 from comdml_flwr.core.sharding import shard_bounds
 from comdml_flwr.flower.clientapp.peer_client_app import peer_client_app
 from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy
-from comdml_flwr.learning.training import Learner, evaluate
+from comdml_flwr.learning.training import Learner
 from comdml_flwr.planning.fleet.fleet_file import load_fleet
 from comdml_flwr.runs.assemble import assemble, optimizer_settings
 from comdml_flwr.runs.terminal import Terminal
@@ -87,7 +87,7 @@ def train(message: Message, context: Context) -> Message:
     agent.begin_round(1)
     model = setup.learners.model
     model.load_state_dict(message.content["arrays"].to_torch_state_dict())
-    learner = Learner(model, None, optimizer_settings(setup.config))
+    learner = Learner(model, None, optimizer_settings(setup.config), setup.task)
     for number, indices in enumerate(agent.batches()):
         learner.train_batch(*agent.samples(indices, number))
     content = {
@@ -105,11 +105,12 @@ def evaluate_part(message: Message, context: Context) -> Message:
     model, data = setup.learners.model, setup.dataset
     model.load_state_dict(message.content["arrays"].to_torch_state_dict())
     start, stop = shard_bounds(len(data.y_test_N), NUM_NODES)[context.node_config["partition-id"]]
-    correct, loss_sum = evaluate(model, data.x_test_NCHW[start:stop], data.y_test_N[start:stop])
+    learner = Learner(model, None, optimizer_settings(setup.config), setup.task)
+    sums = learner.evaluate(data.x_test_NCHW[start:stop], data.y_test_N[start:stop])
     metrics = {
         "num-examples": stop - start,
-        "accuracy": correct / (stop - start),
-        "loss": loss_sum / (stop - start),
+        "accuracy": sums["correct"] / (stop - start),
+        "loss": sums["loss_sum"] / (stop - start),
     }
     return Message(RecordDict({"metrics": MetricRecord(metrics)}), reply_to=message)
 

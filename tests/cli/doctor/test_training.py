@@ -14,6 +14,7 @@ from comdml_flwr.core.config import parse_config
 from comdml_flwr.learning.cut_profile import profile_model
 from comdml_flwr.learning.data import published_files
 from comdml_flwr.learning.data.digits import load_digits
+from comdml_flwr.learning.task import Classification
 from comdml_flwr.planning.bounded_queue import offloading_bytes
 from comdml_flwr.runs.assemble import MODELS, cut_table
 from tests.published import write_cifar, write_cinic
@@ -92,11 +93,13 @@ def test_data_and_models_of_an_app_of_ones_own_are_not_looked_at():
 def test_the_shapes_that_are_counted_with_are_those_of_the_data():
     digits = load_digits()
     num_samples = len(digits.y_train_N) + len(digits.y_test_N)
-    assert IMAGES["digits"] == Images(digits.input_shape, digits.num_classes, num_samples)
+    task = Classification(input_shape=digits.input_shape, num_classes=digits.num_classes)
+    assert IMAGES["digits"] == Images(task, num_samples)
 
 
 def test_what_training_takes_is_what_the_model_is_profiled_at():
-    profile = profile_model(MODELS["resnet-56"]((3, 32, 32), 100, torch.Generator()), (3, 32, 32), 100, 16)
+    task = Classification(input_shape=(3, 32, 32), num_classes=100)
+    profile = profile_model(MODELS["resnet-56"]((3, 32, 32), 100, torch.Generator()), task, 16)
     facts = check_memory(config(dataset="cifar-100", batch_size=16)).facts
     assert facts["whole_bytes"] == profile.peak_bytes
     assert facts["least_bytes"] == min(map(offloading_bytes, cut_table(profile, 16)))

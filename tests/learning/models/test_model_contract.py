@@ -12,6 +12,7 @@ from comdml_flwr.core.errors import InputError
 from comdml_flwr.learning.models.builder import BuiltModel, build_model
 from comdml_flwr.learning.models.contract import copy_inputs
 from comdml_flwr.learning.split import float_state, write_floats
+from comdml_flwr.learning.task import Classification
 from tests.odd_models import ODD, Pick
 from tests.small import few_digits
 
@@ -24,8 +25,14 @@ def seed_for(purpose: str) -> int:
 
 def built(builder: Callable[..., object], warn: Callable[[str], None] = print) -> BuiltModel:
     data = few_digits()
+    task = Classification(input_shape=data.input_shape, num_classes=data.num_classes)
     return build_model(
-        lambda generator: builder(data.input_shape, data.num_classes, generator), "own", data, seed_for, warn
+        lambda generator: builder(task.input_shape, task.num_classes, generator),
+        "own",
+        data.x_train_NCHW[:2],
+        task,
+        seed_for,
+        warn,
     )
 
 

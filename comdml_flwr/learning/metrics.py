@@ -1,0 +1,92 @@
+"""How well a model does: sums over test samples, which add up over agents, and the metrics that they give.
+
+An agent tells sums and no mean, so that shares of different sizes add up to the metric of the whole. Nothing
+here needs torch: whoever adds up has no model.
+"""
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Protocol, TypeAlias
+
+from comdml_flwr.core.errors import RunError
+from comdml_flwr.core.messages import Json
+
+Sums: TypeAlias = Mapping[str, float | None]
+"""Sums over test samples by name; None: not finite."""
+
+
+class Metrics(Protocol):
+    """What a task measures of a model."""
+
+    @property
+    def primary(self) -> str:
+        """Name of the metric that targets and the choice of the best model use."""
+
+    @property
+    def nothing(self) -> Mapping[str, float]:
+        """The sums over no sample: their names; whole numbers where they count, which are always finite."""
+
+    def is_possible(self, sums: Sums) -> bool:
+        """Tell whether an evaluation can give these sums."""
+
+    def of(self, sums: Sums) -> dict[str, float | None]:
+        """Return the metrics by name, "loss" among them; None: not finite, or over no sample."""
+
+
+class ClassificationMetrics:
+    """Accuracy and mean loss.
+
+    Examples
+    --------
+    >>> CLASSIFICATION_METRICS.of({"correct": 3, "loss_sum": 2.0, "num_evaluated": 4})
+    {'accuracy': 0.75, 'loss': 0.5}
+    """
+
+    primary = "accuracy"
+    nothing: Mapping[str, float] = MappingProxyType({"correct": 0, "loss_sum": 0.0, "num_evaluated": 0})
+
+    def is_possible(self, sums: Sums) -> bool:
+        """Tell whether no more samples are right than there are."""
+        correct, num_evaluated = sums["correct"], sums["num_evaluated"]
+        return isinstance(correct, int) and isinstance(num_evaluated, int) and 0 <= correct <= num_evaluated
+
+    def of(self, sums: Sums) -> dict[str, float | None]:
+        """Return accuracy and mean loss; None where a sum is not finite, or over no sample."""
+        correct, loss_sum, num_evaluated = (sums[name] for name in ("correct", "loss_sum", "num_evaluated"))
+        if not num_evaluated or correct is None:
+            return {"accuracy": None, "loss": None}
+        loss = None if loss_sum is None else loss_sum / num_evaluated
+        return {"accuracy": correct / num_evaluated, "loss": loss}
+
+
+CLASSIFICATION_METRICS = ClassificationMetrics()
+
+
+def read_sums(told: Mapping[str, Json], metrics: Metrics) -> dict[str, float | None]:
+    """Return the sums that an agent tells.
+
+    Raises
+    ------
+    RunError
+        One of them is no number; a sum that is no count may be None.
+    """
+    sums: dict[str, float | None] = {}
+    for name, zero in metrics.nothing.items():
+        value = told.get(name)
+        if value is None and isinstance(zero, float):
+            sums[name] = None
+        elif isinstance(value, int | float):
+            sums[name] = value
+        else:
+            raise RunError(f"a report holds {value!r} where a number belongs")
+    return sums
+
+
+def add_sums(parts: Iterable[Sums], metrics: Metrics) -> dict[str, float | None]:
+    """Add up sums in this order; a sum that is None anywhere is None."""
+    whole: dict[str, float | None] = dict(metrics.nothing)
+    for part in parts:
+        for name, value in part.items():
+            before = whole[name]
+            whole[name] = None if before is None or value is None else before + value
+    return whole

@@ -1,0 +1,128 @@
+"""What is learned: the only place that knows the shape of a sample and what "right" means.
+
+A model stays a chain of stages. The task says what goes in, what the loss is, how a slow side learns alone,
+and how well a model does.
+
+Shape suffixes: N samples, K classes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from comdml_flwr.core.messages import Json
+from comdml_flwr.learning.data.batches import augment
+from comdml_flwr.learning.metrics import CLASSIFICATION_METRICS, Metrics
+from comdml_flwr.learning.models.resnet import auxiliary_head
+
+
+class Task(Protocol):
+    """What samples, targets, loss and metrics are."""
+
+    @property
+    def metrics(self) -> Metrics:
+        """What is measured of a model."""
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """What a file of the trained model tells of the task, by name."""
+
+    def sample(self, batch_size: int) -> Tensor:
+        """Return a batch as the model takes it, with shape and type but without values: on "meta"."""
+
+    def target_bytes(self) -> int:
+        """Return how many bytes the target of one sample takes on the wire."""
+
+    def output_rule(self, shape: tuple[int, ...], num_samples: int) -> str:
+        """Return what a model must return for `num_samples` samples; empty where it may return this shape."""
+
+    def prepare(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Return a batch of training samples as they are trained on, augmented for instance."""
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return the mean loss of a batch."""
+
+    def aux_head(self, activation_shape: tuple[int, ...], generator: torch.Generator) -> nn.Sequential:
+        """Build the head over an activation (its shape without the samples) by which a slow side learns."""
+
+    def evaluate(self, output: Tensor, target: Tensor) -> dict[str, float]:
+        """Return the sums of `metrics` over a batch of test samples."""
+
+    def describe(self, target: Tensor) -> dict[str, Json]:
+        """Return what `agents.json` tells of an agent's training data, given all targets; of none as well."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Classification:
+    """One label for each sample: cross-entropy and accuracy.
+
+    Parameters
+    ----------
+    input_shape : tuple[int, ...]
+        Shape of one sample.
+    num_classes : int
+        K, at least 2.
+    dtype : torch.dtype
+        Of a sample; int64 where the model begins with an embedding.
+    augmented : bool
+        Whether training batches, of images, are shifted and mirrored at random.
+    """
+
+    input_shape: tuple[int, ...]
+    num_classes: int
+    dtype: torch.dtype = torch.float32
+    augmented: bool = False
+
+    @property
+    def metrics(self) -> Metrics:
+        """Accuracy and mean loss."""
+        return CLASSIFICATION_METRICS
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """Shape of a sample and number of classes."""
+        return {"input_shape": str(list(self.input_shape)), "num_classes": str(self.num_classes)}
+
+    def sample(self, batch_size: int) -> Tensor:
+        """Return a batch of samples on "meta"."""
+        return torch.empty((batch_size, *self.input_shape), device="meta", dtype=self.dtype)
+
+    def target_bytes(self) -> int:
+        """Return the size of a label, which is an int64."""
+        return torch.int64.itemsize
+
+    def output_rule(self, shape: tuple[int, ...], num_samples: int) -> str:
+        """Return that a model must return logits (N, K); empty where it does."""
+        if shape == (num_samples, self.num_classes):
+            return ""
+        expected = f"({num_samples}, {self.num_classes}) for {num_samples} samples"
+        return f"must return {expected}: a logit for each class"
+
+    def prepare(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Return images shifted and mirrored where they are to be; other samples as they are."""
+        return augment(x, generator) if self.augmented else x
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return the mean cross-entropy of logits (N, K) and labels (N,)."""
+        return cross_entropy(output, target)
+
+    def aux_head(self, activation_shape: tuple[int, ...], generator: torch.Generator) -> nn.Sequential:
+        """Build a global average pool and one linear layer, which give logits (N, K)."""
+        return auxiliary_head(activation_shape, self.num_classes, generator)
+
+    def evaluate(self, output: Tensor, target: Tensor) -> dict[str, float]:
+        """Return how many labels (N,) have the largest of the logits (N, K), the summed loss, and N."""
+        return {
+            "correct": int((output.argmax(1) == target).sum()),
+            "loss_sum": float(cross_entropy(output, target, reduction="sum")),
+            "num_evaluated": len(target),
+        }
+
+    def describe(self, target: Tensor) -> dict[str, Json]:
+        """Return how many samples have each label; an empty list where there is no sample."""
+        counts = torch.bincount(target, minlength=self.num_classes) if len(target) else target
+        return {"label_counts": counts.tolist()}
