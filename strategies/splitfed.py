@@ -14,7 +14,8 @@ from flwr.app import ConfigRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result
 
-from comdml_flwr.agents.agent import Agent, run_steps
+from comdml_flwr.agents.agent import Agent
+from comdml_flwr.agents.steps import run_steps
 from comdml_flwr.carriers.sealed.key_cards import new_card, table_of_keys
 from comdml_flwr.carriers.sealed.sealing import Sealer, new_private_key, public_key_of
 from comdml_flwr.core.config import RunConfig

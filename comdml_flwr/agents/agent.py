@@ -1,12 +1,11 @@
 """An agent and what outlives a phase.
 
 `Setup` is what all agents of a run share and never changes; `Agent` is one of them, or the server of a method
-that has one. Whatever a phase wants to find again in a later phase it puts into `tensors`, `paused` or
-`notes` (or, to find it in a later round, into `lasting`): nothing else remembers, because on the grid the
-next phase may run in another process.
+that has one. Whatever a phase wants to find again in a later phase it puts into `tensors` (in a slot that its
+method declares, see `agents.state`), `paused` or `notes` (or, to find it in a later round, into `lasting`):
+nothing else remembers, because on the grid the next phase may run in another process.
 """
 
-import hashlib
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,21 +16,21 @@ import torch
 from torch import Tensor
 
 from comdml_flwr.agents.setup import Setup
-from comdml_flwr.core.messages import Array, Envelope, Inbox, Json, Outbox, Report, size_of
-from comdml_flwr.core.program import NOBODY, Absence, Program, Step
+from comdml_flwr.agents.state import ENDED, WEIGHTS, State, sha256_of
+from comdml_flwr.core.messages import Array, Envelope, Inbox, Json, Report, size_of
+from comdml_flwr.core.program import NOBODY, Absence
 from comdml_flwr.core.seeds import derive_seed
 from comdml_flwr.core.typed_json import read_float, read_int, read_table
 from comdml_flwr.learning.data.batches import batches
 from comdml_flwr.learning.suspended import SuspendedTraining
 from comdml_flwr.learning.training import Learner
-from comdml_flwr.planning.clock.clock import Clock, Span, new_clock
+from comdml_flwr.planning.clock.clock import Clock, new_clock, read_spans
 from comdml_flwr.planning.hysteresis import Pairing, read_pairing
 from comdml_flwr.planning.measured import Measured, read_measured
 from comdml_flwr.planning.participation import newcomers_after
 from comdml_flwr.planning.types import SERVER, Profile
 
 MEASURED = "measured"  # in what lasts
-ENDED = "ended"  # among the tensors
 OBSERVED_S, OBSERVED_BATCHES = "observed_s", "observed_batches"  # among the notes
 
 
@@ -50,20 +49,20 @@ class Agent:
     id: int
     setup: Setup
     round: int = 0
-    tensors: dict[str, Tensor] = field(default_factory=dict)
+    tensors: State = field(init=False)
     paused: dict[str, SuspendedTraining] = field(default_factory=dict)  # for a later phase
     notes: dict[str, Json] = field(default_factory=dict)
     lasting: dict[str, Json] = field(default_factory=dict)
     pairing: Pairing = field(default_factory=Pairing)  # of the last round in which it took part
     bytes_sent: int = 0
-    ended_round: int = 0  # the round whose model is among the tensors as `ENDED`; 0: there is none
+    ended_round: int = 0  # the round whose model is among the tensors as "ended"; 0: there is none
     absence: Absence = NOBODY  # as the carrier tells it with each step
     report: Report = field(default_factory=dict)
     clock: Clock = field(init=False)
     _drawn: tuple[tuple[int, str], list[Tensor]] | None = None  # can be drawn again: no part of the state
 
     def __post_init__(self) -> None:
-        self.tensors.setdefault("weights", self.setup.initial_weights_P)
+        self.tensors = State(self.setup.slots, self.setup.initial_weights_P)
         self.clock = self.new_clock()
 
     def new_clock(self) -> Clock:
@@ -108,7 +107,7 @@ class Agent:
     @property
     def weights_P(self) -> Tensor:
         """All float weights of its model, in the model's order; replaced, never written into."""
-        return self.tensors["weights"]
+        return self.tensors[WEIGHTS.name]
 
     @property
     def is_server(self) -> bool:
@@ -125,10 +124,6 @@ class Agent:
         part = () if self.is_server else self.setup.parts[self.id]
         targets = self.setup.dataset.y_train_N[part]
         return {"num_samples": len(targets), **self.setup.task.describe(targets)}
-
-    def aux_head_weights(self, cut: int) -> Tensor:
-        """Return the float weights of its auxiliary head for a cut."""
-        return self.tensors.get(f"aux-head/{cut}", self.setup.initial_aux_heads[cut])
 
     def number(self, note: str) -> int:
         """Return a note that is a whole number."""
@@ -148,11 +143,15 @@ class Agent:
         """Keep a tensor under a name; a copy, because mail is read-only and its buffer goes away."""
         self.tensors[name] = torch.from_numpy(np.array(array))
 
+    def take_over(self, mail: Envelope) -> None:
+        """Take the model, and what else is shared, from mail of an agent that has it."""
+        self.tensors.take_over(mail.arrays, f"{mail.kind} from agent {mail.sender}, round {mail.round}")
+
     def suspend(self, part: str, learner: Learner, *, finished: bool) -> None:
         """Keep a training under `part`: its weights as the tensors `part/...`, or so that it can go on."""
         self.forget(part)
         if finished:
-            self.tensors |= {f"{part}/{name}": tensor for name, tensor in learner.weights().items()}
+            self.tensors.update({f"{part}/{name}": x for name, x in learner.weights().items()})
         else:
             self.paused[part] = learner.pause()
 
@@ -164,8 +163,9 @@ class Agent:
         return SuspendedTraining(state) if state else None
 
     def forget(self, part: str) -> None:
-        """Drop what `suspend` kept."""
-        self.paused.pop(part, None)
+        """Drop what `suspend` kept under `part`, and under `part/...`."""
+        for paused in [name for name in self.paused if f"{name}/".startswith(f"{part}/")]:
+            del self.paused[paused]
         for name in [name for name in self.tensors if name.startswith(f"{part}/")]:
             del self.tensors[name]
 
@@ -174,18 +174,18 @@ class Agent:
 
         That is known at the next exchange, which may begin after this agent has trained on.
         """
-        self.ended_round, self.tensors[ENDED] = self.round, self.weights_P
+        self.ended_round, self.tensors[ENDED.name] = self.round, self.weights_P
 
     def let_go(self) -> None:
         """Drop the model that the last round ended with."""
         self.ended_round = 0
-        self.tensors.pop(ENDED, None)
+        self.tensors.pop(ENDED.name, None)
 
     def begin_round(self, round_: int) -> None:
         """Forget the last round's notes and trainings and set the clock to 0."""
         self.round, self.bytes_sent = round_, 0
-        self.forget("own")
-        self.forget("partner")
+        self.paused.clear()
+        self.tensors.begin_round()
         self._take_in_observed()
         self.notes.clear()
         self.clock = self.new_clock()
@@ -288,17 +288,24 @@ class Agent:
 
     def weights_sha256(self) -> str:
         """Return the digest of its float weights."""
-        weights_P = self.weights_P
-        return self.setup.digests.get(
-            (weights_P,), lambda: hashlib.sha256(weights_P.numpy().data).hexdigest()
-        )
+        weights = (self.weights_P,)
+        return self.setup.digests.get(weights, lambda: sha256_of(weights))
 
-    def state_dict(self) -> tuple[dict[str, Array], dict[str, Json]]:
-        """Return all that must outlive a phase: arrays and facts."""
+    def shared_sha256(self) -> str:
+        """Return the digest of all that agents share after a round; see `agents.state`."""
+        shared = tuple(self.tensors.shared().values())
+        return self.setup.digests.get(shared, lambda: sha256_of(shared))
+
+    def state_dict(self, *, between_rounds: bool = False) -> tuple[dict[str, Array], dict[str, Json]]:
+        """Return all that must outlive a phase, or, between two rounds, a round: arrays and facts."""
+        arrays, same = self.tensors.state_dict(
+            between_rounds=between_rounds, with_return_point=self.ended_round < self.round
+        )
         facts: dict[str, Json] = {
             "round": self.round,
             "ended_round": self.ended_round,
-            "notes": dict(self.notes),
+            "same": same,
+            "notes": {} if between_rounds else dict(self.notes),
             "lasting": dict(self.lasting),
             "pairing_round": self.pairing.round,
             "pairing": [list(pair) for pair in self.pairing.pairs],
@@ -307,68 +314,20 @@ class Agent:
             "uplink_free_s": self.clock.uplink_free_s,
             "spans": [[s.what, s.start_s, s.end_s, s.peer] for s in self.clock.spans or ()],
         }
-        tensors = dict(self.tensors)
-        if tensors.get(ENDED) is self.weights_P:
-            del tensors[ENDED]
-        for part, paused in self.paused.items():
-            tensors |= {f"{part}/{name}": tensor for name, tensor in paused.state().items()}
-        return {name: tensor.numpy() for name, tensor in tensors.items()}, facts
+        for part, paused in () if between_rounds else self.paused.items():
+            arrays |= {f"{part}/{name}": tensor.numpy() for name, tensor in paused.state().items()}
+        return arrays, facts
 
     def load_state_dict(self, arrays: Mapping[str, Array], facts: Mapping[str, Json]) -> None:
         """Take up what `state_dict` gave. Raises TypeError or KeyError where it is of another kind."""
-        self.tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+        self.tensors.load_state_dict(arrays, read_table(facts["same"]))
         self.paused = {}
         self.round, self.bytes_sent = read_int(facts["round"]), read_int(facts["bytes_sent"])
-        self.ended_round = read_int(facts.get("ended_round", 0))
-        if self.ended_round:
-            self.tensors.setdefault(ENDED, self.weights_P)
+        self.ended_round = read_int(facts["ended_round"])
         self.notes, self.lasting = read_table(facts["notes"]), read_table(facts["lasting"])
         self.pairing = read_pairing(facts["pairing_round"], facts["pairing"])
         self.clock = self.new_clock()
         self.clock.now_s = read_float(facts["now_s"])
         self.clock.uplink_free_s = read_float(facts["uplink_free_s"])
         if self.clock.spans is not None:
-            self.clock.spans = _spans(facts["spans"])
-
-
-def run_steps(
-    agent: Agent,
-    program: Program[Agent],
-    steps: tuple[Step, ...],
-    inbox: Inbox,
-    absence: Absence = NOBODY,
-) -> tuple[Outbox, Report]:
-    """Run an agent's steps of one exchange; every carrier calls this and nothing else.
-
-    Sets the number of threads first: two threads in a convolution give other bits than one.
-    """
-    torch.set_num_threads(agent.setup.config.threads_per_agent)
-    agent.report, agent.absence = {}, absence
-    agent.let_go()
-    outbox: list[Envelope] = []
-    for step in steps:
-        if step.phase == 0:
-            agent.begin_round(step.round)
-        outbox += program.run(step, agent, inbox)
-        if step.phase == program.last:
-            agent.end_round()
-    return tuple(outbox), agent.report
-
-
-def _spans(rows: Json) -> list[Span]:
-    if not isinstance(rows, list | tuple):
-        raise TypeError("spans are no list")
-    spans = []
-    for row in rows:
-        if not isinstance(row, list | tuple) or len(row) != 4:
-            raise TypeError(f"{row!r} is no span")
-        what, start_s, end_s, peer = row
-        spans.append(
-            Span(
-                what=str(what),
-                start_s=read_float(start_s),
-                end_s=read_float(end_s),
-                peer=None if peer is None else read_int(peer),
-            )
-        )
-    return spans
+            self.clock.spans = read_spans(facts["spans"])

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from comdml_flwr.agents.last_result import LastResult, are_same_objects
 from comdml_flwr.core.config import RunConfig
+from comdml_flwr.core.slots import Slot
 from comdml_flwr.learning.data.batches import epoch_sizes
 from comdml_flwr.learning.data.dataset import Dataset
 from comdml_flwr.learning.learner_pool import LearnerPool
@@ -56,6 +57,8 @@ class Setup:
         float32 weights of the auxiliary heads that all begin with, by cut.
     fast_floats : tuple[int, ...]
         How many of the weights are the fast side's, by cut.
+    slots : tuple[Slot, ...]
+        What the method keeps, beside what every agent does.
     availability : Availability, optional
         Who leaves and returns; without it, all are there in all rounds.
     warnings : tuple[str, ...]
@@ -85,6 +88,7 @@ class Setup:
     initial_weights_P: Tensor
     initial_aux_heads: Mapping[int, Tensor]
     fast_floats: tuple[int, ...]
+    slots: tuple[Slot, ...] = ()
     availability: Availability | None = None
     warnings: tuple[str, ...] = ()
     drawn: dict[int, tuple[int, ...]] = field(default_factory=dict)

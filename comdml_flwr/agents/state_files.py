@@ -16,7 +16,6 @@ if TYPE_CHECKING:  # `comdml run --dry-run` needs no torch
     from comdml_flwr.agents.agent import Agent
 
 _STATE, _MAIL = "state/", "mail/"
-_OF_ONE_ROUND = ("own/", "partner/")  # tensors that `Agent.begin_round` forgets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,14 +41,12 @@ def agent_file(agent: int) -> str:
 
 def write_agent(folder: Path, agent: "Agent", waiting: Waiting) -> str:
     """Write an agent's state and the mail that waits for it; return the file's SHA-256."""
-    arrays, facts = agent.state_dict()
-    packed: dict[str, Array] = {
-        _STATE + name: array for name, array in arrays.items() if not name.startswith(_OF_ONE_ROUND)
-    }
+    arrays, facts = agent.state_dict(between_rounds=True)
+    packed: dict[str, Array] = {_STATE + name: array for name, array in arrays.items()}
     for number, envelope in enumerate((*waiting.for_first, *waiting.for_second)):
         packed[f"{_MAIL}{number}"] = np.frombuffer(encode_envelope(envelope), np.uint8)
     waiting_counts = {"for_first": len(waiting.for_first), "for_second": len(waiting.for_second)}
-    blob = encode(packed, {**facts, "notes": {}, **waiting_counts})
+    blob = encode(packed, {**facts, **waiting_counts})
     write_file(folder / agent_file(agent.id), blob, sync=True)
     return hashlib.sha256(blob).hexdigest()
 

@@ -8,8 +8,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from comdml_flwr.agents.agent import Agent, run_steps
+from comdml_flwr.agents.agent import Agent
 from comdml_flwr.agents.state_files import Waiting, read_agent, write_agent
+from comdml_flwr.agents.steps import run_steps
 from comdml_flwr.core.messages import Envelope, Mailboxes, Outbox, Report
 from comdml_flwr.core.program import NOBODY, Absence, Program, Step, agent_failed, has_second_phase
 

@@ -6,6 +6,7 @@ from typing import Generic, Protocol, Self, TypeAlias, TypeVar
 
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.messages import Inbox, Outbox, Report
+from comdml_flwr.core.slots import Slot
 from comdml_flwr.core.user_code import describe_error
 
 AgentT = TypeVar("AgentT")
@@ -50,6 +51,8 @@ class Program(Generic[AgentT]):
         Whether a server takes part in every phase; otherwise the method is serverless.
     models_agree : bool
         Whether all who took part in a round hold the same weights after it.
+    slots : tuple[Slot, ...]
+        What agents keep, beside what they do in every method.
     needs_links : bool
         Whether models spread over direct links alone, so that these must connect all agents.
     in_chunks : Callable[[int], tuple[Phase, ...]], optional
@@ -65,6 +68,7 @@ class Program(Generic[AgentT]):
     phases: tuple[Phase[AgentT], ...]
     has_server: bool = False
     models_agree: bool = True
+    slots: tuple[Slot, ...] = ()
     needs_links: bool = False
     in_chunks: Callable[[int], tuple[Phase[AgentT], ...]] | None = None
 

@@ -40,6 +40,7 @@ from torch import Tensor
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.messages import Array, Envelope, Inbox, Json, Outbox
 from comdml_flwr.core.program import Phase, Program, Run, together
+from comdml_flwr.core.slots import Lifetime, Slot
 from comdml_flwr.learning.averaging import is_finite, weighted_mean
 from comdml_flwr.methods.phases.agreement import agree, forecast
 from comdml_flwr.methods.phases.evaluation import evaluate
@@ -48,6 +49,14 @@ from comdml_flwr.methods.phases.mixing import mix, note_neighbours, spread
 from comdml_flwr.methods.phases.reduction import Contribution, adopt, gather, scatter, withdraw
 from comdml_flwr.methods.phases.training import go_back_if_not_finite, train_whole
 from comdml_flwr.planning.hysteresis import Pairing, pairing_of
+
+PARTNER = Slot(name="partner/", lifetime=Lifetime.PHASE)
+"""What a helper has trained of its partner's model in this round."""
+
+AUX_HEADS = Slot(name="aux-head/", lifetime=Lifetime.ROUND)
+"""An agent's auxiliary heads, by cut; those that it has not used yet are as all begin with."""
+
+SLOTS = (PARTNER, AUX_HEADS)
 
 
 def program(num_chunks: int, averaging: str = "allreduce") -> Program[Agent]:
@@ -84,7 +93,11 @@ def program(num_chunks: int, averaging: str = "allreduce") -> Program[Agent]:
 
     agree = averaging == "allreduce"
     return Program(
-        phases=in_chunks(num_chunks), models_agree=agree, needs_links=not agree, in_chunks=in_chunks
+        phases=in_chunks(num_chunks),
+        slots=SLOTS,
+        models_agree=agree,
+        needs_links=not agree,
+        in_chunks=in_chunks,
     )
 
 
@@ -164,7 +177,7 @@ def take_back(agent: Agent) -> None:
         return
     cut, learners = agent.number("cut"), agent.setup.learners
     slow, fast = learners.slow_side(cut), learners.fast_side(cut)
-    slow.begin(agent.weights_P[: slow.num_floats], agent.aux_head_weights(cut))
+    slow.begin(agent.weights_P[: slow.num_floats], aux_head_weights(agent, cut))
     fast.begin(agent.weights_P[slow.num_floats :])
     for number, indices_N in enumerate(agent.batches()):
         x_NCHW, y_N = agent.samples(indices_N, number)
@@ -177,6 +190,11 @@ def take_back(agent: Agent) -> None:
     agent.notes |= {"taken_back": [agent.id], "training_end_s": agent.clock.now_s}
 
 
+def aux_head_weights(agent: Agent, cut: int) -> Tensor:
+    """Return the float weights of an agent's auxiliary head for a cut."""
+    return agent.tensors.get(AUX_HEADS.of(cut), agent.setup.initial_aux_heads[cut])
+
+
 def train_slow_side(agent: Agent, chunk: range) -> Outbox:
     """Train the slow side with its auxiliary head and send each batch's activations to the helper."""
     cut, learners = agent.number("cut"), agent.setup.learners
@@ -184,7 +202,7 @@ def train_slow_side(agent: Agent, chunk: range) -> Outbox:
     if paused:
         learner.resume(paused)
     else:
-        learner.begin(agent.weights_P[: learner.num_floats], agent.aux_head_weights(cut))
+        learner.begin(agent.weights_P[: learner.num_floats], aux_head_weights(agent, cut))
     batches, share = agent.batches(), agent.setup.cuts[cut - 1].slow_share
     outbox = []
     if not paused and agent.setup.config.averaging == "mixing":
@@ -316,7 +334,7 @@ def join_halves(agent: Agent, inbox: Inbox) -> Outbox:
         whole = torch.cat([agent.tensors["own/body"], *halves]) if halves else agent.weights_P
         agent.tensors["own/body"] = whole
     if not go_back_if_not_finite(agent) and is_slow:
-        agent.tensors[f"aux-head/{agent.number('cut')}"] = agent.tensors["own/head"]
+        agent.tensors[AUX_HEADS.of(agent.number("cut"))] = agent.tensors["own/head"]
     return ()
 
 
@@ -335,5 +353,5 @@ def average_aux_head(agent: Agent, inbox: Inbox) -> Outbox:
 def adopt_aux_head(agent: Agent, inbox: Inbox) -> Outbox:
     """Make the averaged auxiliary head this agent's."""
     if "own/averaged head" in agent.tensors:
-        agent.tensors[f"aux-head/{agent.number('cut')}"] = agent.tensors["own/averaged head"]
+        agent.tensors[AUX_HEADS.of(agent.number("cut"))] = agent.tensors["own/averaged head"]
     return ()

@@ -53,7 +53,7 @@ def average(agent: Agent, inbox: Inbox) -> Outbox:
     """Average what came up and send it down; where nothing did that is finite, the model stays as it was."""
     if uploads := finite_uploads(agent, inbox):
         agent.keep("weights", mean_of_uploads(uploads))
-    return send_down(agent, {"weights": agent.weights_P.numpy()})
+    return send_down(agent, agent.tensors.shared_arrays())
 
 
 def adopt(agent: Agent, inbox: Inbox) -> Outbox:

@@ -43,6 +43,7 @@ from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.messages import Array, Envelope, Inbox, Json, Outbox
 from comdml_flwr.core.program import Phase, Program, Run, together
 from comdml_flwr.core.seeds import derive_seed
+from comdml_flwr.core.slots import Lifetime, Slot
 from comdml_flwr.learning.averaging import is_finite, weighted_mean
 from comdml_flwr.learning.training import Learner
 from comdml_flwr.methods.phases.evaluation import report_round, report_traffic
@@ -58,6 +59,8 @@ from comdml_flwr.planning.clock.clock import Clock, ServerClock
 from comdml_flwr.planning.types import SERVER
 
 FORWARD_SHARE = 1 / 3
+SERVER_SIDES = Slot(name="server-side/", lifetime=Lifetime.PHASE)
+SLOTS = (SERVER_SIDES,)
 
 
 def program(version: int, num_batches: int) -> Program[Agent]:
@@ -85,6 +88,7 @@ def program(version: int, num_batches: int) -> Program[Agent]:
             Phase(name="adopt and evaluate", run=together(at_agents(adopt), at_server(report_whole))),
         ),
         has_server=True,
+        slots=SLOTS,
     )
 
 
@@ -134,7 +138,7 @@ def serve_copies(agent: Agent, inbox: Inbox) -> Outbox:
     assert isinstance(agent.clock, ServerClock)
     outbox = []
     for mail in _activation_mail(inbox):
-        lane, part = agent.clock.lane(mail.sender), f"server side of {mail.sender}"
+        lane, part = agent.clock.lane(mail.sender), SERVER_SIDES.of(mail.sender)
         lane.wait(mail.arrives_s)
         outbox.append(_serve(agent, mail, part, lane, finished=mail.integer("batches_left") == 0))
     return tuple(outbox)
@@ -150,7 +154,7 @@ def serve_in_turn(agent: Agent, inbox: Inbox) -> Outbox:
     outbox = []
     for place in np.random.default_rng(seed).permutation(len(mail)).tolist():
         agent.clock.wait(mail[place].arrives_s)
-        outbox.append(_serve(agent, mail[place], "server side", agent.clock, finished=False))
+        outbox.append(_serve(agent, mail[place], SERVER_SIDES.of("all"), agent.clock, finished=False))
     return tuple(outbox)
 
 
@@ -197,8 +201,7 @@ def average(agent: Agent, inbox: Inbox) -> Outbox:
         if agent.setup.config.splitfed_version == 1:
             server_side = weighted_mean(trained, [m.integer("num_samples") for m in whole])
         agent.tensors["weights"] = torch.from_numpy(np.concatenate([mean_of_uploads(whole), server_side]))
-    for part in [name for name in (*agent.tensors, *agent.paused) if name.startswith("server side")]:
-        agent.forget(part.partition("/")[0])
+    agent.forget(SERVER_SIDES.name.removesuffix("/"))
     client_side = agent.weights_P[: _client_side(agent).num_floats]
     return send_down(agent, {"weights": client_side.numpy()})
 
@@ -214,8 +217,8 @@ def report_whole(agent: Agent, inbox: Inbox) -> Outbox:
 def _server_sides(agent: Agent, clients: Iterable[int]) -> dict[int, NDArray[np.float32]]:
     """Return the trained server side of each client: its own copy, or the one for all."""
     if agent.setup.config.splitfed_version == 1:
-        return {client: agent.tensors[f"server side of {client}/body"].numpy() for client in clients}
-    shared = agent.resume("server side")
+        return {client: agent.tensors[f"{SERVER_SIDES.of(client)}/body"].numpy() for client in clients}
+    shared = agent.resume(SERVER_SIDES.of("all"))
     assert shared is not None
     return dict.fromkeys(clients, shared.state()["body"].numpy())
 

@@ -256,6 +256,7 @@ def assemble(config: RunConfig, fleet: Fleet, num_agents: int, catalogue: Catalo
         initial_weights_P=write_floats(built.model),
         initial_aux_heads={cut: write_floats(head) for cut, head in heads.items()},
         fast_floats=tuple(num_floats(split(built.model, cut.cut)[1]) for cut in profile.cuts),
+        slots=program.slots,
         availability=fleet.availability,
         warnings=tuple(warnings),
     )

@@ -17,7 +17,8 @@ from math import isfinite, nan
 from pathlib import Path
 from typing import Protocol
 
-from comdml_flwr.agents.agent import ENDED, Agent
+from comdml_flwr.agents.agent import Agent
+from comdml_flwr.agents.state import ENDED
 from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.messages import Json
 from comdml_flwr.runs.model_files import (
@@ -139,7 +140,7 @@ def save_model(path: Path, kind: str, agent: Agent, facts: Mapping[str, str], *,
         **setup.task.facts,
         **({} if whose is None else {"agent": str(whose)}),
     }
-    weights_P = agent.tensors[ENDED] if kind == BEST else agent.weights_P
+    weights_P = agent.tensors[ENDED.name] if kind == BEST else agent.weights_P
     digest = write_model(path, setup.layout, weights_P.numpy(), about)
     return SavedModel(
         kind=kind,

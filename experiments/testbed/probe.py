@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from comdml_flwr.core.messages import Json
 from comdml_flwr.core.strict_json import to_json
+from comdml_flwr.methods.comdml import aux_head_weights
 
 if TYPE_CHECKING:
     from comdml_flwr.agents.agent import Agent
@@ -80,7 +81,7 @@ def shares(agent_id: int, run_config: str, num_agents: int) -> dict[str, Json]:
     learners = {"whole": (bench.whole().begin(agent.weights_P), x)}
     for cut in range(1, len(agent.setup.cuts) + 1):
         slow, fast = bench.slow_side(cut), bench.fast_side(cut)
-        slow.begin(agent.weights_P[: slow.num_floats], agent.aux_head_weights(cut))
+        slow.begin(agent.weights_P[: slow.num_floats], aux_head_weights(agent, cut))
         learners[f"slow {cut}"] = slow, x
         learners[f"fast {cut}"] = fast, slow.train_batch(x, y_N)[0]
     _ready()

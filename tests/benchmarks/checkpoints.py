@@ -11,6 +11,7 @@ from pathlib import Path
 
 from comdml_flwr.carriers.local import LocalCarrier
 from comdml_flwr.core.config import find_fleet, parse_config
+from comdml_flwr.methods.comdml import AUX_HEADS
 from comdml_flwr.planning.fleet.fleet_file import load_fleet
 from comdml_flwr.runs.assemble import assemble, participants_of, program_of
 from comdml_flwr.runs.checkpoint_folders import new_checkpoint
@@ -26,7 +27,7 @@ def main() -> None:
             setup = assemble(config, load_fleet(find_fleet(config.fleet)), NUM_AGENTS)
             agents = participants_of(setup)
             for agent in agents:  # as after rounds in which it helped at every cut
-                agent.tensors |= {f"aux-head/{cut}": head for cut, head in setup.initial_aux_heads.items()}
+                agent.tensors.update({AUX_HEADS.of(cut): x for cut, x in setup.initial_aux_heads.items()})
             carrier = LocalCarrier(agents, program_of(setup))
             write_s, read_s = [], []
             for round_ in range(1, NUM_TIMES + 1):

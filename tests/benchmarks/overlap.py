@@ -50,6 +50,7 @@ from comdml_flwr.core.messages import Inbox, Outbox
 from comdml_flwr.core.program import Phase
 from comdml_flwr.learning.models.resnet import resnet
 from comdml_flwr.learning.training import Learner
+from comdml_flwr.methods.comdml import aux_head_weights
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.planning.types import BYTES_PER_S_PER_MBPS
 from comdml_flwr.runs.assemble import Catalogue, assemble, program_of
@@ -141,7 +142,7 @@ def make_setup(work: Work) -> Setup:
 def slow_alone(agent: Agent) -> tuple[float, list[Outbox]]:
     """Train the slow side in a bare loop; return how long that takes, and the mail that it would send."""
     learner = agent.setup.learners.slow_side(CUT)
-    learner.begin(agent.weights_P[: learner.num_floats], agent.aux_head_weights(CUT))
+    learner.begin(agent.weights_P[: learner.num_floats], aux_head_weights(agent, CUT))
     batches, outputs = agent.batches(), []
     began = time.perf_counter()
     for number, indices_N in enumerate(batches):

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
-from comdml_flwr.agents.agent import run_steps
 from comdml_flwr.agents.measuring.compute import seconds_per_batch
+from comdml_flwr.agents.steps import run_steps
 from comdml_flwr.carriers.direct import deadlines
 from comdml_flwr.carriers.direct.driver import DirectRounds
 from comdml_flwr.carriers.transport.credentials import load_credentials

@@ -4,7 +4,8 @@ import socket
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 
-from comdml_flwr.agents.agent import Agent, run_steps
+from comdml_flwr.agents.agent import Agent
+from comdml_flwr.agents.steps import run_steps
 from comdml_flwr.carriers.direct.deadlines import Deadlines
 from comdml_flwr.carriers.direct.driver import DirectRounds
 from comdml_flwr.carriers.transport.grpc import Transport

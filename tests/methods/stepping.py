@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable, Mapping
 
 from torch import Tensor
 
-from comdml_flwr.agents.agent import Agent, run_steps
+from comdml_flwr.agents.agent import Agent
 from comdml_flwr.agents.setup import Setup
+from comdml_flwr.agents.steps import run_steps
 from comdml_flwr.core.messages import Envelope, Inbox, Mailboxes, Outbox
 from comdml_flwr.core.program import Run, Step
 from comdml_flwr.planning.types import SERVER

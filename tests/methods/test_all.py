@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from comdml_flwr.agents.agent import run_steps
+from comdml_flwr.agents.steps import run_steps
 from comdml_flwr.methods.phases.agreement import agree
 from comdml_flwr.planning.clock.clock import Clock
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet

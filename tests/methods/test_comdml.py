@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from comdml_flwr.agents.agent import Agent, run_steps
+from comdml_flwr.agents.agent import Agent
+from comdml_flwr.agents.steps import run_steps
 from comdml_flwr.core.messages import Envelope
 from comdml_flwr.core.program import Step
 from comdml_flwr.learning.averaging import weighted_mean

@@ -46,7 +46,9 @@ def by_hand(num_agents, samples, links, monkeypatch, *, local_epochs=1):
         small_setup(config, parse_fleet(agents + text, "by hand")),
         parts={agent: np.arange(size) for agent, size in enumerate(samples)},
     )
-    team = [Agent(agent, setup, tensors={"weights": torch.zeros(2)}) for agent in setup.ids]
+    team = [Agent(agent, setup) for agent in setup.ids]
+    for agent in team:
+        agent.tensors["weights"] = torch.zeros(2)
 
     def step(agent):
         agent.tensors["own/body"] = agent.weights_P + torch.tensor([1.0 + agent.id, 0.0])

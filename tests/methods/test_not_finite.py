@@ -7,6 +7,7 @@ import torch
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.learning.averaging import is_finite, weighted_mean
 from comdml_flwr.learning.training import Learner
+from comdml_flwr.methods.comdml import aux_head_weights
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from tests.broken import break_data
 from tests.methods.test_all import EVERY
@@ -130,7 +131,7 @@ def test_an_auxiliary_head_that_is_not_finite_is_nobody_elses(breaks, monkeypatc
     assert pairs == [(1, cut), (3, cut)]
     assert not_finite_in(record) == {1: [BAD]}
     assert all_finite(agents)
-    assert agents[1].aux_head_weights(cut).equal(agents[3].aux_head_weights(cut))
+    assert aux_head_weights(agents[1], cut).equal(aux_head_weights(agents[3], cut))
 
 
 @pytest.mark.parametrize("version", [1, 2])

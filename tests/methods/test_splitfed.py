@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from comdml_flwr.agents.agent import ENDED
+from comdml_flwr.agents.state import ENDED
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.planning.types import BYTES_PER_S_PER_MBPS, SERVER
@@ -166,7 +166,7 @@ def test_an_agent_with_fewer_batches_is_done_earlier_and_waits_for_the_average()
 def test_nothing_of_the_servers_training_outlives_the_round(version):
     config = small_config(method="splitfed", cut=2, splitfed_version=version, **QUICK)
     server = run_local(config, small_fleet(4))[1][0]
-    assert set(server.tensors) == {"weights", ENDED}, "the model, and the one that this round has ended with"
+    assert set(server.tensors) == {"weights", ENDED.name}, "the model, and the one this round ended with"
 
 
 def test_a_cut_that_the_model_has_not_is_refused_in_one_line():

@@ -46,7 +46,8 @@ from typing import TypeAlias
 
 from torch import Tensor
 
-from comdml_flwr.agents.agent import Agent, run_steps
+from comdml_flwr.agents.agent import Agent
+from comdml_flwr.agents.steps import run_steps
 from comdml_flwr.carriers.direct.collector import BeginAgainError, Collector, DecidedError, LeftBehindError
 from comdml_flwr.carriers.direct.counts import metric_of, sums_in
 from comdml_flwr.carriers.direct.deadlines import Deadlines
@@ -212,16 +213,16 @@ class DirectRounds:
             turn = self._agent.id % len(holders)  # not all ask the same one
             ask = [*holders[turn:], *holders[:turn]]
             model = ask_for_model(self._links, self._collector, self._deadlines, first - 1, ask)
-            self._agent.keep("weights", model.floats("weights"))
+            self._agent.take_over(model)
             self._has_model(first - 1)
 
     def _has_model(self, round_: int) -> None:
         self._model_of = round_
-        self._links.has_model(round_, self._agent.weights_P.numpy())
+        self._links.has_model(round_, self._agent.tensors.shared_arrays())
 
     def _round(self, round_: int) -> Report:
         """Run a round until it is committed; return this agent's report."""
-        began, before = self._clock.now_s(), _models_of(self._agent)
+        began = self._clock.now_s()
         self._collector.begin_round()
         self._results = {}
         phase = attempt = 0
@@ -233,7 +234,6 @@ class DirectRounds:
                 assert self._return_point is not None
                 phase, attempt = self._return_point, attempt + 1
                 self._collector.begin_again()
-                _set_models(self._agent, before)
             except DecidedError:
                 report = self._take_decided(round_)
                 self._ends_run = self._links.ended_after == round_
@@ -244,13 +244,14 @@ class DirectRounds:
         if not self._digests_agree():
             self.accuracy = None
             log.warning("round %d: the agents' models differ after averaging; it is not committed", round_)
-            _set_models(self._agent, before)
+            self._agent.tensors.roll_back()
             report = {**report, "not_committed": [self._agent.id]}
             report["weights_sha256"] = self._agent.weights_sha256()
         elapsed_s = self._clock.now_s() - began
         if attempt == 0:
             self._deadlines.round_took(elapsed_s)
         report = {**report, "elapsed_s": elapsed_s, "gone": sorted(self._collector.missing)}
+        self._agent.tensors.commit()
         self._commit(round_)
         return report
 
@@ -271,7 +272,7 @@ class DirectRounds:
                 self._send(outbox)
                 self._tell(step, mark)
         if self._collector.attempt is not None:
-            self._results[self._collector.attempt] = _models_of(self._agent), report
+            self._results[self._collector.attempt] = self._agent.tensors.snapshot(), report
         self._collect_of_all(Step(round_, self._last))
         marks = self._collector.marks.items()
         told = [mark.about for peer, mark in marks if peer not in self._collector.missing]
@@ -325,7 +326,7 @@ class DirectRounds:
             self._told_joining = dict(self._links.joining)
             about["admissions"] = self._membership.admissions
             if self._return_point is not None:
-                about["digest"] = self._agent.weights_sha256()
+                about["digest"] = self._agent.shared_sha256()
         return about
 
     def _tell(self, step: Step, mark: dict[str, Json]) -> None:
@@ -336,7 +337,7 @@ class DirectRounds:
 
     def _digests_agree(self) -> bool:
         told = {mark.about.get("digest") for mark in self._collector.marks.values()}
-        return self._collector.attempt is None or told <= {self._agent.weights_sha256()}
+        return self._collector.attempt is None or told <= {self._agent.shared_sha256()}
 
     def _take_decided(self, round_: int) -> Report:
         """Take the result that a peer ended the round with, if this agent had it as well."""
@@ -346,8 +347,9 @@ class DirectRounds:
         self._told_joining = {}  # the notice names all
         if decided not in self._results:
             raise LeftBehindError
-        models, report = self._results[decided]
-        _set_models(self._agent, models)
+        snapshot, report = self._results[decided]
+        self._agent.tensors.restore(snapshot)
+        self._agent.end_round()
         return report
 
     def _commit(self, round_: int) -> None:
@@ -360,7 +362,7 @@ class DirectRounds:
         if self._ends_run:
             about[ENDS_RUN] = True
         if self._return_point is not None:
-            about["digest"] = self._agent.weights_sha256()  # of the previous weights if they stayed
+            about["digest"] = self._agent.shared_sha256()  # of the previous weights if they stayed
         self._links.tell_committed(round_, about)
         self._deadlines.forget(missing)
         self._links.note_admitted(joining)
@@ -377,8 +379,9 @@ class DirectRounds:
     def _join(self) -> int:
         """Ask for admission until a peer grants it; return the round to go on with."""
         self._collector.begin_again()
+        self._agent.tensors.roll_back()  # the round that it was left behind in has no result here
         admitted = request_admission(self._links, self._membership)
-        self._agent.keep("weights", admitted.floats("weights"))
+        self._agent.take_over(admitted)
         next_round = admitted.integer("next")
         self._has_model(next_round - 1)
         return next_round
@@ -396,7 +399,7 @@ class DirectRounds:
         if not self._collector.kept and self._return_point is not None:  # else no model is the same for all
             holders = [segment.mark.sender for segment in last]
             model = ask_for_model(self._links, self._collector, self._deadlines, round_, holders)
-            self._agent.keep("weights", model.floats("weights"))
+            self._agent.take_over(model)
 
     def _part(self, round_: int) -> None:
         """Leave when all who took part have committed the last round too, and those who asked are let in."""
@@ -421,18 +424,3 @@ class DirectRounds:
             self._transport.flush(self._deadlines.seconds)
         except (PeerGoneError, OverdueError) as error:
             log.info("%s", error)
-
-
-def _models_of(agent: Agent) -> dict[str, Tensor]:
-    """Return what a round changes when it ends: the model and the auxiliary heads."""
-    return {
-        name: tensor
-        for name, tensor in agent.tensors.items()
-        if name == "weights" or name.startswith("aux-head/")
-    }
-
-
-def _set_models(agent: Agent, models: Mapping[str, Tensor]) -> None:
-    for name in _models_of(agent):
-        del agent.tensors[name]
-    agent.tensors |= models

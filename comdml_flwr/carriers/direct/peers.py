@@ -57,7 +57,7 @@ class PeerLinks:
         self._granted: dict[int, int] = {}  # the last request of each peer that was granted
         self.admitted: Envelope | None = None
         self._wanting: dict[int, int] = {}  # peer -> the round whose model it asks for
-        self._model: tuple[int, Array] | None = None  # the last round that ended here, and its model
+        self._model: tuple[int, Mapping[str, Array]] | None = None  # of the last round that ended here
         self.models: dict[int, Envelope] = {}  # by peer, as it was asked
         self.decided: dict[int, Envelope] = {}  # by round: a peer has committed it
         self.latest_commit: dict[int, int] = {}  # by peer
@@ -117,9 +117,9 @@ class PeerLinks:
         """Tell a peer that this agent has committed a round."""
         self.say(COMMITTED, peer, {"committed": round_, **self._committed[round_]})
 
-    def has_model(self, round_: int, weights: Array) -> None:
-        """Note the current model, and give it to those who have asked for it."""
-        self._model = round_, weights
+    def has_model(self, round_: int, shared: Mapping[str, Array]) -> None:
+        """Note the current model, as `State.shared_arrays` gives it, and give it to those who have asked."""
+        self._model = round_, shared
         for peer, wanted in sorted(self._wanting.items()):
             if wanted <= round_:
                 del self._wanting[peer]
@@ -133,7 +133,7 @@ class PeerLinks:
             "gone": sorted(self._membership.gone),
             "admissions": self._membership.admissions,
         }
-        self.say(ADMITTED, peer, about, {"weights": self._model[1]})
+        self.say(ADMITTED, peer, about, self._model[1])
 
     def watch(self, peers: Iterable[int], *, anew: bool = False) -> None:
         """See to it that it is known within seconds if one of these peers goes."""
@@ -196,7 +196,7 @@ class PeerLinks:
 
     def _give_model(self, peer: int) -> None:
         assert self._model is not None
-        self.say(CURRENT_MODEL, peer, {}, {"weights": self._model[1]})
+        self.say(CURRENT_MODEL, peer, {}, self._model[1])
 
     def _answer_late(self, envelope: Envelope) -> None:
         """Tell one who begins a committed round's averaging again what it was committed as."""

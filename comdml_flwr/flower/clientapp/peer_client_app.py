@@ -20,9 +20,10 @@ from pathlib import Path
 from flwr.app import ConfigRecord, Context, Message
 from flwr.clientapp import ClientApp
 
-from comdml_flwr.agents.agent import Agent, run_steps
+from comdml_flwr.agents.agent import Agent
 from comdml_flwr.agents.setup import Setup
 from comdml_flwr.agents.state_files import load_state, read_waiting, save_state, write_waiting
+from comdml_flwr.agents.steps import run_steps
 from comdml_flwr.carriers.sealed.sealing import Sealer
 from comdml_flwr.core.config import parse_config
 from comdml_flwr.core.errors import InputError, RunError

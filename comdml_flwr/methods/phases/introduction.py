@@ -48,7 +48,7 @@ def catch_up(agent: Agent, inbox: Inbox) -> None:
     """Take the model that was sent to this agent at the end of a round in which it was absent."""
     for envelope in inbox:
         if envelope.kind == "model":  # its transfer ended the round before, so the clock does not wait for it
-            agent.keep("weights", envelope.floats("weights"))
+            agent.take_over(envelope)
 
 
 def latest_known_pairing(agent: Agent, inbox: Inbox) -> Pairing:
@@ -80,12 +80,12 @@ def _read_profile(envelope: Envelope) -> Profile:
 
 
 def hand_over(agent: Agent, inbox: Inbox) -> Outbox:
-    """Send the current model to those who were absent in this round and take part in the next.
+    """Send the current model, and what else is shared, to those who lack it and take part in the next round.
 
     Everybody can draw both samples, so each holder knows which newcomers are his. The round is over when they
     have the model; the next one begins for all at once.
     """
     mine = assign_round_robin(agent.members, agent.newcomers)[agent.id]
-    outbox = tuple(agent.send(peer, "model", {}, {"weights": agent.weights_P.numpy()}) for peer in mine)
+    outbox = tuple(agent.send(peer, "model", {}, agent.tensors.shared_arrays()) for peer in mine)
     agent.notes["end_s"] = max([agent.clock.now_s, *(envelope.arrives_s for envelope in outbox)])
     return outbox

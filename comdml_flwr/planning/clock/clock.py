@@ -25,6 +25,8 @@ at once, envelope headers, averaging arithmetic, evaluation, and the planner's o
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
+from comdml_flwr.core.messages import Json
+from comdml_flwr.core.typed_json import read_float, read_int
 from comdml_flwr.planning.types import SERVER, Link, Profile
 
 
@@ -161,6 +163,26 @@ class ServerClock(Clock):
 def in_order(spans: Iterable[Span]) -> tuple[Span, ...]:
     """Sort spans by start; at one start by what it is and by the receiver."""
     return tuple(sorted(spans, key=lambda span: (span.start_s, span.what, span.peer or 0)))
+
+
+def read_spans(rows: Json) -> list[Span]:
+    """Return spans from JSON: lists of what, start, end and peer. Raises TypeError where it is no such."""
+    if not isinstance(rows, list | tuple):
+        raise TypeError("spans are no list")
+    spans = []
+    for row in rows:
+        if not isinstance(row, list | tuple) or len(row) != 4:
+            raise TypeError(f"{row!r} is no span")
+        what, start_s, end_s, peer = row
+        spans.append(
+            Span(
+                what=str(what),
+                start_s=read_float(start_s),
+                end_s=read_float(end_s),
+                peer=None if peer is None else read_int(peer),
+            )
+        )
+    return spans
 
 
 def new_clock(profile: Profile, relay: Link, *, keeps_spans: bool = False) -> Clock:

@@ -5,7 +5,8 @@ from itertools import count
 import pytest
 
 from comdml_flwr.agents import agent as agent_module
-from comdml_flwr.agents.agent import Agent, run_steps
+from comdml_flwr.agents.agent import Agent
+from comdml_flwr.agents.steps import run_steps
 from comdml_flwr.core.messages import Mailboxes
 from comdml_flwr.core.program import Step
 from comdml_flwr.core.wire import decode, encode
