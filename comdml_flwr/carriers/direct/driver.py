@@ -40,7 +40,7 @@ network that falls into two halves is beyond it: each half goes on by itself.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import TypeAlias
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 from math import inf
 
-from comdml_flwr.agents.agent import Agent, run_steps
+from comdml_flwr.agents.agent import Agent
+from comdml_flwr.agents.steps import run_steps
 from comdml_flwr.carriers.direct.deadlines import Deadlines
 from comdml_flwr.carriers.direct.driver import DirectRounds
 from comdml_flwr.carriers.simulated.history import History
