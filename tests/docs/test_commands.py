@@ -76,6 +76,13 @@ def test_the_lists_name_only_commands_that_the_documents_have(begin):
     assert any(command.text.startswith(begin) for command in ALL)
 
 
+@pytest.mark.parametrize("reason", NOT_HERE.values())
+def test_what_runs_them_instead_is_there(reason):
+    for name in re.findall(r"[\w.]+/[\w/.]*\w|test_\w+\.py", reason):
+        found = [*ROOT.glob(name), *ROOT.glob(f"tests/**/{name}")]
+        assert found, f"{reason}: no {name}"
+
+
 def test_the_readmes_own_model_trains_as_is_said(here, capsys):
     (program,) = blocks(ROOT / "README.md", "python")
     assert len([line for line in program.splitlines() if line]) <= 15
