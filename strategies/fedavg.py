@@ -9,7 +9,7 @@ when the mean is back.
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from typing import cast
 
 import numpy as np
@@ -27,7 +27,6 @@ from comdml_flwr.core.program import agent_failed
 from comdml_flwr.flower.records import flower_reason, unpack_report
 from comdml_flwr.flower.serverapp.grid_carrier import say_goodbye
 from comdml_flwr.flower.serverapp.nodes import Federation, greet
-from comdml_flwr.flower.serverapp.peer_strategy import as_result
 from comdml_flwr.learning.averaging import is_finite
 from comdml_flwr.learning.split import float_state, load_floats
 from comdml_flwr.methods.phases.evaluation import report_traffic
@@ -35,11 +34,15 @@ from comdml_flwr.methods.phases.server import send_down
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.planning.types import SERVER
 from comdml_flwr.runs.assemble import Catalogue, assemble
-from comdml_flwr.runs.loop import Observer, has_ended
-from comdml_flwr.runs.records import RoundRecord, RunRecord, add_up, digest_of_all, digests_of
-from comdml_flwr.runs.results import record_run
+from comdml_flwr.runs.lock_step import Listener
+from comdml_flwr.runs.loop import has_ended, last
+from comdml_flwr.runs.records import RunRecord, add_up
+from comdml_flwr.runs.results import recorded
 from comdml_flwr.runs.terminal import Terminal
 from comdml_flwr.runs.trained_models import ModelsHere
+
+TIMEOUT_S = 3600.0
+"""How long all agents may take for a round's training, or for its evaluation: as Flower's own strategies."""
 
 
 def run_fedavg(
@@ -55,36 +58,15 @@ def run_fedavg(
     with greet(grid, fleet_text, terminal) as federation:
         setup = assemble(config, parse_fleet(fleet_text, config.fleet), len(federation.ids), catalogue)
         federation.check_server(setup)
-        results: list[Result] = []
         server = Agent(SERVER, setup)
+        strategy = SeededFedAvg(server, federation, terminal)
         models = ModelsHere(lambda: [server], models_agree=True)
-
-        def run(observer: Observer) -> RunRecord:
-            strategy = SeededFedAvg(server, federation, observer, models.round_ended)
-            model = setup.learners.model
-            load_floats(model, setup.initial_weights_P)
-            try:
-                result = strategy.start(
-                    grid,
-                    ArrayRecord(model.state_dict()),
-                    num_rounds=config.num_rounds,
-                    train_config=ConfigRecord(dict(federation.common)),
-                    evaluate_config=ConfigRecord(dict(federation.common)),
-                )
-            except TargetReached:
-                result = strategy.result()
-            results.append(result)
-            return strategy.record()
-
+        rounds = strategy.rounds(grid)
         try:
-            record_run(run, config, len(federation.ids), terminal, models=models)
+            last(recorded(rounds, config, len(federation.ids), terminal, models=models))
         finally:
             say_goodbye(grid, federation.nodes.values(), federation.common, terminal.heartbeat)
-        return results[0]
-
-
-class TargetReached(Exception):  # noqa: N818  (no error: Flower's loop over the rounds has no other end)
-    """The run ends with the round that has just been added up."""
+        return strategy.result
 
 
 class SeededFedAvg(FedAvg):
@@ -96,40 +78,70 @@ class SeededFedAvg(FedAvg):
         The server's end of the run: its clock, and the set-up that tells who takes part.
     federation : Federation
         Which node is which agent.
-    observer : Observer
-        Hears of every round.
-    on_round : Callable[[Sequence[RoundRecord]], None]
-        Told of all rounds that are over when one has ended.
+    listener : Listener
+        Hears of every exchange.
+
+    Attributes
+    ----------
+    result : Result
+        What Flower keeps of a run: the last model, and each round's metrics.
     """
 
-    def __init__(
-        self,
-        server: Agent,
-        federation: Federation,
-        observer: Observer,
-        on_round: Callable[[Sequence[RoundRecord]], None] = lambda rounds: None,
-    ) -> None:
+    def __init__(self, server: Agent, federation: Federation, listener: Listener) -> None:
         super().__init__(min_train_nodes=1, min_evaluate_nodes=1, min_available_nodes=1)
-        self._server, self._observer, self._on_round = server, observer, on_round
-        self._nodes = federation.nodes
+        self._server, self._federation, self._listener = server, federation, listener
         self._agents = {node: agent for agent, node in federation.nodes.items()}
         self._reports: dict[int, Report] = {}
-        self._digests: dict[int, str] = {}
-        self._rounds: list[RoundRecord] = []
-        self._began = self._lap = time.monotonic()
+        self.result = Result()
+
+    def rounds(self, grid: Grid) -> Iterator[RunRecord]:
+        """Run the rounds as Flower's `start` does, up to the one that reaches `target-metric`.
+
+        Yields
+        ------
+        RunRecord
+            After each round, all rounds so far.
+        """
+        setup, record = self._server.setup, RunRecord()
+        for_training, for_evaluation = (ConfigRecord(dict(self._federation.common)) for _ in range(2))
+        model = setup.learners.model
+        load_floats(model, setup.initial_weights_P)
+        arrays = ArrayRecord(model.state_dict())
+        began = time.monotonic()
+        for round_ in range(1, setup.config.num_rounds + 1):
+            # 1. Flower's training
+            messages = self.configure_train(round_, arrays, for_training, grid)
+            mean, metrics = self.aggregate_train(round_, grid.send_and_receive(messages, timeout=TIMEOUT_S))
+            if mean is not None:
+                self.result.arrays = arrays = mean
+            if metrics is not None:
+                self.result.train_metrics_clientapp[round_] = metrics
+            # 2. Flower's evaluation
+            messages = self.configure_evaluate(round_, arrays, for_evaluation, grid)
+            metrics = self.aggregate_evaluate(round_, grid.send_and_receive(messages, timeout=TIMEOUT_S))
+            if metrics is not None:
+                self.result.evaluate_metrics_clientapp[round_] = metrics
+            # 3. Our record of it
+            ended = add_up(round_, self._reports, time.monotonic() - began)
+            record = record.with_round(ended, self._reports)
+            self._server.end_round()
+            yield record
+            if has_ended(record.rounds, setup.config):
+                return
+            began = time.monotonic()
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Let Flower draw all of those whom our seed draws."""
-        self._observer.exchange_begins(server_round, "train", len(self._present(server_round)))
+        self._listener.exchange_begins(server_round, "train", len(self._present(server_round)))
         return super().configure_train(server_round, arrays, config, self._drawn(server_round))
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Let those evaluate who trained."""
-        self._observer.exchange_begins(server_round, "evaluate", len(self._present(server_round)))
+        self._listener.exchange_begins(server_round, "evaluate", len(self._present(server_round)))
         return super().configure_evaluate(server_round, arrays, config, self._drawn(server_round))
 
     def aggregate_train(
@@ -147,44 +159,18 @@ class SeededFedAvg(FedAvg):
         return arrays, metrics
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
-        """Let Flower average the metrics, in ascending id; add up the round."""
+        """Let Flower average the metrics, in ascending id."""
         ordered = self._in_order(server_round, replies, "evaluate")
         metrics = super().aggregate_evaluate(server_round, list(ordered.values()))
         for agent, reply in ordered.items():
             self._reports[agent] |= _report(reply)
-        now = time.monotonic()
-        record = add_up(server_round, self._reports, now - self._lap)
-        self._digests.update(digests_of(self._reports))
-        self._lap = now
-        self._rounds.append(record)
-        self._server.end_round()
-        self._on_round(self._rounds)
-        self._observer.round_ends(record)
-        if has_ended(self._rounds, self._server.setup.config):
-            raise TargetReached
         return metrics
-
-    def result(self) -> Result:
-        """Return what Flower keeps of a run, of one that has ended early."""
-        result = as_result(self.record())
-        model = self._server.setup.learners.model
-        load_floats(model, self._server.weights_P)
-        result.arrays = ArrayRecord(model.state_dict())
-        return result
-
-    def record(self) -> RunRecord:
-        """Return what all rounds came to."""
-        return RunRecord(
-            rounds=tuple(self._rounds),
-            weights_sha256=digest_of_all(self._digests),
-            elapsed_s=time.monotonic() - self._began,
-        )
 
     def _present(self, round_: int) -> tuple[int, ...]:
         return self._server.setup.present(round_)
 
     def _drawn(self, round_: int) -> Grid:
-        return cast(Grid, _GridOf([self._nodes[agent] for agent in self._present(round_)]))
+        return cast(Grid, _GridOf([self._federation.nodes[agent] for agent in self._present(round_)]))
 
     def _in_order(self, round_: int, replies: Iterable[Message], phase: str) -> dict[int, Message]:
         by_agent: dict[int, Message] = {}

@@ -29,9 +29,8 @@ from comdml_flwr.flower.serverapp.peer_strategy import as_result
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.planning.types import SERVER
 from comdml_flwr.runs.assemble import Catalogue, assemble, program_of
-from comdml_flwr.runs.loop import Observer, run_rounds
-from comdml_flwr.runs.records import RunRecord
-from comdml_flwr.runs.results import record_run
+from comdml_flwr.runs.loop import last, run_rounds
+from comdml_flwr.runs.results import recorded
 from comdml_flwr.runs.terminal import Terminal
 from comdml_flwr.runs.trained_models import ModelsHere
 
@@ -65,20 +64,10 @@ def run_splitfed(
         server = Agent(SERVER, setup)
         carrier = WithServer(agents, server, program, federation, private_key)
         models = ModelsHere(lambda: [server], models_agree=True)
-
-        def run(observer: Observer) -> RunRecord:
-            return run_rounds(
-                carrier,
-                program,
-                federation.ids,
-                config,
-                observer,
-                setup.availability,
-                on_round=models.round_ended,
-            )
-
+        rounds = run_rounds(carrier, program, federation.ids, config, terminal, setup.availability)
         with closing(carrier):
-            return as_result(record_run(run, config, len(federation.ids), terminal, models=models))
+            written = recorded(rounds, config, len(federation.ids), terminal, models=models)
+            return as_result(last(written))
 
 
 def with_server_among(federation: Federation, public_key: bytes) -> Federation:

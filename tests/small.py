@@ -18,8 +18,8 @@ from comdml_flwr.learning.models.resnet import resnet
 from comdml_flwr.planning.fleet.fleet import Fleet
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.runs.assemble import Catalogue, assemble, participants_of, program_of
-from comdml_flwr.runs.loop import run_rounds
-from comdml_flwr.runs.records import RoundRecord, RunRecord
+from comdml_flwr.runs.loop import last, run_rounds
+from comdml_flwr.runs.records import RunRecord
 from tests.odd_models import ODD
 
 SPEEDS = (4e9, 2e9, 1e9, 0.5e9, 0.2e9)
@@ -99,12 +99,9 @@ def idle_program(*names: str) -> Program[Agent]:
 
 
 class Silent:
-    """An observer that only listens."""
+    """A listener that only listens."""
 
     def exchange_begins(self, round_: int, phase: str, num_agents: int) -> None:
-        """Hear nothing."""
-
-    def round_ends(self, record: RoundRecord) -> None:
         """Hear nothing."""
 
 
@@ -122,13 +119,14 @@ def run_local(
     program = program_of(setup)
     carrier = make_carrier(agents, program, num_workers=num_workers, reverse_replies=reverse_replies)
     try:
-        return run_rounds(
+        rounds = run_rounds(
             carrier,
             program,
             setup.ids,
             config,
             Silent(),
             setup.availability,
-        ), agents
+        )
+        return last(rounds), agents
     finally:
         carrier.close()

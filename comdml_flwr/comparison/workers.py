@@ -16,7 +16,7 @@ import socket
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stdout
+from contextlib import closing, redirect_stdout
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -32,8 +32,7 @@ from comdml_flwr.comparison.schedule import Files, PlannedRun
 from comdml_flwr.core.errors import InputError, RunError
 from comdml_flwr.core.strict_json import to_json
 from comdml_flwr.core.user_code import describe_error, show_traceback
-from comdml_flwr.runs.local_run import run_locally
-from comdml_flwr.runs.records import RoundRecord
+from comdml_flwr.runs.local_run import local_rounds
 from comdml_flwr.runs.terminal import DIVERGED, Terminal
 
 Outcome: TypeAlias = Files | str
@@ -116,10 +115,13 @@ def _perform(run: PlannedRun, on_round: Callable[[int], object]) -> Files:
         fleet = Path(temporary, FLEET_FILE)
         fleet.write_text(run.fleet_text, "utf-8")
         here = {"fleet": str(fleet), "results-dir": str(results), "data-dir": run.data_dir}
-        terminal = _Ticks(run.num_rounds, on_round)
-        record = run_locally(
-            {**run.config, **here}, num_agents=run.num_agents, terminal=terminal, leaves_models=False
+        quiet = Terminal(run.num_rounds, Console(quiet=True))
+        rounds = local_rounds(
+            {**run.config, **here}, num_agents=run.num_agents, terminal=quiet, leaves_models=False
         )
+        with closing(rounds):
+            for record in rounds:
+                on_round(len(record.rounds))
         if record.missing:
             missing = ", ".join(map(str, record.missing))
             raise RunError(f"agents that had failed were gone at the end: {missing}")
@@ -135,18 +137,6 @@ def _perform(run: PlannedRun, on_round: Callable[[int], object]) -> Files:
         FLEET_FILE: run.fleet_text.encode(),
         SOFTWARE_FILE: (to_json(software(), indent=2) + "\n").encode(),
     }
-
-
-class _Ticks(Terminal):
-    """Prints nothing, and tells of the rounds."""
-
-    def __init__(self, num_rounds: int, on_round: Callable[[int], object]) -> None:
-        super().__init__(num_rounds, Console(quiet=True))
-        self._on_round = on_round
-
-    def round_ends(self, record: RoundRecord) -> None:
-        """Tell which round has ended."""
-        self._on_round(record.round)
 
 
 def _perform_with_ray(

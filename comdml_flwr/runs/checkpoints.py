@@ -29,8 +29,9 @@ from comdml_flwr.core.files import write_file
 from comdml_flwr.core.messages import Json
 from comdml_flwr.core.strict_json import to_json
 from comdml_flwr.runs.checkpoint_folders import new_checkpoint
+from comdml_flwr.runs.loop import checkpoint_follows, has_ended
 from comdml_flwr.runs.model_files import carry_best
-from comdml_flwr.runs.records import Progress
+from comdml_flwr.runs.records import RunRecord
 
 FORMAT = 1
 FOLDER, ABOUT, LOCK = "checkpoints", "checkpoint.json", "lock"
@@ -49,7 +50,7 @@ class Checkpoint:
     files : Mapping[int, str]
         SHA-256 of each agent's file, by id.
     digests : Mapping[int, str]
-        The last digest of each who holds a whole model; see `Progress`.
+        The last digest of each who holds a whole model; see `RunRecord`.
     fleet : str
         Text of the fleet file.
     token : str
@@ -77,7 +78,7 @@ class Checkpoint:
 
 @dataclass(slots=True, kw_only=True)
 class Checkpoints:
-    """Writes a run's checkpoints: a `Keeper`.
+    """Writes a run's checkpoints.
 
     Parameters
     ----------
@@ -87,12 +88,10 @@ class Checkpoints:
         Text of the fleet file.
     ids : tuple[int, ...]
         All agents, ascending, without a server.
-    keep : Callable[[Path, Progress], Mapping[int, str]]
-        (folder, progress) -> SHA-256 of each agent's file, by id; lets those who are not gone write them.
+    keep : Callable[[Path, RunRecord], Mapping[int, str]]
+        (folder, record) -> SHA-256 of each agent's file, by id; lets those who are not gone write them.
     at_nodes : bool
         Whether the agents' files lie on the nodes: these remove them at the end, so the last round has none.
-    begun : Progress
-        Where the run begins.
     token : str
         Under which nodes know it.
     """
@@ -100,9 +99,8 @@ class Checkpoints:
     config: RunConfig
     fleet_text: str
     ids: tuple[int, ...]
-    keep: Callable[[Path, Progress], Mapping[int, str]]
+    keep: Callable[[Path, RunRecord], Mapping[int, str]]
     at_nodes: bool = False
-    begun: Progress = field(default_factory=Progress)
     token: str = field(default_factory=lambda: secrets.token_hex(16))
     _folder: Path | None = None
 
@@ -110,15 +108,20 @@ class Checkpoints:
         """Say in which run's folder they are kept."""
         self._folder = run_folder / FOLDER
 
-    def is_due(self, round_: int, *, is_last: bool = False) -> bool:
-        """Tell whether a checkpoint follows on a round: on the last one, too, as the run may train on."""
-        every = self.config.checkpoint_every
-        if every and (is_last or round_ == self.config.num_rounds):
-            return not self.at_nodes
-        return bool(every) and round_ % every == 0
+    def is_due(self, record: RunRecord) -> bool:
+        """Tell whether a checkpoint follows on the last of these rounds.
 
-    def save(self, progress: Progress) -> None:
-        """Write a checkpoint; see `Keeper.save`.
+        One follows on a run's last round, too, as the run may train on; none where no agent is left to write.
+        """
+        if not self.config.checkpoint_every or {*self.ids} <= {*record.gone}:
+            return False
+        round_ = len(record.rounds)
+        if round_ == self.config.num_rounds or has_ended(record.rounds, self.config):
+            return not self.at_nodes
+        return checkpoint_follows(round_, self.config)
+
+    def save(self, record: RunRecord) -> None:
+        """Write a checkpoint; all agents are between two rounds.
 
         Raises
         ------
@@ -126,22 +129,22 @@ class Checkpoints:
             The disk does not take it.
         """
         try:
-            self._save(progress)
+            self._save(record)
         except OSError as error:
             reason = f"{error.strerror or error}; the ones before are there"
-            raise RunError(f"checkpoint of round {len(progress.rounds)}: {reason}") from error
+            raise RunError(f"checkpoint of round {len(record.rounds)}: {reason}") from error
 
-    def _save(self, progress: Progress) -> None:
+    def _save(self, record: RunRecord) -> None:
         assert self._folder is not None, "write_into comes first"
-        round_ = len(progress.rounds)
+        round_ = len(record.rounds)
         with new_checkpoint(self._folder, round_) as folder:
-            files = self.keep(folder, progress)
+            files = self.keep(folder, record)
             carry_best(self._folder.parent, folder)
             checkpoint = Checkpoint(
                 round=round_,
                 num_rounds=self.config.num_rounds,
                 files=files,
-                digests=progress.digests,
+                digests=record.digests,
                 fleet=self.fleet_text,
                 token=self.token,
                 at_nodes=self.at_nodes,

@@ -1,20 +1,20 @@
 """A run in this process: the local carrier, the same results folder and the same lines as under Flower."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import closing
 from pathlib import Path
 
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.carriers.local import LocalCarrier
-from comdml_flwr.core.config import RunConfig, find_fleet, parse_config
+from comdml_flwr.core.config import find_fleet, parse_config
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.planning.fleet.fleet_file import load_fleet, self_contained_text
 from comdml_flwr.runs.assemble import Catalogue, agent_ids, assemble, participants_of, program_of
 from comdml_flwr.runs.checkpoints import Checkpoints
-from comdml_flwr.runs.loop import Observer, run_rounds
-from comdml_flwr.runs.records import Progress, RunRecord
-from comdml_flwr.runs.results import record_run
-from comdml_flwr.runs.resuming import Resumed, find_run
+from comdml_flwr.runs.loop import last, run_rounds
+from comdml_flwr.runs.records import RunRecord
+from comdml_flwr.runs.results import recorded
+from comdml_flwr.runs.resuming import find_run
 from comdml_flwr.runs.terminal import Terminal
 from comdml_flwr.runs.trained_models import ModelsHere
 
@@ -26,9 +26,8 @@ def run_locally(
     num_workers: int = 1,
     catalogue: Catalogue | None = None,
     terminal: Terminal | None = None,
-    leaves_models: bool = True,
 ) -> RunRecord:
-    """Run a method over the local carrier, write its files, and return what it came to.
+    """Run a method over the local carrier, write its files, and return the record of all its rounds.
 
     Parameters
     ----------
@@ -44,13 +43,41 @@ def run_locally(
         Models and data sets of your own.
     terminal : Terminal, optional
         Where to print.
-    leaves_models : bool
-        Whether the run writes its models into its folder.
 
     Raises
     ------
     InputError, RunError
         What is wrong, in one line.
+    """
+    return last(
+        local_rounds(
+            values,
+            num_agents=num_agents,
+            num_workers=num_workers,
+            catalogue=catalogue,
+            terminal=terminal,
+        )
+    )
+
+
+def local_rounds(
+    values: Mapping[str, object],
+    *,
+    num_agents: int | None = None,
+    num_workers: int = 1,
+    catalogue: Catalogue | None = None,
+    terminal: Terminal | None = None,
+    leaves_models: bool = True,
+) -> Generator[RunRecord]:
+    """Yield the record of a run over the local carrier whenever a round has ended and is written down.
+
+    Of a run that goes on, the rounds that are over come first. The last files are written when all rounds
+    have been drawn. Parameters and errors are those of `run_locally`, and:
+
+    Parameters
+    ----------
+    leaves_models : bool
+        Whether the run writes its models into its folder.
     """
     config = parse_config({"carrier": "local", **values})
     if config.carrier != "local":
@@ -73,59 +100,30 @@ def run_locally(
     terminal.warn(setup.warnings)
     carrier = LocalCarrier(participants_of(setup), program, num_workers=num_workers, on_reply=terminal.reply)
 
-    def run(observer: Observer) -> RunRecord:
-        return run_rounds(
+    def holders() -> list[Agent]:
+        return [agent for agent in carrier.agents if agent.is_server == program.has_server]
+
+    models = ModelsHere(holders, models_agree=program.models_agree) if leaves_models else None
+
+    def keep(folder: Path, record: RunRecord) -> dict[int, str]:
+        if models:
+            models.keep_last(record.rounds)
+        return carrier.keep(folder, record.gone)
+
+    checkpoints = None
+    if resumed or config.checkpoint_every:
+        fleet_text = resumed.checkpoint.fleet if resumed else self_contained_text(find_fleet(config.fleet))
+        checkpoints = Checkpoints(config=config, fleet_text=fleet_text, ids=setup.ids, keep=keep)
+    with closing(carrier):
+        if resumed:
+            carrier.restore(resumed.checkpoint_folder, resumed.checkpoint.files)
+        rounds = run_rounds(
             carrier,
             program,
             setup.ids,
             config,
-            observer,
-            setup.availability,
-            checkpoints=checkpoints,
-            on_round=models.round_ended if leaves_models else lambda rounds: None,
-        )
-
-    def holders() -> list[Agent]:
-        return [agent for agent in carrier.agents if agent.is_server == program.has_server]
-
-    models = ModelsHere(holders, models_agree=program.models_agree)
-
-    def keep(folder: Path, so_far: Progress) -> dict[int, str]:
-        if leaves_models:
-            models.keep_last(so_far.rounds)
-        return carrier.keep(folder, so_far.gone)
-
-    with closing(carrier):
-        checkpoints = _checkpoints(config, setup.ids, keep, resumed)
-        if resumed:
-            carrier.restore(resumed.checkpoint_folder, resumed.checkpoint.files)
-        return record_run(
-            run,
-            config,
-            len(setup.ids),
             terminal,
-            checkpoints,
-            resumed,
-            models if leaves_models else None,
+            setup.availability,
+            begun=resumed.record if resumed else None,
         )
-
-
-def _checkpoints(
-    config: RunConfig,
-    ids: tuple[int, ...],
-    keep: Callable[[Path, Progress], dict[int, str]],
-    resumed: Resumed | None,
-) -> Checkpoints | None:
-    if resumed:
-        fleet_text, progress = resumed.checkpoint.fleet, resumed.progress
-    elif config.checkpoint_every:
-        fleet_text, progress = self_contained_text(find_fleet(config.fleet)), Progress()
-    else:
-        return None
-    return Checkpoints(
-        config=config,
-        fleet_text=fleet_text,
-        ids=ids,
-        keep=keep,
-        begun=progress,
-    )
+        yield from recorded(rounds, config, len(setup.ids), terminal, checkpoints, resumed, models)

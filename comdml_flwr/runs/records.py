@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.messages import Json, Report
@@ -83,21 +83,48 @@ class RoundRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
-    """What a run came to.
+    """A run's rounds so far, and what is known between two rounds besides the agents' states.
 
     Parameters
     ----------
     rounds : tuple[RoundRecord, ...]
-        In order.
-    weights_sha256 : str
-        Digest of all agents' float weights in id order (of their digests, as each agent has only its own).
-    elapsed_s : float
-        Stopwatch over all rounds (measured).
+        Those that are over, from the first on.
+    digests : Mapping[int, str]
+        The last digest of each agent that holds a whole model.
+    gone : tuple[int, ...]
+        Agents that do not have the current model, having failed.
     """
 
-    rounds: tuple[RoundRecord, ...]
-    weights_sha256: str
-    elapsed_s: float
+    rounds: tuple[RoundRecord, ...] = ()
+    digests: Mapping[int, str] = field(default_factory=dict)
+    gone: tuple[int, ...] = ()
+
+    def with_round(
+        self, record: RoundRecord, reports: Mapping[int, Report], gone_next: Iterable[int] = ()
+    ) -> "RunRecord":
+        """Return this record and one round more: its own record, its reports, and who lacks its model."""
+        return replace(
+            self,
+            rounds=(*self.rounds, record),
+            digests={**self.digests, **digests_of(reports)},
+            gone=tuple(sorted(gone_next)),
+        )
+
+    @property
+    def last(self) -> RoundRecord:
+        """The round that ended last."""
+        return self.rounds[-1]
+
+    @property
+    def weights_sha256(self) -> str:
+        """Digest of all agents' float weights in id order (of their digests: each has only its own model)."""
+        in_order = "".join(digest for _, digest in sorted(self.digests.items()))
+        return hashlib.sha256(in_order.encode()).hexdigest()
+
+    @property
+    def elapsed_s(self) -> float:
+        """How long the rounds took together (measured)."""
+        return sum(record.elapsed_s for record in self.rounds)
 
     @property
     def diverged(self) -> bool:
@@ -107,31 +134,7 @@ class RunRecord:
     @property
     def missing(self) -> list[int]:
         """Who was gone at the end, having failed: the run is incomplete if there is anybody."""
-        return self.rounds[-1].gone
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """What is known of a run between two rounds, besides the agents' states.
-
-    Parameters
-    ----------
-    rounds : tuple[RoundRecord, ...]
-        Those that are over, from the first on.
-    digests : Mapping[int, str]
-        The last digest of each who holds a whole model.
-    gone : tuple[int, ...]
-        Who does not have the current model, having failed.
-    """
-
-    rounds: tuple[RoundRecord, ...] = ()
-    digests: Mapping[int, str] = field(default_factory=dict)
-    gone: tuple[int, ...] = ()
-
-    @property
-    def elapsed_s(self) -> float:
-        """How long these rounds took (measured)."""
-        return sum(record.elapsed_s for record in self.rounds)
+        return self.last.gone
 
 
 def add_up(
@@ -211,11 +214,6 @@ def _plan(reports: Mapping[int, Report]) -> dict[str, Json]:
 def digests_of(reports: Mapping[int, Report]) -> dict[int, str]:
     """Return the digests of those who hold a whole model, in ascending id."""
     return {a: str(r["weights_sha256"]) for a, r in sorted(reports.items()) if "weights_sha256" in r}
-
-
-def digest_of_all(digests: Mapping[int, str]) -> str:
-    """Return the digest of the last digests of all who hold a whole model, in id order."""
-    return hashlib.sha256("".join(digest for _, digest in sorted(digests.items())).encode()).hexdigest()
 
 
 def _number(value: Json) -> float:

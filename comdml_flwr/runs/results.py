@@ -14,7 +14,7 @@ import os
 import re
 import shlex
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +27,6 @@ from comdml_flwr.core.messages import Json
 from comdml_flwr.core.strict_json import to_json
 from comdml_flwr.runs.checkpoint_folders import go_back, rounds_in
 from comdml_flwr.runs.checkpoints import FOLDER, Checkpoints, hold
-from comdml_flwr.runs.loop import Observer
 from comdml_flwr.runs.model_files import carry_best
 from comdml_flwr.runs.records import RoundRecord, RunRecord, as_json
 from comdml_flwr.runs.resuming import Resumed
@@ -121,21 +120,21 @@ class RunFolder:
         write_file(self.path / name, (to_json(value, indent=2) + "\n").encode())
 
 
-def record_run(
-    run: Callable[[Observer], RunRecord],
+def recorded(
+    rounds: Iterable[RunRecord],
     config: RunConfig,
     num_agents: int,
     terminal: Terminal,
     checkpoints: Checkpoints | None = None,
     resumed: Resumed | None = None,
     models: "ModelKeeper | None" = None,
-) -> RunRecord:
-    """Make the run's folder, run, and print and write down what it comes to.
+) -> Iterator[RunRecord]:
+    """Make the run's folder; write, print and track each round that is drawn; at the end, write the summary.
 
     Parameters
     ----------
-    run : Callable[[Observer], RunRecord]
-        Runs all rounds and tells the observer of each.
+    rounds : Iterable[RunRecord]
+        The run: all rounds so far, whenever one has ended. The next one begins when it is drawn.
     config : RunConfig
         Of the run.
     num_agents : int
@@ -143,11 +142,16 @@ def record_run(
     terminal : Terminal
         Where to print.
     checkpoints : Checkpoints, optional
-        Told in which folder they are kept.
+        Told in which folder they are kept, and saved where they are due.
     resumed : Resumed, optional
         The run that goes on.
     models : ModelKeeper, optional
         Lets the run leave its models; without it, none is left.
+
+    Yields
+    ------
+    RunRecord
+        Of a run that goes on, the rounds that are over; then all rounds so far, when one is written down.
 
     Raises
     ------
@@ -158,7 +162,9 @@ def record_run(
     """
     check_trackers(config)
     root = resumed.folder if resumed else Path(config.results_dir)
+    record = resumed.record if resumed else RunRecord()
     with naming_what_cannot_be_written(root), ExitStack() as held:
+        # 1. The folder, which no other process may go on with meanwhile.
         if resumed:
             held.enter_context(hold(resumed.folder))
             terminal.say(resumed.line)
@@ -170,39 +176,40 @@ def record_run(
             if not resumed:
                 held.enter_context(hold(results.path))
         terminal.say(f"{num_agents} agents are there; results go to {results.path}")
-        return _record(run, config, num_agents, terminal, results, resumed, models)
-
-
-def _record(
-    run: Callable[[Observer], RunRecord],
-    config: RunConfig,
-    num_agents: int,
-    terminal: Terminal,
-    results: RunFolder,
-    resumed: Resumed | None,
-    models: "ModelKeeper | None",
-) -> RunRecord:
-    trackers = Trackers(terminal.say)
-    try:
-        trackers.start(config, results.path, num_over=resumed.checkpoint.round if resumed else 0)
-        record = run(_PrintAndWrite(terminal, results, trackers))
-        left = models.finish(record.rounds) if models else []
-    except KeyboardInterrupt:
-        results.fail("interrupted")
-        trackers.finish(None)
-        raise InterruptedRun(_how_it_goes_on(results.path)) from None
-    except BaseException as error:
-        results.fail(str(error) or repr(error))
-        trackers.finish(None)
-        raise
-    summary = {
-        **summarize(record, config, num_agents),
-        "models": [model.as_json() for model in left],
-    }
-    results.finish(summary)
-    trackers.finish(summary)
-    terminal.summary(summary, results.path)
-    return record
+        trackers = Trackers(terminal.say)
+        try:
+            trackers.start(config, results.path, num_over=len(record.rounds))
+            # 2. The rounds. The best model is written first: the agents have it until the next exchange.
+            began, earlier_s = time.monotonic(), record.elapsed_s
+            if resumed:
+                yield record
+            for record in rounds:
+                if models:
+                    models.round_ended(record.rounds)
+                results.add_round(record.last)
+                terminal.round_ends(record.last)
+                trackers.round_ends(record.last)
+                if checkpoints and checkpoints.is_due(record):
+                    checkpoints.save(record)
+                yield record
+            elapsed_s = earlier_s + time.monotonic() - began
+            left = models.finish(record.rounds) if models else []
+        except KeyboardInterrupt:
+            results.fail("interrupted")
+            trackers.finish(None)
+            raise InterruptedRun(_how_it_goes_on(results.path)) from None
+        except BaseException as error:
+            results.fail(str(error) or repr(error))
+            trackers.finish(None)
+            raise
+        # 3. The summary.
+        summary = {
+            **summarize(record, config, num_agents, elapsed_s),
+            "models": [model.as_json() for model in left],
+        }
+        results.finish(summary)
+        trackers.finish(summary)
+        terminal.summary(summary, results.path)
 
 
 def _how_it_goes_on(folder: Path) -> str:
@@ -211,21 +218,6 @@ def _how_it_goes_on(folder: Path) -> str:
     if not kept:
         return f"interrupted; {folder} has no checkpoint to go on from (checkpoint-every keeps them)"
     return f"interrupted; to go on after round {kept[-1]}: comdml run --resume {shlex.quote(str(folder))}"
-
-
-class _PrintAndWrite:
-    """An observer that prints a round, writes it down and hands it to the trackers."""
-
-    def __init__(self, terminal: Terminal, results: RunFolder, trackers: Trackers) -> None:
-        self._terminal, self._results, self._trackers = terminal, results, trackers
-
-    def exchange_begins(self, round_: int, phase: str, num_agents: int) -> None:
-        self._terminal.exchange_begins(round_, phase, num_agents)
-
-    def round_ends(self, record: RoundRecord) -> None:
-        self._results.add_round(record)
-        self._terminal.round_ends(record)
-        self._trackers.round_ends(record)
 
 
 def _new_folder(root: Path, name: str) -> Path:

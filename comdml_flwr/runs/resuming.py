@@ -16,7 +16,7 @@ from comdml_flwr.planning.participation import draw_participants, newcomers_afte
 from comdml_flwr.runs.checkpoint_folders import rounds_in
 from comdml_flwr.runs.checkpoints import FOLDER, Checkpoint, read_checkpoint
 from comdml_flwr.runs.loop import has_ended
-from comdml_flwr.runs.records import Progress, RoundRecord, read_record
+from comdml_flwr.runs.records import RoundRecord, RunRecord, read_record
 
 FREE = {"num-rounds", "target-metric", "checkpoint-every", "data-dir", "download", "rounds-per-message"}
 """Keys that may be other ones when a run goes on: no bit of the rounds that are over depends on them."""
@@ -35,14 +35,14 @@ class Resumed:
         With what may change and was asked for.
     checkpoint : Checkpoint
         From which it goes on.
-    progress : Progress
+    record : RunRecord
         The rounds that are over.
     """
 
     folder: Path
     config: RunConfig
     checkpoint: Checkpoint
-    progress: Progress
+    record: RunRecord
 
     @property
     def checkpoint_folder(self) -> Path:
@@ -102,8 +102,8 @@ def find_run(folder: str, given: Mapping[str, object], find: Callable[[str], Pat
         raise InputError("resume", str(path), rule)
     _check_fleet(config, checkpoint, find)
     rounds = _rounds(path, checkpoint.round)
-    progress = Progress(rounds=rounds, digests=checkpoint.digests, gone=checkpoint.gone)
-    return Resumed(folder=path, config=config, checkpoint=checkpoint, progress=progress)
+    record = RunRecord(rounds=rounds, digests=checkpoint.digests, gone=checkpoint.gone)
+    return Resumed(folder=path, config=config, checkpoint=checkpoint, record=record)
 
 
 def _absolute(folder: str) -> Path:

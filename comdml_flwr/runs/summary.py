@@ -9,8 +9,10 @@ from comdml_flwr.runs.loop import has_ended
 from comdml_flwr.runs.records import RoundRecord, RunRecord
 
 
-def summarize(record: RunRecord, config: RunConfig, num_agents: int) -> dict[str, Json]:
+def summarize(record: RunRecord, config: RunConfig, num_agents: int, elapsed_s: float) -> dict[str, Json]:
     """Return what goes into `summary.json`; times with `virtual` in their name are modelled.
+
+    `elapsed_s` is the stopwatch over all rounds and all that was done between them.
 
     The times without offload are None of a method that foretells nothing. A round whose forecast is lost, as
     the agent that tells it is gone, counts there as it was.
@@ -38,7 +40,7 @@ def summarize(record: RunRecord, config: RunConfig, num_agents: int) -> dict[str
         "virtual_training_s": training_s,
         "no_offload_virtual_training_s": alone_s,
         "virtual_training_ratio": None if alone_s is None else training_s / alone_s,
-        "elapsed_s": record.elapsed_s,
+        "elapsed_s": elapsed_s,
         "bytes_sent": sum(r.bytes_sent for r in rounds),
         "stopped": f"target-metric reached in round {len(rounds)}" if has_ended(rounds, config) else None,
         "left_out": {str(agent): count for agent, count in sorted(_rounds_left_out(rounds).items())},

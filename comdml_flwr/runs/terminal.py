@@ -23,7 +23,7 @@ QUIET_S = 15.0  # a sign of life after so long without a line
 
 
 class Terminal:
-    """Prints a run as it goes on; an `Observer`.
+    """Prints a run as it goes on.
 
     Parameters
     ----------

@@ -26,7 +26,7 @@ from comdml_flwr.methods.phases import evaluation as phases
 from comdml_flwr.planning.fleet.fleet_file import load_fleet
 from comdml_flwr.planning.fleet.presets import preset_text
 from comdml_flwr.runs.assemble import assemble, participants_of, program_of
-from comdml_flwr.runs.loop import run_rounds
+from comdml_flwr.runs.loop import last, run_rounds
 from tests.small import Silent
 
 NUM_AGENTS = 100
@@ -47,7 +47,7 @@ def comdml_s(setup: Setup) -> float:
     real, phases.evaluate_part = phases.evaluate_part, _evaluate_nothing
     began = time.process_time()
     try:
-        run_rounds(carrier, program, setup.ids, setup.config, Silent())
+        last(run_rounds(carrier, program, setup.ids, setup.config, Silent()))
         return time.process_time() - began
     finally:
         phases.evaluate_part = real

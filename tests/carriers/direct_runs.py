@@ -12,7 +12,7 @@ from comdml_flwr.carriers.transport.grpc import Transport
 from comdml_flwr.carriers.transport.members import Limits, Member
 from comdml_flwr.core.errors import OverdueError, PeerGoneError
 from comdml_flwr.runs.assemble import participants_of, program_of
-from comdml_flwr.runs.records import RoundRecord, add_up, digest_of_all, digests_of
+from comdml_flwr.runs.records import RunRecord, add_up
 from tests.small import small_setup
 
 
@@ -44,12 +44,10 @@ def run_direct(config, fleet, *, rounds_per_message=100):
 def added_up(setup, reports):
     """Return the records of rounds, of the reports by round and agent, and the digest of all weights."""
     agree = program_of(setup).models_agree
-    records: list[RoundRecord] = []
-    digests: dict[int, str] = {}
+    record = RunRecord()
     for round_, told in sorted(reports.items()):
-        records.append(add_up(round_, told, 0.0, models_agree=agree))
-        digests.update(digests_of(told))
-    return records, digest_of_all(digests)
+        record = record.with_round(add_up(round_, told, 0.0, models_agree=agree), told)
+    return list(record.rounds), record.weights_sha256
 
 
 def _message(setup, agents, first, last, left_over):

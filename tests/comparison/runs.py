@@ -28,7 +28,7 @@ def real_run(seed=1, num_agents=4, **keys):
         config=config.with_defaults_named(),
         rounds=[as_json(round_) for round_ in record.rounds],
         agents=list(record.rounds[0].agents),
-        summary=summarize(record, config, num_agents),
+        summary=summarize(record, config, num_agents, record.elapsed_s),
     )
 
 

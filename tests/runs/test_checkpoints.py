@@ -20,7 +20,7 @@ from comdml_flwr.runs import checkpoint_folders as checkpoint_files
 from comdml_flwr.runs.assemble import participants_of, program_of
 from comdml_flwr.runs.checkpoint_folders import go_back, new_checkpoint, rounds_in
 from comdml_flwr.runs.checkpoints import ABOUT, FOLDER, Checkpoints, hold, read_checkpoint
-from comdml_flwr.runs.records import Progress, add_up
+from comdml_flwr.runs.records import RunRecord, add_up
 from tests.small import small_config, small_fleet, small_setup
 
 ROUND = add_up(
@@ -174,7 +174,7 @@ def keeper(run, **keys):
         config=small_config(**keys),
         fleet_text="[links]",
         ids=(0, 11),
-        keep=lambda folder, progress: {0: f"{len(progress.rounds)}", 11: "ab", -1: "cd"},
+        keep=lambda folder, record: {0: f"{len(record.rounds)}", 11: "ab", -1: "cd"},
     )
     made.write_into(run)
     return made
@@ -182,7 +182,7 @@ def keeper(run, **keys):
 
 def test_what_checkpoint_json_says_comes_back(tmp_path):
     made = keeper(tmp_path, num_rounds=9, checkpoint_every=1)
-    made.save(Progress(rounds=(ROUND,), digests={3: "feed", 0: "beef"}))
+    made.save(RunRecord(rounds=(ROUND,), digests={3: "feed", 0: "beef"}))
     found = read_checkpoint(tmp_path, 1)
     assert (found.round, found.num_rounds, found.fleet, found.at_nodes) == (1, 9, "[links]", False)
     assert found.files == {0: "1", 11: "ab", -1: "cd"}
@@ -207,7 +207,7 @@ def test_a_checkpoint_is_due_every_so_many_rounds_and_at_the_end_where_it_stays(
 ):
     made = keeper(tmp_path, num_rounds=7, checkpoint_every=every)
     made.at_nodes = at_nodes
-    assert [round_ for round_ in range(1, 8) if made.is_due(round_)] == due
+    assert [number for number in range(1, 8) if made.is_due(RunRecord(rounds=(ROUND,) * number))] == due
 
 
 def changed(**keys):
@@ -231,7 +231,7 @@ def changed(**keys):
     ids=["truncated", "empty", "a list", "no keys", "changed", "another format", "gone"],
 )
 def test_a_checkpoint_json_that_is_none_is_one_line(change, line, tmp_path):
-    keeper(tmp_path).save(Progress(rounds=(ROUND,)))
+    keeper(tmp_path).save(RunRecord(rounds=(ROUND,)))
     path = tmp_path / FOLDER / "1" / ABOUT
     text = change(path.read_text())
     path.unlink() if text is None else path.write_text(text)
@@ -242,7 +242,7 @@ def test_a_checkpoint_json_that_is_none_is_one_line(change, line, tmp_path):
 
 def test_a_disk_that_is_full_leaves_the_checkpoint_before(tmp_path):
     made = keeper(tmp_path)
-    made.save(Progress(rounds=(ROUND,)))
+    made.save(RunRecord(rounds=(ROUND,)))
 
     def full(folder, round_):
         (folder / "half").write_text("a")
@@ -251,7 +251,7 @@ def test_a_disk_that_is_full_leaves_the_checkpoint_before(tmp_path):
     made.keep = full
     line = "checkpoint of round 2: no space left; the ones before are there"
     with pytest.raises(RunError, match=f"^{line}$"):
-        made.save(Progress(rounds=(ROUND, ROUND)))
+        made.save(RunRecord(rounds=(ROUND, ROUND)))
     assert rounds_in(tmp_path / FOLDER) == [1]
     assert read_checkpoint(tmp_path, 1).round == 1
 
@@ -286,10 +286,10 @@ def test_of_who_is_gone_there_is_no_file(setup, tmp_path):
         config=setup.config,
         fleet_text="[links]",
         ids=setup.ids,
-        keep=lambda folder, progress: carrier.keep(folder, progress.gone),
+        keep=lambda folder, record: carrier.keep(folder, record.gone),
     )
     made.write_into(tmp_path)
-    made.save(Progress(rounds=(ROUND,), gone=(1,)))
+    made.save(RunRecord(rounds=(ROUND,), gone=(1,)))
     found = read_checkpoint(tmp_path, 1)
     assert (found.ids, found.gone, sorted(found.files)) == ((0, 1, 2), (1,), [0, 2])
     carrier.restore(tmp_path / FOLDER / "1", found.files)

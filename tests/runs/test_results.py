@@ -4,7 +4,6 @@ import io
 import json
 import re
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 
@@ -15,9 +14,9 @@ from comdml_flwr.core.config import parse_config
 from comdml_flwr.core.errors import InputError, RunError
 from comdml_flwr.core.program import NOBODY
 from comdml_flwr.runs import results, terminal
-from comdml_flwr.runs.loop import run_rounds
+from comdml_flwr.runs.loop import last, run_rounds
 from comdml_flwr.runs.records import RoundRecord, RunRecord
-from comdml_flwr.runs.results import RunFolder, record_run
+from comdml_flwr.runs.results import RunFolder, recorded
 from comdml_flwr.runs.summary import summarize
 from comdml_flwr.runs.terminal import QUIET_S, WIDTH, Terminal
 from tests.small import idle_program, run_local, small_config, small_fleet
@@ -78,8 +77,8 @@ def record(folder, carrier=None, **keys):
     """Run two made-up rounds; return what was printed."""
     screen, printed = printed_by()
     config = config_in(folder, **keys)
-    rounds = partial(run_rounds, carrier or FakeCarrier(), idle_program(*PHASES), IDS, config)
-    record_run(rounds, config, len(IDS), screen)
+    rounds = run_rounds(carrier or FakeCarrier(), idle_program(*PHASES), IDS, config, screen)
+    last(recorded(rounds, config, len(IDS), screen))
     return printed()
 
 
@@ -231,7 +230,7 @@ def test_only_a_method_that_offloads_says_what_it_gains(method):
     config = small_config(method=method, num_rounds=1, **({"cut": 1} if method == "splitfed" else {}))
     run_record, _ = run_local(config, small_fleet(3))
     screen, printed = printed_by()
-    screen.summary(summarize(run_record, config, 3), Path("results"))
+    screen.summary(summarize(run_record, config, 3, 1.0), Path("results"))
     assert ("without offload" in printed()) == (method == "comdml")
     assert "after 1 round " in printed()
 
@@ -298,7 +297,7 @@ def test_agents_whose_training_was_not_finite_are_told_in_one_line():
 )
 def test_the_summary_on_the_screen_says_who_was_left_out(left_out, line, tmp_path):
     rounds = tuple(round_record(round=number) for number in range(1, 5))
-    none = summarize(RunRecord(rounds=rounds, weights_sha256="ab" * 32, elapsed_s=1.0), small_config(), 3)
+    none = summarize(RunRecord(rounds=rounds), small_config(), 3, 1.0)
     screen, printed = printed_by()
     screen.summary(none, tmp_path)
     assert "left out" not in printed()

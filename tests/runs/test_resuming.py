@@ -58,7 +58,7 @@ def test_what_is_not_given_is_as_the_run_has_it(run):
     found = find_run(str(run), {"resume": str(run), "seed": 2})
     assert (found.config.seed, found.config.participation, found.config.resume) == (2, 0.7, "")
     assert (found.checkpoint.round, found.folder) == (4, run)
-    assert [record.round for record in found.progress.rounds] == [1, 2, 3, 4]
+    assert [record.round for record in found.record.rounds] == [1, 2, 3, 4]
     assert found.checkpoint.ids == (0, 1, 2)
     assert len(found.fleet.agents) == 3
 

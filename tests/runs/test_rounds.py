@@ -15,7 +15,7 @@ from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.program import NOBODY, Step
 from comdml_flwr.core.strict_json import to_json
 from comdml_flwr.planning.participation import draw_participants
-from comdml_flwr.runs.loop import run_rounds
+from comdml_flwr.runs.loop import last, run_rounds
 from comdml_flwr.runs.records import RoundRecord, add_up, as_json, read_record
 from tests.small import Silent, idle_program, run_local, small_config, small_fleet, small_setup
 
@@ -66,7 +66,7 @@ def report(**facts):
 
 
 class Recorder:
-    """A carrier and an observer that write down what they are asked; the reports are made up."""
+    """A carrier and a listener that write down what they are asked; the reports are made up."""
 
     why_gone = MappingProxyType({})
 
@@ -86,12 +86,11 @@ class Recorder:
     def exchange_begins(self, round_, phase, num_agents):
         self.begun.append((round_, phase, num_agents))
 
-    def round_ends(self, record):
-        self.ended.append((record.round, len(self.exchanges)))
-
 
 def run(recorder, ids=IDS, phases=PHASES, **keys):
-    return run_rounds(recorder, idle_program(*phases), ids, small_config(**keys), recorder)
+    for record in run_rounds(recorder, idle_program(*phases), ids, small_config(**keys), recorder):
+        recorder.ended.append((record.last.round, len(recorder.exchanges)))
+    return record
 
 
 def test_the_last_phase_rides_with_the_next_rounds_first():
@@ -116,7 +115,7 @@ def test_the_last_phase_rides_with_the_next_rounds_first():
         (2, "average", 2),
         (2, "adopt", 2),
     ]
-    assert recorder.ended == [(1, 4), (2, 7)], "a round is told as soon as its last reports are in"
+    assert recorder.ended == [(1, 4), (2, 7)], "a round is yielded as soon as its last reports are in"
 
 
 @pytest.mark.parametrize("num_phases", [2, 3, 5])
@@ -277,9 +276,9 @@ def test_with_whole_batches_the_clock_of_a_run_ends_training_when_the_plan_said(
         assert round_.makespan_s == pytest.approx(round_.predicted_s, rel=1e-9)
 
 
-def test_an_observer_that_only_listens_changes_nothing():
+def test_a_listener_that_only_listens_changes_nothing():
     watched = run(Recorder())
-    silent = run_rounds(Recorder(), idle_program(*PHASES), IDS, small_config(), Silent())
+    silent = last(run_rounds(Recorder(), idle_program(*PHASES), IDS, small_config(), Silent()))
     assert [replace(r, elapsed_s=0.0) for r in watched.rounds] == [
         replace(r, elapsed_s=0.0) for r in silent.rounds
     ]

@@ -1,6 +1,7 @@
 """What a whole run came to: sums by hand, and the names that scripts rely on."""
 
 from dataclasses import replace
+from hashlib import sha256
 
 from comdml_flwr.runs.records import RunRecord, add_up, as_json
 from comdml_flwr.runs.summary import summarize
@@ -30,8 +31,8 @@ def test_a_summary_by_hand():
         ),
     )
     config = small_config(seed=5, method="allreduce", num_rounds=9)
-    record = RunRecord(rounds=rounds, weights_sha256="feed", elapsed_s=1.5)
-    assert summarize(record, config, 6) == {
+    record = RunRecord(rounds=rounds, digests={1: "feed"})
+    assert summarize(record, config, 6, 1.5) == {
         "method": "allreduce",
         "model": "four-stages",
         "dataset": "few-digits",
@@ -54,7 +55,7 @@ def test_a_summary_by_hand():
         "bytes_sent": 123,
         "stopped": None,
         "left_out": {},
-        "weights_sha256": "feed",
+        "weights_sha256": sha256(b"feed").hexdigest(),
     }
 
 
@@ -64,7 +65,7 @@ def test_a_summary_says_in_how_many_rounds_an_agent_was_left_out_whatever_the_re
         replace(ROUND, not_finite=[2], gone=[2], taken_back=[5]),
         replace(ROUND, refused=[10], not_committed=[0]),
     )
-    summary = summarize(RunRecord(rounds=rounds, weights_sha256="", elapsed_s=1.0), small_config(), 11)
+    summary = summarize(RunRecord(rounds=rounds), small_config(), 11, 1.0)
     assert summary["left_out"] == {"0": 1, "2": 2, "10": 2}
     assert list(summary["left_out"]) == ["0", "2", "10"], "by id, and who takes layers back is in"
 
@@ -80,8 +81,8 @@ def test_a_summary_claims_no_gain_where_nothing_was_foretold_and_a_lost_forecast
         ((alone, alone), (None, None, None, None)),
         ((told, alone), (14.0, 8 / 14, 12.0, 6 / 12)),
     ):
-        record = RunRecord(rounds=rounds, weights_sha256="feed", elapsed_s=1.5)
-        summary = summarize(record, small_config(), 1)
+        record = RunRecord(rounds=rounds, digests={1: "feed"})
+        summary = summarize(record, small_config(), 1, 1.5)
         assert tuple(summary[name] for name in names) == expected
 
 
@@ -91,7 +92,7 @@ def test_a_summary_has_the_keys_of_the_contract():
         "method, model, dataset, num_agents, num_rounds, seed, carrier, accuracy, virtual_time_s,"
         " no_offload_virtual_time_s, elapsed_s, bytes_sent, weights_sha256"
     )
-    record = RunRecord(rounds=(ROUND,), weights_sha256="feed", elapsed_s=1.5)
-    assert set(contract.split(", ")) <= set(summarize(record, small_config(), 1))
+    record = RunRecord(rounds=(ROUND,), digests={1: "feed"})
+    assert set(contract.split(", ")) <= set(summarize(record, small_config(), 1, 1.5))
     line = "accuracy, loss, virtual_time_s, elapsed_s, bytes_sent, plan"
     assert set(line.split(", ")) <= set(as_json(ROUND))

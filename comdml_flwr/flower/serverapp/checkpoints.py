@@ -16,7 +16,7 @@ from comdml_flwr.flower.serverapp.grid_carrier import exchange_messages
 from comdml_flwr.flower.serverapp.models import NodeModels
 from comdml_flwr.flower.serverapp.nodes import Federation
 from comdml_flwr.runs.checkpoints import FOLDER, Checkpoint
-from comdml_flwr.runs.records import Progress
+from comdml_flwr.runs.records import RunRecord
 
 
 class NodeCheckpoints:
@@ -55,16 +55,16 @@ class NodeCheckpoints:
         self._settle, self._models = settle, models
         self._on_wait, self._on_gone = on_wait, on_gone
 
-    def keep(self, folder: Path, progress: Progress) -> dict[int, str]:
+    def keep(self, folder: Path, record: RunRecord) -> dict[int, str]:
         """Let all nodes write a checkpoint; return the SHA-256 of each agent's file, by id.
 
         A node that is gone, or fails to write, has no file: its agent is to begin anew.
         """
-        round_ = len(progress.rounds)
+        round_ = len(record.rounds)
         facts = {
             agent: ConfigRecord({**about, "round": round_, **self._models.facts(agent, writes_last=True)})
             for agent, about in self._settle().items()
-            if agent not in progress.gone
+            if agent not in record.gone
         }
         replies = self._exchange("train.keep", facts, f"checkpoint of round {round_}")
         digests: dict[int, str] = {}

@@ -8,7 +8,7 @@ much longer than the others took for theirs.
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import inf
 
@@ -25,8 +25,9 @@ from comdml_flwr.flower.records import NO_STATE, facts_of, integer, integers, ta
 from comdml_flwr.flower.serverapp.grid_carrier import POLL_S, SHORTEST_PATIENCE_S, push_messages, say_goodbye
 from comdml_flwr.flower.serverapp.nodes import Federation
 from comdml_flwr.planning.participation import check_left
-from comdml_flwr.runs.loop import Keeper, Observer, has_ended
-from comdml_flwr.runs.records import Progress, RoundRecord, RunRecord, add_up, digest_of_all, digests_of
+from comdml_flwr.runs.lock_step import Listener
+from comdml_flwr.runs.loop import checkpoint_follows, has_ended
+from comdml_flwr.runs.records import RunRecord, add_up
 
 SHORTEST_START_S = 30.0
 """What a node may take at least to start, whatever it took for its hello: a busy machine is no fault."""
@@ -80,48 +81,42 @@ class DirectRun:
         """Let these facts go with an agent's messages, besides the common ones."""
         self._facts_for = facts_for
 
-    def run(
-        self,
-        observer: Observer,
-        checkpoints: Keeper | None = None,
-        on_round: Callable[[Sequence[RoundRecord]], None] = lambda rounds: None,
-    ) -> RunRecord:
-        """Run all rounds and tell the observer of each; a message ends where a checkpoint is due.
+    def rounds(self, listener: Listener, begun: RunRecord | None = None) -> Iterator[RunRecord]:
+        """Run the rounds, many a message; a message ends where a checkpoint is due.
+
+        Parameters
+        ----------
+        listener : Listener
+            Hears of each message.
+        begun : RunRecord, optional
+            The rounds that are over already, of a run that goes on.
+
+        Yields
+        ------
+        RunRecord
+            For each round of a message that has ended, all rounds so far.
 
         Raises
         ------
         RunError
             Fewer than two agents are left, or the agents' models differ where they must be equal.
         """
-        began, last = time.monotonic(), self._config.num_rounds
-        begun = checkpoints.begun if checkpoints else Progress()
-        records, digests = list(begun.rounds), dict(begun.digests)
-        self._absent = frozenset(begun.gone)
-        while (first := len(records) + 1) <= last and not has_ended(records, self._config):
-            until = min(last, first + self._config.rounds_per_message - 1)
-            if checkpoints:
-                until = next(filter(checkpoints.is_due, range(first, until)), until)
-            observer.exchange_begins(first, f"to round {until}, peer to peer", len(self._states))
+        record, config = begun or RunRecord(), self._config
+        self._absent = frozenset(record.gone)
+        while (first := len(record.rounds) + 1) <= config.num_rounds and not has_ended(record.rounds, config):
+            until = min(config.num_rounds, first + config.rounds_per_message - 1)
+            until = next((r for r in range(first, until) if checkpoint_follows(r, config)), until)
+            listener.exchange_begins(first, f"to round {until}, peer to peer", len(self._states))
             for round_, (reports, gone) in self._message(first, until).items():
                 elapsed_s = max(_seconds(report) for report in reports.values())
                 agree = self._program.models_agree
-                records.append(add_up(round_, reports, elapsed_s, gone=gone, models_agree=agree))
-                digests.update(digests_of(reports))
-                on_round(records)
-                observer.round_ends(records[-1])
-                if has_ended(records, self._config):
+                ended = add_up(round_, reports, elapsed_s, gone=gone, models_agree=agree)
+                record = record.with_round(ended, reports, self._absent)
+                yield record
+                if has_ended(record.rounds, config):
                     break
-            if self._failure or len(records) < first:
+            if self._failure or len(record.rounds) < first:
                 raise self._failure or RunError(f"rounds {first} to {until}: no agent ended one")
-            is_last = has_ended(records, self._config)
-            if checkpoints and checkpoints.is_due(len(records), is_last=is_last):
-                gone = tuple(sorted(self._absent))
-                checkpoints.save(Progress(rounds=tuple(records), digests=digests, gone=gone))
-        return RunRecord(
-            rounds=tuple(records),
-            weights_sha256=digest_of_all(digests),
-            elapsed_s=begun.elapsed_s + time.monotonic() - began,
-        )
 
     def settle(self) -> dict[int, ConfigRecord]:
         """Return what a node must know to write its part of a checkpoint; its mail waits there already."""

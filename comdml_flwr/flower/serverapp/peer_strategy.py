@@ -6,9 +6,8 @@ up what they report. `Result.arrays` stays empty.
 """
 
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
-from functools import partial
 
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord
 from flwr.serverapp import Grid, ServerApp
@@ -32,9 +31,9 @@ from comdml_flwr.flower.serverapp.nodes import Federation, greet
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet, self_contained_text
 from comdml_flwr.runs.assemble import SERVERLESS, WITH_SERVER, Catalogue, DatasetLoader, ModelBuilder
 from comdml_flwr.runs.checkpoints import Checkpoints
-from comdml_flwr.runs.loop import Observer, run_rounds
-from comdml_flwr.runs.records import Progress, RunRecord
-from comdml_flwr.runs.results import record_run
+from comdml_flwr.runs.loop import last, run_rounds
+from comdml_flwr.runs.records import RunRecord
+from comdml_flwr.runs.results import recorded
 from comdml_flwr.runs.resuming import Resumed, find_run, given_to_flower
 from comdml_flwr.runs.terminal import Terminal
 
@@ -121,14 +120,16 @@ class PeerStrategy(Strategy):
             self._resumed.check_agents(federation.ids)
             nodes.restore(self._resumed.checkpoint_folder, self._resumed.checkpoint)
             carrier.restored(RESTORED, self._resumed.checkpoint.files)
-        record = record_run(
-            partial(self._run, carrier, federation, checkpoints, models),
-            self._config,
-            len(federation.ids),
-            self._terminal,
-            checkpoints,
-            self._resumed,
-            models,
+        record = last(
+            recorded(
+                self._rounds(carrier, federation),
+                self._config,
+                len(federation.ids),
+                self._terminal,
+                checkpoints,
+                self._resumed,
+                models,
+            )
         )
         if checkpoints:
             nodes.forget()
@@ -170,7 +171,7 @@ class PeerStrategy(Strategy):
             federation,
             carrier.settle,
             models_agree=self._program(federation).models_agree,
-            rounds=self._resumed.progress.rounds if self._resumed else (),
+            rounds=self._resumed.record.rounds if self._resumed else (),
             on_wait=self._terminal.heartbeat,
             on_gone=self._terminal.say,
         )
@@ -201,29 +202,21 @@ class PeerStrategy(Strategy):
             ids=federation.ids,
             keep=nodes.keep,
             at_nodes=not federation.shares_folder,
-            begun=resumed.progress if resumed else Progress(),
             token=token,
         )
 
-    def _run(
-        self,
-        carrier: GridCarrier | DirectRun,
-        federation: Federation,
-        checkpoints: Checkpoints | None,
-        models: NodeModels,
-        observer: Observer,
-    ) -> RunRecord:
+    def _rounds(self, carrier: GridCarrier | DirectRun, federation: Federation) -> Iterator[RunRecord]:
+        begun = self._resumed.record if self._resumed else None
         if isinstance(carrier, DirectRun):
-            return carrier.run(observer, checkpoints, models.round_ended)
+            return carrier.rounds(self._terminal, begun)
         return run_rounds(
             carrier,
             self._program(federation),
             federation.ids,
             self._config,
-            observer,
+            self._terminal,
             parse_fleet(self._fleet_text, "fleet").availability,
-            checkpoints=checkpoints,
-            on_round=models.round_ended,
+            begun=begun,
         )
 
     def summary(self) -> None:
