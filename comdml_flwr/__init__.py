@@ -2,7 +2,78 @@
 
 The method: S. M. Sajjadi Mohammadabadi, L. Yang, F. Yan, J. Zhang, "Communication-Efficient Training
 Workload Balancing for Decentralized Multi-Agent Learning", IEEE ICDCS 2024, pp. 680-691, arXiv 2405.00839.
-Importing this package opens nothing and loads neither torch nor flwr.
+
+The names of `__all__` are the public interface. Importing this package opens nothing and loads neither torch
+nor flwr: a public name's module is loaded when the name is first used (PEP 562).
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from comdml_flwr.core.errors import ComdmlError, InputError, RunError
+    from comdml_flwr.flower.clientapp.peer_client_app import peer_client_app
+    from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy, peer_server_app
+    from comdml_flwr.learning.data.dataset import Dataset
+    from comdml_flwr.planning.fleet.fleet import Fleet
+    from comdml_flwr.planning.fleet.fleet_file import load_fleet, parse_fleet
+    from comdml_flwr.planning.pairing import pair_agents
+    from comdml_flwr.planning.types import Pair, Plan, Profile
+    from comdml_flwr.runs.assemble import Catalogue
+    from comdml_flwr.runs.local_run import run_locally
+    from comdml_flwr.runs.planned import plan
+
 __version__ = "0.1.0"
+
+_MODULES = {
+    "Catalogue": "runs.assemble",
+    "ComdmlError": "core.errors",
+    "Dataset": "learning.data.dataset",
+    "Fleet": "planning.fleet.fleet",
+    "InputError": "core.errors",
+    "Pair": "planning.types",
+    "PeerStrategy": "flower.serverapp.peer_strategy",
+    "Plan": "planning.types",
+    "Profile": "planning.types",
+    "RunError": "core.errors",
+    "load_fleet": "planning.fleet.fleet_file",
+    "pair_agents": "planning.pairing",
+    "parse_fleet": "planning.fleet.fleet_file",
+    "peer_client_app": "flower.clientapp.peer_client_app",
+    "peer_server_app": "flower.serverapp.peer_strategy",
+    "plan": "runs.planned",
+    "run_locally": "runs.local_run",
+}
+
+__all__ = [
+    "Catalogue",
+    "ComdmlError",
+    "Dataset",
+    "Fleet",
+    "InputError",
+    "Pair",
+    "PeerStrategy",
+    "Plan",
+    "Profile",
+    "RunError",
+    "__version__",
+    "load_fleet",
+    "pair_agents",
+    "parse_fleet",
+    "peer_client_app",
+    "peer_server_app",
+    "plan",
+    "run_locally",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from comdml_flwr.cli.commands.options import AsJson, FleetFile, Solver, TimeModel
-from comdml_flwr.cli.commands.planned import Planned, dropped_pairs
 from comdml_flwr.cli.commands.show import (
     Json,
     above_bound,
@@ -19,6 +18,7 @@ from comdml_flwr.cli.commands.show import (
 )
 from comdml_flwr.core.strict_json import to_json
 from comdml_flwr.core.units import human_bytes, human_s
+from comdml_flwr.runs.planned import Planned, dropped_pairs
 
 if TYPE_CHECKING:
     from rich.table import Table

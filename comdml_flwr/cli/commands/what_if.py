@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from comdml_flwr.cli.commands.options import AsJson, FleetFile, Solver, TimeModel, key_and_value
-from comdml_flwr.cli.commands.planned import Planned, dropped_pairs
 from comdml_flwr.cli.commands.show import (
     Json,
     make_console,
@@ -16,6 +15,7 @@ from comdml_flwr.cli.commands.show import (
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.core.strict_json import to_json
 from comdml_flwr.core.units import human_bytes, human_s
+from comdml_flwr.runs.planned import Planned, dropped_pairs
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -1,7 +1,8 @@
-"""What the planning commands need of a fleet file, and what of a plan pays in the whole round."""
+"""Plan for a fleet file: what the planner needs of it, and which pairs of a plan pay in the whole round."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -56,6 +57,44 @@ class Planned:
             return None
         agents = sorted(self.profiles, key=lambda profile: profile.agent)
         return judge(plan, agents, self.cuts, round_clock(agents, self.relay, self.workload))
+
+
+def plan(fleet: "Fleet | Path | str", *, solver: str = "exact", time_model: str = "pipeline") -> "Plan":
+    """Return who helps whom at which cut, as `comdml plan` does.
+
+    Parameters
+    ----------
+    fleet : Fleet, Path or str
+        A fleet, its file, or the name of a preset.
+    solver : str
+        "exact", "greedy" or "shared"; see planning/pairing.py.
+    time_model : str
+        "pipeline", or "overlap" for the formula as published.
+
+    Returns
+    -------
+    Plan
+        With a [model], without the pairs that would make the whole round longer, averaging included.
+
+    Raises
+    ------
+    InputError
+        The file is wrong, or lacks what the planner needs.
+
+    Examples
+    --------
+    >>> found = plan("ten")
+    >>> [(pair.slow, pair.fast, pair.cut) for pair in found.pairs]
+    [(3, 1, 5), (4, 0, 7), (8, 6, 5), (9, 5, 7)]
+    """
+    from comdml_flwr.planning.fleet.fleet_file import load_fleet
+    from comdml_flwr.planning.pairing import pair_agents
+
+    read = load_fleet(Path(fleet)) if isinstance(fleet, str | Path) else fleet
+    planned = Planned.of(read)
+    found = pair_agents(planned.profiles, planned.cuts, solver=solver, time_model=time_model)
+    judged = planned.judge(found)
+    return judged.plan if judged else found
 
 
 def dropped_pairs(pairs: "Sequence[Pair]") -> str:
