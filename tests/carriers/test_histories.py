@@ -4,7 +4,7 @@ import shlex
 
 import pytest
 
-from comdml_flwr.carriers.simulated.history import Crash, History
+from comdml_flwr.carriers.simulated.history import Crash, Cut, History
 from tests.carriers import draws, replay
 from tests.carriers.laws import broken_laws
 from tests.carriers.replay import command_of
@@ -51,6 +51,17 @@ FOUND = [
     ("comdml", History(seed=1092, faults=(Crash(0, 99, back_after_s=3.6141118128936713),))),
     # An absent agent threw away the mail of one of whom it did not know that it had been let in again.
     ("comdml, some take part", History(seed=1085, faults=(Crash(0, 24, back_after_s=2.921103280143536),))),
+    # It waited for the last mark of one that had lost what it had and asked to be let in again.
+    ("comdml, some take part", History(seed=2066, faults=(Crash(2, 41, back_after_s=0.11057210003763257),))),
+    # Two accuse each other over a broken link; the others commit without one, and hear too late of its word.
+    (
+        "comdml, some take part",
+        History(seed=2084, faults=(Cut(0, 1, 1.9941296575967806, 61.994129657596780),)),
+    ),
+    (
+        "comdml, some take part",
+        History(seed=2108, faults=(Cut(1, 0, 1.0992686603545385, 61.09926866035454),)),
+    ),
 ]
 """Runs and histories that broke a law once."""
 

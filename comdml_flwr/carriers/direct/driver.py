@@ -367,6 +367,7 @@ class DirectRounds:
         self._deadlines.forget(missing)
         self._links.note_admitted(joining)
         self._collector.attempt = None
+        self._membership.settle(missing)
         self._membership.admit(joining, since=round_ + 1)
         holders = [agent for agent in self._agent.setup.present(round_) if agent not in missing]
         for peer in assign_round_robin(holders, sorted(joining))[self._agent.id]:

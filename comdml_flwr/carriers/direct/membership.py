@@ -59,10 +59,19 @@ class Membership:
             self._accusations |= more
             self._find_gone()
 
+    def settle(self, missing: Iterable[int]) -> None:
+        """Hold those to be gone who were missing in a round that is committed.
+
+        All who committed it know the same, and no accusation that comes late can turn it round.
+        """
+        self._absent |= frozenset(missing)
+        self._find_gone()
+
     def admit(self, agents: Iterable[int], *, since: int) -> None:
         """Let agents in again, from round `since` on."""
-        self._in_since |= dict.fromkeys(agents, since)
-        self._absent -= self._in_since.keys()
+        again = dict.fromkeys(agents, since)
+        self._in_since |= again
+        self._absent -= again.keys()
         self._find_gone()
 
     def take_over(self, absent: Iterable[int], admissions: Iterable[tuple[int, int]]) -> None:

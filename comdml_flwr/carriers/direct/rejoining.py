@@ -75,11 +75,17 @@ def last_segments(links: PeerLinks, collector: Collector, step: Step, drawn: Seq
         gone = max((segment.gone for segment in found.values()), key=len, default=frozenset())
         together = [segment for _, segment in sorted(found.items()) if segment.gone == gone]
         there = {segment.mark.sender for segment in together}
-        late = [peer for peer in drawn if peer not in gone and peer not in there]
+        late = [peer for peer in drawn if peer not in gone | there | _restarted(links, together)]
         links.watch(late)
         if all(links.why_gone(peer) for peer in late):
             return together
         collector.look()
+
+
+def _restarted(links: PeerLinks, segments: Sequence[Segment]) -> set[int]:
+    """Return who has lost what it had in the round of these segments, and asks to be re-admitted."""
+    admitted = {peer for segment in segments for peer, _ in pairs_in(segment.mark, "admissions")}
+    return links.joining.keys() - admitted
 
 
 def take_over_from(

@@ -68,3 +68,24 @@ def test_who_takes_over_knows_what_the_other_does(rows, absent):
     assert newcomer.gone == member.gone
     newcomer.merge([(4, 2, 3)])
     assert newcomer.gone == member.gone, "an accusation from before the admission"
+
+
+@given(rows=ACCUSATIONS, missing=st.sets(AGENTS), late=ACCUSATIONS)
+def test_what_is_settled_is_not_turned_round_by_those_who_are_gone(rows, missing, late):
+    """Whoever committed a round without some agents holds them to be gone, whatever these say later."""
+    one, other = Membership(), Membership()
+    one.merge(rows)
+    for member in (one, other):
+        member.settle(missing)
+        member.merge([row for row in late if row[1] in missing])
+    assert one.gone >= missing
+    assert other.gone == missing
+
+
+def test_who_is_gone_again_stays_gone_when_another_one_is_admitted():
+    members = Membership()
+    members.merge([(1, 0, 3), (1, 0, 4)])
+    members.admit([3], since=2)
+    members.settle([3, 4])
+    members.admit([4], since=5)
+    assert members.gone == {3}
