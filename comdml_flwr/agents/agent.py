@@ -22,6 +22,7 @@ from comdml_flwr.core.program import NOBODY, Absence
 from comdml_flwr.core.seeds import derive_seed
 from comdml_flwr.core.typed_json import read_float, read_int, read_table
 from comdml_flwr.learning.data.batches import batches
+from comdml_flwr.learning.data.source import Samples
 from comdml_flwr.learning.suspended import SuspendedTraining
 from comdml_flwr.learning.training import Learner
 from comdml_flwr.planning.clock.clock import Clock, new_clock, read_spans
@@ -117,13 +118,22 @@ class Agent:
     @property
     def num_samples(self) -> int:
         """How many training samples it has."""
-        return len(self.setup.parts[self.id])
+        return len(self.training_data)
+
+    @property
+    def training_data(self) -> Samples:
+        """The samples that it trains on; a server has none."""
+        return self.setup.data(self.id)[0]
+
+    @property
+    def test_data(self) -> Samples:
+        """The test samples that all share."""
+        return self.setup.data(self.id)[1]
 
     def describe_data(self) -> dict[str, Json]:
         """Return what `agents.json` tells of its training data; a server has none."""
-        part = () if self.is_server else self.setup.parts[self.id]
-        targets = self.setup.dataset.y_train_N[part]
-        return {"num_samples": len(targets), **self.setup.task.describe(targets)}
+        _, targets = self.training_data.part(0, self.num_samples)
+        return {"num_samples": self.num_samples, **self.setup.task.describe(targets)}
 
     def number(self, note: str) -> int:
         """Return a note that is a whole number."""
@@ -233,30 +243,28 @@ class Agent:
         return derive_seed(self.setup.config.seed, self.round, owner, f"draws: {purpose}")
 
     def batches(self, purpose: str = "shuffle") -> list[Tensor]:
-        """Return the indices of this round's batches, all local epochs, in training order."""
+        """Return which training samples form this round's batches, all local epochs, in training order."""
         if self._drawn is None or self._drawn[0] != (self.round, purpose):
             config = self.setup.config
-            part = torch.from_numpy(self.setup.parts[self.id])
             order = batches(
-                len(part),
+                self.num_samples,
                 config.batch_size,
                 config.local_epochs,
                 self.generator(purpose),
                 smallest=self.setup.traits.smallest_batch,
             )
-            self._drawn = (self.round, purpose), [part[places] for places in order]
+            self._drawn = (self.round, purpose), order
         return self._drawn[1]
 
-    def samples(self, indices_N: Tensor, number: int, shuffle: str = "shuffle") -> tuple[Tensor, Tensor]:
+    def samples(self, places_N: Tensor, number: int, shuffle: str = "shuffle") -> tuple[Tensor, Tensor]:
         """Return the samples, as they are trained on, and the targets of batch `number`.
 
         `shuffle` is the purpose that its order was drawn for.
         """
-        data = self.setup.dataset
         drawn_for = "" if shuffle == "shuffle" else f" {shuffle}"
         generator = self.generator(f"augment {number}{drawn_for}")
-        x = self.setup.task.prepare(data.x_train_NCHW[indices_N], generator)
-        return x, data.y_train_N[indices_N]
+        x, targets_N = self.training_data.batch(places_N)
+        return self.setup.task.prepare(x, generator), targets_N
 
     def send(
         self,

@@ -3,15 +3,13 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from comdml_flwr.agents.last_result import LastResult, are_same_objects
 from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.slots import Slot
 from comdml_flwr.learning.data.batches import epoch_sizes
-from comdml_flwr.learning.data.dataset import Dataset
+from comdml_flwr.learning.data.source import DataSource, Place, Samples
 from comdml_flwr.learning.learner_pool import LearnerPool
 from comdml_flwr.learning.models.contract import ModelTraits
 from comdml_flwr.learning.state_layout import StateLayout
@@ -19,7 +17,7 @@ from comdml_flwr.learning.task import Task
 from comdml_flwr.planning.clock.whole_round import Judged
 from comdml_flwr.planning.fleet.scenario import Availability
 from comdml_flwr.planning.participation import draw_participants, newcomers_after
-from comdml_flwr.planning.types import CutTable, Link, Profile
+from comdml_flwr.planning.types import SERVER, CutTable, Link, Profile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,10 +37,12 @@ class Setup:
         Stands in where two agents have no direct link (on the virtual clock, outside the offload).
     task : Task
         What is learned.
-    dataset : Dataset
-        Training and test samples of all; an agent trains on its part only.
-    parts : Mapping[int, ndarray]
-        Indices (int64) of every agent's training samples.
+    load_data : DataSource
+        Gives an agent its data.
+    same_data : Mapping[str, object]
+        What all nodes must have loaded alike, by name.
+    num_samples : Mapping[int, int]
+        How many training samples every agent has.
     cuts : CutTable
         What each cut costs.
     traits : ModelTraits
@@ -65,6 +65,8 @@ class Setup:
         What should be known before training and is no fault: a line each.
     drawn : dict[int, tuple[int, ...]]
         Who takes part, by round, as far as somebody of this process has asked.
+    loaded : dict[int, tuple[Samples, Samples]]
+        The data of each agent of this process.
     met : LastResult
         The last profiles that were read from introductions.
     plans : LastResult
@@ -79,8 +81,9 @@ class Setup:
     profiles_at: Callable[[int], Mapping[int, Profile]]
     relay: Link
     task: Task
-    dataset: Dataset
-    parts: Mapping[int, NDArray[np.int64]]
+    load_data: DataSource
+    same_data: Mapping[str, object]
+    num_samples: Mapping[int, int]
     cuts: CutTable
     traits: ModelTraits
     learners: LearnerPool
@@ -92,6 +95,7 @@ class Setup:
     availability: Availability | None = None
     warnings: tuple[str, ...] = ()
     drawn: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    loaded: dict[int, tuple[Samples, Samples]] = field(default_factory=dict)
     met: LastResult[tuple[Profile, ...]] = field(default_factory=lambda: LastResult(are_same_objects))
     plans: LastResult[tuple[Judged, str]] = field(default_factory=LastResult)
     models: LastResult[Tensor] = field(default_factory=lambda: LastResult(are_same_objects))
@@ -100,8 +104,21 @@ class Setup:
     @property
     def most_batches(self) -> int:
         """How many batches the agent with the most samples trains in a round."""
-        most_samples, smallest = max(map(len, self.parts.values())), self.traits.smallest_batch
+        most_samples, smallest = max(self.num_samples.values()), self.traits.smallest_batch
         return len(epoch_sizes(most_samples, self.config.batch_size, smallest)) * self.config.local_epochs
+
+    def data(self, agent: int) -> tuple[Samples, Samples]:
+        """Return an agent's training samples, and the test samples that all share.
+
+        A server has no training samples, and sees the test samples of the first agent.
+        """
+        if agent == SERVER:
+            _, test = self.data(self.ids[0])
+            return test.none(), test
+        if agent not in self.loaded:
+            place = Place(partition_id=self.ids.index(agent), num_partitions=len(self.ids))
+            self.loaded[agent] = self.load_data(place)
+        return self.loaded[agent]
 
     def present(self, round_: int) -> tuple[int, ...]:
         """Return who takes part in a round: a seeded sample that everybody can draw for himself."""

@@ -5,7 +5,6 @@ ServerApp compares them before anything is trained. It sees no sample and no wei
 """
 
 from collections.abc import Mapping
-from dataclasses import fields
 
 from flwr.app import ConfigRecord
 from torch import Tensor
@@ -26,13 +25,12 @@ _SKETCHES: LastResult[dict[str, Sketch]] = LastResult(are_same_objects)
 
 def start_of(setup: Setup) -> dict[str, Sketch]:
     """Return sketches of a run's data set and initial weights, by name."""
-    data, weights_P = setup.dataset, setup.initial_weights_P
+    data, weights_P = setup.same_data, setup.initial_weights_P
     return _SKETCHES.get((data, weights_P), lambda: _start(setup))
 
 
 def _start(setup: Setup) -> dict[str, Sketch]:
-    values = {field.name: getattr(setup.dataset, field.name) for field in fields(setup.dataset)}
-    values[WEIGHTS] = setup.initial_weights_P
+    values = {**setup.same_data, WEIGHTS: setup.initial_weights_P}
     return {
         name: sketch(value) if isinstance(value, Tensor) else Sketch(repr(value))
         for name, value in values.items()

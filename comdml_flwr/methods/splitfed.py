@@ -210,7 +210,7 @@ def report_whole(agent: Agent, inbox: Inbox) -> Outbox:
     """Evaluate the whole model on the whole test set: only the server has it."""
     told = ("training_end_s", "end_s", "not_finite")
     agent.notes = {name: agent.notes[name] for name in told if name in agent.notes}
-    report_round(agent, 0, len(agent.setup.dataset.y_test_N))
+    report_round(agent, 0, len(agent.test_data))
     return ()
 
 

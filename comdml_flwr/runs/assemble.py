@@ -5,7 +5,7 @@ Bring your own: `assemble(..., models={...}, datasets={...})`, or the same argum
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
@@ -29,6 +29,7 @@ from comdml_flwr.learning.data.dataset import Dataset
 from comdml_flwr.learning.data.digits import load_digits
 from comdml_flwr.learning.data.partition import partition
 from comdml_flwr.learning.data.published_files import cinic_lack
+from comdml_flwr.learning.data.source import partitioned
 from comdml_flwr.learning.learner_pool import LearnerPool
 from comdml_flwr.learning.models.builder import BuiltModel, build_model
 from comdml_flwr.learning.models.contract import ModelTraits
@@ -222,6 +223,7 @@ def assemble(config: RunConfig, fleet: Fleet, num_agents: int, catalogue: Catalo
         smallest=built.traits.smallest_batch,
         warn=warnings.append,
     )
+    num_samples = {agent: len(part) for agent, part in zip(ids, parts, strict=True)}
     epochs = [epoch_sizes(len(part), config.batch_size, built.traits.smallest_batch) for part in parts]
     program = _program(config, num_agents, max(map(len, epochs)) * config.local_epochs)
     profile = profile_model(built.model, task, max([config.batch_size, *(max(sizes) for sizes in epochs)]))
@@ -235,15 +237,16 @@ def assemble(config: RunConfig, fleet: Fleet, num_agents: int, catalogue: Catalo
         profiles_at=profiles_by_round(
             config,
             fleet,
-            {agent: len(part) for agent, part in zip(ids, parts, strict=True)},
+            num_samples,
             batch_flops=profile.whole_flops * config.batch_size,
             has_server=program.has_server,
             needs_links=program.needs_links,
         ),
         relay=fleet.relay,
         task=task,
-        dataset=dataset,
-        parts=dict(zip(ids, parts, strict=True)),
+        load_data=partitioned(dataset, parts),
+        same_data={field.name: getattr(dataset, field.name) for field in fields(dataset)},
+        num_samples=num_samples,
         cuts=cut_table(profile, config.batch_size, fleet, built.traits.parted),
         traits=built.traits,
         learners=LearnerPool(

@@ -60,17 +60,17 @@ def _evaluate_nothing(agent: Agent, start: int, stop: int) -> dict[str, float]:
 
 def bare_loop_s(setup: Setup) -> float:
     """Return how long the same batches take in a loop that knows of no agents."""
-    data, config, model = setup.dataset, setup.config, setup.learners.model.train()
+    (data, _), config, model = setup.data(0), setup.config, setup.learners.model.train()
     load_floats(model, setup.initial_weights_P)
     optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
     todo = []
     for round_ in range(1, config.num_rounds + 1):
         for agent in (Agent(number, setup) for number in setup.present(round_)):
             agent.begin_round(round_)
-            todo += agent.batches()
+            todo += [agent.training_data.rows_N[places_N] for places_N in agent.batches()]
     began = time.process_time()
-    for indices_N in todo:
-        loss = cross_entropy(model(data.x_train_NCHW[indices_N]), data.y_train_N[indices_N])
+    for rows_N in todo:
+        loss = cross_entropy(model(data.x[rows_N]), data.targets[rows_N])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

@@ -48,6 +48,8 @@ from comdml_flwr.carriers.transport.members import Member
 from comdml_flwr.core.config import parse_config
 from comdml_flwr.core.messages import Inbox, Outbox
 from comdml_flwr.core.program import Phase
+from comdml_flwr.learning.data.digits import load_digits
+from comdml_flwr.learning.data.source import partitioned
 from comdml_flwr.learning.models.resnet import resnet
 from comdml_flwr.learning.training import Learner
 from comdml_flwr.methods.comdml import aux_head_weights
@@ -123,18 +125,19 @@ def make_setup(work: Work) -> Setup:
     config = parse_config({**values, "batch-size": work.batch_size})
     catalogue = Catalogue(models={"two-stages": two_stages})
     setup = assemble(config, parse_fleet(fleet_text(work.bytes_per_s), "fleet"), 2, catalogue)
-    generator, num_samples = np.random.default_rng(1), len(setup.dataset.y_train_N)
+    generator, digits = np.random.default_rng(1), load_digits()
     num_batches = {HELPER: work.num_own, SLOW: NUM_BATCHES}
     profiles = {
         agent: replace(profile, num_batches=num_batches[agent])
         for agent, profile in setup.profiles_at(1).items()
     }
+    sizes = {agent: work.batch_size * count for agent, count in num_batches.items()}
+    parts = [generator.integers(len(digits.y_train_N), size=size) for size in sizes.values()]
     return replace(
         setup,
-        parts={
-            agent: generator.integers(num_samples, size=work.batch_size * count)
-            for agent, count in num_batches.items()
-        },
+        load_data=partitioned(digits, parts),
+        loaded={},
+        num_samples=sizes,
         profiles_at=lambda round_: profiles,
     )
 

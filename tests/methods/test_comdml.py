@@ -87,8 +87,8 @@ def _train_alone(agent_id, config, fleet):
     )
     for indices in agent.batches():
         optimizer.zero_grad()
-        logits = model(setup.dataset.x_train_NCHW[indices])
-        torch.nn.functional.cross_entropy(logits, setup.dataset.y_train_N[indices]).backward()
+        x_NCHW, y_N = agent.training_data.batch(indices)
+        torch.nn.functional.cross_entropy(model(x_NCHW), y_N).backward()
         optimizer.step()
     return write_floats(model).numpy()
 

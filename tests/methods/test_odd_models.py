@@ -168,7 +168,7 @@ def test_batches_of_one_are_refused_where_a_stage_cannot_train_on_them():
 def test_nobody_is_left_with_one_sample_where_a_stage_cannot_train_on_it():
     config = small_config(model="drawing", partition="dirichlet", alpha=0.01, num_rounds=1)
     setup = small_setup(config, small_fleet(20))
-    assert min(map(len, setup.parts.values())) == 2
+    assert min(setup.num_samples.values()) == 2
     assert "too few samples" in setup.warnings[-1]
     with pytest.raises(InputError, match="must be from 1 to the 200 training samples, 2 for each"):
         small_setup(config, small_fleet(101))

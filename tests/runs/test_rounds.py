@@ -269,7 +269,7 @@ def test_a_loss_that_is_not_finite_leaves_the_round_without_one_and_with_its_acc
 def test_with_whole_batches_the_clock_of_a_run_ends_training_when_the_plan_said():
     """5 agents of 40 samples: five batches of 8 each, none of them small."""
     config, fleet = small_config(num_rounds=2), small_fleet(5)
-    assert all(len(part) % 8 == 0 for part in small_setup(config, fleet).parts.values())
+    assert all(size % 8 == 0 for size in small_setup(config, fleet).num_samples.values())
     record, _ = run_local(config, fleet)
     for round_ in record.rounds:
         assert round_.plan["pairs"]

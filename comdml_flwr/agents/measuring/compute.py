@@ -8,7 +8,6 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -53,20 +52,21 @@ def sustained_seconds_per_batch(setup: Setup, agent: int, least_s: float = 1.0) 
 
 def _time_batches(setup: Setup, agent: int, is_enough: Callable[[Sequence[float]], bool]) -> list[float]:
     """Train until it is enough; return each batch's time but the first one's, which warms up."""
-    indices_N = torch.from_numpy(np.resize(setup.parts[agent], setup.config.batch_size))
+    training_data, _ = setup.data(agent)
+    places_N = torch.arange(setup.config.batch_size) % len(training_data)
     generator = torch.Generator().manual_seed(0)
     torch.set_num_threads(setup.config.threads_per_agent)
     times_s: list[float] = []
+
+    def batch() -> tuple[Tensor, Tensor]:
+        x, targets_N = training_data.batch(places_N)
+        return setup.task.prepare(x, generator), targets_N
+
     with torch.random.fork_rng(devices=[]):  # a model of one's own app may have layers that draw from it
         learner = setup.learners.whole_apart().begin(setup.initial_weights_P)
-        learner.train_batch(*_samples(setup, indices_N, generator))
+        learner.train_batch(*batch())
         while not is_enough(times_s):
             began = time.perf_counter()
-            learner.train_batch(*_samples(setup, indices_N, generator))
+            learner.train_batch(*batch())
             times_s.append(time.perf_counter() - began)
     return times_s
-
-
-def _samples(setup: Setup, indices_N: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    data = setup.dataset
-    return setup.task.prepare(data.x_train_NCHW[indices_N], generator), data.y_train_N[indices_N]

@@ -36,7 +36,7 @@ def evaluate(agent: Agent, inbox: Inbox) -> Outbox:
 def share_of_test_set(agent: Agent) -> tuple[int, int]:
     """Return which test samples, [start, stop), this agent evaluates its model on."""
     present = agent.members
-    return shard_bounds(len(agent.setup.dataset.y_test_N), len(present))[present.index(agent.id)]
+    return shard_bounds(len(agent.test_data), len(present))[present.index(agent.id)]
 
 
 def report_round(agent: Agent, start: int, stop: int) -> None:
@@ -51,10 +51,10 @@ def report_round(agent: Agent, start: int, stop: int) -> None:
 
 def evaluate_part(agent: Agent, start: int, stop: int) -> dict[str, float]:
     """Return the task's sums over the test samples [start, stop)."""
-    data, learner = agent.setup.dataset, agent.setup.learners.whole()
+    learner = agent.setup.learners.whole()
     learner.load(agent.weights_P)
     with global_generator(agent.draws("evaluation", in_evaluation=True)):
-        return learner.evaluate(data.x_test_NCHW[start:stop], data.y_test_N[start:stop])
+        return learner.evaluate(*agent.test_data.part(start, stop))
 
 
 def report_traffic(agent: Agent) -> None:

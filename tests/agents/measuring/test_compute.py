@@ -88,7 +88,8 @@ def test_a_machine_that_stands_still_now_and_then_is_measured_by_the_mean(took_s
 def test_what_is_timed_is_a_full_batch_of_the_agents_own_samples(num_samples, monkeypatch):
     setup = small_setup(small_config(threads_per_agent=1), small_fleet(2))
     own = np.arange(40, 40 + num_samples)
-    setup = dataclasses.replace(setup, parts={**setup.parts, 1: own})
+    few = dataclasses.replace(setup.data(1)[0], rows_N=torch.from_numpy(own))
+    setup = dataclasses.replace(setup, loaded={1: (few, few.none())})
     seen = []
     real = LearnerPool.whole_apart
 
@@ -103,7 +104,7 @@ def test_what_is_timed_is_a_full_batch_of_the_agents_own_samples(num_samples, mo
     assert len(seen) == 3
     for x_NCHW, y_N in seen:
         assert len(x_NCHW) == len(y_N) == setup.config.batch_size
-        assert set(y_N.tolist()) <= set(setup.dataset.y_train_N[own].tolist())
+        assert set(y_N.tolist()) <= set(few.part(0, num_samples)[1].tolist())
 
 
 def test_fifty_times_the_batch_takes_longer():

@@ -102,11 +102,11 @@ def evaluate_part(message: Message, context: Context) -> Message:
     """Evaluate a tenth of the test set."""
     torch.set_num_threads(1)
     setup = setup_of(context)
-    model, data = setup.learners.model, setup.dataset
+    model, test = setup.learners.model, Agent(context.node_config["partition-id"], setup).test_data
     model.load_state_dict(message.content["arrays"].to_torch_state_dict())
-    start, stop = shard_bounds(len(data.y_test_N), NUM_NODES)[context.node_config["partition-id"]]
+    start, stop = shard_bounds(len(test), NUM_NODES)[context.node_config["partition-id"]]
     learner = Learner(model, None, optimizer_settings(setup.config), setup.task)
-    sums = learner.evaluate(data.x_test_NCHW[start:stop], data.y_test_N[start:stop])
+    sums = learner.evaluate(*test.part(start, stop))
     metrics = {
         "num-examples": stop - start,
         "accuracy": sums["correct"] / (stop - start),
