@@ -24,3 +24,17 @@ def read_float(value: Json) -> float:
     if not isinstance(value, int | float):
         raise TypeError(f"{value!r} is no number")
     return float(value)
+
+
+def read_text(value: Json) -> str:
+    """Return a text. Raises TypeError where the value is something else."""
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def read_list(value: Json) -> tuple[Json, ...]:
+    """Return a list. Raises TypeError where the value is something else."""
+    if not isinstance(value, list | tuple):
+        raise TypeError(f"{value!r} is no list")
+    return tuple(value)

@@ -8,8 +8,11 @@ trains its upper layers; a *plan* is the pairs, who trains alone, and the makesp
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf, isfinite, isnan
+from typing import Self
 
 from comdml_flwr.core.errors import InputError
+from comdml_flwr.core.messages import Json
+from comdml_flwr.core.typed_json import read_float, read_int, read_table
 
 BYTES_PER_S_PER_MBPS = 125_000.0
 
@@ -154,6 +157,18 @@ class Pair:
             "finish_s": self.finish_s,
             "bytes": self.traffic_bytes,
         }
+
+    @classmethod
+    def from_json(cls, told: Json) -> Self:
+        """Return the pair that `as_json` gave. Raises TypeError or KeyError where it is something else."""
+        table = read_table(told)
+        return cls(
+            slow=read_int(table["slow"]),
+            fast=read_int(table["fast"]),
+            cut=read_int(table["cut"]),
+            finish_s=read_float(table["finish_s"]),
+            traffic_bytes=read_float(table["bytes"]),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -71,7 +71,7 @@ def test_a_slow_agent_takes_its_upper_layers_back_in_the_same_round(place, keys)
     record, agents = run_local_with(config, FLEET, [FailAt(pair["helper"], places(config)[place], round=1)])
     assert record.rounds[0].taken_back == [pair["slow"]]
     _, undisturbed = run_undisturbed(config)
-    fast = undisturbed[pair["helper"]].tensors["partner/body"]
+    fast = undisturbed[pair["helper"]].tensors[f"partner/{pair['slow']}/body"]
     assert agents[pair["slow"]].tensors["own/body"][-len(fast) :].equal(fast), "the bits of the helper"
 
 

@@ -160,8 +160,8 @@ def _with_about(envelope, **facts):
 def _contribution_of(agent_id, agents):
     body = agents[agent_id].tensors["own/body"]
     for helper in agents.values():
-        if helper.notes.get("partner") == agent_id and "partner/body" in helper.tensors:
-            return torch.cat([body, helper.tensors["partner/body"]]).numpy()
+        if (fast := f"partner/{agent_id}/body") in helper.tensors:
+            return torch.cat([body, helper.tensors[fast]]).numpy()
     return body.numpy()
 
 

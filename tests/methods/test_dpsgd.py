@@ -12,6 +12,7 @@ from comdml_flwr.learning.split import load_floats, num_floats, split, write_flo
 from comdml_flwr.learning.training import Learner
 from comdml_flwr.methods.phases import mixing
 from comdml_flwr.methods.phases.agreement import workload_of
+from comdml_flwr.methods.phases.role import role_of
 from comdml_flwr.planning.clock.mixing_simulation import simulate_mixing_round
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.planning.fleet.topology import mixing_matrix, topology_of_links
@@ -186,7 +187,7 @@ def test_a_helper_trains_the_fast_side_of_the_partners_own_model_to_the_bit():
     assert given_back
     for letter in given_back:
         partner = letter.receiver
-        fast_side = split(setup.learners.model, agents[partner].number("cut"))[1]
+        fast_side = split(setup.learners.model, role_of(agents[partner]).offload.cut)[1]
         load_floats(fast_side, begin[partner][-num_floats(fast_side) :])
         learner = Learner(fast_side, None, optimizer_settings(setup.config), setup.task)
         for sent in (m for m in mail if m.kind == "activations" and m.sender == partner):
@@ -218,12 +219,12 @@ def test_a_helper_that_refuses_leaves_the_slow_agent_with_its_old_model():
         return dataclasses.replace(letter, about={**letter.about, "digest": "of another plan"})
 
     agents, mail = walk(setup, lie)
-    slow = [agent for agent in agents.values() if "helper" in agent.notes]
+    slow = [agent for agent in agents.values() if role_of(agent).offload]
     assert slow
     assert not any(letter.kind == "trained fast side" for letter in mail)
     for agent in slow:
         assert torch.equal(agent.tensors["own/body"], setup.initial_weights_P)
-        helper = agents[agent.number("helper")]
+        helper = agents[role_of(agent).offload.fast]
         assert helper.note_ids("refused") == (agent.id,)
         assert not torch.equal(helper.tensors["own/body"], setup.initial_weights_P)
 
@@ -233,7 +234,7 @@ def test_an_auxiliary_head_stays_with_its_agent():
     agents, mail = walk(setup)
     assert not any(letter.kind == "aux head" for letter in mail)
     heads = {a.id: [name for name in a.tensors if name.startswith("aux-head/")] for a in agents.values()}
-    slow = {agent.id for agent in agents.values() if "helper" in agent.notes}
+    slow = {agent.id for agent in agents.values() if role_of(agent).offload}
     assert {agent for agent, names in heads.items() if names} == slow
 
 

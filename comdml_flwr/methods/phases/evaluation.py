@@ -11,7 +11,6 @@ from comdml_flwr.learning.global_generator import global_generator
 _REPORTED = (
     "training_end_s",
     "end_s",
-    "pair",
     "refused",
     "taken_back",
     "not_finite",

@@ -10,6 +10,7 @@ from comdml_flwr.agents.steps import run_steps
 from comdml_flwr.core.messages import Mailboxes
 from comdml_flwr.core.program import Step
 from comdml_flwr.core.wire import decode, encode
+from comdml_flwr.methods.phases.role import role_of
 from comdml_flwr.planning.measured import Measured, SpeedEstimate
 from comdml_flwr.planning.types import Link
 from comdml_flwr.runs.assemble import program_of
@@ -69,7 +70,7 @@ def test_the_time_of_a_rounds_own_batches_moves_the_next_rounds_profile_half_way
 def test_a_slow_sides_batches_count_by_their_share_of_the_whole():
     agents = rounds(new_agents({0: 0.5, 1: 8.0}), 1)
     slow = agents[1]
-    share = slow.setup.cuts[slow.number("cut") - 1].slow_share
+    share = slow.setup.cuts[role_of(slow).offload.cut - 1].slow_share
     total = sum(map(len, slow.batches())) / slow.setup.config.batch_size
     whole_s = len(slow.batches()) / (share * total)  # each took a second
     slow.begin_round(2)
@@ -79,7 +80,7 @@ def test_a_slow_sides_batches_count_by_their_share_of_the_whole():
 def test_agents_that_measured_agree_on_one_plan_and_end_with_one_model():
     agents = rounds(new_agents({0: 0.001, 1: 0.05, 2: 0.002, 3: 0.1}, num_agents=4), 3)
     assert len({agent.weights_sha256() for agent in agents.values()}) == 1
-    assert len({agent.notes["digest"] for agent in agents.values()}) == 1
+    assert len({role_of(agent).digest for agent in agents.values()}) == 1
     assert all("refused" not in agent.notes for agent in agents.values())
 
 

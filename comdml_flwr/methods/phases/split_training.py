@@ -1,0 +1,139 @@
+"""Training of a model that is split between two agents: the slow agent's side, and its helper's.
+
+The slow side has an auxiliary head and learns by its own loss; its activations go one way, and no gradient
+comes back. So the fast side may train as late as it likes: its bits depend on the activations alone.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from comdml_flwr.agents.agent import Agent
+from comdml_flwr.core.messages import Array, Envelope, Inbox, Json, Outbox
+from comdml_flwr.core.slots import Lifetime, Slot
+from comdml_flwr.methods.phases.role import Progress, Role, progress_of, set_progress
+from comdml_flwr.planning.types import Pair
+
+PARTNERS = Slot(name="partner/", lifetime=Lifetime.PHASE)
+"""What a helper has trained of its partners' models in this round, by partner."""
+
+AUX_HEADS = Slot(name="aux-head/", lifetime=Lifetime.ROUND)
+"""An agent's auxiliary heads, by cut; those that it has not used yet are as all begin with."""
+
+
+def aux_head_weights(agent: Agent, cut: int) -> Tensor:
+    """Return the float weights of an agent's auxiliary head for a cut."""
+    return agent.tensors.get(AUX_HEADS.of(cut), agent.setup.initial_aux_heads[cut])
+
+
+def take_back(agent: Agent, pair: Pair) -> None:
+    """Train both sides of a slow agent whose helper is gone, from the round's beginning, batch by batch.
+
+    The bits are those of the pair: the fast side sees what it would have seen.
+    """
+    if "taken_back" in agent.notes:
+        return
+    learners = agent.setup.learners
+    slow, fast = learners.slow_side(pair.cut), learners.fast_side(pair.cut)
+    slow.begin(agent.weights_P[: slow.num_floats], aux_head_weights(agent, pair.cut))
+    fast.begin(agent.weights_P[slow.num_floats :])
+    for number, indices_N in enumerate(agent.batches()):
+        x_NCHW, y_N = agent.samples(indices_N, number)
+        left = len(agent.batches()) - 1 - number
+        z, _ = slow.train_batch(x_NCHW, y_N, agent.draws(f"slow side, {left} left"))
+        fast.train_batch(z.contiguous(), y_N, agent.draws(f"fast side, {left} left"))
+    agent.clock.work(agent.profile.num_batches)
+    agent.suspend("own", slow, finished=True)
+    agent.tensors["own/body"] = torch.cat([agent.tensors["own/body"], fast.weights()["body"]])
+    agent.notes |= {"taken_back": [agent.id], "training_end_s": agent.clock.now_s}
+
+
+def train_slow_side(agent: Agent, role: Role, pair: Pair, chunk: range) -> Outbox:
+    """Train the slow side with its auxiliary head and send each batch's activations to the helper."""
+    learner, paused = agent.setup.learners.slow_side(pair.cut), agent.resume("own")
+    if paused:
+        learner.resume(paused)
+    else:
+        learner.begin(agent.weights_P[: learner.num_floats], aux_head_weights(agent, pair.cut))
+    batches, share = agent.batches(), agent.setup.cuts[pair.cut - 1].slow_share
+    outbox = []
+    if not paused and agent.setup.config.averaging == "mixing":
+        rest = agent.weights_P[learner.num_floats :].numpy()
+        outbox.append(agent.send(pair.fast, "fast side", {}, {"weights": rest}))
+    for number in chunk:
+        left = len(batches) - 1 - number
+        work = share * len(batches[number]) / agent.setup.config.batch_size
+        with agent.observed(work):
+            x_NCHW, y_N = agent.samples(batches[number], number)
+            z, _ = learner.train_batch(x_NCHW, y_N, agent.draws(f"slow side, {left} left"))
+        agent.clock.work(work)
+        about: dict[str, Json] = {
+            "digest": role.digest,
+            "num_samples": agent.num_samples,
+            "batches_left": left,
+        }
+        arrays: dict[str, Array] = {"activations": z.contiguous().numpy(), "labels": y_N.numpy()}
+        outbox.append(agent.send(pair.fast, "activations", about, arrays))
+    agent.suspend("own", learner, finished=chunk.stop == len(batches))
+    return tuple(outbox)
+
+
+def train_fast_sides(agent: Agent, role: Role, inbox: Inbox) -> None:
+    """Train each partner's fast side on the activations that have come; refuse those of no partner."""
+    mail = [envelope for envelope in inbox if envelope.kind == "activations"]
+    agreed = [m for m in mail if m.sender in role.partners and m.about.get("digest") == role.digest]
+    refused = {envelope.sender for envelope in mail} - {envelope.sender for envelope in agreed}
+    if refused:
+        agent.notes["refused"] = sorted(refused.union(agent.note_ids("refused")))
+    for partner, pair in sorted(role.partners.items()):
+        activations = [envelope for envelope in agreed if envelope.sender == partner]
+        if activations:
+            _train_fast_side(agent, PARTNERS.of(partner), pair, activations, inbox)
+
+
+def _train_fast_side(
+    agent: Agent, slot: str, pair: Pair, activations: Sequence[Envelope], inbox: Inbox
+) -> None:
+    """Train a partner's fast side on some batches of its activations.
+
+    It begins with this agent's own weights: after AllReduce they are the partner's, too. Otherwise the
+    partner has sent its own.
+    """
+    learner, paused = agent.setup.learners.fast_side(pair.cut), agent.resume(slot)
+    if paused:
+        learner.resume(paused)
+    else:
+        learner.begin(_fast_side_weights(agent, pair.slow, inbox, learner.num_floats))
+    for envelope in activations:
+        z, y_N = torch.from_numpy(envelope.floats("activations")), torch.from_numpy(envelope.arrays["labels"])
+        agent.clock.wait(envelope.arrives_s)
+        left = envelope.integer("batches_left")
+        learner.train_batch(z, y_N, agent.draws(f"fast side, {left} left", of=pair.slow))
+        work = agent.setup.cuts[pair.cut - 1].fast_share * len(y_N) / agent.setup.config.batch_size
+        agent.clock.work(work, pair.slow)
+    last = activations[-1]
+    progress = Progress(num_samples=last.integer("num_samples"), batches_left=last.integer("batches_left"))
+    set_progress(agent, pair.slow, progress)
+    agent.suspend(slot, learner, finished=progress.batches_left == 0)
+
+
+def _fast_side_weights(agent: Agent, partner: int, inbox: Inbox, length: int) -> Tensor:
+    for envelope in inbox:
+        if envelope.kind == "fast side" and envelope.sender == partner:
+            agent.clock.wait(envelope.arrives_s)
+            return torch.from_numpy(envelope.floats("weights"))
+    return agent.weights_P[len(agent.weights_P) - length :]
+
+
+def fast_sides(agent: Agent, role: Role) -> dict[int, tuple[int, NDArray[np.float32]]]:
+    """Return samples and weights by partner, of those trained to the end whose agents are not gone."""
+    there = [partner for partner in sorted(role.partners) if partner not in agent.gone]
+    progress = {partner: progress_of(agent, partner) for partner in there}
+    return {
+        partner: (done.num_samples, agent.tensors[f"{PARTNERS.of(partner)}/body"].numpy())
+        for partner, done in progress.items()
+        if done and done.batches_left == 0
+    }
