@@ -3,6 +3,7 @@
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ def new_pool(settings):
     return LearnerPool(small_resnet, lambda cut: TASK.aux_head(head_shape(cut), seeded(7)), settings, TASK)
 
 
+@cache
 def head_shape(cut):
     x, _ = batches()[0]
     return tuple(small_resnet()[:-cut](x).shape[1:])
@@ -40,9 +42,14 @@ def slow_side(learners):
 
 
 def fast_side(learners):
-    learner, lower = learners.fast_side(CUT), small_resnet(4)[:-CUT]
-    activations = [(lower(x).detach(), y) for x, y in batches()]
-    return learner, (WEIGHTS[-learner.num_floats :],), activations
+    learner = learners.fast_side(CUT)
+    return learner, (WEIGHTS[-learner.num_floats :],), activations()
+
+
+@cache
+def activations():
+    lower = small_resnet(4)[:-CUT]
+    return [(lower(x).detach(), y) for x, y in batches()]
 
 
 TRAININGS = [whole, slow_side, fast_side]
@@ -79,6 +86,16 @@ def in_another_thread(learners):
 MEANWHILE = [nobody, an_evaluation, a_look, another_training, in_another_thread]
 
 
+@cache
+def uninterrupted(training, settings):
+    """Return the weights that a training without a pause ends with."""
+    learner, weights, data = training(new_pool(settings))
+    learner.begin(*weights)
+    for x, y in data:
+        learner.train_batch(x, y)
+    return learner.weights()
+
+
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS.keys())
 @pytest.mark.parametrize("meanwhile", MEANWHILE, ids=lambda meanwhile: meanwhile.__name__)
 @pytest.mark.parametrize("training", TRAININGS, ids=lambda training: training.__name__)
@@ -88,29 +105,17 @@ def test_a_training_that_pauses_after_each_batch_is_an_uninterrupted_one(trainin
     learner.begin(*weights)
     for x, y in data:
         learner.train_batch(x, y)
-    uninterrupted = learner.weights()
-
-    learners = new_pool(settings)
-    learner, weights, data = training(learners)
-    learner.begin(*weights)
-    for x, y in data:
-        learner.train_batch(x, y)
         paused = learner.pause()
         meanwhile(learners)
         learner.resume(paused)
-    assert all(torch.equal(value, uninterrupted[name]) for name, value in learner.weights().items())
+    end = uninterrupted(training, settings)
+    assert all(torch.equal(value, end[name]) for name, value in learner.weights().items())
 
 
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS.keys())
 def test_trainings_that_take_turns_in_the_same_modules_do_not_disturb_each_other(settings):
-    learners = new_pool(settings)
-    paused, ends = {}, {}
-    for training in (whole, slow_side):
-        learner, weights, data = training(learners)
-        learner.begin(*weights)
-        for batch in data:
-            learner.train_batch(*batch)
-        ends[training] = learner.weights()
+    learners, paused = new_pool(settings), {}
+    ends = {training: uninterrupted(training, settings) for training in (whole, slow_side)}
     for number in range(len(batches())):
         for training in ends:
             learner, weights, data = training(learners)
@@ -127,11 +132,6 @@ def test_a_training_goes_on_in_the_modules_of_another_thread(training):
     learners = new_pool(SETTINGS["adam"])
     learner, weights, data = training(learners)
     learner.begin(*weights)
-    for x, y in data:
-        learner.train_batch(x, y)
-    uninterrupted = learner.weights()
-
-    learner.begin(*weights)
     for x, y in data[:3]:
         learner.train_batch(x, y)
     paused = learner.pause()
@@ -145,7 +145,8 @@ def test_a_training_goes_on_in_the_modules_of_another_thread(training):
 
     with ThreadPoolExecutor(1) as pool:
         there = pool.submit(go_on).result()
-    assert all(torch.equal(value, uninterrupted[name]) for name, value in there.items())
+    end = uninterrupted(training, SETTINGS["adam"])
+    assert all(torch.equal(value, end[name]) for name, value in there.items())
 
 
 def test_a_helper_that_trains_both_models_by_turns_copies_neither(monkeypatch):
