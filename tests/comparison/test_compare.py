@@ -67,7 +67,7 @@ def undisturbed(tmp_path_factory):
     return without_stopwatch(folder / "out")
 
 
-@pytest.mark.parametrize("stop_after", [1, 3, 6, 8])
+@pytest.mark.parametrize("stop_after", [3, 8])
 def test_stopped_and_started_again_it_ends_with_the_same_bytes(tmp_path, undisturbed, stop_after):
     num_done = (stop_after - 1) // 2
     with pytest.raises(StoppedError, match=f"{num_done} of 4 runs are done; start the same command again"):

@@ -67,8 +67,11 @@ def test_a_run_ends_with_the_round_that_reaches_its_target(keys, tmp_path):
     assert [line["gone"] for line in lines] == [[]] * first
 
 
-@pytest.mark.parametrize("shared", [True, False], ids=["one folder", "folders of their own"])
-@pytest.mark.parametrize("rounds_per_message", [1, 2, 10])
+@pytest.mark.parametrize(
+    ("rounds_per_message", "shared"),
+    [(1, True), (2, True), (10, True), (2, False)],
+    ids=["1", "2", "10", "2, folders of their own"],
+)
 def test_the_weights_and_the_clock_are_those_of_the_local_carrier(
     rounds_per_message, shared, tmp_path, monkeypatch
 ):

@@ -1,6 +1,9 @@
 """Runs under Flower that were killed go on, with new run ids, keys and folders, to the undisturbed bits."""
 
 import json
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from flwr.app import Context, RecordDict
@@ -67,16 +70,23 @@ def flwr_run(values, num_nodes=NUM_AGENTS):
     peer_server_app(**NAMES)(grid, context)
 
 
-def undisturbed(tmp_path, keys):
+def undisturbed(keys):
     """Return what the local carrier comes to, but for the carrier's name."""
-    run_locally(
-        values_of(tmp_path, keys, "undisturbed") | {"carrier": "local"},
-        num_agents=NUM_AGENTS,
-        catalogue=CATALOGUE,
-        terminal=quiet_terminal(NUM_ROUNDS),
-    )
-    lines, summary = outcome_of(only_run_in(tmp_path / "undisturbed"))
+    of_method = {name: keys[name] for name in keys.keys() - {"carrier", "rounds-per-message"}}
+    lines, summary = local_outcome(tuple(sorted(of_method.items())))
     return lines, summary | {"carrier": keys["carrier"]}
+
+
+@cache
+def local_outcome(keys):
+    with TemporaryDirectory() as folder:
+        run_locally(
+            values_of(Path(folder), dict(keys), "results") | {"carrier": "local"},
+            num_agents=NUM_AGENTS,
+            catalogue=CATALOGUE,
+            terminal=quiet_terminal(NUM_ROUNDS),
+        )
+        return outcome_of(only_run_in(Path(folder) / "results"))
 
 
 def die_at(monkeypatch, number, *, kinds=("train.steps", "train.rounds", "train.keep")):
@@ -123,7 +133,7 @@ EVERY_DAY = ("comdml", "gossip", "comdml, direct")
     ],
 )
 def test_a_resumed_run_comes_to_what_an_undisturbed_one_does(keys, tmp_path, home, monkeypatch):
-    whole = undisturbed(tmp_path, keys)
+    whole = undisturbed(keys)
     with monkeypatch.context() as patch:
         count = die_at(patch, -1)
         flwr_run(values_of(tmp_path, keys, "kept") | {"checkpoint-every": 2})
@@ -150,7 +160,7 @@ def test_a_serverapp_that_dies_when_the_nodes_have_written_goes_on_from_the_chec
 ):
     """The nodes then have two: that of round 2, which the run's folder names, and that of round 4."""
     keys = {**SCENARIOS["comdml"], "carrier": carrier}
-    whole = undisturbed(tmp_path, keys)
+    whole = undisturbed(keys)
     with monkeypatch.context() as patch:
         die_at(patch, 2, kinds=["train.keep"])
         with pytest.raises(Killed):
@@ -180,38 +190,34 @@ def contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize(
-    ("values", "num_nodes", "line"),
-    [
+def test_what_contradicts_the_run_is_one_line_and_changes_nothing(killed):
+    before = contents(killed)
+    for values, num_nodes, line in (
         ({"seed": 8}, 5, r"seed = 8: contradicts the run in .*, which has 7"),
         ({"carrier": "direct"}, 5, "carrier = 'direct': contradicts the run in .*, which has 'grid'"),
         ({}, 4, "resume = .*: has 5 agents, 4 are there; it needs the same ones"),
-    ],
-    ids=["seed", "carrier", "nodes"],
-)
-def test_what_contradicts_the_run_is_one_line_and_changes_nothing(values, num_nodes, line, killed):
-    before = contents(killed)
-    with pytest.raises(ComdmlError, match=f"^{line}$"):
-        flwr_run({"resume": str(killed), **values}, num_nodes)
-    assert contents(killed) == before
+    ):
+        with pytest.raises(ComdmlError, match=f"^{line}$"):
+            flwr_run({"resume": str(killed), **values}, num_nodes)
+        assert contents(killed) == before
 
 
-@pytest.mark.parametrize("damage", ["truncated", "gone", "changed"])
-def test_a_damaged_file_is_one_line_and_changes_nothing(damage, killed, home):
+def test_a_damaged_file_is_one_line_and_changes_nothing(killed, home):
     paths = [*killed.rglob("2/agent-3.safetensors"), *home.rglob("2/agent-3.safetensors")]
     assert len(paths) == 1
     (path,) = paths
     blob = path.read_bytes()
-    if damage == "gone":
-        path.unlink()
-    else:
-        path.write_bytes(blob[:-9] if damage == "truncated" else blob[:-1] + bytes([blob[-1] ^ 1]))
-    before = contents(killed)
-    with pytest.raises(ComdmlError) as caught:
-        flwr_run({"resume": str(killed)})
-    assert "is damaged: agent-3.safetensors" in str(caught.value)
-    assert "\n" not in str(caught.value)
-    assert contents(killed) == before
+    for damaged in (None, blob[:-9], blob[:-1] + bytes([blob[-1] ^ 1])):
+        if damaged is None:
+            path.unlink()
+        else:
+            path.write_bytes(damaged)
+        before = contents(killed)
+        with pytest.raises(ComdmlError) as caught:
+            flwr_run({"resume": str(killed)})
+        assert "is damaged: agent-3.safetensors" in str(caught.value)
+        assert "\n" not in str(caught.value)
+        assert contents(killed) == before
     path.write_bytes(blob)
     flwr_run({"resume": str(killed)})
     assert (killed / "summary.json").exists()
