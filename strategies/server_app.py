@@ -1,6 +1,6 @@
 """The ServerApp of this app."""
 
-from comdml_flwr.flower.serverapp.peer_strategy import peer_server_app
+from comdml_flwr import peer_server_app
 from strategies.fedavg import run_fedavg
 from strategies.splitfed import run_splitfed
 

@@ -1,5 +1,6 @@
 """Every command of the documents is run, here or where its reason says."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -84,14 +85,25 @@ def test_what_runs_them_instead_is_there(reason):
 
 
 def test_the_readmes_own_model_trains_as_is_said(here, capsys):
+    """And the reference has every key of the files that it leaves."""
     (program,) = blocks(ROOT / "README.md", "python")
     assert len([line for line in program.splitlines() if line]) <= 15
     exec(compile(program, "README.md", "exec"), {})
-    printed = capsys.readouterr().out
-    (accuracy,) = re.findall(r"test accuracy of ([\d.]+)", (ROOT / "README.md").read_text())
+    printed, readme = capsys.readouterr().out, (ROOT / "README.md").read_text()
+    (accuracy,) = re.findall(r"test accuracy of ([\d.]+)", readme)
     assert re.search(rf"test accuracy +{accuracy}\d* after 5 rounds", printed)
-    assert "1.88 times as fast" in printed
-    assert "1.88 times as fast" in (ROOT / "README.md").read_text()
+    assert all("1.88 times as fast" in text for text in (printed, readme))
+    (run,) = (here / "results").iterdir()
+    written = {path.name for path in run.iterdir()}
+    for text in ((run / "summary.json").read_text(), (run / "rounds.jsonl").read_text().splitlines()[0]):
+        written |= json.loads(text).keys()
+    assert written - keys_in_tables(ROOT / "docs" / "reference" / "results_files.md") == set()
+
+
+def keys_in_tables(page):
+    """Return what stands as code in the first column of a page's tables."""
+    cells = re.findall(r"^\| (`[^|]*) \|", page.read_text(), flags=re.MULTILINE)
+    return {name for cell in cells for name in re.findall(r"`([\w.-]+)`", cell)}
 
 
 def test_the_program_of_simulation_testing_prints_what_is_said(capsys):

@@ -6,11 +6,9 @@ import tomllib
 import pytest
 import yaml
 
+import comdml_flwr
 from comdml_flwr.comparison.settings import load_comparison
-from comdml_flwr.core.config import RunConfig
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
-from comdml_flwr.runs.records import RoundRecord, RunRecord
-from comdml_flwr.runs.summary import summarize
 from docs.generate import stale
 from tests.docs.commands import ROOT, blocks, pages
 
@@ -76,6 +74,13 @@ def test_there_is_nothing_to_write():
     assert [str(path.relative_to(ROOT)) for path in stale()] == []
 
 
+def test_the_reference_has_every_public_name():
+    page = (ROOT / "docs" / "reference" / "api.md").read_text()
+    described = re.findall(r"^::: comdml_flwr\.(\w+)$", page, flags=re.MULTILINE)
+    in_table = re.findall(r"\[`(\w+)`\]", page)
+    assert sorted(described) == sorted(in_table) == sorted({*comdml_flwr.__all__} - {"__version__"})
+
+
 def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_bytes()) <= 8_000
 
@@ -91,22 +96,3 @@ def test_the_comparison_file_of_the_guide_is_one(tmp_path):
     (tmp_path / "first.toml").write_text(text)
     comparison = load_comparison(tmp_path / "first.toml")
     assert comparison.name == tomllib.loads(text)["name"]
-
-
-def keys_in_tables(page):
-    """Return what stands as code in the first column of a page's tables."""
-    cells = re.findall(r"^\| (`[^|]*) \|", page.read_text(), flags=re.MULTILINE)
-    return {name for cell in cells for name in re.findall(r"`([\w-]+)`", cell)}
-
-
-def test_the_reference_names_every_key_of_the_results_files():
-    record = RoundRecord(
-        **{name: 1 for name in RoundRecord.__dataclass_fields__ if name.endswith(("_s", "_sent", "_agents"))},
-        round=1,
-        accuracy=0.5,
-        loss=1.0,
-        plan={},
-    )
-    run = RunRecord(rounds=(record,), weights_sha256="", elapsed_s=1.0)
-    written = {*record.__dataclass_fields__} - {"agents"} | summarize(run, RunConfig(), 2).keys()
-    assert written - keys_in_tables(ROOT / "docs" / "reference" / "results_files.md") == set()
