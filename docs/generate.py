@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from docs.command_pages import cli_page
+from docs.configuration_pages import configuration_page, project_file
 from docs.floors_picture import floors_picture
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -18,7 +19,10 @@ ROOT = Path(__file__).resolve().parent.parent
 def pages() -> dict[Path, str]:
     """Return every generated file and its text."""
     docs = ROOT / "docs"
+    configuration, project = docs / "reference" / "configuration.md", ROOT / "pyproject.toml"
     return {
+        configuration: configuration_page(configuration.read_text()),
+        project: project_file(project.read_text()),
         docs / "reference" / "cli.md": cli_page(),
         docs / "development" / "floors.svg": floors_picture(),
     }

@@ -1,7 +1,6 @@
 """The plan of the house: floors, set-up, and what importing loads."""
 
 import ast
-import json
 import re
 import shutil
 import subprocess
@@ -13,7 +12,6 @@ import networkx as nx
 import pytest
 
 import comdml_flwr
-from comdml_flwr.core.config import RunConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -167,20 +165,6 @@ def test_torch_and_flower_are_not_loaded_before_they_are_needed(code):
 def test_the_wheel_holds_the_library_alone():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == ["comdml_flwr"]
-
-
-def config_table():
-    """Return the table of the configuration's keys, made of their own descriptions."""
-    defaults = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["flwr"]["app"]["config"]
-    rows = ["| key | default | meaning |", "| --- | --- | --- |"]
-    for name, field in RunConfig.model_fields.items():
-        key = name.replace("_", "-")
-        rows.append(f"| `{key}` | `{json.dumps(defaults[key])}` | {field.description} |")
-    return "\n".join(rows)
-
-
-def test_the_reference_documents_every_key_once():
-    assert config_table() in (ROOT / "docs" / "reference" / "configuration.md").read_text()
 
 
 def test_ci_runs_the_readmes_test_line_and_builds_the_documentation():

@@ -22,6 +22,7 @@ from comdml_flwr.cli.commands import (
     plan,
     report,
     run,
+    run_help,
     what_if,
 )
 from comdml_flwr.core.errors import ComdmlError, InputError, StoppedError
@@ -40,7 +41,7 @@ app.command("init", cls=argument_help.Command)(init.init)
 app.command("plan", cls=argument_help.Command)(plan.plan)
 app.command("explain", cls=argument_help.Command)(explain.explain)
 app.command("what-if", cls=argument_help.Command)(what_if.what_if)
-app.command("run", cls=argument_help.Command)(run.run)
+app.command("run", cls=run_help.CommandWithKeys)(run.run)
 app.command("model", cls=argument_help.Command)(model.model)
 app.command("compare", cls=argument_help.Command)(compare.compare)
 app.command("report", cls=argument_help.Command)(report.report)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from comdml_flwr.core.config import RunConfig, find_fleet, parse_config
+from comdml_flwr.core.config import RunConfig, find_fleet, keys_declared, parse_config
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.planning.fleet.fleet import Fleet
 from comdml_flwr.planning.fleet.fleet_file import is_preset, parse_fleet, self_contained_text
@@ -17,10 +17,6 @@ from comdml_flwr.runs.checkpoint_folders import rounds_in
 from comdml_flwr.runs.checkpoints import FOLDER, Checkpoint, read_checkpoint
 from comdml_flwr.runs.loop import has_ended
 from comdml_flwr.runs.records import RoundRecord, RunRecord, read_record
-
-FREE = {"num-rounds", "target-metric", "checkpoint-every", "data-dir", "download", "rounds-per-message"}
-"""Keys that may be other ones when a run goes on: no bit of the rounds that are over depends on them."""
-_NOT_COMPARED = {"resume", "results-dir"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,11 +122,12 @@ def _stored_config(folder: Path) -> RunConfig:
 
 def _with(given: Mapping[str, object], stored: RunConfig, folder: Path) -> RunConfig:
     """Return a run's configuration with what may change; InputError where something else differs."""
+    may_change = keys_declared("on_resume", "may change")
     asked, has = parse_config(given).with_defaults_named(), stored.with_defaults_named()
     for key in given:
-        if key not in FREE | _NOT_COMPARED and asked[key] != has[key]:
+        if key not in may_change | keys_declared("on_resume", "not compared") and asked[key] != has[key]:
             raise InputError(key, asked[key], f"contradicts the run in {folder}, which has {has[key]!r}")
-    return parse_config({**has, **{key: asked[key] for key in given if key in FREE}})
+    return parse_config({**has, **{key: asked[key] for key in given if key in may_change}})
 
 
 def _check_unfinished(folder: Path, config: RunConfig) -> None:

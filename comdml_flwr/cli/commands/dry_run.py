@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from comdml_flwr.core.config import RunConfig
     from comdml_flwr.core.messages import Json
 
-FROM_THE_FLEET = ("model", "dataset", "partition", "alpha", "batch-size", "profiles")
-
 
 def run_dry(values: Mapping[str, object], num_agents: int, *, dry_run: bool, as_json: bool) -> None:
     """Simulate a run, print what it comes to, and write its files.
@@ -39,7 +37,7 @@ def run_dry(values: Mapping[str, object], num_agents: int, *, dry_run: bool, as_
     InputError
         What is wrong, in one line; nothing has been written.
     """
-    from comdml_flwr.core.config import find_fleet, parse_config
+    from comdml_flwr.core.config import find_fleet, keys_declared, parse_config
     from comdml_flwr.planning.fleet.fleet_file import load_fleet
     from comdml_flwr.runs.dry_run import DryRun, summarize_dry
     from comdml_flwr.runs.results import RunFolder
@@ -48,9 +46,8 @@ def run_dry(values: Mapping[str, object], num_agents: int, *, dry_run: bool, as_
         raise InputError("--json", True, "needs --dry-run: a run prints a line a round")
     if values.get("resume"):
         raise InputError("resume", values["resume"], "does not go with --dry-run: it keeps no checkpoints")
-    for key in FROM_THE_FLEET:
-        if key in values:
-            raise InputError(key, values[key], "is not read by --dry-run: the fleet file says it")
+    for key in sorted(keys_declared("dry_run", "of the fleet") & values.keys()):
+        raise InputError(key, values[key], "is not read by --dry-run: the fleet file says it")
     if values.get("target-metric"):
         rule = "does not go with --dry-run: nothing is trained that could reach it"
         raise InputError("target-metric", values["target-metric"], rule)
