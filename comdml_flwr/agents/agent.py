@@ -17,10 +17,10 @@ from torch import Tensor
 
 from comdml_flwr.agents.setup import Setup
 from comdml_flwr.agents.state import ENDED, WEIGHTS, State, sha256_of
-from comdml_flwr.core.messages import Array, Envelope, Inbox, Json, Report, size_of
+from comdml_flwr.core.messages import Array, Envelope, Inbox, Report, size_of
 from comdml_flwr.core.program import NOBODY, Absence
 from comdml_flwr.core.seeds import derive_seed
-from comdml_flwr.core.typed_json import read_float, read_int, read_table
+from comdml_flwr.core.typed_json import Json, read_float, read_int, read_table
 from comdml_flwr.learning.data.batches import batches
 from comdml_flwr.learning.data.source import Samples
 from comdml_flwr.learning.suspended import SuspendedTraining

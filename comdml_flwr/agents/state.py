@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from comdml_flwr.core.errors import RunError
-from comdml_flwr.core.messages import Array, Json
+from comdml_flwr.core.messages import Array
 from comdml_flwr.core.slots import RETURN_POINT, Lifetime, Slot
+from comdml_flwr.core.typed_json import Json
 
 WEIGHTS = Slot(name="weights", lifetime=Lifetime.ROUND, shared=True, initial=lambda weights_P: weights_P)
 """All float weights of the model, in the model's order."""

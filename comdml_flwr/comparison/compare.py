@@ -21,8 +21,8 @@ from comdml_flwr.comparison.workers import Outcome, Watcher, check_address, perf
 from comdml_flwr.core.config import RunConfig, parse_config
 from comdml_flwr.core.errors import InputError, RunError, StoppedError
 from comdml_flwr.core.files import write_file
-from comdml_flwr.core.messages import Json
 from comdml_flwr.core.strict_json import to_json
+from comdml_flwr.core.typed_json import Json
 from comdml_flwr.learning.data.dataset import Dataset
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.runs.assemble import DATASETS, Catalogue, assemble

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comdml_flwr.core.errors import InputError
-from comdml_flwr.core.messages import Json
+from comdml_flwr.core.typed_json import Json
 
 COMPARISON_FILE, FLEET_FILE, SOFTWARE_FILE = "reproduce.toml", "fleet.toml", "software.json"
 

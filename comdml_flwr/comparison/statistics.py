@@ -13,7 +13,7 @@ from statistics import fmean, stdev
 from comdml_flwr.comparison.records import RunFiles
 from comdml_flwr.comparison.settings import Case, Comparison, Method
 from comdml_flwr.core.errors import InputError
-from comdml_flwr.core.messages import Json
+from comdml_flwr.core.typed_json import Json
 
 Values = dict[int, float | None]
 """A number by seed; None: not reached."""

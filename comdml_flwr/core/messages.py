@@ -15,16 +15,17 @@ which no mail is needed are made one by `together`, so they share one exchange. 
 differ by the carrier alone.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeAlias, TypeGuard, TypeVar
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from comdml_flwr.core.errors import RunError
+from comdml_flwr.core.typed_json import Json, read_as, read_float, read_int
 
-Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
+T = TypeVar("T")
 Array: TypeAlias = NDArray[np.generic]
 Report: TypeAlias = dict[str, Json]
 """What an agent tells the run about itself after an exchange: numbers and names, never weights."""
@@ -70,41 +71,33 @@ class Envelope:
 
     def integer(self, name: str) -> int:
         """Return a whole number from `about`; RunError where it is none."""
-        value = self.about.get(name)
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise self._bad(name, "whole number")
-        return value
+        return self.read(name, read_int)
 
     def number(self, name: str) -> float:
         """Return a number from `about`; RunError where it is none."""
-        value = self.about.get(name)
-        if not _is_number(value):
-            raise self._bad(name, "number")
-        return value
+        return self.read(name, read_float)
 
-    def numbers(self, name: str) -> tuple[float, ...]:
-        """Return numbers from `about`; RunError where they are none."""
-        values = self.about.get(name)
-        if not isinstance(values, list | tuple):
-            raise self._bad(name, "list of numbers")
-        numbers = tuple(value for value in values if _is_number(value))
-        if len(numbers) != len(values):
-            raise self._bad(name, "list of numbers")
-        return numbers
+    def read(self, name: str, read: Callable[[Json], T]) -> T:
+        """Return what a reader of `typed_json` makes of a fact in `about`; None is what is not there.
+
+        Raises
+        ------
+        RunError
+            It is of another type; the line says in whose mail.
+        """
+        return read_as(read, self.about.get(name), f"{self.where}: {name}")
+
+    @property
+    def where(self) -> str:
+        """What it is, from whom and when, for the beginning of an error's line."""
+        return f"{self.kind} from agent {self.sender}, round {self.round}"
 
     def floats(self, name: str) -> NDArray[np.float32]:
         """Return a float32 array; RunError where there is none of that name and kind."""
         array = self.arrays.get(name)
         if array is None or array.dtype != np.float32:
-            raise self._bad(name, "float32 array")
+            raise RunError(f"{self.where}: {name} is no float32 array")
         return array.view(np.float32)
-
-    def _bad(self, name: str, kind: str) -> RunError:
-        return RunError(f"{self.kind} from agent {self.sender}, round {self.round}: {name} is no {kind}")
-
-
-def _is_number(value: Json) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 Inbox: TypeAlias = tuple[Envelope, ...]

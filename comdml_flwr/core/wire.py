@@ -7,13 +7,14 @@ says, the tensors fill the data without overlap and without holes.
 """
 
 import json
-from collections.abc import Mapping
-from types import UnionType
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import numpy as np
 
 from comdml_flwr.core.errors import LONGEST_VALUE, RunError
-from comdml_flwr.core.messages import Array, Envelope, Json
+from comdml_flwr.core.messages import Array, Envelope
+from comdml_flwr.core.typed_json import Json, read_as, read_float, read_int, read_ints, read_table, read_text
 
 _DTYPES = {
     "F64": np.float64,
@@ -29,15 +30,9 @@ _DTYPES = {
     "U8": np.uint8,
     "BOOL": np.bool_,
 }
+T = TypeVar("T")
 _NAMES: dict[np.dtype[np.generic], str] = {np.dtype(dtype): name for name, dtype in _DTYPES.items()}
-_ADDRESS: dict[str, type | UnionType] = {
-    "sender": int,
-    "receiver": int,
-    "round": int,
-    "kind": str,
-    "arrives_s": int | float,
-    "about": dict,
-}
+_ADDRESS = ("sender", "receiver", "round", "kind", "arrives_s", "about")
 MAX_HEADER_BYTES = 100_000_000  # the safetensors format's own limit
 
 
@@ -116,7 +111,7 @@ def _check_tiling(offsets: list[tuple[int, int]], num_bytes: int) -> None:
 
 
 def _offsets(name: str, entry: Mapping[str, Json]) -> tuple[int, int]:
-    start, end = _whole_numbers(entry["data_offsets"])
+    start, end = _sizes(entry["data_offsets"])
     if start > end:
         raise ValueError(f"{name} ends before it begins")
     return start, end
@@ -128,16 +123,14 @@ def _array(name: str, entry: Mapping[str, Json], body: memoryview) -> Array:
     array: Array = np.frombuffer(data, dtype=_DTYPES[str(entry["dtype"])])
     if array.dtype == np.bool_ and np.frombuffer(data, np.uint8).max(initial=0) > 1:
         raise ValueError(f"{name} holds a truth value other than 0 and 1")
-    return array.reshape(_whole_numbers(entry["shape"]))
+    return array.reshape(_sizes(entry["shape"]))
 
 
-def _whole_numbers(values: Json) -> list[int]:
-    if not isinstance(values, list):
-        raise TypeError(f"{values!r} is no list")
-    numbers = [value for value in values if type(value) is int and value >= 0]  # True is an int, too
-    if len(numbers) != len(values):
+def _sizes(values: Json) -> tuple[int, ...]:
+    sizes = read_ints(values)
+    if min(sizes, default=0) < 0:
         raise ValueError(f"{values!r} is no list of whole numbers >= 0")
-    return numbers
+    return sizes
 
 
 def encode_envelope(envelope: Envelope) -> bytes:
@@ -169,9 +162,18 @@ def decode_envelope(
         The bytes are not those of an envelope.
     """
     arrays, address = decode(blob, max_header_bytes)
-    if not isinstance(address, dict) or address.keys() != _ADDRESS.keys():
+    if not isinstance(address, dict) or address.keys() != {*_ADDRESS}:
         raise RunError(f"not an envelope: its address must hold {', '.join(_ADDRESS)}")
-    for name, kinds in _ADDRESS.items():
-        if not isinstance(address[name], kinds) or isinstance(address[name], bool):
-            raise RunError(f"not an envelope: {name} = {repr(address[name])[:LONGEST_VALUE]}")
-    return Envelope(arrays=arrays, **address)  # type: ignore[arg-type]  # the loop has looked
+
+    def read(read_one: Callable[[Json], T], name: str) -> T:
+        return read_as(read_one, address[name], f"not an envelope: {name}")
+
+    return Envelope(
+        sender=read(read_int, "sender"),
+        receiver=read(read_int, "receiver"),
+        round=read(read_int, "round"),
+        kind=read(read_text, "kind"),
+        arrives_s=read(read_float, "arrives_s"),
+        about=read(read_table, "about"),
+        arrays=arrays,
+    )

@@ -1,7 +1,8 @@
 """What goes into Flower's records and how it is read back: one place for both sides."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar, cast
 
 from flwr.app import ConfigRecord, Message, RecordDict
 
@@ -9,7 +10,18 @@ from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.messages import Report
 from comdml_flwr.core.program import Absence, Step
 from comdml_flwr.core.strict_json import to_json
+from comdml_flwr.core.typed_json import (
+    Json,
+    read_as,
+    read_float,
+    read_floats,
+    read_int,
+    read_ints,
+    read_table,
+    read_texts,
+)
 
+T = TypeVar("T")
 NO_STATE = -1
 
 
@@ -52,42 +64,31 @@ def text(facts: ConfigRecord, name: str) -> str:
 
 def integer(facts: ConfigRecord, name: str) -> int:
     """Return a fact that is a whole number."""
-    value = facts[name]
-    if not isinstance(value, int):
-        raise RunError(f"{name} = {value!r} in a message is no whole number")
-    return value
+    return _read(facts, name, read_int)
 
 
 def integers(facts: ConfigRecord, name: str) -> list[int]:
     """Return a fact that is a list of whole numbers."""
-    values = facts[name]
-    if not isinstance(values, list) or not all(isinstance(value, int) for value in values):
-        raise RunError(f"{name} in a message is no list of whole numbers")
-    return [int(value) for value in values]
+    return list(_read(facts, name, read_ints))
 
 
 def texts(facts: ConfigRecord, name: str) -> list[str]:
     """Return a fact that is a list of texts."""
-    values = facts[name]
-    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise RunError(f"{name} in a message is no list of texts")
-    return [value for value in values if isinstance(value, str)]
+    return list(_read(facts, name, read_texts))
 
 
 def number(facts: ConfigRecord, name: str) -> float:
     """Return a fact that is a number."""
-    value = facts[name]
-    if not isinstance(value, int | float):
-        raise RunError(f"{name} = {value!r} in a message is no number")
-    return float(value)
+    return _read(facts, name, read_float)
 
 
 def floats(facts: ConfigRecord, name: str) -> list[float]:
     """Return a fact that is a list of numbers."""
-    values = facts[name]
-    if not isinstance(values, list) or not all(isinstance(value, int | float) for value in values):
-        raise RunError(f"{name} in a message is no list of numbers")
-    return [float(value) for value in values]
+    return list(_read(facts, name, read_floats))
+
+
+def _read(facts: ConfigRecord, name: str, read: Callable[[Json], T]) -> T:
+    return read_as(read, cast("Json", facts[name]), f"{name} in a message")  # readers refuse bytes
 
 
 def blob(facts: ConfigRecord, name: str) -> bytes:
@@ -113,10 +114,7 @@ def pack_report(report: Report) -> str:
 
 def unpack_report(packed: str) -> Report:
     """Return the report in a text."""
-    report = json.loads(packed)
-    if not isinstance(report, dict):
-        raise RunError("a report is no table")
-    return report
+    return read_as(read_table, json.loads(packed), "a report")
 
 
 def task(

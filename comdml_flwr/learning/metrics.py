@@ -8,8 +8,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Protocol, TypeAlias
 
-from comdml_flwr.core.errors import RunError
-from comdml_flwr.core.messages import Json
+from comdml_flwr.core.typed_json import Json, read_as, read_float, read_int
 
 Sums: TypeAlias = Mapping[str, float | None]
 """Sums over test samples by name; None: not finite."""
@@ -72,13 +71,11 @@ def read_sums(told: Mapping[str, Json], metrics: Metrics) -> dict[str, float | N
     """
     sums: dict[str, float | None] = {}
     for name, zero in metrics.nothing.items():
-        value = told.get(name)
-        if value is None and isinstance(zero, float):
-            sums[name] = None
-        elif isinstance(value, int | float):
-            sums[name] = value
+        value, what = told.get(name), f"{name} in a report"
+        if isinstance(zero, int):
+            sums[name] = read_as(read_int, value, what)
         else:
-            raise RunError(f"a report holds {value!r} where a number belongs")
+            sums[name] = None if value is None else read_as(read_float, value, what)
     return sums
 
 

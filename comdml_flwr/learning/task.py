@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from comdml_flwr.core.messages import Json
+from comdml_flwr.core.typed_json import Json
 from comdml_flwr.learning.data.batches import augment
 from comdml_flwr.learning.metrics import CLASSIFICATION_METRICS, Metrics
 from comdml_flwr.learning.models.resnet import auxiliary_head

@@ -22,10 +22,11 @@ import numpy as np
 import torch
 
 from comdml_flwr.agents.agent import Agent
-from comdml_flwr.core.messages import Array, Inbox, Json, Outbox
+from comdml_flwr.core.messages import Array, Inbox, Outbox
 from comdml_flwr.core.program import Phase, Program, Run, together
 from comdml_flwr.core.seeds import SHARED, derive_seed
 from comdml_flwr.core.sharding import staggered_receivers
+from comdml_flwr.core.typed_json import Json
 from comdml_flwr.learning.averaging import is_finite, weighted_mean
 from comdml_flwr.methods.phases.evaluation import evaluate
 from comdml_flwr.methods.phases.training import go_back_if_not_finite, train_alone

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.messages import Inbox, Outbox
 from comdml_flwr.core.program import Phase, Program, together
+from comdml_flwr.core.typed_json import read_int
 from comdml_flwr.learning.averaging import is_finite, weighted_sum
 from comdml_flwr.methods.phases.evaluation import evaluate
 from comdml_flwr.methods.phases.training import go_back_if_not_finite, train_alone
@@ -82,6 +83,4 @@ def merge_by_age(own: tuple[Floats, int], other: tuple[Floats, int]) -> tuple[Fl
 
 def age_of(agent: Agent) -> int:
     """Return how many samples this agent's model was trained on."""
-    age = agent.lasting.get("age", 0)
-    assert isinstance(age, int)
-    return age
+    return read_int(agent.lasting.get("age", 0))

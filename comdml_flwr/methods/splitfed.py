@@ -40,10 +40,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from comdml_flwr.agents.agent import Agent
-from comdml_flwr.core.messages import Array, Envelope, Inbox, Json, Outbox
+from comdml_flwr.core.messages import Array, Envelope, Inbox, Outbox
 from comdml_flwr.core.program import Phase, Program, Run, together
 from comdml_flwr.core.seeds import derive_seed
 from comdml_flwr.core.slots import Lifetime, Slot
+from comdml_flwr.core.typed_json import Json, read_float, read_int
 from comdml_flwr.learning.averaging import is_finite, weighted_mean
 from comdml_flwr.learning.training import Learner
 from comdml_flwr.methods.phases.evaluation import report_round, report_traffic
@@ -147,8 +148,7 @@ def serve_copies(agent: Agent, inbox: Inbox) -> Outbox:
 def serve_in_turn(agent: Agent, inbox: Inbox) -> Outbox:
     """V2: train the one server side on the agents' batches, in an order drawn for each batch."""
     mail = _activation_mail(inbox)
-    step = agent.notes.get("served", 0)
-    assert isinstance(step, int)
+    step = read_int(agent.notes.get("served", 0))
     agent.notes["served"] = step + 1
     seed = derive_seed(agent.setup.config.seed, agent.round, SERVER, f"order of batch {step}")
     outbox = []
@@ -174,7 +174,7 @@ def _serve(agent: Agent, mail: Envelope, part: str, clock: Clock, *, finished: b
     else:
         _work(agent, clock, "fast", len(y_N), 1.0, mail.sender)
         agent.notes["trained_for"] = sorted({*agent.note_ids("trained_for"), mail.sender})
-    agent.notes["training_end_s"] = max(clock.now_s, _float(agent.notes.get("training_end_s", 0.0)))
+    agent.notes["training_end_s"] = max(clock.now_s, read_float(agent.notes.get("training_end_s", 0.0)))
     agent.suspend(part, learner, finished=finished)
     return agent.send(mail.sender, "gradient", {}, {} if gradient is None else {"gradient": gradient.numpy()})
 
@@ -255,8 +255,3 @@ def _work(
     cut = agent.setup.cuts[agent.setup.config.cut - 1]
     side_share = cut.slow_share if side == "slow" else cut.fast_share
     clock.work(share * side_share * num_samples / agent.setup.config.batch_size, peer)
-
-
-def _float(value: Json) -> float:
-    assert isinstance(value, int | float)
-    return float(value)

@@ -19,8 +19,7 @@ from dataclasses import dataclass
 from math import isfinite
 
 from comdml_flwr.core.errors import InputError
-from comdml_flwr.core.messages import Json
-from comdml_flwr.core.typed_json import read_int
+from comdml_flwr.core.typed_json import Json, read_int, read_triples
 from comdml_flwr.planning.pairing import price_pairs
 from comdml_flwr.planning.types import CutTable, Plan, Profile
 
@@ -97,16 +96,7 @@ def num_new_pairs(pairing: Pairing, previous: Pairing) -> int:
 
 def read_pairing(round_: Json, pairs: Json) -> Pairing:
     """Read a pairing from a state or from mail. Raises TypeError where it is none."""
-    if not isinstance(pairs, list | tuple):
-        raise TypeError(f"{pairs!r} is no pairing")
-    return Pairing(round=read_int(round_), pairs=tuple(map(_read_pair, pairs)))
-
-
-def _read_pair(pair: Json) -> tuple[int, int, int]:
-    if not isinstance(pair, list | tuple) or len(pair) != 3:
-        raise TypeError(f"{pair!r} is no pair")
-    slow, fast, cut = map(read_int, pair)
-    return slow, fast, cut
+    return Pairing(round=read_int(round_), pairs=read_triples(pairs))
 
 
 _BOUNDS = ("memory_bytes", "nic_bytes_per_s")

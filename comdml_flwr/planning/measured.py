@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from math import inf
 
 from comdml_flwr.core.errors import InputError
+from comdml_flwr.core.typed_json import Json, read_float, read_int, read_list, read_row, read_table
 from comdml_flwr.planning.types import Cut, Link, Profile
 
 
@@ -139,7 +140,7 @@ class Measured:
         }
 
 
-def read_measured(table: object) -> Measured:
+def read_measured(value: Json) -> Measured:
     """Read what `as_json` gave.
 
     Raises
@@ -147,26 +148,16 @@ def read_measured(table: object) -> Measured:
     TypeError
         It is something else.
     """
-    if not isinstance(table, Mapping):
-        raise TypeError(f"{table!r} is no measurement")
-    memory_bytes, links = table.get("memory_bytes"), table.get("links")
-    if not isinstance(links, list | tuple):
-        raise TypeError(f"{links!r} are no measured links")
+    table = read_table(value)
+    memory_bytes = table.get("memory_bytes")
     return Measured(
-        speed=SpeedEstimate(batch_s=_number(table.get("batch_s"))),
-        memory_bytes=inf if memory_bytes is None else _number(memory_bytes),
-        links=dict(map(_read_link, links)),
+        speed=SpeedEstimate(batch_s=read_float(table.get("batch_s"))),
+        memory_bytes=inf if memory_bytes is None else read_float(memory_bytes),
+        links=dict(map(_read_link, read_list(table.get("links")))),
     )
 
 
-def _read_link(row: object) -> tuple[int, Link]:
-    if not isinstance(row, list | tuple) or len(row) != 3:
-        raise TypeError(f"{row!r} is no measured link")
-    peer, bytes_per_s, latency_s = map(_number, row)
-    return int(peer), Link(bytes_per_s=bytes_per_s, latency_s=latency_s)
-
-
-def _number(value: object) -> float:
-    if not isinstance(value, int | float):
-        raise TypeError(f"{value!r} is no number")
-    return value
+def _read_link(row: Json) -> tuple[int, Link]:
+    peer, bytes_per_s, latency_s = read_row(row, 3)
+    link = Link(bytes_per_s=read_float(bytes_per_s), latency_s=read_float(latency_s))
+    return read_int(peer), link

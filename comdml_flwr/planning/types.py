@@ -11,8 +11,7 @@ from math import inf, isfinite, isnan
 from typing import Self
 
 from comdml_flwr.core.errors import InputError
-from comdml_flwr.core.messages import Json
-from comdml_flwr.core.typed_json import read_float, read_int, read_table
+from comdml_flwr.core.typed_json import Json, read_float, read_int, read_table
 
 BYTES_PER_S_PER_MBPS = 125_000.0
 

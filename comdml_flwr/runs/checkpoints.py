@@ -26,8 +26,8 @@ from comdml_flwr.agents.state_files import damaged
 from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.errors import InputError, RunError
 from comdml_flwr.core.files import write_file
-from comdml_flwr.core.messages import Json
 from comdml_flwr.core.strict_json import to_json
+from comdml_flwr.core.typed_json import Json
 from comdml_flwr.runs.checkpoint_folders import new_checkpoint
 from comdml_flwr.runs.loop import checkpoint_follows, has_ended
 from comdml_flwr.runs.model_files import carry_best

@@ -13,7 +13,7 @@ from functools import cache, lru_cache
 
 from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.errors import InputError
-from comdml_flwr.core.messages import Json
+from comdml_flwr.core.typed_json import Json
 from comdml_flwr.planning.clock.simulation import Workload, batch_sizes
 from comdml_flwr.planning.clock.whole_round import Judged, RoundClock, judge, round_clock
 from comdml_flwr.planning.fleet.dynamics import fleet_at, unchanged_since

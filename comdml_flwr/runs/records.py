@@ -1,11 +1,12 @@
 """Records of rounds and runs: added up from reports, written as JSON, and read again."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 
 from comdml_flwr.core.errors import RunError
-from comdml_flwr.core.messages import Json, Report
+from comdml_flwr.core.messages import Report
+from comdml_flwr.core.typed_json import Json, read_as, read_float, read_ints
 from comdml_flwr.learning.metrics import CLASSIFICATION_METRICS, add_sums, read_sums
 from comdml_flwr.planning.types import SERVER
 
@@ -169,13 +170,13 @@ def add_up(
     found = metrics.of(sums)
     return RoundRecord(
         round=round_,
-        accuracy=_number(found[metrics.primary]),
+        accuracy=number_in(found, metrics.primary),
         loss=found["loss"],
         virtual_time_s=virtual_time_s,
         makespan_s=makespan_s,
-        predicted_s=_number(forecast.get("predicted_s", makespan_s)),
-        no_offload_virtual_time_s=_number(forecast["no_offload_virtual_time_s"]) if forecast else None,
-        no_offload_makespan_s=_number(forecast["no_offload_makespan_s"]) if forecast else None,
+        predicted_s=number_in(forecast, "predicted_s") if forecast else makespan_s,
+        no_offload_virtual_time_s=number_in(forecast, "no_offload_virtual_time_s") if forecast else None,
+        no_offload_makespan_s=number_in(forecast, "no_offload_makespan_s") if forecast else None,
         elapsed_s=elapsed_s,
         evaluation_s=_most(reports, "evaluation_s"),
         bytes_sent=int(_sum(reports, "bytes_sent")),
@@ -216,27 +217,23 @@ def digests_of(reports: Mapping[int, Report]) -> dict[int, str]:
     return {a: str(r["weights_sha256"]) for a, r in sorted(reports.items()) if "weights_sha256" in r}
 
 
-def _number(value: Json) -> float:
-    if not isinstance(value, int | float):
-        raise RunError(f"a report holds {value!r} where a number belongs")
-    return value
+def number_in(report: Mapping[str, Json], name: str) -> float:
+    """Return a number of a report; RunError where it is none."""
+    return read_as(read_float, report.get(name), f"{name} in a report")
 
 
 def _table(value: Json) -> Mapping[str, Json]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _list(value: Json) -> Sequence[Json]:
-    return value if isinstance(value, list | tuple) else ()
-
-
 def _sum(reports: Mapping[int, Report], name: str) -> float:
-    return sum(_number(report.get(name)) for _, report in sorted(reports.items()))
+    return sum(number_in(report, name) for _, report in sorted(reports.items()))
 
 
 def _named(reports: Mapping[int, Report], name: str) -> list[int]:
-    return sorted({int(_number(agent)) for report in reports.values() for agent in _list(report.get(name))})
+    told = (read_as(read_ints, report.get(name, ()), f"{name} in a report") for report in reports.values())
+    return sorted({agent for agents in told for agent in agents})
 
 
 def _most(reports: Mapping[int, Report], name: str) -> float:
-    return max(_number(report.get(name)) for report in reports.values())
+    return max(number_in(report, name) for report in reports.values())

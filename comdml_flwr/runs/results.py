@@ -23,8 +23,8 @@ from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.disk_errors import naming_what_cannot_be_written
 from comdml_flwr.core.errors import InputError, InterruptedRun
 from comdml_flwr.core.files import write_file
-from comdml_flwr.core.messages import Json
 from comdml_flwr.core.strict_json import to_json
+from comdml_flwr.core.typed_json import Json
 from comdml_flwr.runs.checkpoint_folders import go_back, rounds_in
 from comdml_flwr.runs.checkpoints import FOLDER, Checkpoints, hold
 from comdml_flwr.runs.model_files import carry_best

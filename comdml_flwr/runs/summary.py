@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from comdml_flwr.core.config import RunConfig
-from comdml_flwr.core.messages import Json
+from comdml_flwr.core.typed_json import Json
 from comdml_flwr.runs.loop import has_ended
 from comdml_flwr.runs.records import RoundRecord, RunRecord
 

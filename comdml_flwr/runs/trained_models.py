@@ -20,7 +20,7 @@ from typing import Protocol
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.agents.state import ENDED
 from comdml_flwr.core.config import RunConfig
-from comdml_flwr.core.messages import Json
+from comdml_flwr.core.typed_json import Json
 from comdml_flwr.runs.model_files import (
     BEST,
     LAST,

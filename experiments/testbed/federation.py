@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comdml_flwr.core.errors import RunError
-from comdml_flwr.core.messages import Json
+from comdml_flwr.core.typed_json import Json
 from comdml_flwr.planning.types import SERVER
 from experiments.testbed.cgroups import PERIOD_US, Group, num_throttled
 from experiments.testbed.hosts import NETWORK, SUPERLINK_ADDRESS, Host

@@ -19,8 +19,8 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from comdml_flwr.core.messages import Json
 from comdml_flwr.core.strict_json import to_json
+from comdml_flwr.core.typed_json import Json
 from comdml_flwr.methods.comdml import aux_head_weights
 
 if TYPE_CHECKING:

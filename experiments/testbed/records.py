@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
-from comdml_flwr.core.messages import Json
+from comdml_flwr.core.typed_json import Json
 from comdml_flwr.core.units import human_bandwidth, human_s
 from comdml_flwr.planning.types import BYTES_PER_S_PER_MBPS
 from experiments.command import print_table

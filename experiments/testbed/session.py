@@ -13,8 +13,8 @@ from rich.console import Console
 
 from comdml_flwr.core.config import parse_config
 from comdml_flwr.core.errors import InputError, RunError
-from comdml_flwr.core.messages import Json
 from comdml_flwr.core.strict_json import to_json
+from comdml_flwr.core.typed_json import Json
 from comdml_flwr.planning.fleet.fleet import Fleet
 from comdml_flwr.runs.terminal import Terminal
 from experiments.testbed.cgroups import Group, Hierarchy

@@ -247,7 +247,8 @@ def test_agents_with_different_weights_are_an_error_that_names_two_of_them(other
     assert str(caught.value) == "round 3: agents 1 and 4 hold different weights after averaging"
 
 
-NUMBERS = ("correct", "num_evaluated", "bytes_sent", "end_s", "training_end_s", "evaluation_s")
+COUNTS = ("correct", "num_evaluated")
+NUMBERS = (*COUNTS, "bytes_sent", "end_s", "training_end_s", "evaluation_s")
 
 
 @pytest.mark.parametrize(
@@ -257,7 +258,8 @@ NUMBERS = ("correct", "num_evaluated", "bytes_sent", "end_s", "training_end_s", 
 def test_a_report_without_a_number_where_one_belongs_is_an_error_in_one_line(name, value):
     with pytest.raises(RunError) as caught:
         add_up(1, {0: report(), 1: report(**{name: value})}, 0.0)
-    assert str(caught.value) == f"a report holds {value!r} where a number belongs"
+    kind = "whole number" if name in COUNTS else "number"
+    assert str(caught.value) == f"{name} in a report: {value!r} is no {kind}"
 
 
 def test_a_loss_that_is_not_finite_leaves_the_round_without_one_and_with_its_accuracy():

@@ -6,7 +6,7 @@ So each of them knows the round's metric when it is committed, as who adds up th
 from collections.abc import Iterable, Mapping
 
 from comdml_flwr.core.errors import RunError
-from comdml_flwr.core.messages import Json
+from comdml_flwr.core.typed_json import Json
 from comdml_flwr.learning.metrics import Metrics, add_sums, read_sums
 
 

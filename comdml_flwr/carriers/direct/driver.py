@@ -64,9 +64,10 @@ from comdml_flwr.carriers.direct.rejoining import (
 from comdml_flwr.carriers.direct.run_end import ENDS_RUN, RunEndedError, reaches_target, waiting_later
 from comdml_flwr.carriers.direct.streams import DONE, ids_in, pairs_in, with_mark
 from comdml_flwr.core.errors import OverdueError, PeerGoneError
-from comdml_flwr.core.messages import Inbox, Json, Outbox, Report
+from comdml_flwr.core.messages import Inbox, Outbox, Report
 from comdml_flwr.core.program import Absence, Phase, Program, Step
 from comdml_flwr.core.sharding import assign_round_robin
+from comdml_flwr.core.typed_json import Json
 
 log = logging.getLogger(__name__)
 

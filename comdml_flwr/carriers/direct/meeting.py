@@ -23,7 +23,8 @@ from math import inf
 from comdml_flwr.carriers.direct.links import BITS, measure_link
 from comdml_flwr.carriers.transport.grpc import Transport
 from comdml_flwr.core.errors import OverdueError, PeerGoneError, RunError
-from comdml_flwr.core.messages import Envelope, Json
+from comdml_flwr.core.messages import Envelope
+from comdml_flwr.core.typed_json import Json, read_ints
 from comdml_flwr.planning.types import Link
 
 REACH_S, _OF_PATIENCE = 8.0, 0.25  # for a peer that has begun: the longer of both
@@ -129,7 +130,9 @@ class _Meeting:
         for peer in self._peers:
             self._wait(peer, _TOLD, max(deadline, time.monotonic() + self._reach_s))
         told = [self._come.get((peer, _TOLD)) for peer in self._peers]
-        if not self._missing and all(envelope and not envelope.numbers("missing") for envelope in told):
+        if not self._missing and all(
+            envelope and not envelope.read("missing", read_ints) for envelope in told
+        ):
             return True
         with suppress(PeerGoneError, OverdueError):
             self._transport.flush(_FLUSH_S, [peer for peer in self._peers if peer not in self._missing])

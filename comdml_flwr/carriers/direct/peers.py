@@ -13,7 +13,8 @@ from comdml_flwr.carriers.direct.ports import REAL_CLOCK, PeerTransport, WallClo
 from comdml_flwr.carriers.direct.run_end import ENDS_RUN
 from comdml_flwr.carriers.direct.streams import DONE, Streams, accusations_in
 from comdml_flwr.core.errors import OverdueError, PeerGoneError, RunError
-from comdml_flwr.core.messages import Array, Envelope, Json
+from comdml_flwr.core.messages import Array, Envelope
+from comdml_flwr.core.typed_json import Json
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from comdml_flwr.agents.setup import Setup
 from comdml_flwr.carriers.direct.counts import metric_of
-from comdml_flwr.core.messages import Json
+from comdml_flwr.core.typed_json import Json
 
 ENDS_RUN = "ends_run"
 """Under which name a commit says that the run ends with its round."""

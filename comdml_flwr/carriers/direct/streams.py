@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from comdml_flwr.carriers.direct.membership import Accusation
-from comdml_flwr.core.errors import RunError
-from comdml_flwr.core.messages import Envelope, Inbox, Json, Outbox
+from comdml_flwr.core.messages import Envelope, Inbox, Outbox
 from comdml_flwr.core.program import Step
+from comdml_flwr.core.typed_json import Json, read_ints, read_pairs, read_triples
 
 DONE = "phase done"
 """The kind of an envelope that is but a mark, and under which name a mark says which phase."""
@@ -92,41 +92,14 @@ def with_mark(outbox: Outbox, mark: Mapping[str, Json]) -> Outbox:
 
 def ids_in(envelope: Envelope, name: str) -> tuple[int, ...]:
     """Return a list of agent ids that an envelope holds; empty if it holds none of that name."""
-    return tuple(_whole(envelope, name, value) for value in _list(envelope, name))
+    return envelope.read(name, read_ints) if name in envelope.about else ()
 
 
 def accusations_in(envelope: Envelope) -> tuple[Accusation, ...]:
     """Return the accusations that an envelope holds."""
-    found = []
-    for row in _list(envelope, "accusations"):
-        if not isinstance(row, list | tuple) or len(row) != 3:
-            raise RunError(f"{envelope.kind} from agent {envelope.sender}: {row!r} is no accusation")
-        round_, accuser, accused = (_whole(envelope, "accusations", value) for value in row)
-        found.append((round_, accuser, accused))
-    return tuple(found)
+    return envelope.read("accusations", read_triples) if "accusations" in envelope.about else ()
 
 
 def pairs_in(envelope: Envelope, name: str) -> tuple[tuple[int, int], ...]:
     """Return a list of pairs of whole numbers that an envelope holds."""
-    found = []
-    for row in _list(envelope, name):
-        if not isinstance(row, list | tuple) or len(row) != 2:
-            raise RunError(f"{envelope.kind} from agent {envelope.sender}: {row!r} is no pair")
-        one, other = (_whole(envelope, name, value) for value in row)
-        found.append((one, other))
-    return tuple(found)
-
-
-def _list(envelope: Envelope, name: str) -> tuple[Json, ...]:
-    values = envelope.about.get(name, ())
-    if not isinstance(values, list | tuple):
-        raise RunError(f"{envelope.kind} from agent {envelope.sender}: {name} is no list")
-    return tuple(values)
-
-
-def _whole(envelope: Envelope, name: str, value: Json) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise RunError(
-            f"{envelope.kind} from agent {envelope.sender}: {name} holds {value!r}, no whole number"
-        )
-    return value
+    return envelope.read(name, read_pairs) if name in envelope.about else ()

@@ -17,7 +17,7 @@ from comdml_flwr.core.units import human_s, unit_of_s
 
 if TYPE_CHECKING:
     from comdml_flwr.core.config import RunConfig
-    from comdml_flwr.core.messages import Json
+    from comdml_flwr.core.typed_json import Json
 
 
 def run_dry(values: Mapping[str, object], num_agents: int, *, dry_run: bool, as_json: bool) -> None:

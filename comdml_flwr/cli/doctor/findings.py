@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from comdml_flwr.core.messages import Json
+from comdml_flwr.core.typed_json import Json
 
 State: TypeAlias = Literal["ok", "warning", "wrong"]
 

@@ -11,7 +11,7 @@ from comdml_flwr.carriers.transport.listening import listen_once
 from comdml_flwr.carriers.transport.members import is_loopback, split_address
 from comdml_flwr.cli.doctor.findings import Finding
 from comdml_flwr.cli.doctor.streams import TIMEOUT_S, dial, in_ms, why
-from comdml_flwr.core.messages import Json
+from comdml_flwr.core.typed_json import Json
 
 PORT, SUPERLINK = "p2p-address", "superlink"
 _WAY = "on the way: let the port through the firewall; here: correct HOST:PORT"

@@ -27,7 +27,7 @@ from comdml_flwr.flower.serverapp.nodes import Federation
 from comdml_flwr.planning.participation import check_left
 from comdml_flwr.runs.lock_step import Listener
 from comdml_flwr.runs.loop import checkpoint_follows, has_ended
-from comdml_flwr.runs.records import RunRecord, add_up
+from comdml_flwr.runs.records import RunRecord, add_up, number_in
 
 SHORTEST_START_S = 30.0
 """What a node may take at least to start, whatever it took for its hello: a busy machine is no fault."""
@@ -108,7 +108,7 @@ class DirectRun:
             until = next((r for r in range(first, until) if checkpoint_follows(r, config)), until)
             listener.exchange_begins(first, f"to round {until}, peer to peer", len(self._states))
             for round_, (reports, gone) in self._message(first, until).items():
-                elapsed_s = max(_seconds(report) for report in reports.values())
+                elapsed_s = max(number_in(report, "elapsed_s") for report in reports.values())
                 agree = self._program.models_agree
                 ended = add_up(round_, reports, elapsed_s, gone=gone, models_agree=agree)
                 record = record.with_round(ended, reports, self._absent)
@@ -286,10 +286,3 @@ def _of_those_together(reports: dict[int, Report], witness: int) -> tuple[dict[i
     gone = reports[seen_by].get("gone")
     missing = tuple(agent for agent in gone if isinstance(agent, int)) if isinstance(gone, list) else ()
     return {agent: report for agent, report in reports.items() if agent not in missing}, missing
-
-
-def _seconds(report: Report) -> float:
-    seconds = report["elapsed_s"]
-    if not isinstance(seconds, int | float):
-        raise RunError(f"a report holds {seconds!r} where a number belongs")
-    return seconds

@@ -2,7 +2,7 @@
 
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.agents.setup import Setup
-from comdml_flwr.core.messages import Json
+from comdml_flwr.core.typed_json import Json
 from comdml_flwr.planning.clock.simulation import MOST_BATCHES, Workload, batch_sizes
 from comdml_flwr.planning.clock.whole_round import Judged, judge, round_clock
 from comdml_flwr.planning.hysteresis import Pairing, keep_or_replace, plan_digest

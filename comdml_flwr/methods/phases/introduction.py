@@ -4,8 +4,9 @@ from math import inf, isfinite
 
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.errors import RunError
-from comdml_flwr.core.messages import Envelope, Inbox, Json, Outbox
+from comdml_flwr.core.messages import Envelope, Inbox, Outbox
 from comdml_flwr.core.sharding import assign_round_robin, staggered_receivers
+from comdml_flwr.core.typed_json import Json, read_floats
 from comdml_flwr.planning.hysteresis import Pairing, latest_pairing, read_pairing
 from comdml_flwr.planning.types import Link, Profile
 
@@ -65,7 +66,9 @@ def _read_pairing(mail: Envelope) -> Pairing:
 
 
 def _read_profile(envelope: Envelope) -> Profile:
-    peers, speeds, latencies = (envelope.numbers(name) for name in ("peers", "bytes_per_s", "latency_s"))
+    peers, speeds, latencies = (
+        envelope.read(name, read_floats) for name in ("peers", "bytes_per_s", "latency_s")
+    )
     return Profile(
         agent=envelope.sender,
         batches_per_s=envelope.number("batches_per_s"),

@@ -9,8 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Self
 
 from comdml_flwr.agents.agent import Agent
-from comdml_flwr.core.messages import Json
-from comdml_flwr.core.typed_json import read_int, read_list, read_table, read_text
+from comdml_flwr.core.typed_json import Json, read_int, read_list, read_table, read_text
 from comdml_flwr.planning.types import Pair, Plan
 
 _ROLE = "role"  # among the notes

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from comdml_flwr.agents.agent import Agent
-from comdml_flwr.core.messages import Array, Envelope, Inbox, Json, Outbox
+from comdml_flwr.core.messages import Array, Envelope, Inbox, Outbox
 from comdml_flwr.core.slots import Lifetime, Slot
+from comdml_flwr.core.typed_json import Json
 from comdml_flwr.methods.phases.role import Progress, Role, progress_of, set_progress
 from comdml_flwr.planning.types import Pair
 

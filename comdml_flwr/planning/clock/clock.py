@@ -25,8 +25,7 @@ at once, envelope headers, averaging arithmetic, evaluation, and the planner's o
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from comdml_flwr.core.messages import Json
-from comdml_flwr.core.typed_json import read_float, read_int
+from comdml_flwr.core.typed_json import Json, read_float, read_int, read_list, read_row, read_text
 from comdml_flwr.planning.types import SERVER, Link, Profile
 
 
@@ -167,16 +166,12 @@ def in_order(spans: Iterable[Span]) -> tuple[Span, ...]:
 
 def read_spans(rows: Json) -> list[Span]:
     """Return spans from JSON: lists of what, start, end and peer. Raises TypeError where it is no such."""
-    if not isinstance(rows, list | tuple):
-        raise TypeError("spans are no list")
     spans = []
-    for row in rows:
-        if not isinstance(row, list | tuple) or len(row) != 4:
-            raise TypeError(f"{row!r} is no span")
-        what, start_s, end_s, peer = row
+    for row in read_list(rows):
+        what, start_s, end_s, peer = read_row(row, 4)
         spans.append(
             Span(
-                what=str(what),
+                what=read_text(what),
                 start_s=read_float(start_s),
                 end_s=read_float(end_s),
                 peer=None if peer is None else read_int(peer),

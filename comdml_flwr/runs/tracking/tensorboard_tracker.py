@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from comdml_flwr.core.config import RunConfig
-from comdml_flwr.core.messages import Json
 from comdml_flwr.core.strict_json import to_json
+from comdml_flwr.core.typed_json import Json
 from comdml_flwr.runs.records import RoundRecord, as_json
 from comdml_flwr.runs.tracking.names import numbers
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.errors import InputError
-from comdml_flwr.core.messages import Json
+from comdml_flwr.core.typed_json import Json
 from comdml_flwr.runs.records import RoundRecord
 from comdml_flwr.runs.tracking.tensorboard_tracker import TensorBoardTracker
 from comdml_flwr.runs.tracking.wandb_tracker import WandbTracker

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from comdml_flwr.core.messages import Json
+from comdml_flwr.core.typed_json import Json
 from comdml_flwr.runs.records import RoundRecord
 
 FINISH_S = 60.0
