@@ -27,11 +27,20 @@ class StateLayout:
         The state that is no float, by name.
     second_names : Mapping[str, str]
         Further names of floats that layers share, with the name under which they are in `shapes`.
+    buffers : frozenset[str]
+        Those of `shapes` that are no parameters, such as BatchNorm's running mean and variance.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
     others: Mapping[str, NDArray[np.generic]]
     second_names: Mapping[str, str] = field(default_factory=dict)
+    buffers: frozenset[str] = frozenset()
+
+    @property
+    def is_parameter_P(self) -> NDArray[np.bool_]:
+        """Whether each of the flat tensor's floats belongs to a parameter, shape (P,)."""
+        sizes = [int(np.prod(shape)) for shape in self.shapes.values()]
+        return np.repeat([name not in self.buffers for name in self.shapes], sizes).astype(np.bool_)
 
     def unflatten(self, weights_P: NDArray[np.float32]) -> dict[str, NDArray[np.generic]]:
         """Return the whole state by name; the floats are views of `weights_P`, shape (P,)."""
@@ -68,4 +77,10 @@ def layout_of(model: nn.Module) -> StateLayout:
         if array.dtype.kind not in "biu":
             rule = "must hold floats, whole numbers or truth values: this could not be trained or saved"
             raise InputError(f"the model's {name}", array.dtype.name, rule)
-    return StateLayout(shapes=shapes, others=others, second_names=second_names)
+    parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    return StateLayout(
+        shapes=shapes,
+        others=others,
+        second_names=second_names,
+        buffers=frozenset(shapes.keys() - parameters),
+    )

@@ -14,8 +14,9 @@ draw, as dropout does, need a seed for each batch, so that who runs it, and when
 samples.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -55,6 +56,19 @@ class OptimizerSettings:
         if self.name == "adam":
             return torch.optim.Adam(parameters, lr=rate, weight_decay=decay, fused=True)
         raise InputError("optimizer", self.name, "must be 'sgd' or 'adam'")
+
+
+class StepHook(Protocol):
+    """Changes the gradients of a batch before the optimizer steps: SCAFFOLD's correction, FedProx's pull."""
+
+    def __call__(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Add to each parameter's `grad`, in place.
+
+        Parameters
+        ----------
+        parameters : Sequence[nn.Parameter]
+            That are trained, in the model's order; `grad` is None where the loss does not depend on one.
+        """
 
 
 class Learner:
@@ -141,7 +155,9 @@ class Learner:
         self.body.train(was_training)
         return sums
 
-    def train_batch(self, x: Tensor, y_N: Tensor, draws: int | None = None) -> tuple[Tensor, Tensor]:
+    def train_batch(
+        self, x: Tensor, y_N: Tensor, draws: int | None = None, hook: StepHook | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Take one optimizer step.
 
         Parameters
@@ -152,6 +168,8 @@ class Learner:
             Targets, as the task has them.
         draws : int, optional
             Seed for what its layers draw; None for a model that draws nothing.
+        hook : StepHook, optional
+            Called between the backward pass and the step.
 
         Returns
         -------
@@ -159,6 +177,8 @@ class Learner:
             The body's output, detached, and the mean loss of the batch.
         """
         z, loss = self._backward(x, y_N, draws)
+        if hook is not None:
+            hook(self._parameters)
         self._optimizer.step()
         return z, loss
 

@@ -6,24 +6,28 @@ Journal of Parallel and Distributed Computing 69(2), 2009; each agent sends 2 (K
 arrange the sends in a ring; here the pieces go straight to their owners, so that two hops do for all.
 """
 
+from functools import partial
+
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.messages import Inbox, Outbox
 from comdml_flwr.core.program import Phase, Program, together
 from comdml_flwr.methods.phases.evaluation import evaluate
 from comdml_flwr.methods.phases.introduction import hand_over, introduce, meet
+from comdml_flwr.methods.phases.outer import TAKE_MEAN, OuterStep
 from comdml_flwr.methods.phases.reduction import Contribution, adopt, gather, scatter
 from comdml_flwr.methods.phases.training import train_alone
 
 
-def program() -> Program[Agent]:
-    """Return one round of AllReduce."""
+def program(outer: OuterStep = TAKE_MEAN) -> Program[Agent]:
+    """Return one round of AllReduce, in which `outer` says what becomes of the averaged model."""
     return Program(
         phases=(
             Phase(name="introduce", run=introduce),
             Phase(name="train and scatter", run=together(train, contribute), again=contribute),
             Phase(name="gather", run=gather),
-            Phase(name="adopt and evaluate", run=together(adopt, hand_over, evaluate)),
-        )
+            Phase(name="adopt and evaluate", run=together(partial(adopt, outer=outer), hand_over, evaluate)),
+        ),
+        slots=outer.slots,
     )
 
 

@@ -34,6 +34,8 @@ by a digest, and the slow agent's share of that round is then left out of the av
 would not be a model). Privacy measures (patch shuffling, distance correlation, noise) are not here.
 """
 
+from functools import partial
+
 import torch
 
 from comdml_flwr.agents.agent import Agent
@@ -44,6 +46,7 @@ from comdml_flwr.methods.phases.agreement import agree, forecast
 from comdml_flwr.methods.phases.evaluation import evaluate
 from comdml_flwr.methods.phases.introduction import hand_over, introduce, latest_known_pairing, meet
 from comdml_flwr.methods.phases.mixing import mix, note_neighbours, spread
+from comdml_flwr.methods.phases.outer import TAKE_MEAN, OuterStep
 from comdml_flwr.methods.phases.reduction import Contribution, adopt, gather, scatter, withdraw
 from comdml_flwr.methods.phases.role import (
     Role,
@@ -65,7 +68,7 @@ from comdml_flwr.planning.hysteresis import Pairing, pairing_of
 SLOTS = (PARTNERS, AUX_HEADS)
 
 
-def program(num_chunks: int, averaging: str = "allreduce") -> Program[Agent]:
+def program(num_chunks: int, averaging: str = "allreduce", outer: OuterStep = TAKE_MEAN) -> Program[Agent]:
     """Return one round of ComDML.
 
     Parameters
@@ -74,7 +77,11 @@ def program(num_chunks: int, averaging: str = "allreduce") -> Program[Agent]:
         In how many exchanges a slow agent's activations travel; the result does not depend on it.
     averaging : str
         "allreduce" or "mixing".
+    outer : OuterStep
+        What becomes of the averaged model; where neighbours are mixed, there is none.
     """
+    if averaging == "mixing" and outer is not TAKE_MEAN:
+        raise ValueError(f"outer = {outer!r}: must be TAKE_MEAN where neighbours are mixed: there is no mean")
     if averaging == "mixing":
         after_training: tuple[Phase[Agent], ...] = (
             Phase(name="give back", run=together(train_rest, give_back), expects=partners_of),
@@ -82,6 +89,7 @@ def program(num_chunks: int, averaging: str = "allreduce") -> Program[Agent]:
             Phase(name="mix and evaluate", run=together(mix, hand_over, report_pair, evaluate)),
         )
     else:
+        adopt_model = partial(adopt, outer=outer)
         after_training = (
             Phase(
                 name="scatter",
@@ -92,7 +100,7 @@ def program(num_chunks: int, averaging: str = "allreduce") -> Program[Agent]:
             Phase(name="gather", run=together(gather, average_aux_head)),
             Phase(
                 name="adopt and evaluate",
-                run=together(adopt, adopt_aux_head, hand_over, report_pair, evaluate),
+                run=together(adopt_model, adopt_aux_head, hand_over, report_pair, evaluate),
             ),
         )
 
@@ -108,7 +116,7 @@ def program(num_chunks: int, averaging: str = "allreduce") -> Program[Agent]:
     agree = averaging == "allreduce"
     return Program(
         phases=in_chunks(num_chunks),
-        slots=SLOTS,
+        slots=(*SLOTS, *outer.slots),
         models_agree=agree,
         needs_links=not agree,
         in_chunks=in_chunks,

@@ -35,7 +35,7 @@ def counted(carrier, parts):
 
 @pytest.mark.parametrize("kind", [draws.one_crash, draws.two_crashes, draws.one_crash_and_back])
 def test_a_round_counts_once_however_often_its_averaging_begins_again(kind, counting_setup):
-    for seed in range(40):
+    for seed in range(15):
         history = draws.draw(kind, seed, counting_setup.ids)
         carrier, parts = simulate(counting_setup, history)
         assert counted(carrier, parts) == {NUM_ROUNDS}, history

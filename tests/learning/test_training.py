@@ -311,3 +311,26 @@ def test_a_learner_that_begins_anew_is_a_new_one_to_the_bit(settings):
     assert all(torch.equal(first[name], third[name]) for name in first)
     assert first.keys() == again.keys()
     assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+@pytest.mark.parametrize("with_head", [False, True], ids=["whole", "slow side"])
+def test_a_hook_changes_the_gradients_that_the_step_takes(with_head):
+    """Weight decay by a hook is the optimizer's own."""
+
+    def trained(settings, hook=None):
+        model = four()
+        slow_side = split(model, CUT)[0]
+        head = head_of(slow_side(batches()[0][0])) if with_head else None
+        learner = Learner(slow_side if with_head else model, head, settings, TASK)
+        for x, y in batches():
+            learner.train_batch(x, y, hook=hook)
+        return torch.cat([*learner.weights().values()])
+
+    def decay(parameters):
+        for parameter in parameters:
+            parameter.grad += 0.1 * parameter.detach()
+
+    plain = OptimizerSettings(name="sgd", learning_rate=0.05, momentum=0.9)
+    expected = trained(OptimizerSettings(name="sgd", learning_rate=0.05, momentum=0.9, weight_decay=0.1))
+    torch.testing.assert_close(trained(plain, decay), expected)
+    assert not torch.allclose(trained(plain), expected)

@@ -36,6 +36,7 @@ from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.messages import Envelope, Inbox, Outbox
 from comdml_flwr.core.sharding import shard_bounds, staggered_receivers
 from comdml_flwr.learning.averaging import is_finite, weighted_mean
+from comdml_flwr.methods.phases.outer import TAKE_MEAN, OuterStep, take_outer_step
 
 Floats = NDArray[np.float32]
 
@@ -116,17 +117,18 @@ def gather(agent: Agent, inbox: Inbox) -> Outbox:
     )
 
 
-def adopt(agent: Agent, inbox: Inbox) -> Outbox:
-    """Make the averaged shards this agent's model."""
+def adopt(agent: Agent, inbox: Inbox, outer: OuterStep = TAKE_MEAN) -> Outbox:
+    """Put the averaged shards together; what the outer step makes of them is this agent's model."""
     shards = sorted(agent.receive(inbox, "average"), key=lambda envelope: envelope.integer("start"))
     pieces = [(shard.integer("start"), len(shard.floats("weights"))) for shard in shards]
     if not _cover(pieces, 0, len(agent.weights_P)):
         came_back = f"{sum(length for _, length in pieces)} of {len(agent.weights_P)} weights came back"
         raise RunError(f"agent {agent.id}, round {agent.round}: {came_back}")
-    agent.tensors["weights"] = agent.setup.models.get(
+    mean_P = agent.setup.models.get(
         tuple(shard.arrays["weights"] for shard in shards),
         lambda: torch.from_numpy(np.concatenate([shard.floats("weights") for shard in shards])),
     )
+    take_outer_step(agent, mean_P, outer)
     return ()
 
 

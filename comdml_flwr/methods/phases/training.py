@@ -2,12 +2,16 @@
 
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.learning.averaging import is_finite
+from comdml_flwr.learning.training import StepHook
 
 
-def train_whole(agent: Agent, chunk: range | None = None, *, shuffle: str = "shuffle") -> None:
+def train_whole(
+    agent: Agent, chunk: range | None = None, *, shuffle: str = "shuffle", hook: StepHook | None = None
+) -> None:
     """Train the whole model on these of the round's batches (or all); the result is the tensors `own/...`.
 
-    `shuffle` names the draw of the batches' order, where an agent trains more than once in a round.
+    `shuffle` names the draw of the batches' order, where an agent trains more than once in a round. `hook` is
+    called before each step.
     """
     learner, paused = agent.setup.learners.whole(), agent.resume("own")
     learner.resume(paused) if paused else learner.begin(agent.weights_P)
@@ -17,13 +21,13 @@ def train_whole(agent: Agent, chunk: range | None = None, *, shuffle: str = "shu
     with agent.observed(full_batches):
         for number in chunk:
             draws = agent.draws(f"{shuffle}, batch {number}")
-            learner.train_batch(*agent.samples(batches[number], number, shuffle), draws)
+            learner.train_batch(*agent.samples(batches[number], number, shuffle), draws, hook)
     agent.suspend("own", learner, finished=chunk.stop == len(batches))
 
 
-def train_alone(agent: Agent, *, shuffle: str = "shuffle") -> None:
+def train_alone(agent: Agent, *, shuffle: str = "shuffle", hook: StepHook | None = None) -> None:
     """Train the whole model on all of the round's batches, on the clock too."""
-    train_whole(agent, shuffle=shuffle)
+    train_whole(agent, shuffle=shuffle, hook=hook)
     agent.clock.work(agent.profile.num_batches)
     agent.notes["training_end_s"] = agent.clock.now_s
 
