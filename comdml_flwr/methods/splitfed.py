@@ -47,7 +47,7 @@ from comdml_flwr.core.slots import Lifetime, Slot
 from comdml_flwr.core.typed_json import Json, read_float, read_int
 from comdml_flwr.learning.averaging import is_finite, weighted_mean
 from comdml_flwr.learning.training import Learner
-from comdml_flwr.methods.phases.evaluation import report_round, report_traffic
+from comdml_flwr.methods.phases.evaluation import METRICS, report_round, report_traffic
 from comdml_flwr.methods.phases.server import (
     at_agents,
     at_server,
@@ -208,7 +208,7 @@ def average(agent: Agent, inbox: Inbox) -> Outbox:
 
 def report_whole(agent: Agent, inbox: Inbox) -> Outbox:
     """Evaluate the whole model on the whole test set: only the server has it."""
-    told = ("training_end_s", "end_s", "not_finite")
+    told = ("training_end_s", "end_s", "not_finite", METRICS)
     agent.notes = {name: agent.notes[name] for name in told if name in agent.notes}
     report_round(agent, 0, len(agent.test_data))
     return ()

@@ -2,15 +2,32 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
 
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.messages import Report
+from comdml_flwr.core.round_metrics import combine_metrics
 from comdml_flwr.core.typed_json import Json, read_as, read_float, read_ints
 from comdml_flwr.learning.metrics import CLASSIFICATION_METRICS, add_sums, read_sums
 from comdml_flwr.planning.types import SERVER
 
 _OF_AGENTS = ("batches_per_s", "timeline")
+
+
+def _naming(line: str, *, is_reported: bool = True, left_out: bool = True) -> dict[str, Any]:
+    """Return the metadata of a field that lists agents.
+
+    Parameters
+    ----------
+    line : str
+        What people are told where it names anybody; `{agents}` stands for those.
+    is_reported : bool
+        Whether agents name each other in their reports, under the field's name.
+    left_out : bool
+        Whether a share of theirs is not in the round's model.
+    """
+    return {"line": line, "is_reported": is_reported, "left_out": left_out}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +69,8 @@ class RoundRecord:
         Agents whose previous weights stayed, as the results of the round differed.
     num_agents : int
         How many took part.
+    metrics : dict[str, float or None]
+        The method's own numbers, by name (round_metrics.py); None is one that was not finite.
     agents : tuple[Mapping, ...]
         Of the first round only: each agent's data, speed and timeline, for `agents.json`.
     """
@@ -69,17 +88,45 @@ class RoundRecord:
     bytes_sent: int
     num_agents: int
     plan: dict[str, Json]
-    refused: list[int] = field(default_factory=list)
-    gone: list[int] = field(default_factory=list)
-    taken_back: list[int] = field(default_factory=list)
-    not_finite: list[int] = field(default_factory=list)
-    not_committed: list[int] = field(default_factory=list)
+    refused: list[int] = field(
+        default_factory=list,
+        metadata=_naming("{agents}: the helper disagreed on the plan, so the share is left out"),
+    )
+    gone: list[int] = field(
+        default_factory=list,
+        metadata=_naming("gone: {agents}; the others go on", is_reported=False),
+    )
+    taken_back: list[int] = field(
+        default_factory=list,
+        metadata=_naming(
+            "{agents} trained the upper layers themselves: their helper is gone", left_out=False
+        ),
+    )
+    not_finite: list[int] = field(
+        default_factory=list,
+        metadata=_naming("{agents}: training gave NaN or infinity, which is left out"),
+    )
+    not_committed: list[int] = field(
+        default_factory=list,
+        metadata=_naming(
+            "the agents' results differed: the round is not committed, the previous weights stay"
+        ),
+    )
+    metrics: dict[str, float | None] = field(default_factory=dict)
     agents: tuple[Mapping[str, Json], ...] = ()
 
     @property
     def left_out(self) -> frozenset[int]:
         """Whose share is not in this round's model, or not all of it, for whatever reason."""
-        return frozenset((*self.refused, *self.gone, *self.not_finite, *self.not_committed))
+        return frozenset(
+            agent for name, about in AGENT_LISTS.items() if about["left_out"] for agent in getattr(self, name)
+        )
+
+
+AGENT_LISTS: Mapping[str, Mapping[str, Any]] = {
+    one.name: one.metadata for one in fields(RoundRecord) if "line" in one.metadata
+}
+"""Field of a round's record that lists agents -> what is known of it, see `_naming`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,16 +229,14 @@ def add_up(
         bytes_sent=int(_sum(reports, "bytes_sent")),
         num_agents=len(reports.keys() - {SERVER}),
         plan=_plan(reports),
-        refused=_named(reports, "refused"),
         gone=sorted(gone),
-        taken_back=_named(reports, "taken_back"),
-        not_finite=_named(reports, "not_finite"),
-        not_committed=_named(reports, "not_committed"),
+        metrics=combine_metrics(report.get("metrics", {}) for _, report in sorted(reports.items())),
         agents=tuple(
             {"agent": agent, **_table(report["data"]), **{name: report[name] for name in _OF_AGENTS}}
             for agent, report in sorted(reports.items())
             if "timeline" in report
         ),
+        **{name: _named(reports, name) for name, about in AGENT_LISTS.items() if about["is_reported"]},
     )
 
 

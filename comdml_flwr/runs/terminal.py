@@ -14,7 +14,7 @@ from rich.text import Text
 
 from comdml_flwr.core.typed_json import Json
 from comdml_flwr.core.units import human_bytes, human_s
-from comdml_flwr.runs.records import RoundRecord
+from comdml_flwr.runs.records import AGENT_LISTS, RoundRecord
 
 WIDTH = 100
 DIVERGED = "in every round the training of every agent gave NaN or infinity"
@@ -74,16 +74,11 @@ class Terminal:
             self.say("")
             self.say(_row(self._columns, {name: name for name in self._columns}))
         self.say(_row(self._columns, cells))
-        if record.gone:
-            self.say(f"  gone: {_ids(record.gone)}; the others go on")
-        if record.taken_back:
-            self.say(f"  {_ids(record.taken_back)} trained the upper layers themselves: their helper is gone")
-        if record.not_committed:
-            self.say("  the agents' results differed: the round is not committed, the previous weights stay")
-        if record.not_finite:
-            self.say(f"  {_ids(record.not_finite)}: training gave NaN or infinity, which is left out")
-        for agent in record.refused:
-            self.say(f"  agent {agent} and its helper disagreed on the plan: its share is left out")
+        if record.metrics:
+            self.say(f"  {', '.join(f'{name} {_value(x)}' for name, x in record.metrics.items())}")
+        for name, about in AGENT_LISTS.items():
+            if agents := getattr(record, name):
+                self.say(f"  {about['line'].format(agents=_ids(agents))}")
 
     def summary(self, summary: Mapping[str, Json], folder: Path) -> None:
         """Print what the run came to."""
@@ -136,6 +131,10 @@ def _row(columns: tuple[str, ...], cells: Mapping[str, str]) -> str:
 
 def _ids(agents: list[int]) -> str:
     return f"agent {agents[0]}" if len(agents) == 1 else f"agents {', '.join(map(str, agents))}"
+
+
+def _value(metric: float | None) -> str:
+    return "not finite" if metric is None else f"{metric:.6g}"
 
 
 def _was(agents: list[int]) -> str:

@@ -5,8 +5,13 @@ from math import isfinite
 
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.messages import Inbox, Outbox, Report
+from comdml_flwr.core.round_metrics import Combine, pack_metric
 from comdml_flwr.core.sharding import shard_bounds
+from comdml_flwr.core.typed_json import read_table
 from comdml_flwr.learning.global_generator import global_generator
+
+METRICS = "metrics"
+"""Note that holds a method's own numbers."""
 
 _REPORTED = (
     "training_end_s",
@@ -18,6 +23,7 @@ _REPORTED = (
     "lower_bound_s",
     "no_offload_makespan_s",
     "no_offload_virtual_time_s",
+    METRICS,
 )
 """What of its notes an agent reports."""
 
@@ -54,6 +60,24 @@ def evaluate_part(agent: Agent, start: int, stop: int) -> dict[str, float]:
     learner.load(agent.weights_P)
     with global_generator(agent.draws("evaluation", in_evaluation=True)):
         return learner.evaluate(*agent.test_data.part(start, stop))
+
+
+def tell(agent: Agent, name: str, value: float, combine: Combine) -> None:
+    """Tell a number of the method's own; the round's record, the terminal and trackers show it by its name.
+
+    Parameters
+    ----------
+    agent : Agent
+        Whose number it is; what it has told in this round under the same name is replaced.
+    name : str
+        As people see it: a noun in snake_case, with its unit at the end.
+    value : float
+        Of this agent in this round.
+    combine : "sum", "mean" or "max"
+        How the numbers of all agents that tell one become the round's.
+    """
+    told = read_table(agent.notes.get(METRICS, {}))
+    agent.notes[METRICS] = {**told, name: pack_metric(value, combine)}
 
 
 def report_traffic(agent: Agent) -> None:

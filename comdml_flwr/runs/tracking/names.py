@@ -1,6 +1,11 @@
-"""What a round's numbers are called in a tracker: measured, modelled and counted ones are kept apart."""
+"""What a round's numbers are called in a tracker: measured, modelled and counted ones are kept apart.
+
+The method's own are in a group of their own, `method`, under the names that it gives them.
+"""
 
 from collections.abc import Mapping
+
+from comdml_flwr.runs.records import AGENT_LISTS
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "measured": ("accuracy", "loss", "elapsed_s", "evaluation_s"),
@@ -15,7 +20,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 }
 """Group -> numbers of a line of `rounds.jsonl`; the round itself is the step."""
 
-LISTS = ("refused", "gone", "taken_back", "not_finite", "not_committed")
+LISTS = tuple(AGENT_LISTS)
 """Lists of agents in such a line: their lengths are counted."""
 
 
@@ -31,6 +36,8 @@ def numbers(line: Mapping[str, object]) -> dict[str, float]:
     plan = line.get("plan")
     found["counted/num_pairs"] = _length(plan.get("pairs") if isinstance(plan, Mapping) else None)
     found |= {f"counted/num_{name}": _length(line[name]) for name in LISTS if name in line}
+    own = line.get("metrics")
+    found |= {f"method/{name}": value for name, value in (own if isinstance(own, Mapping) else {}).items()}
     return {name: value for name, value in found.items() if isinstance(value, int | float)}
 
 

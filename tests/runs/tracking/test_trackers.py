@@ -30,7 +30,7 @@ def test_a_default_run_loads_and_writes_nothing_of_them(tmp_path):
 
 def test_every_number_of_a_round_has_one_group():
     grouped = [name for names in GROUPS.values() for name in names]
-    others = {"round", "plan", "agents", *LISTS}  # the step, what is counted, a file of its own
+    others = {"round", "plan", "agents", "metrics", *LISTS}  # the step, what is counted, a file of its own
     assert sorted([*grouped, *others]) == sorted(field.name for field in fields(RoundRecord))
 
 
