@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from comdml_flwr.core.strict_json import to_json
 from comdml_flwr.core.typed_json import Json
-from comdml_flwr.methods.comdml import aux_head_weights
+from comdml_flwr.methods.phases.split_training import aux_head_weights
 
 if TYPE_CHECKING:
     from comdml_flwr.agents.agent import Agent

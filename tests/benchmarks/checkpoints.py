@@ -11,7 +11,7 @@ from pathlib import Path
 
 from comdml_flwr.carriers.local import LocalCarrier
 from comdml_flwr.core.config import find_fleet, parse_config
-from comdml_flwr.methods.comdml import AUX_HEADS
+from comdml_flwr.methods.phases.split_training import AUX_HEADS
 from comdml_flwr.planning.fleet.fleet_file import load_fleet
 from comdml_flwr.runs.assemble import assemble, participants_of, program_of
 from comdml_flwr.runs.checkpoint_folders import new_checkpoint

@@ -52,7 +52,7 @@ from comdml_flwr.learning.data.digits import load_digits
 from comdml_flwr.learning.data.source import partitioned
 from comdml_flwr.learning.models.resnet import resnet
 from comdml_flwr.learning.training import Learner
-from comdml_flwr.methods.comdml import aux_head_weights
+from comdml_flwr.methods.phases.split_training import aux_head_weights
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.planning.types import BYTES_PER_S_PER_MBPS
 from comdml_flwr.runs.assemble import Catalogue, assemble, program_of

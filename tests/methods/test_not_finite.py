@@ -7,7 +7,7 @@ import torch
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.learning.averaging import is_finite, weighted_mean
 from comdml_flwr.learning.training import Learner
-from comdml_flwr.methods.comdml import aux_head_weights
+from comdml_flwr.methods.phases.split_training import aux_head_weights
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from tests.broken import break_data
 from tests.methods.test_all import EVERY
