@@ -183,8 +183,9 @@ class DirectRounds:
                 round_ = self._join()
             except RunEndedError:
                 break
-        if latest == round_ - 1:
-            self._part(latest)
+        is_end = latest == round_ - 1
+        if latest and (is_end or self._agent.id not in self._agent.setup.newcomers(last)):
+            self._part(latest, admits=is_end)
         self._flush()
         if not self._ends_run:
             with suppress(LeftBehindError, RunEndedError):
@@ -403,16 +404,19 @@ class DirectRounds:
             model = ask_for_model(self._links, self._collector, self._deadlines, round_, holders)
             self._agent.take_over(model)
 
-    def _part(self, round_: int) -> None:
-        """Leave when all who took part have committed the last round too, and those who asked are let in."""
-        others = self._others()
+    def _part(self, round_: int, *, admits: bool) -> None:
+        """Leave when all who took part in this agent's last round have committed it, too.
+
+        If it is the last one for all, those who ask to be let in are.
+        """
+        others = tuple(agent for agent in self._present(round_) if agent != self._agent.id)
         later = waiting_later(self._agent.setup, round_, self._end) if self._ends_run else set()
         for peer in sorted({*others, *later} - self._membership.gone - {self._agent.id}):
             self._links.say_committed(round_, peer)
         self._links.watch(others)
         give_up = self._clock.now_s() + self._deadlines.seconds
         while self._clock.now_s() < give_up:
-            for peer, request in sorted(self._links.joining.items()):
+            for peer, request in sorted(self._links.joining.items()) if admits else ():
                 self._links.note_admitted({peer: request})
                 self._links.say_admitted(peer, self._round_after(round_))
             late = [peer for peer in others if self._links.latest_commit.get(peer, 0) < round_]
