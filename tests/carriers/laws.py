@@ -13,18 +13,24 @@ from comdml_flwr.carriers.simulated.history import Crash, Cut, Partition, Stall
 SHORT_S = SHORTEST_S / FACTOR  # who is away for less is given up by nobody
 
 
-def suspects(history, ids):
+def suspects(setup, history):
     """Return the agents that the others may give up."""
     found = set()
     for fault in history.faults:
-        if isinstance(fault, Crash) or (isinstance(fault, Stall) and fault.seconds >= SHORT_S):
+        if isinstance(fault, Crash):
             found.add(fault.agent)
+        elif isinstance(fault, Stall) and fault.seconds >= SHORT_S:
+            found |= {fault.agent, *_absent_in_some_round(setup)}  # who wait for it as long as it is there
         elif isinstance(fault, Cut) and fault.end_s - fault.start_s >= SHORT_S:
             found |= {fault.sender, fault.receiver}
         elif isinstance(fault, Partition) and fault.end_s - fault.start_s >= SHORT_S:
-            smaller, larger = sorted([{*fault.agents}, {*ids} - {*fault.agents}], key=len)
-            found |= smaller if len(smaller) == 1 else smaller | larger
+            found |= {*setup.ids}
     return found
+
+
+def _absent_in_some_round(setup):
+    rounds = range(1, setup.config.num_rounds + 1)
+    return {agent for agent in setup.ids if any(agent not in setup.present(number) for number in rounds)}
 
 
 def broken_laws(setup, history, parts):
@@ -39,7 +45,7 @@ def broken_laws(setup, history, parts):
     parts : Mapping[int, Part]
         How it went, by agent.
     """
-    healthy = {*setup.ids} - suspects(history, setup.ids)
+    healthy = {*setup.ids} - suspects(setup, history)
     return [
         *_nothing_fails(parts, healthy),
         *_who_end_a_round_together_have_one_model(parts),

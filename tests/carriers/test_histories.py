@@ -1,10 +1,11 @@
 """Laws of the agreement between peers, in virtual time: each history is a seed and a list of faults."""
 
 import shlex
+from math import inf
 
 import pytest
 
-from comdml_flwr.carriers.simulated.history import Crash, Cut, History
+from comdml_flwr.carriers.simulated.history import Crash, Cut, History, Stall
 from tests.carriers import draws, replay
 from tests.carriers.laws import broken_laws
 from tests.carriers.replay import command_of
@@ -62,6 +63,13 @@ FOUND = [
         "comdml, some take part",
         History(seed=2108, faults=(Cut(1, 0, 1.0992686603545385, 61.09926866035454),)),
     ),
+    # One left after its own last round, before another one had committed it.
+    ("comdml, some take part", History(seed=5111, faults=(Stall(2, 41, 15.0),))),
+    ("comdml, some take part", History(seed=5045, faults=(Cut(4, 1, 2.5945347991950634, inf),))),
+    # Two waited one for the other, the first for one that hung: their deadlines ended at the same time.
+    ("comdml", History(seed=7023, faults=(Stall(3, 168, 60.0),))),
+    ("comdml", History(seed=7092, faults=(Stall(4, 27, 15.0),))),
+    ("allreduce", History(seed=7093, faults=(Stall(3, 68, 60.0),))),
 ]
 """Runs and histories that broke a law once."""
 

@@ -87,18 +87,24 @@ class Collector:
         BeginAgainError, DecidedError, LeftBehindError
             The round does not go on as it began.
         """
-        give_up, gone = self._links.clock.now_s() + patience_s, self._membership.gone
+        began_s, gone, has_told = self._links.clock.now_s(), self._membership.gone, False
+        give_up_s = began_s + patience_s
         self.check()
         for sender in sorted({*senders} - {self._links.own}):
             while sender not in self._membership.gone and not self._keep_up_to(sender, step):
                 if gone != self._membership.gone:  # for whom the sender may have waited, too
                     gone = self._membership.gone
-                    give_up = max(give_up, self._links.clock.now_s() + self._deadlines.patience_s)
+                    give_up_s = max(give_up_s, self._links.clock.now_s() + self._deadlines.patience_s)
                 if self.look():
                     continue
+                now_s = self._links.clock.now_s()
+                if not has_told and now_s > began_s + self._deadlines.patience_s:
+                    self._links.say_waiting(give_up_s - now_s)
+                    has_told = True
                 self._links.watch([sender])
                 reason = self._links.why_gone(sender)
-                if reason is None and self._links.clock.now_s() > give_up:
+                waits_itself_s = self._links.waits_until_s.get(sender, 0.0) + self._deadlines.patience_s
+                if reason is None and now_s > max(give_up_s, waits_itself_s):
                     reason = f"not done with phase {step.phase + 1} in {patience_s:.1f} s"
                 if reason is not None:
                     self._links.accuse(sender, reason)

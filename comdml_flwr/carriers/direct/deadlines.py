@@ -15,6 +15,9 @@ peer that may itself be waiting waits two thirds longer, so that the one is give
 partner, or one whose last mark came to some and not to others. When somebody has been given up meanwhile, the
 others get another third to catch up. So nobody waits longer than two deadlines for one fault.
 
+Deadlines of two that wait one for the other end at nearly the same time. So whoever has waited for a third of
+the deadline tells all how much longer it will, and is given up a third later than that at the earliest.
+
 **The start.** Until an agent has the introductions of all, `start_s` is its deadline. From then on, a peer
 out of reach is given up as soon as in later rounds. But a healthy peer may still be waiting, with the
 deadline of a start, for the introduction of an agent that died when some had it and others had not. So the
@@ -89,6 +92,11 @@ class Deadlines:
     def for_all_s(self) -> float:
         """How long to wait for peers that may be waiting themselves, in seconds."""
         return 2 * self.seconds - self.patience_s
+
+    @property
+    def longest_s(self) -> float:
+        """How long a peer without a fault can wait for another one, whatever it knows, in seconds."""
+        return 2 * (2 * self.start_s + self._of_forecast_s)
 
     @property
     def _of_forecast_s(self) -> float:

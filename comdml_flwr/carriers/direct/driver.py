@@ -394,7 +394,8 @@ class DirectRounds:
         setup = self._agent.setup
         if round_ < first or self._model_of >= round_ or self._agent.id not in setup.newcomers(round_):
             return
-        last = last_segments(self._links, self._collector, Step(round_, self._last), setup.present(round_))
+        step, drawn = Step(round_, self._last), setup.present(round_)
+        last = last_segments(self._links, self._collector, self._membership, step, drawn)
         take_over_from(last, self._links, self._membership, round_ + 1)
         told = [segment.mark.about for segment in last]
         self._ends_run = reaches_target(self._agent.setup, told)

@@ -19,6 +19,7 @@ from comdml_flwr.core.typed_json import Json
 log = logging.getLogger(__name__)
 
 GONE, JOIN, ADMITTED, COMMITTED = "gone", "join", "admitted", "committed"
+WAITING = "waiting"
 WANT_MODEL, CURRENT_MODEL = "want model", "current model"
 LOOK_S = 0.5  # how often it is looked whether those who are waited for are still there
 
@@ -62,6 +63,9 @@ class PeerLinks:
         self.models: dict[int, Envelope] = {}  # by peer, as it was asked
         self.decided: dict[int, Envelope] = {}  # by round: a peer has committed it
         self.latest_commit: dict[int, int] = {}  # by peer
+        self.waits_until_s: dict[
+            int, float
+        ] = {}  # by peer that has said it: how long it waits for another one
         self.may_end_early = False  # whether a peer may say that the run ends with a round
         self.ended_after: int | None = None  # the round of which one has said it
         self._committed: dict[int, dict[str, Json]] = {}  # by round: what this agent tells of it
@@ -103,6 +107,12 @@ class PeerLinks:
         for other in self.peers:  # also the accused, who may be slow and not dead
             if other == peer or other not in self._membership.gone:
                 self.say(GONE, other, {"accusations": self._membership.accusations})
+
+    def say_waiting(self, for_s: float) -> None:
+        """Tell all that this agent waits for somebody, and how much longer before it gives up."""
+        for peer in self.peers:
+            if peer not in self._membership.gone:
+                self.say(WAITING, peer, {"for_s": for_s})
 
     def note_admitted(self, requests: Mapping[int, int]) -> None:
         """Note that these requests of peers to be let in are granted."""
@@ -164,6 +174,9 @@ class PeerLinks:
             return
         if envelope.kind == JOIN:
             self._admission_requested(sender, envelope.integer("request"))
+        elif envelope.kind == WAITING:
+            for_s = min(envelope.number("for_s"), self._deadlines.longest_s)
+            self.waits_until_s[sender] = self.clock.now_s() + for_s
         elif envelope.kind == ADMITTED:
             self.admitted = envelope
         elif envelope.kind == COMMITTED:

@@ -44,14 +44,16 @@ def request_admission(links: PeerLinks, membership: Membership) -> Envelope:
     return links.admitted
 
 
-def last_segments(links: PeerLinks, collector: Collector, step: Step, drawn: Sequence[int]) -> list[Segment]:
+def last_segments(
+    links: PeerLinks, collector: Collector, membership: Membership, step: Step, drawn: Sequence[int]
+) -> list[Segment]:
     """Wait for the last segments of those who ended a round together, as one who was absent in it.
 
     Nobody waits for who cannot be reached, nor for a round that there is none of, as the run has ended.
 
     Parameters
     ----------
-    links, collector
+    links, collector, membership
         Of the absent agent.
     step : Step
         The last phase of the round.
@@ -75,7 +77,9 @@ def last_segments(links: PeerLinks, collector: Collector, step: Step, drawn: Seq
         gone = max((segment.gone for segment in found.values()), key=len, default=frozenset())
         together = [segment for _, segment in sorted(found.items()) if segment.gone == gone]
         there = {segment.mark.sender for segment in together}
-        late = [peer for peer in drawn if peer not in gone | there | _restarted(links, together)]
+        accused = {peer for round_, _, peer in membership.accusations if round_ >= step.round}
+        not_to_come = gone | there | accused | _restarted(links, together)
+        late = [peer for peer in drawn if peer not in not_to_come]
         links.watch(late)
         if all(links.why_gone(peer) for peer in late):
             return together
