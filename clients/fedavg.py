@@ -4,7 +4,6 @@ from collections.abc import Callable
 from functools import partial
 from math import nan
 
-import torch
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
@@ -34,7 +33,7 @@ def _reply(handler: Handler, catalogue: Catalogue, message: Message, context: Co
     facts = message.content.config_records["config"]
     try:
         agent = agent_of(catalogue, facts, context)
-        torch.set_num_threads(agent.setup.config.threads_per_agent)
+        agent.setup.device.make_deterministic(agent.setup.config.threads_per_agent)
         agent.begin_round(integer(facts, "server-round"))
         content = handler(agent, message)
     except Exception as error:

@@ -206,8 +206,10 @@ class Agent:
 
         It counts from the next round on, so that within a round all plan with what was introduced.
         """
+        self.setup.device.synchronize()
         began = time.perf_counter()
         yield
+        self.setup.device.synchronize()
         if MEASURED in self.lasting:
             work_s, before = self.notes.get(OBSERVED_S, 0.0), self.notes.get(OBSERVED_BATCHES, 0.0)
             self.notes[OBSERVED_S] = read_float(work_s) + time.perf_counter() - began

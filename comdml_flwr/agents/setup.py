@@ -10,6 +10,7 @@ from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.slots import Slot
 from comdml_flwr.learning.data.batches import epoch_sizes
 from comdml_flwr.learning.data.source import DataSource, Place, Samples
+from comdml_flwr.learning.device import Device
 from comdml_flwr.learning.learner_pool import LearnerPool
 from comdml_flwr.learning.models.contract import ModelTraits
 from comdml_flwr.learning.state_layout import StateLayout
@@ -47,6 +48,8 @@ class Setup:
         What each cut costs.
     traits : ModelTraits
         What training must know of the model.
+    device : Device
+        Where this process trains.
     learners : LearnerPool
         Modules to train with, one set a thread.
     layout : StateLayout
@@ -86,6 +89,7 @@ class Setup:
     num_samples: Mapping[int, int]
     cuts: CutTable
     traits: ModelTraits
+    device: Device
     learners: LearnerPool
     layout: StateLayout
     initial_weights_P: Tensor

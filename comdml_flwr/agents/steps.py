@@ -1,7 +1,5 @@
 """How an agent's steps run: the only way from a carrier into the phases of a method."""
 
-import torch
-
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.messages import Envelope, Inbox, Outbox, Report
 from comdml_flwr.core.program import NOBODY, Absence, Program, Step
@@ -18,7 +16,7 @@ def run_steps(
 
     Sets the number of threads first: two threads in a convolution give other bits than one.
     """
-    torch.set_num_threads(agent.setup.config.threads_per_agent)
+    agent.setup.device.make_deterministic(agent.setup.config.threads_per_agent)
     agent.report, agent.absence = {}, absence
     agent.let_go()
     outbox: list[Envelope] = []

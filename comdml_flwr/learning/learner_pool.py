@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from torch import nn
 
+from comdml_flwr.learning.device import Device
 from comdml_flwr.learning.split import split
 from comdml_flwr.learning.suspended import ModuleSlot
 from comdml_flwr.learning.task import Task
@@ -29,6 +30,8 @@ class LearnerPool(threading.local):
         The optimizer that every training begins with.
     task : Task
         What they learn.
+    device : Device
+        Where they train.
     """
 
     def __init__(
@@ -37,10 +40,11 @@ class LearnerPool(threading.local):
         build_aux_head: Callable[[int], nn.Sequential],
         settings: OptimizerSettings,
         task: Task,
+        device: Device,
     ) -> None:
         self.model = build_model()
         self._build_model, self._build_aux_head = build_model, build_aux_head
-        self._settings, self._task = settings, task
+        self._settings, self._task, self._device = settings, task, device
         self._partner_model: nn.Sequential | None = None
         self._own_modules, self._partner_modules = ModuleSlot(), ModuleSlot()
         self._learners: dict[tuple[str, int], Learner] = {}
@@ -51,7 +55,7 @@ class LearnerPool(threading.local):
 
     def whole_apart(self) -> Learner:
         """Return a new learner of the whole model in modules of its own, which the others never see."""
-        return Learner(copy.deepcopy(self.model), None, self._settings, self._task)
+        return Learner(copy.deepcopy(self.model), None, self._settings, self._task, self._device)
 
     def slow_side(self, cut: int) -> Learner:
         """Return the learner of a slow side with its auxiliary head."""
@@ -85,5 +89,5 @@ class LearnerPool(threading.local):
         parts: Callable[[], tuple[nn.Module, nn.Module | None]],
     ) -> Learner:
         if key not in self._learners:
-            self._learners[key] = Learner(*parts(), self._settings, self._task, slot)
+            self._learners[key] = Learner(*parts(), self._settings, self._task, self._device, slot)
         return self._learners[key]

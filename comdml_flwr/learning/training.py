@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from comdml_flwr.core.errors import InputError
+from comdml_flwr.learning.device import Device
 from comdml_flwr.learning.global_generator import global_generator
 from comdml_flwr.learning.split import FlatFloats
 from comdml_flwr.learning.suspended import ModuleSlot, SuspendedTraining
@@ -84,6 +85,8 @@ class Learner:
         The optimizer to begin with.
     task : Task
         What it learns.
+    device : Device, optional
+        Where it trains; all that it takes and returns is on the host. By default the CPU.
     slot : ModuleSlot, optional
         That of all learners which share modules with this one.
 
@@ -96,10 +99,12 @@ class Learner:
         head: nn.Module | None,
         settings: OptimizerSettings,
         task: Task,
+        device: Device | None = None,
         slot: ModuleSlot | None = None,
     ) -> None:
-        self.body, self.head = body.train(), head.train() if head is not None else None
-        modules = [body] if head is None else [body, head]
+        self._device = device or Device()
+        modules = [self._device.place(part).train() for part in (body, head) if part is not None]
+        self.body, self.head = body, head
         self._parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
         self._body_floats = FlatFloats(body)
         self._head_floats = None if head is None else FlatFloats(head)
@@ -150,7 +155,8 @@ class Learner:
         self.body.eval()
         with torch.inference_mode():
             for x_part, y_part in zip(torch.split(x, batch_size), torch.split(y_N, batch_size), strict=True):
-                for name, value in self._task.evaluate(self.body(x_part), y_part).items():
+                output = self.body(self._device.to(x_part))
+                for name, value in self._task.evaluate(output, self._device.to(y_part)).items():
                     sums[name] += value
         self.body.train(was_training)
         return sums
@@ -176,11 +182,11 @@ class Learner:
         tuple[Tensor, Tensor]
             The body's output, detached, and the mean loss of the batch.
         """
-        z, loss = self._backward(x, y_N, draws)
+        z, loss = self._backward(self._device.to(x), self._device.to(y_N), draws)
         if hook is not None:
             hook(self._parameters)
         self._optimizer.step()
-        return z, loss
+        return self._device.back(z), self._device.back(loss)
 
     def _backward(self, x: Tensor, y_N: Tensor, draws: int | None) -> tuple[Tensor, Tensor]:
         """Run a batch forward and backward; return the body's output and the loss, both detached."""
@@ -199,8 +205,8 @@ class Learner:
         """
         self._slot.evict()
         with torch.no_grad(), global_generator(draws):
-            z: Tensor = self.body(x)
-        return z
+            z = self.body(self._device.to(x))
+        return self._device.back(z)
 
     def train_for_gradient(self, z: Tensor, y_N: Tensor, draws: int | None = None) -> Tensor | None:
         """Take one optimizer step on activations and return the gradient of the loss with respect to them.
@@ -211,8 +217,8 @@ class Learner:
         if not _are_finite([z]):
             return None
         before = [(buffer, buffer.clone()) for buffer in self.body.buffers()]
-        z = z.detach().requires_grad_()
-        _, loss = self._backward(z, y_N, draws)
+        z = self._device.to(z).detach().requires_grad_()
+        _, loss = self._backward(z, self._device.to(y_N), draws)
         if z.grad is None:  # the loss does not depend on it
             z.grad = torch.zeros_like(z)
         gradients = [p.grad for p in self._parameters if p.grad is not None]
@@ -221,15 +227,15 @@ class Learner:
                 buffer.copy_(value)
             return None
         self._optimizer.step()
-        return z.grad
+        return self._device.back(z.grad)
 
     def train_by_gradient(self, x: Tensor, gradient: Tensor, draws: int | None = None) -> None:
         """Take one optimizer step, given the gradient of a loss with respect to the body's output."""
         self._optimizer.zero_grad(set_to_none=True)
         with global_generator(draws):
-            z = self.body(x)
+            z = self.body(self._device.to(x))
         if z.requires_grad:
-            torch.autograd.backward(z, gradient)
+            torch.autograd.backward(z, self._device.to(gradient))
         self._optimizer.step()
 
     def weights(self) -> dict[str, Tensor]:
@@ -243,7 +249,7 @@ class Learner:
         """Return weights and optimizer state; the optimizer's tensors are given away."""
         state = self.weights()
         for index, values in self._optimizer.state_dict()["state"].items():
-            state |= {f"optimizer/{index}/{name}": value for name, value in values.items()}
+            state |= {f"optimizer/{index}/{name}": self._device.back(value) for name, value in values.items()}
         self._optimizer.state.clear()
         return state
 
@@ -265,7 +271,7 @@ class Learner:
             if key.startswith("optimizer/"):
                 _, index, name = key.split("/")
                 whole["state"].setdefault(int(index), {})[name] = _laid_out_like(
-                    self._parameters[int(index)], value
+                    self._parameters[int(index)], self._device.to(value)
                 )
         self._optimizer.load_state_dict(whole)
 

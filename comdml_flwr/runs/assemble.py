@@ -30,6 +30,7 @@ from comdml_flwr.learning.data.digits import load_digits
 from comdml_flwr.learning.data.partition import partition
 from comdml_flwr.learning.data.published_files import cinic_lack
 from comdml_flwr.learning.data.source import partitioned
+from comdml_flwr.learning.device import Device
 from comdml_flwr.learning.learner_pool import LearnerPool
 from comdml_flwr.learning.models.builder import BuiltModel, build_model
 from comdml_flwr.learning.models.contract import ModelTraits
@@ -231,6 +232,7 @@ def assemble(config: RunConfig, fleet: Fleet, num_agents: int, catalogue: Catalo
         cut.cut: task.aux_head(cut.activation_shape, _generator(config, f"aux head {cut.cut}"))
         for cut in profile.cuts
     }
+    device = Device()
     return Setup(
         config=config,
         ids=ids,
@@ -249,11 +251,13 @@ def assemble(config: RunConfig, fleet: Fleet, num_agents: int, catalogue: Catalo
         num_samples=num_samples,
         cuts=cut_table(profile, config.batch_size, fleet, built.traits.parted),
         traits=built.traits,
+        device=device,
         learners=LearnerPool(
             built.build,
             lambda cut: task.aux_head(profile.cuts[cut - 1].activation_shape, torch.Generator()),
             optimizer_settings(config),
             task,
+            device,
         ),
         layout=layout_of(built.model),
         initial_weights_P=write_floats(built.model),

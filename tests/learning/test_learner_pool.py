@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from comdml_flwr.learning.device import Device
 from comdml_flwr.learning.learner_pool import LearnerPool
 from comdml_flwr.learning.models.resnet import auxiliary_head
 from comdml_flwr.learning.split import FlatFloats, write_floats
@@ -19,7 +20,9 @@ CUT = 4  # both sides have BatchNorm, whose statistics a pass moves
 
 
 def new_pool(settings):
-    return LearnerPool(small_resnet, lambda cut: TASK.aux_head(head_shape(cut), seeded(7)), settings, TASK)
+    return LearnerPool(
+        small_resnet, lambda cut: TASK.aux_head(head_shape(cut), seeded(7)), settings, TASK, Device()
+    )
 
 
 @cache
@@ -193,7 +196,7 @@ def test_a_learner_pool_builds_once_and_gives_each_thread_its_own():
         built.append((threading.get_ident(), *cut))
         return nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1), nn.Linear(1, 1))
 
-    learners, barrier = LearnerPool(build, build, OptimizerSettings(), TASK), threading.Barrier(3)
+    learners, barrier = LearnerPool(build, build, OptimizerSettings(), TASK, Device()), threading.Barrier(3)
 
     def look():
         sides = learners.slow_side(1), learners.slow_side(2), learners.fast_side(1)

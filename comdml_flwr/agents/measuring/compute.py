@@ -55,7 +55,7 @@ def _time_batches(setup: Setup, agent: int, is_enough: Callable[[Sequence[float]
     training_data, _ = setup.data(agent)
     places_N = torch.arange(setup.config.batch_size) % len(training_data)
     generator = torch.Generator().manual_seed(0)
-    torch.set_num_threads(setup.config.threads_per_agent)
+    setup.device.make_deterministic(setup.config.threads_per_agent)
     times_s: list[float] = []
 
     def batch() -> tuple[Tensor, Tensor]:
@@ -66,7 +66,9 @@ def _time_batches(setup: Setup, agent: int, is_enough: Callable[[Sequence[float]
         learner = setup.learners.whole_apart().begin(setup.initial_weights_P)
         learner.train_batch(*batch())
         while not is_enough(times_s):
+            setup.device.synchronize()
             began = time.perf_counter()
             learner.train_batch(*batch())
+            setup.device.synchronize()
             times_s.append(time.perf_counter() - began)
     return times_s
