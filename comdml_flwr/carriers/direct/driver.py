@@ -40,16 +40,12 @@ network that falls into two halves is beyond it: each half goes on by itself.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from typing import TypeAlias
-
-from torch import Tensor
 
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.agents.steps import run_steps
-from comdml_flwr.carriers.direct.collector import BeginAgainError, Collector, DecidedError, LeftBehindError
-from comdml_flwr.carriers.direct.counts import metric_of, sums_in
+from comdml_flwr.carriers.direct.collector import Collector, LeftBehindError
 from comdml_flwr.carriers.direct.deadlines import Deadlines
 from comdml_flwr.carriers.direct.membership import Membership
 from comdml_flwr.carriers.direct.peers import PeerLinks
@@ -61,19 +57,15 @@ from comdml_flwr.carriers.direct.rejoining import (
     take_over_from,
     wait_if_alone,
 )
+from comdml_flwr.carriers.direct.round import RoundEnd, RoundRunner, RunSteps
 from comdml_flwr.carriers.direct.run_end import ENDS_RUN, RunEndedError, reaches_target, waiting_later
-from comdml_flwr.carriers.direct.streams import DONE, ids_in, pairs_in, with_mark
 from comdml_flwr.core.errors import OverdueError, PeerGoneError
-from comdml_flwr.core.messages import Inbox, Outbox, Report
-from comdml_flwr.core.program import Absence, Phase, Program, Step
+from comdml_flwr.core.messages import Inbox, Report
+from comdml_flwr.core.program import Program, Step
 from comdml_flwr.core.sharding import assign_round_robin
 from comdml_flwr.core.typed_json import Json
 
 log = logging.getLogger(__name__)
-
-RunSteps: TypeAlias = Callable[
-    [Agent, Program[Agent], tuple[Step, ...], Inbox, Absence], tuple[Outbox, Report]
-]
 
 LINGER_S = 0.5  # at the end, so that peers hear that their last mail has come
 
@@ -121,14 +113,13 @@ class DirectRounds:
     ) -> None:
         self._lacking = frozenset(lacking)
         self._agent, self._transport = agent, transport
-        self._program = program.cut_into(agent.setup.most_batches)
-        self._clock, self._run_steps = clock, run_steps
-        self._deadlines, self._seconds_per_batch = deadlines, seconds_per_batch
+        program = program.cut_into(agent.setup.most_batches)
+        self._clock, self._deadlines = clock, deadlines
         self._membership = Membership(absent)
         peers = [peer for peer in agent.setup.ids if peer != agent.id]
         self._links = PeerLinks(agent.id, peers, transport, self._membership, deadlines, clock)
         self._links.may_end_early = agent.setup.config.target_metric > 0
-        self._return_point, self._last = self._program.return_point, self._program.last
+        self._return_point, self._last = program.return_point, program.last
         self._collector = Collector(
             self._links,
             self._membership,
@@ -137,8 +128,16 @@ class DirectRounds:
             last=self._last,
             left_over=left_over,
         )
-        self._results: dict[frozenset[int], tuple[dict[str, Tensor], Report]] = {}  # by attempt
-        self._told_joining: dict[int, int] = {}  # with the last mark: all know of these
+        self._runner = RoundRunner(
+            agent=agent,
+            program=program,
+            run_steps=run_steps,
+            links=self._links,
+            membership=self._membership,
+            collector=self._collector,
+            deadlines=deadlines,
+            seconds_per_batch=seconds_per_batch,
+        )
         self._model_of = 0  # the last round whose model this agent has
         self.accuracy: float | None = None  # of the round that ended last; None: not known, or not committed
         self._ends_run = False  # the round that ended last has reached the run's target
@@ -200,10 +199,6 @@ class DirectRounds:
         gone = self._membership.gone
         return tuple(agent for agent in self._agent.setup.present(round_) if agent not in gone)
 
-    def _others(self) -> tuple[int, ...]:
-        """Return the other members of the round that runs."""
-        return tuple(agent for agent in self._present(self._links.round) if agent != self._agent.id)
-
     def _catch_up(self, first: int) -> None:
         """Get the model of the round before the first one, if this agent is to take part and lacks it."""
         if self._agent.id not in self._lacking:
@@ -224,141 +219,14 @@ class DirectRounds:
 
     def _round(self, round_: int) -> Report:
         """Run a round until it is committed; return this agent's report."""
-        began = self._clock.now_s()
-        self._collector.begin_round()
-        self._results = {}
-        phase = attempt = 0
-        while True:
-            try:
-                report = self._walk(round_, phase, attempt)
-                break
-            except BeginAgainError:
-                assert self._return_point is not None
-                phase, attempt = self._return_point, attempt + 1
-                self._collector.begin_again()
-            except DecidedError:
-                report = self._take_decided(round_)
-                self._ends_run = self._links.ended_after == round_
-                break
-        marks = self._collector.marks
-        is_known, metrics = marks.keys() >= {*self._others()}, self._agent.setup.task.metrics
-        self.accuracy = metric_of([report, *(s.about for s in marks.values())], metrics) if is_known else None
-        if not self._digests_agree():
-            self.accuracy = None
-            log.warning("round %d: the agents' models differ after averaging; it is not committed", round_)
-            self._agent.tensors.roll_back()
-            report = {**report, "not_committed": [self._agent.id]}
-            report["weights_sha256"] = self._agent.weights_sha256()
-        elapsed_s = self._clock.now_s() - began
-        if attempt == 0:
-            self._deadlines.round_took(elapsed_s)
-        report = {**report, "elapsed_s": elapsed_s, "gone": sorted(self._collector.missing)}
-        self._agent.tensors.commit()
-        self._commit(round_)
-        return report
+        ended = self._runner.run(round_)
+        self.accuracy, self._ends_run = ended.accuracy, ended.ends_run
+        self._commit(round_, ended)
+        return ended.report
 
-    def _walk(self, round_: int, first_phase: int, attempt: int) -> Report:
-        """Run the phases from one on, and wait for the last marks of all; return the report."""
-        report: Report = {}
-        for phase in range(first_phase, self._last + 1):
-            step = Step(round_, phase, attempt)
-            inbox = self._inbox(step, self._program.phases[phase])
-            if phase == self._return_point:
-                self._collector.begin_attempt()
-            missing = self._collector.missing
-            outbox, report = self._run_steps(self._agent, self._program, (step,), inbox, Absence(missing))
-            mark = self._mark(step, missing)
-            if self._is_only_for_receivers(step):
-                self._send(with_mark(outbox, mark))
-            else:
-                self._send(outbox)
-                self._tell(step, mark)
-        if self._collector.attempt is not None:
-            self._results[self._collector.attempt] = self._agent.tensors.snapshot(), report
-        self._collect_of_all(Step(round_, self._last))
-        marks = self._collector.marks.items()
-        told = [mark.about for peer, mark in marks if peer not in self._collector.missing]
-        self._ends_run = reaches_target(self._agent.setup, [report, *told])
-        return report
-
-    def _inbox(self, step: Step, phase: Phase[Agent]) -> Inbox:
-        if step.phase == 0 or (step.attempt and step.phase == self._return_point):
-            return ()
-        done = Step(step.round, step.phase - 1)
-        if phase.expects is None:  # they may wait for a partner themselves
-            self._collect_of_all(done)
-        else:
-            self._collector.collect(phase.expects(self._agent), done, self._deadlines.seconds)
-        if step.phase == 1:
-            self._deadlines.has_met_all()
-            self._transport.set_patience(self._deadlines.patience_s)
-        return self._collector.take()
-
-    def _collect_of_all(self, step: Step) -> None:
-        """Wait until all the others have done a step."""
-        self._collector.collect(self._others(), step, self._deadlines.for_all_s)
-        if step.phase > 0:  # whoever is beyond the introduction has met all
-            self._deadlines.have_all_met()
-
-    def _send(self, outbox: Outbox) -> None:
-        for envelope in outbox:
-            if envelope.receiver == self._agent.id:
-                self._collector.kept.append(envelope)
-            else:
-                self._links.send(envelope)
-
-    def _is_only_for_receivers(self, step: Step) -> bool:
-        """Tell whether nobody but the receivers of its mail must hear that a phase is done."""
-        return step.phase < self._last and self._program.phases[step.phase + 1].expects is not None
-
-    def _mark(self, step: Step, missing: frozenset[int]) -> dict[str, Json]:
-        """Return what is said when a phase is done."""
-        about: dict[str, Json] = {
-            DONE: step.phase,
-            "gone": sorted(missing),
-            "accusations": self._membership.accusations,
-        }
-        if step.phase == 0:
-            training_s = len(self._agent.batches()) * self._seconds_per_batch
-            self._deadlines.hear(self._agent.id, training_s)
-            about["training_s"] = training_s
-        if step.phase == self._last:
-            about |= sums_in(self._agent.report, self._agent.setup.task.metrics)
-            about["joining"] = sorted(self._links.joining.items())
-            self._told_joining = dict(self._links.joining)
-            about["admissions"] = self._membership.admissions
-            if self._return_point is not None:
-                about["digest"] = self._agent.shared_sha256()
-        return about
-
-    def _tell(self, step: Step, mark: dict[str, Json]) -> None:
-        """Say to all members, and to who takes part next, that a phase is done, behind its mail."""
-        newcomers = self._agent.newcomers if step.phase == self._last else ()
-        for peer in sorted({*self._others(), *newcomers}):
-            self._links.say(DONE, peer, mark, is_needed=True)
-
-    def _digests_agree(self) -> bool:
-        told = {mark.about.get("digest") for mark in self._collector.marks.values()}
-        return self._collector.attempt is None or told <= {self._agent.shared_sha256()}
-
-    def _take_decided(self, round_: int) -> Report:
-        """Take the result that a peer ended the round with, if this agent had it as well."""
-        notice = self._links.decided[round_]
-        decided = frozenset(ids_in(notice, "gone"))
-        self._collector.attempt, self._collector.marks = decided, {notice.sender: notice}
-        self._told_joining = {}  # the notice names all
-        if decided not in self._results:
-            raise LeftBehindError
-        snapshot, report = self._results[decided]
-        self._agent.tensors.restore(snapshot)
-        self._agent.end_round()
-        return report
-
-    def _commit(self, round_: int) -> None:
+    def _commit(self, round_: int, ended: RoundEnd) -> None:
         """Let those in who asked for it, and remember what to tell those who are late."""
-        missing = self._collector.missing
-        said = [pair for mark in self._collector.marks.values() for pair in pairs_in(mark, "joining")]
-        joining = {p: n for p, n in sorted([*said, *self._told_joining.items()]) if p in missing}
+        missing, joining = ended.missing, ended.joining
         self._has_model(round_)
         about: dict[str, Json] = {"gone": sorted(missing), "joining": sorted(joining.items())}
         if self._ends_run:

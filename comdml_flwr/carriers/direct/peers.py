@@ -146,6 +146,10 @@ class PeerLinks:
         }
         self.say(ADMITTED, peer, about, self._model[1])
 
+    def keep_to_deadlines(self) -> None:
+        """Let the transport wait for a peer as long as the deadlines say, now that all have met."""
+        self._transport.set_patience(self._deadlines.patience_s)
+
     def watch(self, peers: Iterable[int], *, anew: bool = False) -> None:
         """See to it that it is known within seconds if one of these peers goes."""
         fresh = {*peers} if anew else {*peers} - self._watched

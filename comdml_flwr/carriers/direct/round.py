@@ -1,0 +1,246 @@
+"""One round of an agent, its mail going from peer to peer: from the first phase until it is committed.
+
+The round is a state machine. It goes forward phase by phase; it goes back to the program's return point when
+another agent is found to be gone after it, which begins another attempt; and it ends when the last marks of
+all members of one attempt are there, or when a peer says that the round was decided. driver.py has the theory
+of operation.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from torch import Tensor
+
+from comdml_flwr.agents.agent import Agent
+from comdml_flwr.carriers.direct.collector import BeginAgainError, Collector, DecidedError, LeftBehindError
+from comdml_flwr.carriers.direct.counts import metric_of, sums_in
+from comdml_flwr.carriers.direct.deadlines import Deadlines
+from comdml_flwr.carriers.direct.membership import Membership
+from comdml_flwr.carriers.direct.peers import PeerLinks
+from comdml_flwr.carriers.direct.run_end import reaches_target
+from comdml_flwr.carriers.direct.streams import DONE, ids_in, pairs_in, with_mark
+from comdml_flwr.core.messages import Inbox, Outbox, Report
+from comdml_flwr.core.program import Absence, Phase, Program, Step
+from comdml_flwr.core.typed_json import Json
+
+log = logging.getLogger(__name__)
+
+RunSteps: TypeAlias = Callable[
+    [Agent, Program[Agent], tuple[Step, ...], Inbox, Absence], tuple[Outbox, Report]
+]
+Result: TypeAlias = tuple[dict[str, Tensor], Report]
+"""The tensors and the report of an attempt that was walked to its end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundEnd:
+    """What an agent knows when a round is committed.
+
+    Parameters
+    ----------
+    report : Report
+        This agent's report.
+    accuracy : float, optional
+        The task's primary metric, where all members have reported it and their models are equal.
+    ends_run : bool
+        Whether the round has reached the run's target.
+    missing : frozenset[int]
+        Who was gone in the attempt that was committed.
+    joining : Mapping[int, int]
+        Those of the missing who ask to be admitted, as all members know it, with their requests' numbers.
+    """
+
+    report: Report
+    accuracy: float | None
+    ends_run: bool
+    missing: frozenset[int]
+    joining: Mapping[int, int]
+
+
+@dataclass(slots=True, kw_only=True)
+class RoundRunner:
+    """Runs one agent's rounds, one at a time.
+
+    Parameters
+    ----------
+    agent, program : Agent, Program
+        Whose rounds; the program as this carrier cuts it.
+    run_steps : Callable
+        How a step is run.
+    links, membership, collector, deadlines
+        The agent's end of the peers' protocol.
+    seconds_per_batch : float
+        How long this agent trains a batch, which it tells its peers.
+    """
+
+    agent: Agent
+    program: Program[Agent]
+    run_steps: RunSteps
+    links: PeerLinks
+    membership: Membership
+    collector: Collector
+    deadlines: Deadlines
+    seconds_per_batch: float
+    _results: dict[frozenset[int], tuple[dict[str, Tensor], Report]] = field(
+        init=False, default_factory=dict
+    )  # by attempt
+    _told_joining: dict[int, int] = field(
+        init=False, default_factory=dict
+    )  # with the last mark: all know them
+    _ends_run: bool = field(init=False, default=False)
+
+    def run(self, round_: int) -> RoundEnd:
+        """Run a round until it is committed.
+
+        Raises
+        ------
+        LeftBehindError
+            The others go on without this agent.
+        """
+        began = self.links.clock.now_s()
+        self.collector.begin_round()
+        self._results = {}
+        phase = attempt = 0
+        while True:
+            try:
+                report = self._walk(round_, phase, attempt)
+                break
+            except BeginAgainError:
+                assert self.program.return_point is not None
+                phase, attempt = self.program.return_point, attempt + 1
+                self.collector.begin_again()
+            except DecidedError:
+                report = self._take_decided(round_)
+                self._ends_run = self.links.ended_after == round_
+                break
+        accuracy = self._accuracy(report)
+        if not self._digests_agree():
+            accuracy = None
+            log.warning("round %d: the agents' models differ after averaging; it is not committed", round_)
+            self.agent.tensors.roll_back()
+            report = {**report, "not_committed": [self.agent.id]}
+            report["weights_sha256"] = self.agent.weights_sha256()
+        elapsed_s = self.links.clock.now_s() - began
+        if attempt == 0:
+            self.deadlines.round_took(elapsed_s)
+        self.agent.tensors.commit()
+        missing = self.collector.missing
+        said = [pair for mark in self.collector.marks.values() for pair in pairs_in(mark, "joining")]
+        return RoundEnd(
+            report={**report, "elapsed_s": elapsed_s, "gone": sorted(missing)},
+            accuracy=accuracy,
+            ends_run=self._ends_run,
+            missing=missing,
+            joining={p: n for p, n in sorted([*said, *self._told_joining.items()]) if p in missing},
+        )
+
+    def _walk(self, round_: int, first_phase: int, attempt: int) -> Report:
+        """Run the phases from one on, and wait for the last marks of all; return the report."""
+        report: Report = {}
+        for phase in range(first_phase, self.program.last + 1):
+            step = Step(round_, phase, attempt)
+            inbox = self._inbox(step, self.program.phases[phase])
+            if phase == self.program.return_point:
+                self.collector.begin_attempt()
+            missing = self.collector.missing
+            outbox, report = self.run_steps(self.agent, self.program, (step,), inbox, Absence(missing))
+            mark = self._mark(step, missing)
+            if self._is_only_for_receivers(step):
+                self._send(with_mark(outbox, mark))
+            else:
+                self._send(outbox)
+                self._tell(step, mark)
+        if self.collector.attempt is not None:
+            self._results[self.collector.attempt] = self.agent.tensors.snapshot(), report
+        self._collect_of_all(Step(round_, self.program.last))
+        marks = self.collector.marks.items()
+        told = [mark.about for peer, mark in marks if peer not in self.collector.missing]
+        self._ends_run = reaches_target(self.agent.setup, [report, *told])
+        return report
+
+    def _inbox(self, step: Step, phase: Phase[Agent]) -> Inbox:
+        if step.phase == 0 or (step.attempt and step.phase == self.program.return_point):
+            return ()
+        done = Step(step.round, step.phase - 1)
+        if phase.expects is None:  # they may wait for a partner themselves
+            self._collect_of_all(done)
+        else:
+            self.collector.collect(phase.expects(self.agent), done, self.deadlines.seconds)
+        if step.phase == 1:
+            self.deadlines.has_met_all()
+            self.links.keep_to_deadlines()
+        return self.collector.take()
+
+    def _others(self) -> tuple[int, ...]:
+        """Return the other members of the round."""
+        apart = {*self.membership.gone, self.agent.id}
+        return tuple(agent for agent in self.agent.setup.present(self.links.round) if agent not in apart)
+
+    def _collect_of_all(self, step: Step) -> None:
+        """Wait until all the others have done a step."""
+        self.collector.collect(self._others(), step, self.deadlines.for_all_s)
+        if step.phase > 0:  # whoever is beyond the introduction has met all
+            self.deadlines.have_all_met()
+
+    def _send(self, outbox: Outbox) -> None:
+        for envelope in outbox:
+            if envelope.receiver == self.agent.id:
+                self.collector.kept.append(envelope)
+            else:
+                self.links.send(envelope)
+
+    def _is_only_for_receivers(self, step: Step) -> bool:
+        """Tell whether nobody but the receivers of its mail must hear that a phase is done."""
+        return step.phase < self.program.last and self.program.phases[step.phase + 1].expects is not None
+
+    def _mark(self, step: Step, missing: frozenset[int]) -> dict[str, Json]:
+        """Return what is said when a phase is done."""
+        about: dict[str, Json] = {
+            DONE: step.phase,
+            "gone": sorted(missing),
+            "accusations": self.membership.accusations,
+        }
+        if step.phase == 0:
+            training_s = len(self.agent.batches()) * self.seconds_per_batch
+            self.deadlines.hear(self.agent.id, training_s)
+            about["training_s"] = training_s
+        if step.phase == self.program.last:
+            about |= sums_in(self.agent.report, self.agent.setup.task.metrics)
+            about["joining"] = sorted(self.links.joining.items())
+            self._told_joining = dict(self.links.joining)
+            about["admissions"] = self.membership.admissions
+            if self.program.return_point is not None:
+                about["digest"] = self.agent.shared_sha256()
+        return about
+
+    def _tell(self, step: Step, mark: dict[str, Json]) -> None:
+        """Say to all members, and to who takes part next, that a phase is done, behind its mail."""
+        newcomers = self.agent.newcomers if step.phase == self.program.last else ()
+        for peer in sorted({*self._others(), *newcomers}):
+            self.links.say(DONE, peer, mark, is_needed=True)
+
+    def _accuracy(self, report: Report) -> float | None:
+        """Return the round's metric, where the last marks of all others are there."""
+        marks, metrics = self.collector.marks, self.agent.setup.task.metrics
+        if not marks.keys() >= {*self._others()}:
+            return None
+        return metric_of([report, *(mark.about for mark in marks.values())], metrics)
+
+    def _digests_agree(self) -> bool:
+        told = {mark.about.get("digest") for mark in self.collector.marks.values()}
+        return self.collector.attempt is None or told <= {self.agent.shared_sha256()}
+
+    def _take_decided(self, round_: int) -> Report:
+        """Take the result that a peer ended the round with, if this agent had it as well."""
+        notice = self.links.decided[round_]
+        decided = frozenset(ids_in(notice, "gone"))
+        self.collector.attempt, self.collector.marks = decided, {notice.sender: notice}
+        self._told_joining = {}  # the notice names all
+        if decided not in self._results:
+            raise LeftBehindError
+        snapshot, report = self._results[decided]
+        self.agent.tensors.restore(snapshot)
+        self.agent.end_round()
+        return report
