@@ -1,17 +1,18 @@
 """What holds for every test."""
 
-import pickle
+import os
 import sys
 from collections.abc import Iterator
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch loads, and for the processes that tests start
 
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
-from torch import nn
 
 from comdml_flwr.cli import main as cli
-from comdml_flwr.learning.cut_profile import ModelProfile, profile_model
-from comdml_flwr.runs import assemble
+from comdml_flwr.runs import assemble, model_costs
+from tests.counting import count_once
 
 # A busy machine breaks no law.
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -33,20 +34,9 @@ def _one_thread() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _count_each_model_once() -> Iterator[None]:
-    """Do not count a model's operations again: that takes longer than the small run trains."""
-    counted: dict[bytes, ModelProfile] = {}
-
-    def count(model: nn.Sequential, *how: object) -> ModelProfile:
-        try:
-            key = pickle.dumps((model, how))
-        except (AttributeError, TypeError, pickle.PicklingError):  # a test's own class
-            return profile_model(model, *how)  # type: ignore[arg-type]
-        if key not in counted:
-            counted[key] = profile_model(model, *how)  # type: ignore[arg-type]
-        return counted[key]
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assemble, "profile_model", count)
+        patch.setattr(assemble, "profile_model", count_once)
+        patch.setattr(model_costs, "profile_model", count_once)
         yield
 
 
