@@ -172,8 +172,10 @@ class PeerLinks:
         return True
 
     def _file(self, envelope: Envelope) -> None:
+        gone, sender = self._membership.gone, envelope.sender
         self._membership.merge(accusations_in(envelope))
-        sender = envelope.sender
+        for peer in sorted(self._membership.gone - gone - {self.own}):  # perhaps its accuser cannot reach it
+            self.say(GONE, peer, {"accusations": self._membership.accusations})
         if envelope.kind == GONE:
             return
         if envelope.kind == JOIN:
