@@ -17,6 +17,7 @@ from torch import Tensor
 
 from comdml_flwr.agents.setup import Setup
 from comdml_flwr.agents.state import ENDED, WEIGHTS, State, sha256_of
+from comdml_flwr.core.mail import Mail, MailT
 from comdml_flwr.core.messages import Array, Envelope, Inbox, Report, size_of
 from comdml_flwr.core.program import NOBODY, Absence
 from comdml_flwr.core.seeds import derive_seed
@@ -295,6 +296,20 @@ class Agent:
         for envelope in mail:
             self.clock.wait(envelope.arrives_s)
         return mail
+
+    def send_mail(self, receiver: int, mail: Mail) -> Envelope:
+        """Return mail in an envelope with its arrival on the virtual clock, and count its bytes."""
+        return self.send(receiver, mail.kind, *mail.pack())
+
+    def receive_mail(self, inbox: Inbox, kind: type[MailT]) -> tuple[tuple[int, MailT], ...]:
+        """Return (sender, mail) of one kind, and set the clock to when the last of it is here.
+
+        Raises
+        ------
+        RunError
+            Mail of this kind holds something else.
+        """
+        return tuple((one.sender, kind.unpack(one)) for one in self.receive(inbox, kind.kind))
 
     def weights_sha256(self) -> str:
         """Return the digest of its float weights."""

@@ -18,18 +18,39 @@ answers. The models differ: accuracy is the mean over the agents, each judged by
 judges their aggregate).
 """
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import numpy as np
 import torch
 
 from comdml_flwr.agents.agent import Agent
-from comdml_flwr.core.messages import Array, Inbox, Outbox
+from comdml_flwr.core.mail import Floats, Mail
+from comdml_flwr.core.messages import Inbox, Outbox
 from comdml_flwr.core.program import Phase, Program, Run, together
 from comdml_flwr.core.seeds import SHARED, derive_seed
 from comdml_flwr.core.sharding import staggered_receivers
-from comdml_flwr.core.typed_json import Json
 from comdml_flwr.learning.averaging import is_finite, weighted_mean
 from comdml_flwr.methods.phases.evaluation import evaluate
 from comdml_flwr.methods.phases.training import go_back_if_not_finite, train_alone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question(Mail):
+    """Whether the other has a newer model than the version that is known."""
+
+    kind: ClassVar[str] = "ask"
+    known: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer(Mail):
+    """The version of a model, the samples behind it and, if it is newer, its weights: float32, shape (P,)."""
+
+    kind: ClassVar[str] = "answer"
+    version: int
+    num_samples: int
+    weights: Floats | None = None
 
 
 def program(num_turns: int) -> Program[Agent]:
@@ -61,7 +82,7 @@ def ask(turn: int) -> Run[Agent]:
             return ()
         others = [peer for peer in staggered_receivers(agent.id, present) if peer != agent.id]
         known = versions_of(agent)
-        return tuple(agent.send(peer, "ask", {"known": known.get(peer, 0)}) for peer in others)
+        return tuple(agent.send_mail(peer, Question(known=known.get(peer, 0))) for peer in others)
 
     return ask_all
 
@@ -69,12 +90,11 @@ def ask(turn: int) -> Run[Agent]:
 def answer(agent: Agent, inbox: Inbox) -> Outbox:
     """Answer with the model if the other knows an older one; else that there is nothing new."""
     outbox = []
-    for mail in agent.receive(inbox, "ask"):
+    for asker, question in agent.receive_mail(inbox, Question):
         version = versions_of(agent)[agent.id]
-        about: dict[str, Json] = {"version": version, "num_samples": agent.num_samples}
-        is_newer = version > mail.integer("known")
-        arrays: dict[str, Array] = {"weights": agent.weights_P.numpy()} if is_newer else {}
-        outbox.append(agent.send(mail.sender, "answer", about, arrays))
+        weights = agent.weights_P.numpy() if version > question.known else None
+        reply = Answer(version=version, num_samples=agent.num_samples, weights=weights)
+        outbox.append(agent.send_mail(asker, reply))
     return tuple(outbox)
 
 
@@ -83,13 +103,14 @@ def learn(turn: int) -> Run[Agent]:
 
     def merge_and_train(agent: Agent, inbox: Inbox) -> Outbox:
         if whose_turn(agent, turn) == agent.id:
-            answers = [mail for mail in agent.receive(inbox, "answer") if mail.arrays]
-            news = [mail for mail in answers if is_finite(mail.floats("weights"))]
-            models = {mail.sender: (mail.floats("weights"), mail.integer("num_samples")) for mail in news}
+            models, versions = {}, {}
+            for peer, told in agent.receive_mail(inbox, Answer):
+                if told.weights is not None and is_finite(told.weights):
+                    models[peer], versions[peer] = (told.weights, told.num_samples), told.version
             models[agent.id] = agent.weights_P.numpy(), agent.num_samples
             vectors, counts = zip(*(model for _, model in sorted(models.items())), strict=True)
             agent.tensors["weights"] = torch.from_numpy(weighted_mean(vectors, counts))
-            _know(agent, {mail.sender: mail.integer("version") for mail in news})
+            _know(agent, versions)
             _train(agent, f"shuffle of turn {turn}")
         return ()
 

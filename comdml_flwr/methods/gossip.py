@@ -16,11 +16,13 @@ models that come in one round are merged before the next training (the paper tra
 travel whole (the paper also subsamples them). The models differ: accuracy is the mean over the agents.
 """
 
-import numpy as np
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch
-from numpy.typing import NDArray
 
 from comdml_flwr.agents.agent import Agent
+from comdml_flwr.core.mail import Floats, Mail
 from comdml_flwr.core.messages import Inbox, Outbox
 from comdml_flwr.core.program import Phase, Program, together
 from comdml_flwr.core.typed_json import read_int
@@ -28,7 +30,14 @@ from comdml_flwr.learning.averaging import is_finite, weighted_sum
 from comdml_flwr.methods.phases.evaluation import evaluate
 from comdml_flwr.methods.phases.training import go_back_if_not_finite, train_alone
 
-Floats = NDArray[np.float32]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelWithAge(Mail):
+    """A model, float32 of shape (P,), and how many samples it was trained on."""
+
+    kind: ClassVar[str] = "model with age"
+    age: int
+    weights: Floats
 
 
 def program() -> Program[Agent]:
@@ -59,17 +68,17 @@ def push(agent: Agent, inbox: Inbox) -> Outbox:
     if not neighbours:
         return ()
     chosen = int(torch.randint(len(neighbours), (1,), generator=agent.generator("neighbour")))
-    about = {"age": age_of(agent)}
-    return (agent.send(neighbours[chosen], "model with age", about, {"weights": agent.weights_P.numpy()}),)
+    model = ModelWithAge(age=age_of(agent), weights=agent.weights_P.numpy())
+    return (agent.send_mail(neighbours[chosen], model),)
 
 
 def merge(agent: Agent, inbox: Inbox) -> Outbox:
     """Merge what came into this agent's model, by age; what is not finite is left out."""
-    for mail in agent.receive(inbox, "model with age"):
-        if not is_finite(mail.floats("weights")):
+    for _, model in agent.receive_mail(inbox, ModelWithAge):
+        if not is_finite(model.weights):
             continue
         own = (agent.weights_P.numpy(), age_of(agent))
-        weights, agent.lasting["age"] = merge_by_age(own, (mail.floats("weights"), mail.integer("age")))
+        weights, agent.lasting["age"] = merge_by_age(own, (model.weights, model.age))
         agent.tensors["weights"] = torch.from_numpy(weights)
     return ()
 

@@ -191,15 +191,16 @@ def average(agent: Agent, inbox: Inbox) -> Outbox:
     Left out with both sides: an agent of whose batches none was accepted, and one of which a side is not
     finite. Where nobody is left, the model stays as it was.
     """
-    uploads = [m for m in finite_uploads(agent, inbox) if m.sender in agent.note_ids("trained_for")]
-    sides = _server_sides(agent, [m.sender for m in uploads])
+    trained_for = agent.note_ids("trained_for")
+    uploads = {sender: one for sender, one in finite_uploads(agent, inbox).items() if sender in trained_for}
+    sides = _server_sides(agent, [*uploads])
     agent.note_not_finite(client for client, side in sides.items() if not is_finite(side))
-    whole = tuple(m for m in uploads if is_finite(sides[m.sender]))
+    whole = {sender: one for sender, one in uploads.items() if is_finite(sides[sender])}
     if whole:
-        trained = [sides[m.sender] for m in whole]
+        trained = [sides[sender] for sender in whole]
         server_side = trained[0]
         if agent.setup.config.splitfed_version == 1:
-            server_side = weighted_mean(trained, [m.integer("num_samples") for m in whole])
+            server_side = weighted_mean(trained, [num_samples for _, num_samples in whole.values()])
         agent.tensors["weights"] = torch.from_numpy(np.concatenate([mean_of_uploads(whole), server_side]))
     agent.forget(SERVER_SIDES.name.removesuffix("/"))
     client_side = agent.weights_P[: _client_side(agent).num_floats]

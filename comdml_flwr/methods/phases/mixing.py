@@ -8,14 +8,26 @@ Agents know the links from the introductions, so each computes its row for itsel
 after a round; an agent that was absent takes a present one's when it returns (`hand_over`).
 """
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch
 
 from comdml_flwr.agents.agent import Agent
+from comdml_flwr.core.mail import Floats, Mail
 from comdml_flwr.core.messages import Inbox, Outbox
 from comdml_flwr.core.sharding import staggered_receivers
 from comdml_flwr.learning.averaging import is_finite, weighted_sum
 from comdml_flwr.planning.fleet.topology import mixing_matrix, topology_of_links
 from comdml_flwr.planning.types import Profile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NeighbourModel(Mail):
+    """The model that a neighbour has trained: float32, shape (P,)."""
+
+    kind: ClassVar[str] = "neighbour"
+    weights: Floats
 
 
 def note_neighbours(agent: Agent, profiles: tuple[Profile, ...]) -> None:
@@ -29,8 +41,8 @@ def note_neighbours(agent: Agent, profiles: tuple[Profile, ...]) -> None:
 def spread(agent: Agent, inbox: Inbox) -> Outbox:
     """Send this agent's trained model to its neighbours, and to itself."""
     everybody = staggered_receivers(agent.id, sorted(_row(agent)))
-    weights = {"weights": agent.tensors["own/body"].numpy()}
-    return tuple(agent.send(receiver, "neighbour", {}, weights) for receiver in everybody)
+    model = NeighbourModel(weights=agent.tensors["own/body"].numpy())
+    return tuple(agent.send_mail(receiver, model) for receiver in everybody)
 
 
 def mix(agent: Agent, inbox: Inbox) -> Outbox:
@@ -38,8 +50,8 @@ def mix(agent: Agent, inbox: Inbox) -> Outbox:
 
     What a neighbour that sent nothing (or nothing finite) would have weighed goes to this agent's own model.
     """
-    mail = [m for m in agent.receive(inbox, "neighbour") if is_finite(m.floats("weights"))]
-    models = {m.sender: m.floats("weights") for m in mail}
+    mail = agent.receive_mail(inbox, NeighbourModel)
+    models = {sender: model.weights for sender, model in mail if is_finite(model.weights)}
     row = {other: weight for other, weight in _row(agent).items() if other in models}
     if row.keys() != _row(agent).keys():
         row[agent.id] = 1 - sum(weight for other, weight in row.items() if other != agent.id)

@@ -26,23 +26,22 @@ generated fleets 1, 4 and 7 % of the time with 1 CPU = 1e9, 1e10 and 1e11 FLOP/s
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.errors import RunError
-from comdml_flwr.core.messages import Envelope, Inbox, Outbox
+from comdml_flwr.core.mail import Floats, Mail
+from comdml_flwr.core.messages import Inbox, Outbox
 from comdml_flwr.core.sharding import shard_bounds, staggered_receivers
 from comdml_flwr.learning.averaging import is_finite, weighted_mean
 from comdml_flwr.methods.phases.outer import TAKE_MEAN, OuterStep, take_outer_step
 
-Floats = NDArray[np.float32]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Contribution:
+class Contribution(Mail):
     """A contiguous piece of an agent's trained weights.
 
     Parameters
@@ -57,6 +56,7 @@ class Contribution:
         float32, the piece.
     """
 
+    kind: ClassVar[str] = "contribution"
     agent: int
     num_samples: int
     start: int
@@ -71,6 +71,23 @@ class Contribution:
         return Contribution(agent=self.agent, num_samples=self.num_samples, start=low, weights=part)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Withdrawal(Mail):
+    """An agent is left out of this round's average."""
+
+    kind: ClassVar[str] = "withdraw"
+    agent: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Average(Mail):
+    """An averaged shard, float32, and where it begins in the whole vector."""
+
+    kind: ClassVar[str] = "average"
+    start: int
+    weights: Floats
+
+
 def scatter(agent: Agent, contributions: Sequence[Contribution], not_finite: Collection[int] = ()) -> Outbox:
     """Send every owner its shard of these contributions; those with NaN or infinity are withdrawn instead.
 
@@ -81,7 +98,7 @@ def scatter(agent: Agent, contributions: Sequence[Contribution], not_finite: Col
     agent.note_not_finite(broken)
     bounds = dict(zip(present, shard_bounds(len(agent.weights_P), len(present)), strict=True))
     shards = tuple(
-        _pack(agent, owner, part)
+        agent.send_mail(owner, part)
         for owner in staggered_receivers(agent.id, present)
         for contribution in contributions
         if contribution.agent not in broken and (part := contribution.within(*bounds[owner])) is not None
@@ -92,7 +109,7 @@ def scatter(agent: Agent, contributions: Sequence[Contribution], not_finite: Col
 def withdraw(agent: Agent, other: int) -> Outbox:
     """Tell every owner to leave an agent out of this round's average."""
     present = agent.members
-    return tuple(agent.send(owner, "withdraw", {"agent": other}) for owner in present)
+    return tuple(agent.send_mail(owner, Withdrawal(agent=other)) for owner in present)
 
 
 def gather(agent: Agent, inbox: Inbox) -> Outbox:
@@ -104,29 +121,29 @@ def gather(agent: Agent, inbox: Inbox) -> Outbox:
     start, stop = shard_bounds(len(agent.weights_P), len(present))[present.index(agent.id)]
     if start == stop:
         return ()
-    withdrawn = {envelope.integer("agent") for envelope in agent.receive(inbox, "withdraw")}
-    pieces = [_unpack(envelope) for envelope in agent.receive(inbox, "contribution")]
+    withdrawn = {mail.agent for _, mail in agent.receive_mail(inbox, Withdrawal)}
+    pieces = [mail for _, mail in agent.receive_mail(inbox, Contribution)]
     withdrawn |= {piece.agent for piece in pieces if not is_finite(piece.weights)}
     whole = assemble_shard((piece for piece in pieces if piece.agent not in withdrawn), start, stop)
     mean = agent.weights_P[start:stop].numpy()
     if whole:
         mean = weighted_mean([c.weights for c in whole], [c.num_samples for c in whole])
     return tuple(
-        agent.send(receiver, "average", {"start": start}, {"weights": mean})
+        agent.send_mail(receiver, Average(start=start, weights=mean))
         for receiver in staggered_receivers(agent.id, present)
     )
 
 
 def adopt(agent: Agent, inbox: Inbox, outer: OuterStep = TAKE_MEAN) -> Outbox:
     """Put the averaged shards together; what the outer step makes of them is this agent's model."""
-    shards = sorted(agent.receive(inbox, "average"), key=lambda envelope: envelope.integer("start"))
-    pieces = [(shard.integer("start"), len(shard.floats("weights"))) for shard in shards]
+    shards = sorted((mail for _, mail in agent.receive_mail(inbox, Average)), key=lambda shard: shard.start)
+    pieces = [(shard.start, len(shard.weights)) for shard in shards]
     if not _cover(pieces, 0, len(agent.weights_P)):
         came_back = f"{sum(length for _, length in pieces)} of {len(agent.weights_P)} weights came back"
         raise RunError(f"agent {agent.id}, round {agent.round}: {came_back}")
     mean_P = agent.setup.models.get(
-        tuple(shard.arrays["weights"] for shard in shards),
-        lambda: torch.from_numpy(np.concatenate([shard.floats("weights") for shard in shards])),
+        tuple(shard.weights for shard in shards),
+        lambda: torch.from_numpy(np.concatenate([shard.weights for shard in shards])),
     )
     take_outer_step(agent, mean_P, outer)
     return ()
@@ -160,17 +177,3 @@ def _cover(pieces: Sequence[tuple[int, int]], start: int, stop: int) -> bool:
             return False
         start += length
     return start == stop
-
-
-def _pack(agent: Agent, owner: int, part: Contribution) -> Envelope:
-    about = {"agent": part.agent, "num_samples": part.num_samples, "start": part.start}
-    return agent.send(owner, "contribution", about, {"weights": part.weights})
-
-
-def _unpack(envelope: Envelope) -> Contribution:
-    return Contribution(
-        agent=envelope.integer("agent"),
-        num_samples=envelope.integer("num_samples"),
-        start=envelope.integer("start"),
-        weights=envelope.floats("weights"),
-    )

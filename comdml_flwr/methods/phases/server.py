@@ -5,16 +5,25 @@ The server is one more participant of a round, under the id SERVER, with speed a
 """
 
 from collections.abc import Mapping
-
-import numpy as np
-from numpy.typing import NDArray
+from dataclasses import dataclass
+from typing import ClassVar
 
 from comdml_flwr.agents.agent import Agent
+from comdml_flwr.core.mail import Floats, Mail
 from comdml_flwr.core.messages import Array, Envelope, Inbox, Outbox
 from comdml_flwr.core.program import Run
 from comdml_flwr.learning.averaging import is_finite, weighted_mean
 from comdml_flwr.methods.phases.evaluation import report_traffic
 from comdml_flwr.planning.types import SERVER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload(Mail):
+    """Trained weights (float32) and how many samples stand behind them; none where they were not finite."""
+
+    kind: ClassVar[str] = "upload"
+    num_samples: int
+    weights: Floats | None = None
 
 
 def at_agents(run: Run[Agent]) -> Run[Agent]:
@@ -27,27 +36,31 @@ def at_server(run: Run[Agent]) -> Run[Agent]:
     return lambda agent, inbox: run(agent, inbox) if agent.is_server else ()
 
 
-def upload(agent: Agent, weights: NDArray[np.float32]) -> Envelope:
+def upload(agent: Agent, weights: Floats) -> Envelope:
     """Return mail to the server with weights, and how many samples stand behind them.
 
     Weights that hold NaN or infinity stay at home: the server hears that there are none.
     """
-    arrays = {"weights": weights} if is_finite(weights) else {}
-    return agent.send(SERVER, "upload", {"num_samples": agent.num_samples}, arrays)
+    sent = weights if is_finite(weights) else None
+    return agent.send_mail(SERVER, Upload(num_samples=agent.num_samples, weights=sent))
 
 
-def finite_uploads(agent: Agent, inbox: Inbox) -> Inbox:
-    """Wait for all uploads and return those with weights, all finite; the others are left out and noted."""
-    mail = agent.receive(inbox, "upload")
-    whole = tuple(m for m in mail if m.arrays and is_finite(m.floats("weights")))
-    agent.note_not_finite({m.sender for m in mail} - {m.sender for m in whole})
+def finite_uploads(agent: Agent, inbox: Inbox) -> dict[int, tuple[Floats, int]]:
+    """Wait for all uploads; return weights and samples of the finite ones, by agent, and note the others."""
+    mail = dict(agent.receive_mail(inbox, Upload))
+    whole = {
+        sender: (sent.weights, sent.num_samples)
+        for sender, sent in mail.items()
+        if sent.weights is not None and is_finite(sent.weights)
+    }
+    agent.note_not_finite(mail.keys() - whole.keys())
     return whole
 
 
-def mean_of_uploads(uploads: Inbox) -> NDArray[np.float32]:
+def mean_of_uploads(uploads: Mapping[int, tuple[Floats, int]]) -> Floats:
     """Return the mean of what came up, weighed by samples, in ascending id."""
-    weights = [upload.floats("weights") for upload in uploads]
-    return weighted_mean(weights, [upload.integer("num_samples") for upload in uploads])
+    weights, counts = zip(*(uploads[agent] for agent in sorted(uploads)), strict=True)
+    return weighted_mean(weights, counts)
 
 
 def send_down(agent: Agent, arrays: Mapping[str, Array]) -> Outbox:

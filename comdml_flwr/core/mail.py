@@ -1,0 +1,116 @@
+"""What a kind of mail holds, declared once: a dataclass that an envelope is packed from and read into.
+
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class Withdrawal(Mail):
+        kind: ClassVar[str] = "withdraw"
+        agent: int
+
+Fields of numbers, text and lists become the envelope's facts, and fields of arrays become its arrays, each
+under the field's name. A field that may be None is left out where it is None. Reading checks that each field
+is there and of its type, and nothing more: what a value may be is the business of the one who reads it.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import NoneType, UnionType
+from typing import ClassVar, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
+from numpy.typing import NDArray
+
+from comdml_flwr.core.errors import RunError
+from comdml_flwr.core.messages import Array, Envelope
+from comdml_flwr.core.typed_json import (
+    Json,
+    read_float,
+    read_floats,
+    read_int,
+    read_ints,
+    read_pairs,
+    read_text,
+    read_triples,
+)
+
+Floats: TypeAlias = NDArray[np.float32]
+Integers: TypeAlias = NDArray[np.int64]
+
+_READERS: Mapping[object, Callable[[Json], object]] = {
+    int: read_int,
+    float: read_float,
+    str: read_text,
+    tuple[int, ...]: read_ints,
+    tuple[float, ...]: read_floats,
+    tuple[tuple[int, int], ...]: read_pairs,
+    tuple[tuple[int, int, int], ...]: read_triples,
+}
+_ARRAYS: Mapping[object, type[np.generic]] = {Floats: np.float32, Integers: np.int64}
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """One field: what it is, and whether it may be left out."""
+
+    name: str
+    hint: object
+    is_optional: bool
+
+
+_FOUND: dict[type, tuple[_Field, ...]] = {}
+
+MailT = TypeVar("MailT", bound="Mail")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mail:
+    """The base of all kinds; `kind` is the envelope's."""
+
+    kind: ClassVar[str]
+
+    def pack(self) -> tuple[dict[str, Json], dict[str, Array]]:
+        """Return what goes into the envelope's `about`, and into its `arrays`, which are not copied."""
+        about: dict[str, Json] = {}
+        arrays: dict[str, Array] = {}
+        for field in _fields(type(self)):
+            if (value := getattr(self, field.name)) is not None:
+                (about if field.hint in _READERS else arrays)[field.name] = value
+        return about, arrays
+
+    @classmethod
+    def unpack(cls: type[MailT], envelope: Envelope) -> MailT:
+        """Return what an envelope of this kind holds; its arrays are shared.
+
+        Raises
+        ------
+        RunError
+            A field is missing or is of another type; the line names kind, sender, round and field.
+        """
+        values: dict[str, object] = {}
+        for field in _fields(cls):
+            held = envelope.about if field.hint in _READERS else envelope.arrays
+            if field.name in held or not field.is_optional:
+                values[field.name] = _value(envelope, field)
+        return cls(**values)
+
+
+def _value(envelope: Envelope, field: _Field) -> object:
+    if (reader := _READERS.get(field.hint)) is not None:
+        return envelope.read(field.name, reader)
+    array, dtype = envelope.arrays.get(field.name), _ARRAYS[field.hint]
+    if array is None or array.dtype != dtype:
+        raise RunError(f"{envelope.where}: {field.name} is no {np.dtype(dtype).name} array")
+    return array
+
+
+def _fields(kind: type[Mail]) -> tuple[_Field, ...]:
+    """Return a kind's fields by their annotations, found once."""
+    if kind in _FOUND:
+        return _FOUND[kind]
+    found = []
+    for name, hint in get_type_hints(kind).items():
+        if get_origin(hint) is ClassVar:
+            continue
+        options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+        (value,) = (option for option in options if option is not NoneType)
+        assert value in _READERS or value in _ARRAYS, f"{kind.__name__}.{name}: no mail has {value}"
+        found.append(_Field(name, value, len(options) > 1))
+    return _FOUND.setdefault(kind, tuple(found))
