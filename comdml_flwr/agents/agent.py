@@ -28,7 +28,7 @@ from comdml_flwr.learning.suspended import SuspendedTraining
 from comdml_flwr.learning.training import Learner
 from comdml_flwr.planning.clock.clock import Clock, new_clock, read_spans
 from comdml_flwr.planning.hysteresis import Pairing, read_pairing
-from comdml_flwr.planning.measured import Measured, read_measured
+from comdml_flwr.planning.measured import Measured
 from comdml_flwr.planning.participation import newcomers_after
 from comdml_flwr.planning.types import SERVER, Profile
 
@@ -81,11 +81,11 @@ class Agent:
     def measured(self) -> Measured | None:
         """What it has measured of itself before this round; None where the fleet file holds."""
         table = self.lasting.get(MEASURED)
-        return None if table is None else read_measured(table)
+        return None if table is None else Measured.from_json(table)
 
     @measured.setter
     def measured(self, measured: Measured) -> None:
-        self.lasting[MEASURED] = measured.as_json()
+        self.lasting[MEASURED] = measured.to_json()
 
     @property
     def gone(self) -> frozenset[int]:

@@ -261,5 +261,5 @@ def adopt_aux_head(agent: Agent, inbox: Inbox) -> Outbox:
 def report_pair(agent: Agent, inbox: Inbox) -> Outbox:
     """Report the pair in which this agent is the slow one."""
     if pair := role_of(agent).offload:
-        agent.report["pair"] = pair.as_json()
+        agent.report["pair"] = pair.to_json()
     return ()

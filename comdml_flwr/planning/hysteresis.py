@@ -16,7 +16,6 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import isfinite
 
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.core.typed_json import Json, read_int, read_triples
@@ -99,19 +98,11 @@ def read_pairing(round_: Json, pairs: Json) -> Pairing:
     return Pairing(round=read_int(round_), pairs=read_triples(pairs))
 
 
-_BOUNDS = ("memory_bytes", "nic_bytes_per_s")
-
-
 def plan_digest(profiles: tuple[Profile, ...], plan: Plan) -> str:
     """Return a digest of what the agents must agree on: profiles, solver, and pairs with their cuts."""
     text = json.dumps(
         {
-            "profiles": [
-                [p.agent, p.batches_per_s, p.num_batches]
-                + [[name, getattr(p, name)] for name in _BOUNDS if isfinite(getattr(p, name))]
-                + [[peer, link.bytes_per_s, link.latency_s] for peer, link in sorted(p.links.items())]
-                for p in profiles
-            ],
+            "profiles": [profile.to_json() for profile in profiles],
             "solver": [plan.solver, plan.time_model],
             "pairs": [[pair.slow, pair.fast, pair.cut] for pair in plan.pairs],
         }

@@ -8,10 +8,11 @@ that is not to be linked is not measured. A bound on memory in the fleet file ho
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
+from typing import Self
 
 from comdml_flwr.core.errors import InputError
-from comdml_flwr.core.typed_json import Json, read_float, read_int, read_list, read_row, read_table
-from comdml_flwr.planning.types import Cut, Link, Profile
+from comdml_flwr.core.typed_json import Json, read_float, read_table
+from comdml_flwr.planning.types import Cut, Link, Profile, links_from_json, links_to_json, read_bound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,33 +132,20 @@ class Measured:
         byte_s = weight * busy_s / num_bytes + (1 - weight) / link.bytes_per_s
         return replace(self, links={**self.links, peer: replace(link, bytes_per_s=1 / byte_s)})
 
-    def as_json(self) -> dict[str, float | list[list[float]] | None]:
+    def to_json(self) -> dict[str, Json]:
         """Return it as a table of plain values; None: no bound."""
         return {
             "batch_s": self.speed.batch_s,
             "memory_bytes": None if self.memory_bytes == inf else self.memory_bytes,
-            "links": [[peer, link.bytes_per_s, link.latency_s] for peer, link in sorted(self.links.items())],
+            "links": links_to_json(self.links),
         }
 
-
-def read_measured(value: Json) -> Measured:
-    """Read what `as_json` gave.
-
-    Raises
-    ------
-    TypeError
-        It is something else.
-    """
-    table = read_table(value)
-    memory_bytes = table.get("memory_bytes")
-    return Measured(
-        speed=SpeedEstimate(batch_s=read_float(table.get("batch_s"))),
-        memory_bytes=inf if memory_bytes is None else read_float(memory_bytes),
-        links=dict(map(_read_link, read_list(table.get("links")))),
-    )
-
-
-def _read_link(row: Json) -> tuple[int, Link]:
-    peer, bytes_per_s, latency_s = read_row(row, 3)
-    link = Link(bytes_per_s=read_float(bytes_per_s), latency_s=read_float(latency_s))
-    return read_int(peer), link
+    @classmethod
+    def from_json(cls, told: Json) -> Self:
+        """Return the measurement that `to_json` gave. Raises TypeError where it is something else."""
+        table = read_table(told)
+        return cls(
+            speed=SpeedEstimate(batch_s=read_float(table.get("batch_s"))),
+            memory_bytes=read_bound(table.get("memory_bytes")),
+            links=links_from_json(table.get("links")),
+        )

@@ -6,12 +6,12 @@ trains its upper layers; a *plan* is the pairs, who trains alone, and the makesp
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from math import inf, isfinite, isnan
 from typing import Self
 
 from comdml_flwr.core.errors import InputError
-from comdml_flwr.core.typed_json import Json, read_float, read_int, read_table
+from comdml_flwr.core.typed_json import Json, read_float, read_int, read_list, read_row, read_table
 
 BYTES_PER_S_PER_MBPS = 125_000.0
 
@@ -84,6 +84,53 @@ class Profile:
         """Time to train the whole model alone: T_i = N_i / p_i."""
         return self.num_batches / self.batches_per_s
 
+    def to_json(self) -> dict[str, Json]:
+        """Return all fields as plain values, by name; None: no bound.
+
+        This is what travels to peers and what a plan's digest covers, so it is made of the fields that there
+        are: none can be forgotten.
+        """
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        values["links"] = links_to_json(self.links)
+        return {name: None if value == inf else value for name, value in values.items()}
+
+    @classmethod
+    def from_json(cls, told: Json) -> Self:
+        """Return the profile that `to_json` gave.
+
+        Raises
+        ------
+        TypeError
+            It is something else.
+        InputError
+            A value breaks a rule.
+        """
+        table = read_table(told)
+        names = {one.name for one in fields(cls)}
+        if table.keys() != names:
+            raise TypeError(f"a profile holds {', '.join(sorted(names))}, not {', '.join(sorted(table))}")
+        numbers = {name: read_bound(table[name]) for name in names - {"agent", "links"}}
+        return cls(agent=read_int(table["agent"]), links=links_from_json(table["links"]), **numbers)
+
+
+def links_to_json(links: Mapping[int, Link]) -> list[list[int | float]]:
+    """Return links as rows of the other agent's id, bandwidth and latency, in ascending id."""
+    return [[peer, link.bytes_per_s, link.latency_s] for peer, link in sorted(links.items())]
+
+
+def links_from_json(rows: Json) -> dict[int, Link]:
+    """Return the links that `links_to_json` gave. Raises TypeError where it is something else."""
+    links = {}
+    for row in read_list(rows):
+        peer, bytes_per_s, latency_s = read_row(row, 3)
+        links[read_int(peer)] = Link(bytes_per_s=read_float(bytes_per_s), latency_s=read_float(latency_s))
+    return links
+
+
+def read_bound(value: Json) -> float:
+    """Return a number of JSON; None stands for inf, which JSON does not have."""
+    return inf if value is None else read_float(value)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cut:
@@ -147,7 +194,7 @@ class Pair:
     finish_s: float
     traffic_bytes: float
 
-    def as_json(self) -> dict[str, int | float]:
+    def to_json(self) -> dict[str, int | float]:
         """Return the pair as `comdml plan --json` and `rounds.jsonl` show it."""
         return {
             "slow": self.slow,
@@ -159,7 +206,7 @@ class Pair:
 
     @classmethod
     def from_json(cls, told: Json) -> Self:
-        """Return the pair that `as_json` gave. Raises TypeError or KeyError where it is something else."""
+        """Return the pair that `to_json` gave. Raises TypeError or KeyError where it is something else."""
         table = read_table(told)
         return cls(
             slow=read_int(table["slow"]),

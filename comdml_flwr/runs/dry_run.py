@@ -199,7 +199,7 @@ def _dry_round(round_: int, judged: Judged, num_new: int, num_agents: int) -> Dr
         bytes_sent=times.bytes_sent,
         num_agents=num_agents,
         num_new_pairs=num_new,
-        plan={"pairs": [pair.as_json() for pair in plan.pairs], "solo": list(plan.solo)},
+        plan={"pairs": [pair.to_json() for pair in plan.pairs], "solo": list(plan.solo)},
     )
 
 

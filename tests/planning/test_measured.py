@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comdml_flwr.planning.measured import Measured, SpeedEstimate, read_measured
+from comdml_flwr.planning.measured import Measured, SpeedEstimate
 from comdml_flwr.planning.types import Link, Profile
 
 TOLD = Profile(
@@ -58,7 +58,7 @@ def test_an_observation_moves_the_speed_half_way_and_leaves_the_rest():
 )
 def test_it_comes_back_from_json_as_it_was(batch_s, memory_bytes, links):
     one = Measured(speed=SpeedEstimate(batch_s=batch_s), memory_bytes=memory_bytes, links=links)
-    assert read_measured(json.loads(json.dumps(one.as_json(), allow_nan=False))) == one
+    assert Measured.from_json(json.loads(json.dumps(one.to_json(), allow_nan=False))) == one
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_it_comes_back_from_json_as_it_was(batch_s, memory_bytes, links):
 )
 def test_anything_else_is_no_measurement(table):
     with pytest.raises(TypeError):
-        read_measured(table)
+        Measured.from_json(table)
 
 
 def test_a_link_that_carried_slower_moves_half_way_in_its_time_per_byte():

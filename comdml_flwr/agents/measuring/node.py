@@ -9,7 +9,7 @@ from comdml_flwr.agents.setup import Setup
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.files import write_file
 from comdml_flwr.core.strict_json import to_json
-from comdml_flwr.planning.measured import Measured, SpeedEstimate, read_measured
+from comdml_flwr.planning.measured import Measured, SpeedEstimate
 
 
 def measure_node(setup: Setup, agent: int) -> Measured:
@@ -27,7 +27,7 @@ def measure_node(setup: Setup, agent: int) -> Measured:
 
 def keep_measured(folder: Path, agent: int, measured: Measured) -> None:
     """Keep a measurement in a folder of the run, for messages that other processes handle."""
-    write_file(_path(folder, agent), to_json(measured.as_json()).encode())
+    write_file(_path(folder, agent), to_json(measured.to_json()).encode())
 
 
 def kept_measured(folder: Path, agent: int) -> Measured | None:
@@ -40,7 +40,7 @@ def kept_measured(folder: Path, agent: int) -> Measured | None:
     """
     path = _path(folder, agent)
     try:
-        return read_measured(json.loads(path.read_bytes()))
+        return Measured.from_json(json.loads(path.read_bytes()))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError) as error:

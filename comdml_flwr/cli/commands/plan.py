@@ -98,7 +98,7 @@ def _whole_round(judged: "Judged | None") -> dict[str, Json]:
     return {
         "virtual_time_s": judged.times.virtual_time_s if judged else None,
         "no_offload_virtual_time_s": judged.no_offload.virtual_time_s if judged else None,
-        "left_out": [pair.as_json() for pair in judged.dropped] if judged else [],
+        "left_out": [pair.to_json() for pair in judged.dropped] if judged else [],
     }
 
 

@@ -47,7 +47,7 @@ def plan_as_json(plan: "Plan") -> dict[str, Json]:
         "makespan_s": plan.makespan_s,
         "solo_makespan_s": plan.solo_makespan_s,
         "lower_bound_s": plan.lower_bound_s,
-        "pairs": [pair.as_json() for pair in plan.pairs],
+        "pairs": [pair.to_json() for pair in plan.pairs],
         "solo": list(plan.solo),
     }
 

@@ -91,9 +91,9 @@ def _as_json(found: "WhatIf") -> dict[str, Json]:
         "difference": {
             "makespan_s": after.makespan_s - before.makespan_s,
             "bytes": plan_traffic_bytes(after) - plan_traffic_bytes(before),
-            "appear": [pair.as_json() for pair in found.appear],
-            "vanish": [pair.as_json() for pair in found.vanish],
-            "recut": [{"before": old.as_json(), "after": new.as_json()} for old, new in found.recut],
+            "appear": [pair.to_json() for pair in found.appear],
+            "vanish": [pair.to_json() for pair in found.vanish],
+            "recut": [{"before": old.to_json(), "after": new.to_json()} for old, new in found.recut],
         },
     }
 

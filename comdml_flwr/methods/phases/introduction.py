@@ -1,14 +1,14 @@
 """The first phase: agents tell who they are and what they can, and absent ones catch up."""
 
-from math import inf, isfinite
+from dataclasses import replace
 
 from comdml_flwr.agents.agent import Agent
-from comdml_flwr.core.errors import RunError
+from comdml_flwr.core.errors import InputError, RunError
 from comdml_flwr.core.messages import Envelope, Inbox, Outbox
 from comdml_flwr.core.sharding import assign_round_robin, staggered_receivers
-from comdml_flwr.core.typed_json import Json, read_floats
+from comdml_flwr.core.typed_json import Json
 from comdml_flwr.planning.hysteresis import Pairing, latest_pairing, read_pairing
-from comdml_flwr.planning.types import Link, Profile
+from comdml_flwr.planning.types import Profile
 
 
 def introduce(agent: Agent, inbox: Inbox) -> Outbox:
@@ -18,17 +18,9 @@ def introduce(agent: Agent, inbox: Inbox) -> Outbox:
     """
     profile = agent.profile
     everybody = staggered_receivers(agent.id, agent.members)
-    met = sorted({*everybody, *agent.newcomers})
-    links = [(peer, profile.links[peer]) for peer in met if peer in profile.links]
-    about: dict[str, Json] = {
-        "batches_per_s": profile.batches_per_s,
-        "num_batches": profile.num_batches,
-        "peers": [peer for peer, _ in links],
-        "bytes_per_s": [link.bytes_per_s for _, link in links],
-        "latency_s": [link.latency_s for _, link in links],
-    }
-    bounds = {"memory_bytes": profile.memory_bytes, "nic_bytes_per_s": profile.nic_bytes_per_s}
-    about |= {name: value for name, value in bounds.items() if isfinite(value)}
+    met = {*everybody, *agent.newcomers}
+    links = {peer: link for peer, link in profile.links.items() if peer in met}
+    about: dict[str, Json] = {"profile": replace(profile, links=links).to_json()}
     if agent.setup.config.hysteresis:
         about |= {"pairing_round": agent.pairing.round, "pairing": agent.pairing.pairs}
     return tuple(agent.send(receiver, "profile", about) for receiver in everybody)
@@ -62,24 +54,17 @@ def _read_pairing(mail: Envelope) -> Pairing:
     try:
         return read_pairing(mail.about.get("pairing_round"), mail.about.get("pairing"))
     except TypeError as error:
-        raise RunError(f"profile from agent {mail.sender}, round {mail.round}: {error}") from None
+        raise RunError(f"{mail.where}: {error}") from None
 
 
-def _read_profile(envelope: Envelope) -> Profile:
-    peers, speeds, latencies = (
-        envelope.read(name, read_floats) for name in ("peers", "bytes_per_s", "latency_s")
-    )
-    return Profile(
-        agent=envelope.sender,
-        batches_per_s=envelope.number("batches_per_s"),
-        num_batches=envelope.number("num_batches"),
-        links={
-            int(peer): Link(bytes_per_s=speed, latency_s=latency)
-            for peer, speed, latency in zip(peers, speeds, latencies, strict=True)
-        },
-        memory_bytes=envelope.number("memory_bytes") if "memory_bytes" in envelope.about else inf,
-        nic_bytes_per_s=envelope.number("nic_bytes_per_s") if "nic_bytes_per_s" in envelope.about else inf,
-    )
+def _read_profile(mail: Envelope) -> Profile:
+    try:
+        profile = Profile.from_json(mail.about.get("profile"))
+    except (TypeError, InputError) as error:
+        raise RunError(f"{mail.where}: {error}") from None
+    if profile.agent != mail.sender:
+        raise RunError(f"{mail.where}: it is of agent {profile.agent}")
+    return profile
 
 
 def hand_over(agent: Agent, inbox: Inbox) -> Outbox:

@@ -45,8 +45,8 @@ class Role:
         """Return the role as JSON."""
         return {
             "digest": self.digest,
-            "offload": None if self.offload is None else self.offload.as_json(),
-            "partners": [pair.as_json() for _, pair in sorted(self.partners.items())],
+            "offload": None if self.offload is None else self.offload.to_json(),
+            "partners": [pair.to_json() for _, pair in sorted(self.partners.items())],
             "same_cut": list(self.same_cut),
         }
 
