@@ -6,12 +6,12 @@ A Flower `ClientApp` is a function from message to message. In deployment every 
 simulation only as many run at once as there are actors. Code that waits for a peer inside a handler hangs in
 one and loses its locals in the other. So nobody waits:
 
-* a **phase** is a plain function `(agent, inbox) -> outbox`;
-* a **program** is a tuple of phases: one round;
+* a **phase** is a plain function `(agent, inbox) -> outbox`, with a name and whose mail it expects;
+* a **program** is a tuple of phases: one round. The method alone makes it, whatever carries it;
 * a **carrier** runs phases and moves envelopes; it opens no payload.
 
-The mail that a phase sends is in the inbox of the receiver's *next* phase of the program. Phases between
-which no mail is needed are made one by `together`, so they share one exchange. Simulation and deployment
+The mail that a phase sends is in the inbox of the receiver's *next* phase of the program. Functions
+between which no mail is needed are made one by `together`, so they share one phase. Simulation and deployment
 differ by the carrier alone.
 """
 

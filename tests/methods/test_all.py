@@ -10,7 +10,7 @@ from comdml_flwr.methods.phases.agreement import agree
 from comdml_flwr.planning.clock.clock import Clock
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.planning.types import SERVER
-from comdml_flwr.runs.assemble import METHODS, WITH_SERVER, program_of
+from comdml_flwr.runs.assemble import METHODS, SERVERLESS, WITH_SERVER, program_of
 from tests.small import fleet_text, run_local, small_config, small_fleet, small_setup
 
 QUICK = {"batch_size": 16, "local_epochs": 1}
@@ -48,6 +48,26 @@ def test_no_method_is_forgotten():
 def test_the_table_says_of_a_method_what_its_program_says(keys):
     program = program_of(small_setup(small_config(**keys), small_fleet(2)))
     assert program.has_server == (keys["method"] in WITH_SERVER)
+
+
+@every_method
+def test_no_carriers_name_changes_a_methods_program(keys):
+    """The phases, whom they expect mail from, and what is done again are the same for all."""
+
+    def shape(carrier):
+        config = small_config(**{**keys, "carrier": carrier, "num_chunks": 3})
+        program = program_of(small_setup(config, small_fleet(3)))
+        facts = program.has_server, program.models_agree, program.needs_links, program.return_point
+        return facts, program.slots, [(phase.name, phase.expects, phase.again) for phase in program.phases]
+
+    assert shape("local") == shape("grid") == shape("direct")
+
+
+@pytest.mark.parametrize("method", SERVERLESS)
+def test_a_serverapp_that_has_no_data_knows_the_phases_of_the_nodes(method):
+    config = small_config(method=method, num_chunks=2, participation=0.7)
+    of_nodes = program_of(small_setup(config, small_fleet(4)))
+    assert SERVERLESS[method](config, 4).names == of_nodes.names
 
 
 @every_method
