@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 
+import torch
 from torch import Tensor
 
 from comdml_flwr.agents.agent import Agent
@@ -9,6 +10,7 @@ from comdml_flwr.agents.setup import Setup
 from comdml_flwr.agents.steps import run_steps
 from comdml_flwr.core.messages import Envelope, Inbox, Mailboxes, Outbox
 from comdml_flwr.core.program import Run, Step
+from comdml_flwr.learning.data.source import Samples
 from comdml_flwr.planning.types import SERVER
 from comdml_flwr.runs.assemble import participants_of, program_of
 
@@ -46,3 +48,8 @@ def deliver(run: Run[Agent], agents: Iterable[Agent], mail: Outbox = ()) -> Outb
 
 def _inbox(agent: Agent, mail: Outbox) -> Inbox:
     return tuple(envelope for envelope in mail if envelope.receiver == agent.id)
+
+
+def samples(number: int) -> Samples:
+    """Return as many samples, of nothing but their number."""
+    return Samples(x=torch.zeros(number, 1), targets=torch.zeros(number, dtype=torch.int64))

@@ -3,7 +3,6 @@
 import dataclasses
 from itertools import pairwise
 
-import numpy as np
 import pytest
 import torch
 
@@ -12,7 +11,7 @@ from comdml_flwr.methods import braintorrent
 from comdml_flwr.methods.braintorrent import versions_of, whose_turn
 from comdml_flwr.methods.phases.training import train_alone
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
-from tests.methods.stepping import deliver, walk
+from tests.methods.stepping import deliver, samples, walk
 from tests.small import run_local, small_config, small_fleet, small_setup
 
 QUICK = {"batch_size": 16, "local_epochs": 1}
@@ -25,7 +24,8 @@ def team(monkeypatch):
     agents = "".join(f"[[agents]]\nid = {agent}\nbatches_per_s = 1\n" for agent in range(3))
     setup = dataclasses.replace(
         small_setup(small_config(method="braintorrent"), parse_fleet(agents, "by hand")),
-        parts={agent: np.arange(size) for agent, size in enumerate(SAMPLES)},
+        load_data=lambda place: (samples(SAMPLES[place.partition_id]), samples(0)),
+        num_samples=dict(enumerate(SAMPLES)),
     )
     team = [Agent(agent, setup) for agent in setup.ids]
     for agent, weights in zip(team, ([0.0, 4.0], [6.0, 8.0], [7.0, 0.0]), strict=True):

@@ -11,7 +11,7 @@ from comdml_flwr.core.errors import InputError
 from comdml_flwr.methods import gossip
 from comdml_flwr.methods.gossip import age_of, merge_by_age
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
-from tests.methods.stepping import deliver, walk
+from tests.methods.stepping import deliver, samples, walk
 from tests.small import fleet_text, run_local, small_config, small_fleet, small_setup
 
 QUICK = {"batch_size": 16, "local_epochs": 1}
@@ -37,14 +37,15 @@ def test_the_older_model_weighs_more_by_hand(own, other, merged, age):
     assert (weights.tolist(), found) == (merged.tolist(), age)
 
 
-def by_hand(num_agents, samples, links, monkeypatch, *, local_epochs=1):
+def by_hand(num_agents, sizes, links, monkeypatch, *, local_epochs=1):
     """Return agents with models of two weights, which a training moves by (1 + id, 0)."""
     text = "".join(f"[[link]]\nbetween = [{i}, {j}]\nbandwidth_mbps = 1\n" for i, j in links)
     agents = "".join(f"[[agents]]\nid = {agent}\nbatches_per_s = 1\n" for agent in range(num_agents))
     config = small_config(method="gossip", local_epochs=local_epochs)
     setup = dataclasses.replace(
         small_setup(config, parse_fleet(agents + text, "by hand")),
-        parts={agent: np.arange(size) for agent, size in enumerate(samples)},
+        load_data=lambda place: (samples(sizes[place.partition_id]), samples(0)),
+        num_samples=dict(enumerate(sizes)),
     )
     team = [Agent(agent, setup) for agent in setup.ids]
     for agent in team:
