@@ -203,7 +203,7 @@ class Agent:
 
     @contextmanager
     def observed(self, num_batches: float) -> Iterator[None]:
-        """Let the stopwatch run while it trains so many batches of the whole model; a share is a fraction.
+        """Let the stopwatch run while it trains batches of the whole model, or a fraction of one.
 
         It counts from the next round on, so that within a round all plan with what was introduced.
         """

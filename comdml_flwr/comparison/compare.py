@@ -46,7 +46,7 @@ def compare(
     num_workers: int = 1,
     ray_address: str | None = None,
 ) -> Mapping[str, Json]:
-    """Train what is not done yet, and write what all runs come to.
+    """Train what is not done yet, and write the outcome of all runs.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def _how_many(folder: Path, runs: Sequence[PlannedRun]) -> str:
 
 
 def _finish(comparison: Comparison, folder: Path, runs: Sequence[PlannedRun]) -> Mapping[str, Json]:
-    """Write what all runs come to, if all are there."""
+    """Write the outcome of all runs, if all are there."""
     done = [files for run in runs if (files := read_done(folder, run)) is not None]
     if len(done) < len(runs):
         raise RunError(f"{_how_many(folder, runs)} are done, comparison.json needs all; {GO_ON}")

@@ -1,4 +1,4 @@
-"""What a comparison came to, as values: `comparison.json` and the files of its runs (read in reading.py)."""
+"""Outcome of a comparison, as values: `comparison.json` and the files of its runs (read in reading.py)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -104,7 +104,7 @@ def _draw_key(axes: "Axes", most: float, say: Callable[[float], str]) -> None:
 
 
 def thin_ticks(names: Sequence[str], most: int) -> tuple[list[int], list[str]]:
-    """Return places and names of at most so many ticks, evenly apart, the first included."""
+    """Return places and names of a limited number of ticks, evenly apart, the first included."""
     step = max(1, -(-len(names) // most))
     places = list(range(0, len(names), step))
     return places, [names[place] for place in places]

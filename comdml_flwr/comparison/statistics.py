@@ -1,4 +1,4 @@
-"""What the runs of a comparison come to: `comparison.json`, a pure function of the runs' files.
+"""The outcome of a comparison's runs: `comparison.json`, a pure function of the runs' files.
 
 All of it is modelled or learnt, nothing is measured, so the same runs give the same bytes. A method has
 reached a target at the end of the first round whose test accuracy is at least the target; what it took is the

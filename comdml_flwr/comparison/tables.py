@@ -27,9 +27,9 @@ _NOT_HERE = {
     "profiles": "are always those of the fleet in a comparison",
     "results-dir": "is set by --output",
     "fleet": "belongs to a case",
-    "checkpoint-every": "is always 0 in a comparison, which runs anew what was not finished",
+    "checkpoint-every": "is always 0 in a comparison, which starts again what was not finished",
     "target-metric": "is for a run by itself: `targets` say what is looked for in a comparison",
-    "resume": "is for a run by itself: a comparison runs anew what was not finished",
+    "resume": "is for a run by itself: a comparison starts again what was not finished",
 }
 
 
@@ -41,7 +41,7 @@ def _one_line(text: str) -> str:
 
 def _label(text: str) -> str:
     if not any(sign.isalnum() for sign in text) or len(text) > LONGEST_LABEL:
-        raise ValueError(f"must be at most {LONGEST_LABEL} signs, a letter or a digit among them")
+        raise ValueError(f"must be at most {LONGEST_LABEL} characters, a letter or a digit among them")
     return _one_line(text)
 
 

@@ -53,7 +53,7 @@ class Watcher(Protocol):
         """Hear that a run has finished a round."""
 
     def run_ends(self, run: PlannedRun, outcome: Outcome) -> None:
-        """Hear what a run came to."""
+        """Hear the outcome of a run."""
 
 
 def perform_all(

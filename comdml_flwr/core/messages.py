@@ -105,7 +105,7 @@ Outbox: TypeAlias = tuple[Envelope, ...]
 
 
 class Addressed(Protocol):
-    """Anything that a post office can sort without opening it."""
+    """Anything that can be sorted by receiver without being opened."""
 
     @property
     def sender(self) -> int:

@@ -73,7 +73,7 @@ def read_list(value: Json) -> tuple[Json, ...]:
 
 
 def read_row(value: Json, length: int) -> tuple[Json, ...]:
-    """Return a list of so many values."""
+    """Return a list of a given number of values."""
     row = read_list(value)
     if len(row) != length:
         raise _no(value, f"row of {length}")

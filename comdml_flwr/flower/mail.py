@@ -94,7 +94,7 @@ def node_place() -> Path:
 
 
 def make_own_folder(folder: Path, fleet_text: str, config_text: str = "") -> None:
-    """Make a node's own folder anew, where no other user looks in.
+    """Make a node's own folder, empty, where no other user looks in.
 
     Raises
     ------

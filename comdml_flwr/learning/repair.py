@@ -22,7 +22,7 @@ def share_out(parts: Sequence[Indices], smallest: int, seed: int) -> tuple[list[
     parts : Sequence[NDArray[np.int64]]
         By agent, the ascending indices of its samples.
     smallest : int
-        There must be so many samples for each agent.
+        There must be at least this many samples for each agent.
     seed : int
         Same seed, same partition.
 

@@ -47,7 +47,7 @@ def split(model: nn.Sequential, cut: int) -> tuple[nn.Sequential, nn.Sequential]
 
 
 def join(slow_side: nn.Sequential, fast_side: nn.Sequential) -> nn.Sequential:
-    """Return the model of two halves, sharing their modules; stages whose names clash are numbered anew."""
+    """Return the model of two halves, sharing their modules; stages whose names clash get new numbers."""
     stages = named_stages(slow_side) + named_stages(fast_side)
     if len(dict(stages)) < len(stages):
         stages = [(str(number), stage) for number, (_, stage) in enumerate(stages)]

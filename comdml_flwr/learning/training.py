@@ -254,7 +254,7 @@ class Learner:
         return state
 
     def _forget_steps(self) -> None:
-        """Make the optimizer a fresh one: its tensors at 0, which saves making hundreds of them anew."""
+        """Make the optimizer a fresh one: its tensors at 0, which saves making hundreds of new ones."""
         tensors = [x for values in self._optimizer.state.values() for x in values.values() if x is not None]
         if tensors:
             torch._foreach_zero_(tensors)

@@ -1,13 +1,13 @@
 """What a plan could have instead: forced pairs, their stages, and why the plan does not have them.
 
-An alternative is a pair i -> j at cut m that is *forced*, while the same solver plans everybody else anew:
+An alternative is a pair i -> j at cut m that is *forced*, while the same solver plans everybody else again:
 
     makespan of the alternative = max(tau_ij^m, makespan of the plan for all agents but i and j)
 
 The forced pair and the plan for the others are together one of the plans among which the solver chose. So no
 alternative is ever faster than the plan of `exact`; if one is faster than that of `greedy`, it says so.
 
-A pair's time has three stages that go on side by side; letters as in costs.py:
+A pair's time has three stages that go on side by side; symbols as in costs.py:
 
     slow side  N_i a_m / p_i        transfer  N_i d_m / c_ij        helper  T_j + N_i b_m / p_j
 
@@ -57,7 +57,7 @@ class Option:
     slow_s, transfer_s, helper_s, wait_s : float
         The longest of the first three, and the last, add up to `finish_s`; see the module docstring.
     makespan_s : float
-        End of everybody's training if this pair is forced and the others are planned anew; inf if they then
+        End of everybody's training if this pair is forced and the others are planned again; inf if they then
         have no plan.
     reason : Reason
         Why the plan does not have it, or "taken".

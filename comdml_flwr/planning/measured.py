@@ -49,7 +49,7 @@ class SpeedEstimate:
             raise InputError("weight", self.weight, "must be in (0, 1]")
 
     def observe(self, work_s: float, *, num_batches: float, cut: Cut | None = None) -> "SpeedEstimate":
-        """Take in that so many batches took so long, on the slow side of a cut or on the whole model."""
+        """Take in how long a number of batches took, on the slow side of a cut or on the whole model."""
         share = 1.0 if cut is None else cut.slow_share
         if not (work_s > 0 and num_batches > 0 and share > 0):
             values = f"{work_s!r} s for {num_batches!r} batches at share {share!r}"
@@ -116,11 +116,11 @@ class Measured:
         )
 
     def observe(self, work_s: float, *, num_batches: float) -> "Measured":
-        """Take in that the time of so many batches of the whole model was observed."""
+        """Take in the observed time of a number of batches of the whole model."""
         return replace(self, speed=self.speed.observe(work_s, num_batches=num_batches))
 
     def observe_link(self, peer: int, num_bytes: int, busy_s: float) -> "Measured":
-        """Take in how long so many bytes to a peer kept the link busy; of a peer without a link, nothing.
+        """Take in how long `num_bytes` bytes to a peer kept the link busy; of a peer without a link, nothing.
 
         Smoothed is the time per byte, with the weight that speeds are smoothed with. The peer goes on telling
         what it knows of the link, and the slower value counts: so a link that has become slow is noticed, and

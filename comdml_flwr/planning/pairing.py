@@ -114,7 +114,7 @@ def price_pairs(
     solver: str = "exact",
     time_model: str = "pipeline",
 ) -> Plan | None:
-    """Say what given pairs come to, where they can still pair and gain by it; the others train alone.
+    """Return the plan of given pairs, where they can still pair and gain by it; the others train alone.
 
     Parameters
     ----------

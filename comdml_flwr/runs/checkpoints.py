@@ -58,7 +58,7 @@ class Checkpoint:
     at_nodes : bool
         Whether the agents' files lie on the nodes.
     gone : tuple[int, ...]
-        Agents that had failed, of which there is no file: they begin anew.
+        Agents that had failed, of which there is no file: they restart without state.
     """
 
     round: int

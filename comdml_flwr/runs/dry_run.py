@@ -37,7 +37,7 @@ MAX_BATCHES = 1e6  # of an agent in a round: each is walked through
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DryRound:
-    """What a round comes to, as a line of `rounds.jsonl`; all times are modelled.
+    """Outcome of a round, as a line of `rounds.jsonl`; all times are modelled.
 
     Names are those of `RoundRecord`; `num_new_pairs` counts pairs that were not there in the round before.
     """
@@ -204,7 +204,7 @@ def _dry_round(round_: int, judged: Judged, num_new: int, num_agents: int) -> Dr
 
 
 def summarize_dry(rounds: Sequence[DryRound], threshold: float) -> dict[str, Json]:
-    """Return what the rounds of one threshold come to; the first plan is no re-pairing."""
+    """Return the outcome of the rounds of one threshold; the first plan is no re-pairing."""
     later = rounds[1:]
     return {
         "hysteresis": threshold,

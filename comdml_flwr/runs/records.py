@@ -32,7 +32,7 @@ def _naming(line: str, *, is_reported: bool = True, left_out: bool = True) -> di
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundRecord:
-    """What one round came to: a line of `rounds.jsonl`.
+    """Outcome of one round: a line of `rounds.jsonl`.
 
     Parameters
     ----------
@@ -45,9 +45,9 @@ class RoundRecord:
     virtual_time_s : float
         Virtual end of the round, averaging included (modelled).
     makespan_s, predicted_s : float
-        End of training by the virtual clock, and as the plan foretold it (both modelled).
+        End of training by the virtual clock, and as predicted by the plan (both modelled).
     no_offload_virtual_time_s, no_offload_makespan_s : float or None
-        The same round if every agent trained alone (modelled); None of a method that foretells nothing.
+        The same round if every agent trained alone (modelled); None for a method that predicts nothing.
     elapsed_s : float
         Stopwatch, this machine (measured).
     evaluation_s : float
@@ -193,11 +193,11 @@ def add_up(
     gone: Iterable[int] = (),
     models_agree: bool = True,
 ) -> RoundRecord:
-    """Return what the reports of a round come to: of all who took part, and of the server.
+    """Return the record of a round from its reports: of all who took part, and of the server.
 
     Of one who is gone, there is no report: the test samples of its share are not among those of the accuracy.
 
-    A method that foretells nothing is its own forecast, and has no times without offload.
+    A method that predicts nothing is its own forecast, and has no times without offload.
 
     Raises
     ------

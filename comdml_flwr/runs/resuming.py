@@ -143,7 +143,7 @@ def _check_unfinished(folder: Path, config: RunConfig) -> None:
 
 
 def _newest(folder: Path, config: RunConfig) -> Checkpoint:
-    """Return the newest checkpoint that an undisturbed run of so many rounds comes by, too.
+    """Return the newest checkpoint that an undisturbed run of `num_rounds` rounds comes by, too.
 
     In its last round nobody hands the model to those who come in the next one. So where a run that has ended
     is to have more rounds, and somebody comes, it goes on from the checkpoint before.
@@ -155,7 +155,7 @@ def _newest(folder: Path, config: RunConfig) -> Checkpoint:
     for round_ in reversed(found):
         checkpoint = read_checkpoint(folder, round_)
         if config.num_rounds < checkpoint.round:
-            rule = f"must be at least {checkpoint.round}: so many are over"
+            rule = f"must be at least {checkpoint.round}: as many are over"
             raise InputError("num-rounds", config.num_rounds, rule)
         if _comes_by(checkpoint, config):
             return checkpoint

@@ -1,4 +1,4 @@
-"""What a whole run came to: `summary.json`."""
+"""The outcome of a whole run: `summary.json`."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ def summarize(record: RunRecord, config: RunConfig, num_agents: int, elapsed_s: 
 
     `elapsed_s` is the stopwatch over all rounds and all that was done between them.
 
-    The times without offload are None of a method that foretells nothing. A round whose forecast is lost, as
+    The times without offload are None for a method that predicts nothing. A round whose forecast is lost, as
     the agent that tells it is gone, counts there as it was.
     """
     rounds = record.rounds
@@ -54,7 +54,7 @@ def _rounds_left_out(rounds: Iterable[RoundRecord]) -> Counter[int]:
 
 
 def _total(times_s: Sequence[tuple[float | None, float]]) -> float | None:
-    """Return the sum of foretold times, of actual ones where there is none; None: nothing was foretold."""
+    """Return the sum of predicted times, of actual ones where there is none; None: nothing was predicted."""
     if all(predicted_s is None for predicted_s, _ in times_s):
         return None
     return sum(actual_s if predicted_s is None else predicted_s for predicted_s, actual_s in times_s)

@@ -66,11 +66,11 @@ class Terminal:
             self.say(f"  ... {self._phase}: {self._num_replies} of {self._num_agents} agents")
 
     def round_ends(self, record: RoundRecord) -> None:
-        """Print a round's line; of a method that foretells nothing, nothing is compared with no offload."""
+        """Print a round's line; for a method that predicts nothing, without a comparison with no offload."""
         cells = _cells(record, self._num_rounds)
         if not self._columns:
-            foretells = record.no_offload_virtual_time_s is not None
-            self._columns = tuple(name for name in _WIDTHS if foretells or name not in _OF_OFFLOAD)
+            predicts = record.no_offload_virtual_time_s is not None
+            self._columns = tuple(name for name in _WIDTHS if predicts or name not in _OF_OFFLOAD)
             self.say("")
             self.say(_row(self._columns, {name: name for name in self._columns}))
         self.say(_row(self._columns, cells))
@@ -81,7 +81,7 @@ class Terminal:
                 self.say(f"  {about['line'].format(agents=_ids(agents))}")
 
     def summary(self, summary: Mapping[str, Json], folder: Path) -> None:
-        """Print what the run came to."""
+        """Print the outcome of the run."""
         table = Table.grid(padding=(0, 2))
         for name, value in _summary_lines(summary):
             table.add_row(name, value)

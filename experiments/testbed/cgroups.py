@@ -74,7 +74,7 @@ def find_hierarchy(mounts: str) -> Hierarchy:
 
 
 def quota_files(version: int, cpus: float) -> Mapping[str, str]:
-    """Return what is written into which file of a group, in order, to give it so many cores."""
+    """Return what is written into which file of a group, in order, to give it a number of cores."""
     quota_us = round(cpus * PERIOD_US)
     if version == 1:
         return {"cpu.cfs_period_us": str(PERIOD_US), "cpu.cfs_quota_us": str(quota_us)}

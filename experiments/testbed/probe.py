@@ -129,7 +129,7 @@ def receive(address: str, port: int) -> dict[str, Json]:
 
 
 def send(address: str, port: int, num_bytes: int) -> dict[str, Json]:
-    """Send so many bytes over one connection."""
+    """Send a number of bytes over one connection."""
     _ready()
     with socket.create_connection((address, port)) as connection:
         for sent in range(0, num_bytes, _CHUNK_BYTES):

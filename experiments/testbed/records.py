@@ -132,7 +132,7 @@ def _print_links(links: Sequence[LinkSpeed]) -> None:
 
 
 def print_runs(runs: Mapping[str, FinishedRun]) -> None:
-    """Print measured and forecast time of each round, and what they come to."""
+    """Print measured and forecast time of each round, and their summary."""
     rows = [
         (
             f"{method}, round {round_['round']}",

@@ -89,7 +89,7 @@ def test_the_main_comparison_is_well_formed(smoke):
             ('label = "ComDML"', 'label = "allreduce"'),
             "methods[1].label = 'AllReduce': names the same folder",
         ),
-        (('label = "ComDML"', 'label = ".."'), "methods[0].label = '..': must be at most 80 signs"),
+        (('label = "ComDML"', 'label = ".."'), "methods[0].label = '..': must be at most 80 characters"),
         (('label = "ComDML"', ""), "small.toml: methods[0].label = None: must be given"),
         (
             (METHOD, 'method = "comdlm"'),

@@ -146,7 +146,7 @@ def test_a_letter_to_another_node_is_refused(tmp_path, apart):
             message.content["facts"]["packed"] = [kept[-1]]
 
     grid.change = lie
-    assert "to agent 0 came to agent 1" in refused(grid, config)
+    assert "to agent 0 arrived at agent 1" in refused(grid, config)
 
 
 def own_folders(temporary):

@@ -105,7 +105,7 @@ def test_an_unknown_key_and_an_impossible_value_are_refused_as_ever(run):
 
 
 def test_rounds_that_are_over_cannot_be_taken_back(run):
-    assert refusal(run, num_rounds=3) == "num-rounds = 3: must be at least 4: so many are over"
+    assert refusal(run, num_rounds=3) == "num-rounds = 3: must be at least 4: as many are over"
 
 
 def test_a_finished_run_has_nothing_left_to_do(finished):

@@ -70,7 +70,7 @@ def test_a_summary_says_in_how_many_rounds_an_agent_was_left_out_whatever_the_re
     assert list(summary["left_out"]) == ["0", "2", "10"], "by id, and who takes layers back is in"
 
 
-def test_a_summary_claims_no_gain_where_nothing_was_foretold_and_a_lost_forecast_counts_as_it_was():
+def test_a_summary_claims_no_gain_where_nothing_was_predicted_and_a_lost_forecast_counts_as_it_was():
     alone = replace(ROUND, virtual_time_s=4.0, makespan_s=3.0)
     told = replace(alone, no_offload_virtual_time_s=10.0, no_offload_makespan_s=9.0)
     names = (

@@ -1,4 +1,4 @@
-"""How long an agent waits for its peers: a multiple of what the round is foretold to take, by the stopwatch.
+"""How long an agent waits for its peers: a multiple of what the round is predicted to take, by the stopwatch.
 
 Every agent tells how long its own batches take on its own clock; clocks of two machines are never compared.
 The forecast of a round is an upper bound of what any plan may ask of a member without a fault:

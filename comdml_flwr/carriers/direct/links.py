@@ -19,7 +19,7 @@ FIRST_BYTES, MOST_BYTES = 1 << 16, 1 << 25
 PATIENCE_S = 60.0  # for one envelope; the first one takes so long at 9 kbit/s
 _LONG_ENOUGH_S, _AIM_S = 0.3, 0.4
 _LEAST_GROWTH, _MOST_GROWTH = 2, 16
-_NUM_EMPTY = 3  # the fastest of so many tells the round trip
+_NUM_EMPTY = 3  # the fastest of them tells the round trip
 
 
 def measure_link(transport: Transport, peer: int) -> Link:

@@ -150,9 +150,9 @@ class PeerLinks:
         """Let the transport wait for a peer as long as the deadlines say, now that all have met."""
         self._transport.set_patience(self._deadlines.patience_s)
 
-    def watch(self, peers: Iterable[int], *, anew: bool = False) -> None:
+    def watch(self, peers: Iterable[int], *, again: bool = False) -> None:
         """See to it that it is known within seconds if one of these peers goes."""
-        fresh = {*peers} if anew else {*peers} - self._watched
+        fresh = {*peers} if again else {*peers} - self._watched
         self._watched |= fresh
         self._transport.watch(sorted(fresh))
 
@@ -205,7 +205,7 @@ class PeerLinks:
             if self._granted.get(peer) == request:
                 return  # said twice
             self.accuse(peer, "it asks to be let in")
-        self.watch([peer], anew=True)
+        self.watch([peer], again=True)
         self.joining[peer] = request
 
     def _asked_for_model(self, peer: int, wanted: int) -> None:

@@ -29,7 +29,7 @@ def request_admission(links: PeerLinks, membership: Membership) -> Envelope:
     links.admitted = None
     for peer in links.peers:
         links.streams.drop(peer)
-    links.watch(links.peers, anew=True)
+    links.watch(links.peers, again=True)
     ask_again = links.clock.now_s()
     request = int(ask_again * 1e9)  # unlike those of an earlier absence
     while links.admitted is None:

@@ -160,7 +160,9 @@ class Sealer:
 
     def _check(self, header: bytes, sender: int, receiver: int, exchange: int) -> None:
         if receiver != self.agent:
-            raise RunError(f"an envelope from agent {sender} to agent {receiver} came to agent {self.agent}")
+            raise RunError(
+                f"an envelope from agent {sender} to agent {receiver} arrived at agent {self.agent}"
+            )
         if not self._since <= exchange < self._exchange:
             raise RunError(
                 f"an envelope from agent {sender} is of exchange {exchange}: in exchange "

@@ -200,7 +200,7 @@ class Transport:
         return {peer: out.trouble for peer, out in sorted(self._outgoing.items()) if out.trouble is not None}
 
     def take_traffic(self) -> Mapping[int, Traffic]:
-        """Return what sending long letters took since this was last asked, by peer."""
+        """Return what sending long envelopes took since the last call, by peer."""
         told = {peer: out.take_traffic() for peer, out in sorted(self._outgoing.items())}
         return {peer: traffic for peer, traffic in told.items() if traffic.num_bytes}
 

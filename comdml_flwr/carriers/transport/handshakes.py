@@ -14,7 +14,7 @@ from comdml_flwr.core.errors import RefusedError
 
 
 class HandshakeMonitor:
-    """Counts handshakes that came to nothing.
+    """Counts handshakes that failed.
 
     Parameters
     ----------

@@ -65,8 +65,8 @@ class Limits:
         The longest header (names, shapes and facts, as JSON) of an envelope; as Python objects it takes up
         to 40 times as much.
     num_waiting : int
-        How much mail of one peer may wait to be received, and how much to be taken by it: so many of its
-        longest envelopes. The memory that plans count holds so many batches at each end.
+        How much mail of one peer may wait to be received, and how much to be taken by it, in its longest
+        envelopes. The memory that plans count holds as many batches at each end.
     frame_bytes : int
         Length of the messages into which envelopes are cut; tests/benchmarks has what each length gives.
     patience_s : float

@@ -13,7 +13,7 @@ class Inbox:
     Parameters
     ----------
     has_room : Callable[[Collection[int], int], bool]
-        Tells whether an envelope of so many bytes may come beside those of its sender that are here or are
+        Tells whether an envelope of this many bytes may come beside those of its sender that are here or are
         just coming in; see `Limits.has_room`.
     """
 
@@ -34,7 +34,7 @@ class Inbox:
             return True
 
     def release(self, sender: int, num_bytes: int) -> None:
-        """Give back room in which nothing came to lie."""
+        """Release a reservation that was not used."""
         with self._changed:
             self._held[sender].remove(num_bytes)
             self._changed.notify_all()

@@ -79,7 +79,7 @@ class CompareProgress:
             self._say(f"  ... {done} of {self._total} rounds; about {left} left")
 
     def run_ends(self, run: PlannedRun, outcome: Outcome) -> None:
-        """Print a line on what the run came to."""
+        """Print a line on the outcome of the run."""
         self._time_left.ends(run)
         self._move(run, run.num_rounds)
         self._bars.remove_task(self._bar_of.pop(str(run)))

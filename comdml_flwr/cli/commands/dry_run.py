@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def run_dry(values: Mapping[str, object], num_agents: int, *, dry_run: bool, as_json: bool) -> None:
-    """Simulate a run, print what it comes to, and write its files.
+    """Simulate a run, print its outcome, and write its files.
 
     Parameters
     ----------

@@ -111,12 +111,12 @@ class Scene:
 
     @property
     def id_size(self) -> float:
-        """Size of the letters in an agent."""
+        """Size of the text in an agent."""
         return min(11.0, 0.36 * self._largest)
 
     @property
     def label_size(self) -> float:
-        """Size of the letters beside an agent."""
+        """Size of the text beside an agent."""
         return min(8.6 if self.is_crowded else 10.0, 0.6 * self.points * self.gap)
 
     @property

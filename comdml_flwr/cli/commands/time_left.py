@@ -48,7 +48,7 @@ class TimeLeft:
         self._most_at_a_time = max(self._most_at_a_time, len(self._going))
 
     def round_ends(self, run: PlannedRun, round_: int, now_s: float) -> None:
-        """Hear that a run has done so many rounds."""
+        """Hear how many rounds a run has done."""
         if str(run) in self._going:
             self._going[str(run)].last_s, self._going[str(run)].num_rounds = now_s, round_
 

@@ -12,7 +12,7 @@ from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.units import human_bytes
 
 CORES = "cores"
-FEW_BYTES, TOO_FEW_BYTES = 2e9, 1e8  # of a disk: a run's states and letters take some tens of MB an agent
+FEW_BYTES, TOO_FEW_BYTES = 2e9, 1e8  # of a disk: a run's states and mail take some tens of MB an agent
 
 
 def check_cores(config: RunConfig, cores: float | None = None) -> Finding:

@@ -2,7 +2,7 @@
 
 A SuperNode listens for its peers only while a run goes on, so on the other machines `comdml doctor --listen`
 does. Where it does, the link is measured as a run measures it (carriers/direct/links.py), from here to there.
-Where a run goes on, its transport refuses letters of another run (and logs it once), so that only the round
+Where a run goes on, its transport refuses envelopes of another run (and logs it once), so that only the round
 trip is known.
 """
 

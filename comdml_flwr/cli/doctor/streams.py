@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 TIMEOUT_S = 5.0
-NUM_DIALS = 3  # the fastest of so many tells the round trip
+NUM_DIALS = 3  # the fastest of them tells the round trip
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))  # + an empty SETTINGS
 _HEAD_BYTES, _SETTINGS = 9, 4
 
@@ -79,7 +79,7 @@ def in_ms(seconds: float) -> str:
 
 
 def why(error: OSError) -> str:
-    """Say in a few words why a connection came to nothing."""
+    """Say in a few words why a connection failed."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return error.verify_message
     if isinstance(error, ssl.SSLError):

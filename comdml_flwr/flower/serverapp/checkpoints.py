@@ -58,7 +58,7 @@ class NodeCheckpoints:
     def keep(self, folder: Path, record: RunRecord) -> dict[int, str]:
         """Let all nodes write a checkpoint; return the SHA-256 of each agent's file, by id.
 
-        A node that is gone, or fails to write, has no file: its agent is to begin anew.
+        A node that is gone, or fails to write, has no file: its agent restarts without state.
         """
         round_ = len(record.rounds)
         facts = {

@@ -38,7 +38,7 @@ _MOST_WAITS = 2  # in vain, for one that has failed, at the beginning of a messa
 
 
 class DirectRun:
-    """All rounds of a run, so many for each message.
+    """All rounds of a run, `rounds-per-message` of them for each message.
 
     Parameters
     ----------

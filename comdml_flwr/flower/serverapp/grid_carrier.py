@@ -1,4 +1,4 @@
-"""The grid carrier: Flower messages; the ServerApp is a post office.
+"""The grid carrier: Flower's messages; the ServerApp only forwards mail.
 
 It sorts packed envelopes by receiver and hands them on with the next message. It holds no weight and no plan,
 and it opens no envelope.

@@ -55,7 +55,7 @@ def cached_pixels(path: Path, listing: str, decode: Callable[[], NDArray[np.uint
         try:
             _save(path, listing, pixels)
         except OSError as error:
-            warnings.warn(f"images are decoded anew in every process: {path}: {error}", stacklevel=2)
+            warnings.warn(f"images are decoded again in every process: {path}: {error}", stacklevel=2)
     return pixels
 
 

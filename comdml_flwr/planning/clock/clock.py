@@ -78,7 +78,7 @@ class Clock:
     spans: list[Span] | None = None
 
     def work(self, num_batches: float, peer: int | None = None) -> None:
-        """Spend the time of so many batches of the whole model; a share of a batch is a fraction.
+        """Advance by the time of `num_batches` batches of the whole model; a share of a batch is a fraction.
 
         `peer` is the agent whose layers are trained, if they are another agent's.
         """

@@ -66,7 +66,7 @@ def unchanged_since(fleet: Fleet, round_: int) -> int:
 
 
 def _drawn(scenario: Scenario, num_agents: int, seed: int, num_draws: int) -> tuple[_Places, _Places]:
-    """Return whose device each agent has after so many draws, and which pair's link each pair has."""
+    """Return whose device each agent has after a number of draws, and which pair's link each pair has."""
     devices, one_other = np.arange(num_agents), np.triu_indices(num_agents, 1)
     links = np.arange(len(one_other[0]))
     count = round(scenario.share * num_agents)
@@ -76,8 +76,8 @@ def _drawn(scenario: Scenario, num_agents: int, seed: int, num_draws: int) -> tu
         chosen[dice.choice(num_agents, size=count, replace=False)] = True
         devices[chosen] = dice.integers(num_agents, size=count)
         if scenario.links:
-            anew = chosen[one_other[0]] | chosen[one_other[1]]
-            links[anew] = dice.integers(max(1, len(links)), size=np.count_nonzero(anew))
+            redrawn = chosen[one_other[0]] | chosen[one_other[1]]
+            links[redrawn] = dice.integers(max(1, len(links)), size=np.count_nonzero(redrawn))
     return devices, links
 
 

@@ -2,7 +2,7 @@
 
 comdml-10, -20, -50, -100: CPUs {4, 2, 1, 0.5, 0.2}, a fifth of the agents each; speeds of links from
 {0, 10, 20, 50, 100} Mbps, all equally likely; ResNet-56 on 50,000 samples in equal parts; 20 % of the devices
-drawn anew every 100 rounds. (The paper's exact values were not available to us; these are the ones that its
+drawn again every 100 rounds. (The paper's exact values were not available to us; these are the ones that its
 authors' code and reports support.) What "0 Mbps" belongs to decides the whole result:
 
     per link    each pair's speed is drawn for itself. 0 means that these two are not connected; both still
@@ -16,7 +16,7 @@ authors' code and reports support.) What "0 Mbps" belongs to decides the whole r
 
 dtfl-case-1, -2: the two cases of DTFL (arXiv 2312.05642), ten agents: 2, 1 and 0.2 CPUs at 30 Mbps; and 4
 CPUs at 100 Mbps, 1 at 30, 0.1 at 10. The server of DTFL is left out: agents help each other. 30 % of the
-devices, with their networks, are drawn anew every 50 rounds. ResNet-110, as in its tables.
+devices, with their networks, are drawn again every 50 rounds. ResNet-110, as in its tables.
 
 ten: ten unequal devices, the default of a run: one fleet for good, in ten.toml beside this file.
 
@@ -55,7 +55,7 @@ class Preset:
     model : str
         What to plan for.
     share, every : float, int
-        Which share of the devices is drawn anew after how many rounds.
+        Which share of the devices is drawn again after how many rounds.
     """
 
     num_agents: int

@@ -2,8 +2,8 @@
 
     [scenario]
     share = 0.2                 # of the agents gets another device ...
-    every = 100                 # ... after so many rounds: in rounds 101, 201, ...
-    links = true                # default false: also draw each link of these agents anew
+    every = 100                 # ... after every 100 rounds: in rounds 101, 201, ...
+    links = true                # default false: also draw each link of these agents again
     speed_noise = 0.1           # default 0: in each round each speed is up to 10 % lower or higher
 
     [[availability]]            # who leaves and returns: a row holds until the agent's next one;
@@ -15,7 +15,7 @@
     file = "trace.csv"          # round,agent,present
 
 New devices and links are drawn from the fleet's own, see dynamics.py. The published setting of ComDML draws
-the devices of 20 % of the agents anew every 100 rounds, that of DTFL those of 30 % every 50.
+the devices of 20 % of the agents again every 100 rounds, that of DTFL those of 30 % every 50.
 """
 
 import csv
@@ -43,7 +43,7 @@ class Scenario:
     every : int
         After how many rounds.
     links : bool
-        Whether their links are drawn anew too.
+        Whether their links are drawn again, too.
     speed_noise : float
         Largest relative deviation of a speed in a round, in [0, 1).
     """

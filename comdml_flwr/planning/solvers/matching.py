@@ -5,7 +5,7 @@
 pp. 680-691, as its authors coded it: slowest agent first, each takes the helper and cut that end first.
 
 `exact` is own work: the pairing is a bottleneck matching, so its smallest makespan is found in polynomial
-time. For the letters see costs.py; W_ij = min over m of tau_ij^m.
+time. For the symbols see costs.py; W_ij = min over m of tau_ij^m.
 
     Given tau, call U = {v: T_v > tau} the agents that must not train alone.
     Claim: a plan with makespan <= tau exists if and only if each agent of U can be given a helper of its own

@@ -11,7 +11,7 @@ must offload, all others may help, and none of U can: a group ends after its hel
     insert   Each agent of U has a price for each helper and cut: the share of the helper's time that it
              takes, N_i b_m / p_j / (tau - T_j), plus the share of its downlink, N_i d_m / D_j / tau. The
              agent with the largest regret (second best helper's price minus the best one's) takes its best.
-             After that the ends of this helper's group are predicted anew with each other agent and cut.
+             After that the ends of this helper's group are predicted again with each other agent and cut.
     repair   If an agent is left without a way: let it take the place of another one in some group, which
              moves to another helper (move, swap) or to another cut of the same helper (change cut).
     bisect   tau between the lower bound and the best makespan yet, from an empty plan (this opens helpers).

@@ -28,7 +28,7 @@ def test_who_has_met_all_waits_longer_than_one_who_has_not():
     assert has.seconds >= has_not.for_all_s + max(SHORTEST_S, FACTOR * has.forecast_s)
 
 
-def test_the_slowest_with_anothers_work_and_the_transfer_are_foretold():
+def test_the_slowest_with_anothers_work_and_the_transfer_are_predicted():
     made = deadlines([3.0, 10.0, 4.0], transfer_s=2.5)
     made.have_all_met()
     assert made.forecast_s == 2 * 10.0 + 2.5

@@ -141,7 +141,7 @@ def test_the_runs_token_is_also_among_the_associated_data(receiver):
 
 
 def test_a_letter_to_another_is_refused():
-    assert "to agent 1 came to agent 2" in refused(sealer(2, 4), sealer(0, 3).seal(1, b"labels"))
+    assert "to agent 1 arrived at agent 2" in refused(sealer(2, 4), sealer(0, 3).seal(1, b"labels"))
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,11 @@ import pytest
 from comdml_flwr.carriers.transport import traffic
 from comdml_flwr.carriers.transport.grpc import Transport
 from comdml_flwr.carriers.transport.members import Member
-from comdml_flwr.carriers.transport.traffic import LONG_LETTER_BYTES, Traffic, TrafficMeter
+from comdml_flwr.carriers.transport.traffic import LONG_BYTES, Traffic, TrafficMeter
 from tests.carriers.transport.meetings import addresses, free_address, mail, meeting, received
 from tests.cli.doctor.places import slow_link
 
-LONG = LONG_LETTER_BYTES
+LONG = LONG_BYTES
 
 
 @pytest.fixture

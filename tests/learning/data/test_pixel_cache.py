@@ -92,7 +92,7 @@ def test_an_archive_of_something_else_is_replaced(tmp_path):
 def test_where_nothing_can_be_written_the_pixels_are_there_all_the_same(tmp_path):
     path = tmp_path / "pixels.npz"
     path.mkdir()
-    with pytest.warns(UserWarning, match=r"decoded anew in every process: .*pixels\.npz"):
+    with pytest.warns(UserWarning, match=r"decoded again in every process: .*pixels\.npz"):
         assert np.array_equal(cached_pixels(path, "a listing", Decoder()), PIXELS)
     assert [file.name for file in tmp_path.iterdir()] == ["pixels.npz"], "no partial file is left"
 
