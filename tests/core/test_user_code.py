@@ -110,9 +110,8 @@ def test_a_stage_that_fails_in_training_is_told_by_its_line(own_package, tmp_pat
         "fleet": str(fleet),
         "results-dir": str(tmp_path / "r"),
     }
-    line = (
-        r"agent \d failed in round 1, balance.train: my_package/task\.py, line 11, in forward: RuntimeError"
-    )
+    where = "round 1, balance and train"
+    line = rf"agent \d failed in {where}: my_package/task\.py, line 11, in forward: RuntimeError"
     with pytest.raises(RunError, match=line):
         run_locally(values, num_agents=2, catalogue=catalogue, terminal=quiet_terminal(1))
 
@@ -124,7 +123,9 @@ def test_a_module_that_is_no_python_is_told_by_its_own_line(own_package):
 
 
 def test_an_error_without_a_line_of_the_users_names_our_line_that_led_there():
-    with pytest.raises(RunError, match=r"comdml_flwr/assemble\.py, line \d+, in \w+: AttributeError: 'str'"):
+    with pytest.raises(
+        RunError, match=r"comdml_flwr/runs/assemble\.py, line \d+, in \w+: AttributeError: 'str'"
+    ):
         assemble(small_config(), "no fleet", 2, CATALOGUE)
 
 
