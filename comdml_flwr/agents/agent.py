@@ -2,8 +2,8 @@
 
 `Setup` is what all agents of a run share and never changes; `Agent` is one of them, or the server of a method
 that has one. Whatever a phase wants to find again in a later phase it puts into `tensors` (in a slot that its
-method declares, see `agents.state`), `paused` or `notes` (or, to find it in a later round, into `lasting`):
-nothing else remembers, because on the grid the next phase may run in another process.
+method declares, see `agents.state`), `paused`, or, until the round ends, `notes`: nothing else remembers,
+because on the grid the next phase may run in another process.
 """
 
 import time
@@ -32,7 +32,6 @@ from comdml_flwr.planning.measured import Measured
 from comdml_flwr.planning.participation import newcomers_after
 from comdml_flwr.planning.types import SERVER, Profile
 
-MEASURED = "measured"  # in what lasts
 OBSERVED_S, OBSERVED_BATCHES = "observed_s", "observed_batches"  # among the notes
 
 
@@ -54,7 +53,7 @@ class Agent:
     tensors: State = field(init=False)
     paused: dict[str, SuspendedTraining] = field(default_factory=dict)  # for a later phase
     notes: dict[str, Json] = field(default_factory=dict)
-    lasting: dict[str, Json] = field(default_factory=dict)
+    measured: Measured | None = None  # of itself, before this round; None where the fleet file holds
     pairing: Pairing = field(default_factory=Pairing)  # of the last round in which it took part
     bytes_sent: int = 0
     ended_round: int = 0  # the round whose model is among the tensors as "ended"; 0: there is none
@@ -76,16 +75,6 @@ class Agent:
         """What it tells of itself in this round: what the fleet file says, or what it has measured."""
         told = self.setup.profiles_at(max(1, self.round))[self.id]
         return self.measured.instead_of(told) if self.measured else told
-
-    @property
-    def measured(self) -> Measured | None:
-        """What it has measured of itself before this round; None where the fleet file holds."""
-        table = self.lasting.get(MEASURED)
-        return None if table is None else Measured.from_json(table)
-
-    @measured.setter
-    def measured(self, measured: Measured) -> None:
-        self.lasting[MEASURED] = measured.to_json()
 
     @property
     def gone(self) -> frozenset[int]:
@@ -211,7 +200,7 @@ class Agent:
         began = time.perf_counter()
         yield
         self.setup.device.synchronize()
-        if MEASURED in self.lasting:
+        if self.measured is not None:
             work_s, before = self.notes.get(OBSERVED_S, 0.0), self.notes.get(OBSERVED_BATCHES, 0.0)
             self.notes[OBSERVED_S] = read_float(work_s) + time.perf_counter() - began
             self.notes[OBSERVED_BATCHES] = read_float(before) + num_batches
@@ -331,7 +320,7 @@ class Agent:
             "ended_round": self.ended_round,
             "same": same,
             "notes": {} if between_rounds else dict(self.notes),
-            "lasting": dict(self.lasting),
+            "measured": None if self.measured is None else self.measured.to_json(),
             "pairing_round": self.pairing.round,
             "pairing": [list(pair) for pair in self.pairing.pairs],
             "bytes_sent": self.bytes_sent,
@@ -349,7 +338,8 @@ class Agent:
         self.paused = {}
         self.round, self.bytes_sent = read_int(facts["round"]), read_int(facts["bytes_sent"])
         self.ended_round = read_int(facts["ended_round"])
-        self.notes, self.lasting = read_table(facts["notes"]), read_table(facts["lasting"])
+        self.notes, measured = read_table(facts["notes"]), facts["measured"]
+        self.measured = None if measured is None else Measured.from_json(measured)
         self.pairing = read_pairing(facts["pairing_round"], facts["pairing"])
         self.clock = self.new_clock()
         self.clock.now_s = read_float(facts["now_s"])

@@ -21,6 +21,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from comdml_flwr.core.messages import Array
+
 Floats: TypeAlias = NDArray[np.float32]
 
 RETURN_POINT = "return point/"
@@ -49,7 +51,7 @@ class Slot:
         committed. RUN: kept and never rolled back.
     shared : bool
         Equal at all agents after a round, as the weights are. Otherwise it is this agent's own.
-    initial : Callable[[Floats], Floats], optional
+    initial : Callable[[Floats], Array], optional
         What it begins with, given the model's initial weights (float32, shape (P,)): `np.zeros_like`, say.
         None: it is not there before it is set. A shared slot needs one.
     """
@@ -57,7 +59,7 @@ class Slot:
     name: str
     lifetime: Lifetime
     shared: bool = False
-    initial: Callable[[Floats], Floats] | None = None
+    initial: Callable[[Floats], Array] | None = None
 
     def __post_init__(self) -> None:
         if not self.name.removesuffix("/") or self.name.startswith(RETURN_POINT):

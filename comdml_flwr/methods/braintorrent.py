@@ -30,9 +30,13 @@ from comdml_flwr.core.messages import Inbox, Outbox
 from comdml_flwr.core.program import Phase, Program, Run, together
 from comdml_flwr.core.seeds import SHARED, derive_seed
 from comdml_flwr.core.sharding import staggered_receivers
+from comdml_flwr.core.slots import Lifetime, Slot
 from comdml_flwr.learning.averaging import is_finite, weighted_mean
 from comdml_flwr.methods.phases.evaluation import evaluate
 from comdml_flwr.methods.phases.training import go_back_if_not_finite, train_alone
+
+VERSIONS = Slot(name="versions", lifetime=Lifetime.ROUND)
+"""An agent's version vector by ascending id: its own, and of others the one that it merged last; 0: none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,13 +66,13 @@ def program(num_turns: int) -> Program[Agent]:
             Phase(name=f"answer {turn}", run=answer),
             Phase(name=f"learn {turn} and {name}", run=together(learn(turn), after)),
         ]
-    return Program(phases=tuple(phases), models_agree=False)
+    return Program(phases=tuple(phases), slots=(VERSIONS,), models_agree=False)
 
 
 def start(agent: Agent, inbox: Inbox) -> Outbox:
     """Train once before the first turn; afterwards an agent's turn is when it trains."""
     agent.notes["training_end_s"] = 0.0
-    if str(agent.id) not in agent.lasting:
+    if VERSIONS.name not in agent.tensors:
         _train(agent, "shuffle")
     return ()
 
@@ -126,8 +130,8 @@ def whose_turn(agent: Agent, turn: int) -> int:
 
 def versions_of(agent: Agent) -> dict[int, int]:
     """Return this agent's version vector: its own version, and those of others that it merged last."""
-    versions = {int(name): version for name, version in agent.lasting.items() if isinstance(version, int)}
-    return {agent.id: 0, **versions}
+    versions = dict(zip(agent.setup.ids, _versions(agent).tolist(), strict=True))
+    return {agent.id: 0, **{peer: version for peer, version in versions.items() if version}}
 
 
 def _train(agent: Agent, shuffle: str) -> None:
@@ -140,4 +144,11 @@ def _train(agent: Agent, shuffle: str) -> None:
 
 
 def _know(agent: Agent, versions: dict[int, int]) -> None:
-    agent.lasting |= {str(peer): version for peer, version in versions.items()}
+    known = _versions(agent).clone()
+    for peer, version in versions.items():
+        known[agent.setup.ids.index(peer)] = version
+    agent.tensors[VERSIONS.name] = known
+
+
+def _versions(agent: Agent) -> torch.Tensor:
+    return agent.tensors.get(VERSIONS.name, torch.zeros(len(agent.setup.ids), dtype=torch.int64))

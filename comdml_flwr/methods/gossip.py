@@ -19,13 +19,14 @@ travel whole (the paper also subsamples them). The models differ: accuracy is th
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
 
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.mail import Floats, Mail
 from comdml_flwr.core.messages import Inbox, Outbox
 from comdml_flwr.core.program import Phase, Program, together
-from comdml_flwr.core.typed_json import read_int
+from comdml_flwr.core.slots import Lifetime, Slot
 from comdml_flwr.learning.averaging import is_finite, weighted_sum
 from comdml_flwr.methods.phases.evaluation import evaluate
 from comdml_flwr.methods.phases.training import go_back_if_not_finite, train_alone
@@ -40,6 +41,10 @@ class ModelWithAge(Mail):
     weights: Floats
 
 
+AGE = Slot(name="age", lifetime=Lifetime.ROUND, shared=True, initial=lambda _: np.zeros(1, np.int64))
+"""How many samples the model was trained on: whoever takes over a model takes over its age."""
+
+
 def program() -> Program[Agent]:
     """Return one round of gossip learning."""
     return Program(
@@ -47,6 +52,7 @@ def program() -> Program[Agent]:
             Phase(name="train and push", run=together(train, push)),
             Phase(name="merge and evaluate", run=together(merge, evaluate)),
         ),
+        slots=(AGE,),
         models_agree=False,
         needs_links=True,
     )
@@ -56,7 +62,7 @@ def train(agent: Agent, inbox: Inbox) -> Outbox:
     """Train the whole model; it is older by the samples of all local epochs, unless that is undone."""
     train_alone(agent)
     if not go_back_if_not_finite(agent):
-        agent.lasting["age"] = age_of(agent) + agent.num_samples * agent.setup.config.local_epochs
+        _set_age(agent, age_of(agent) + agent.num_samples * agent.setup.config.local_epochs)
     agent.tensors["weights"] = agent.tensors["own/body"]
     return ()
 
@@ -78,8 +84,9 @@ def merge(agent: Agent, inbox: Inbox) -> Outbox:
         if not is_finite(model.weights):
             continue
         own = (agent.weights_P.numpy(), age_of(agent))
-        weights, agent.lasting["age"] = merge_by_age(own, (model.weights, model.age))
+        weights, age = merge_by_age(own, (model.weights, model.age))
         agent.tensors["weights"] = torch.from_numpy(weights)
+        _set_age(agent, age)
     return ()
 
 
@@ -92,4 +99,8 @@ def merge_by_age(own: tuple[Floats, int], other: tuple[Floats, int]) -> tuple[Fl
 
 def age_of(agent: Agent) -> int:
     """Return how many samples this agent's model was trained on."""
-    return read_int(agent.lasting.get("age", 0))
+    return int(agent.tensors[AGE.name])
+
+
+def _set_age(agent: Agent, age: int) -> None:
+    agent.tensors[AGE.name] = torch.tensor([age])

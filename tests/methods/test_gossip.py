@@ -8,6 +8,7 @@ import torch
 
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.errors import InputError
+from comdml_flwr.core.messages import Envelope
 from comdml_flwr.methods import gossip
 from comdml_flwr.methods.gossip import age_of, merge_by_age
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
@@ -152,3 +153,12 @@ def test_the_models_differ_and_an_age_outlives_a_round():
     assert len({agent.weights_sha256() for agent in agents}) > 1
     assert all(age_of(agent) >= 40 * 2 for agent in agents), "40 samples in each of two rounds"
     assert record.rounds[1].loss < record.rounds[0].loss
+
+
+def test_whoever_takes_over_a_model_takes_over_its_age(monkeypatch):
+    holder, back = by_hand(2, [3, 4], [(0, 1)], monkeypatch)
+    gossip.train(holder, ())
+    mail = Envelope(sender=0, receiver=1, round=1, kind="model", arrays=holder.tensors.shared_arrays())
+    back.take_over(mail)
+    assert back.weights_P.equal(holder.weights_P)
+    assert age_of(back) == age_of(holder) > 0

@@ -16,6 +16,7 @@ from comdml_flwr.carriers.local import LocalCarrier
 from comdml_flwr.core.errors import InputError, RunError
 from comdml_flwr.core.messages import Envelope
 from comdml_flwr.planning.hysteresis import Pairing
+from comdml_flwr.planning.measured import Measured, SpeedEstimate
 from comdml_flwr.runs import checkpoint_folders as checkpoint_files
 from comdml_flwr.runs.assemble import participants_of, program_of
 from comdml_flwr.runs.checkpoint_folders import go_back, new_checkpoint, rounds_in
@@ -54,7 +55,7 @@ def used_agent(setup):
     agent.tensors["own/body"] = torch.zeros(1000)
     agent.tensors["partner/body"] = torch.zeros(1000)
     agent.notes["end_s"] = 3.5
-    agent.lasting["age"] = {"0": 7}
+    agent.measured = Measured(speed=SpeedEstimate(batch_s=0.5))
     agent.pairing = Pairing(round=3, pairs=((2, 0, 1),))
     return agent
 

@@ -86,7 +86,7 @@ def test_agents_that_measured_agree_on_one_plan_and_end_with_one_model():
 
 def test_with_the_fleets_profiles_nothing_is_observed():
     agents = rounds(new_agents(), 2)
-    assert all(agent.measured is None and not agent.lasting for agent in agents.values())
+    assert all(agent.measured is None for agent in agents.values())
     assert not any(note.startswith("observed") for agent in agents.values() for note in agent.notes)
 
 
