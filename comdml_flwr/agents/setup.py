@@ -8,6 +8,7 @@ from torch import Tensor
 from comdml_flwr.agents.last_result import LastResult, are_same_objects
 from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.slots import Slot
+from comdml_flwr.learning.codec import ActivationCodec
 from comdml_flwr.learning.data.batches import epoch_sizes
 from comdml_flwr.learning.data.source import DataSource, Place, Samples
 from comdml_flwr.learning.device import Device
@@ -44,6 +45,8 @@ class Setup:
         What all nodes must have loaded alike, by name.
     num_samples : Mapping[int, int]
         How many training samples every agent has.
+    codec : ActivationCodec
+        How activations travel between the sides of a split model.
     cuts : CutTable
         What each cut costs.
     traits : ModelTraits
@@ -87,6 +90,7 @@ class Setup:
     load_data: DataSource
     same_data: Mapping[str, object]
     num_samples: Mapping[int, int]
+    codec: ActivationCodec
     cuts: CutTable
     traits: ModelTraits
     device: Device

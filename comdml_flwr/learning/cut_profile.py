@@ -10,7 +10,6 @@ apply. What a stage keeps for its backward pass goes by storage: what two of the
 Shape suffixes: N samples and the rest of an activation.
 """
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -18,11 +17,12 @@ import torch
 from torch import nn
 
 from comdml_flwr.core.errors import InputError
+from comdml_flwr.learning.codec import ActivationCodec
 from comdml_flwr.learning.flop_count import StageCount, Weights, count_stage, count_stages, weights_of
 from comdml_flwr.learning.global_generator import global_generator
 from comdml_flwr.learning.task import Task
 
-FLOAT_BYTES = 4  # activations, weights, gradients and momentum are float32
+FLOAT_BYTES = 4  # weights, gradients and momentum are float32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,7 @@ class CutProfile:
     slow_flops, fast_flops : int
         Forward and backward of one sample (2 per multiply-add); the slow side's includes its auxiliary head.
     activation_bytes : int
-        The activation of one sample in float32, targets not included.
+        The activation of one sample as it travels, targets not included.
     activation_shape : tuple[int, ...]
         Its shape, without the samples.
     slow_params, fast_params : int
@@ -71,7 +71,7 @@ class ModelProfile:
     cuts: tuple[CutProfile, ...]
 
 
-def profile_model(model: nn.Sequential, task: Task, batch_size: int) -> ModelProfile:
+def profile_model(model: nn.Sequential, task: Task, batch_size: int, codec: ActivationCodec) -> ModelProfile:
     """Count the operations, bytes and parameters of a model and of both halves at each of its cuts.
 
     Parameters
@@ -82,6 +82,8 @@ def profile_model(model: nn.Sequential, task: Task, batch_size: int) -> ModelPro
         What it learns: its samples, and the auxiliary heads.
     batch_size : int
         Samples per batch, for the peaks; at least 1.
+    codec : ActivationCodec
+        How activations travel.
 
     Returns
     -------
@@ -107,11 +109,11 @@ def profile_model(model: nn.Sequential, task: Task, batch_size: int) -> ModelPro
         params=params,
         peak_bytes=peak_bytes,
         target_bytes=task.target_bytes(),
-        cuts=tuple(_profile_cut(counts, cut, task) for cut in range(1, len(counts))),
+        cuts=tuple(_profile_cut(counts, cut, task, codec) for cut in range(1, len(counts))),
     )
 
 
-def _profile_cut(counts: list[StageCount], cut: int, task: Task) -> CutProfile:
+def _profile_cut(counts: list[StageCount], cut: int, task: Task, codec: ActivationCodec) -> CutProfile:
     activation_N = counts[-cut - 1].output
     batch_size, *shape = activation_N.shape
     head = task.aux_head(tuple(shape), torch.Generator())
@@ -123,7 +125,7 @@ def _profile_cut(counts: list[StageCount], cut: int, task: Task) -> CutProfile:
         cut=cut,
         slow_flops=slow_flops // batch_size,
         fast_flops=fast_flops // batch_size,
-        activation_bytes=FLOAT_BYTES * math.prod(shape),
+        activation_bytes=codec.bytes_per_sample(tuple(shape)),
         activation_shape=tuple(shape),
         slow_params=slow_params - sum(trainable for trainable, _ in weights.values()),
         fast_params=fast_params,

@@ -40,13 +40,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from comdml_flwr.agents.agent import Agent
-from comdml_flwr.core.messages import Array, Envelope, Inbox, Outbox
+from comdml_flwr.core.messages import Envelope, Inbox, Outbox
 from comdml_flwr.core.program import Phase, Program, Run, together
 from comdml_flwr.core.seeds import derive_seed
 from comdml_flwr.core.slots import Lifetime, Slot
 from comdml_flwr.core.typed_json import Json, read_float, read_int
 from comdml_flwr.learning.averaging import is_finite, weighted_mean
 from comdml_flwr.learning.training import Learner
+from comdml_flwr.methods.phases.activations import pack_activations, unpack_activations
 from comdml_flwr.methods.phases.evaluation import METRICS, report_round, report_traffic
 from comdml_flwr.methods.phases.server import (
     at_agents,
@@ -125,8 +126,7 @@ def _activations(agent: Agent, learner: Learner, number: int) -> Envelope:
         "num_samples": agent.num_samples,
         "batches_left": len(batches) - 1 - number,
     }
-    arrays: dict[str, Array] = {"activations": z.contiguous().numpy(), "labels": y_N.numpy()}
-    return agent.send(SERVER, "activations", about, arrays)
+    return agent.send(SERVER, "activations", about, pack_activations(agent, z, y_N, f"batch {number}"))
 
 
 def _draws(agent: Agent, number: int) -> int | None:
@@ -166,9 +166,9 @@ def _serve(agent: Agent, mail: Envelope, part: str, clock: Clock, *, finished: b
     """Train on a batch and answer with the gradient; one that is not finite is refused: there is none."""
     learner = agent.setup.learners.fast_side(agent.setup.config.cut)
     _take_up(agent, learner, part, agent.weights_P[len(agent.weights_P) - learner.num_floats :])
-    y_N = torch.from_numpy(mail.arrays["labels"])
+    z, y_N = unpack_activations(agent, mail)
     draws = agent.draws(f"server side, {mail.integer('batches_left')} left", of=mail.sender)
-    gradient = learner.train_for_gradient(torch.from_numpy(mail.floats("activations")), y_N, draws)
+    gradient = learner.train_for_gradient(z, y_N, draws)
     if gradient is None:
         agent.note_not_finite([mail.sender])
     else:

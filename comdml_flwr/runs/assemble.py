@@ -20,6 +20,7 @@ from comdml_flwr.core.errors import InputError
 from comdml_flwr.core.program import Program
 from comdml_flwr.core.seeds import SHARED, derive_seed
 from comdml_flwr.core.user_code import naming_user_code
+from comdml_flwr.learning.codec import ActivationCodec, Plain
 from comdml_flwr.learning.cut_profile import ModelProfile, profile_model
 from comdml_flwr.learning.data.batches import epoch_sizes
 from comdml_flwr.learning.data.cifar import load_cifar
@@ -76,6 +77,7 @@ DATASETS: Mapping[str, DatasetLoader] = {
     "cifar-100": lambda config: load_cifar(Path(config.data_dir), 100, download=config.download),
     "cinic-10": lambda config: load_cinic(Path(config.data_dir)),
 }
+CODEC: ActivationCodec = Plain()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,7 +229,8 @@ def assemble(config: RunConfig, fleet: Fleet, num_agents: int, catalogue: Catalo
     num_samples = {agent: len(part) for agent, part in zip(ids, parts, strict=True)}
     epochs = [epoch_sizes(len(part), config.batch_size, built.traits.smallest_batch) for part in parts]
     program = _program(config, num_agents, max(map(len, epochs)) * config.local_epochs)
-    profile = profile_model(built.model, task, max([config.batch_size, *(max(sizes) for sizes in epochs)]))
+    largest_batch = max([config.batch_size, *(max(sizes) for sizes in epochs)])
+    profile = profile_model(built.model, task, largest_batch, CODEC)
     heads = {
         cut.cut: task.aux_head(cut.activation_shape, _generator(config, f"aux head {cut.cut}"))
         for cut in profile.cuts
@@ -249,6 +252,7 @@ def assemble(config: RunConfig, fleet: Fleet, num_agents: int, catalogue: Catalo
         load_data=partitioned(dataset, parts),
         same_data={field.name: getattr(dataset, field.name) for field in fields(dataset)},
         num_samples=num_samples,
+        codec=CODEC,
         cuts=cut_table(profile, config.batch_size, fleet, built.traits.parted),
         traits=built.traits,
         device=device,

@@ -13,7 +13,7 @@ from comdml_flwr.learning.task import Classification
 from comdml_flwr.planning.clock.simulation import Workload, batch_sizes
 from comdml_flwr.planning.fleet.fleet import Fleet
 from comdml_flwr.planning.types import CutTable, Profile
-from comdml_flwr.runs.assemble import MODELS, cut_table
+from comdml_flwr.runs.assemble import CODEC, MODELS, cut_table
 
 MAX_NUMBERS = 1e9  # in a batch: nothing so large is trained, and torch's own sizes overflow from 1e18 on
 
@@ -73,7 +73,7 @@ def _count(name: str, shape: tuple[int, ...], classes: int, batch_size: int) -> 
     """Count a model's costs, which takes a second or two; the same model is not counted twice."""
     model = MODELS[name](shape, classes, torch.Generator())
     task = Classification(input_shape=shape, num_classes=classes)
-    profile = profile_model(model, task, batch_size)
+    profile = profile_model(model, task, batch_size, CODEC)
     heads = [task.aux_head(cut.activation_shape, torch.Generator()) for cut in profile.cuts]
     return _Counted(
         profile=profile,

@@ -9,6 +9,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from comdml_flwr.core.errors import InputError
+from comdml_flwr.learning.codec import Plain
 from comdml_flwr.learning.cut_profile import profile_model
 from comdml_flwr.learning.models.resnet import auxiliary_head, resnet
 from comdml_flwr.learning.split import (
@@ -174,7 +175,7 @@ def test_profile_agrees_with_real_halves_on_a_real_batch(
 ) -> None:
     batch_size = 6
     x_N = torch.randn(batch_size, *input_shape, generator=seeded())
-    profile = profile_model(model, task_of(input_shape, num_classes), batch_size)
+    profile = profile_model(model, task_of(input_shape, num_classes), batch_size, Plain())
     whole_flops, _ = count(copy.deepcopy(model), x_N.clone())
     assert profile.whole_flops * batch_size == whole_flops
     for entry in profile.cuts:
@@ -200,7 +201,7 @@ def params(module: nn.Module) -> int:
 
 def test_profile_of_resnet_56_adds_up() -> None:
     model = build(3, (3, 32, 32))
-    profile = profile_model(model, task_of((3, 32, 32), 10), 100)
+    profile = profile_model(model, task_of((3, 32, 32), 10), 100, Plain())
     assert profile.params == 591_322
     assert [entry.cut for entry in profile.cuts] == list(CUTS)
     assert [entry.activation_bytes // 1024 for entry in profile.cuts] == [64, 64, 128, 128, 256, 256, 64]
@@ -213,7 +214,7 @@ def test_profile_of_resnet_56_adds_up() -> None:
 def test_profiling_changes_neither_the_model_nor_the_global_generator() -> None:
     model = other_model().eval()
     before, state = write_floats(model), torch.get_rng_state()
-    profile_model(model, task_of((3, 2, 2), 3), 4)
+    profile_model(model, task_of((3, 2, 2), 3), 4, Plain())
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(write_floats(model), before)
     assert not model.training
@@ -222,9 +223,9 @@ def test_profiling_changes_neither_the_model_nor_the_global_generator() -> None:
 
 def test_an_input_that_does_not_fit_is_named() -> None:
     with pytest.raises(InputError, match=r"input shape = \(2, 32, 32\): must fit stage 1"):
-        profile_model(build(), task_of((2, 32, 32), 10), 4)
+        profile_model(build(), task_of((2, 32, 32), 10), 4, Plain())
     with pytest.raises(InputError, match="batch size = 0"):
-        profile_model(build(), task_of(SMALL, 10), 0)
+        profile_model(build(), task_of(SMALL, 10), 0, Plain())
 
 
 class Shifted(nn.Module):
@@ -243,6 +244,6 @@ class Shifted(nn.Module):
 def test_a_stage_that_makes_tensors_or_looks_at_values_costs_what_another_one_does():
     models = [nn.Sequential(Shifted(makes), nn.Dropout(), nn.Linear(6, 3)) for makes in (False, True)]
     before = torch.get_rng_state()
-    plain, shifted = (profile_model(model, task_of((6,), 3), 4) for model in models)
+    plain, shifted = (profile_model(model, task_of((6,), 3), 4, Plain()) for model in models)
     assert plain == shifted
     assert torch.equal(torch.get_rng_state(), before)

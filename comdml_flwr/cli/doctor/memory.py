@@ -19,7 +19,7 @@ from comdml_flwr.learning.cut_profile import profile_model
 from comdml_flwr.learning.task import Classification
 from comdml_flwr.planning.bounded_queue import helping_bytes, offloading_bytes
 from comdml_flwr.planning.types import CutTable
-from comdml_flwr.runs.assemble import MODELS, cut_table
+from comdml_flwr.runs.assemble import CODEC, MODELS, cut_table
 
 CHECK = "memory"
 
@@ -101,4 +101,4 @@ def _count(
     batch_size: int,
 ) -> CutTable:
     model = build(task.input_shape, task.num_classes, torch.Generator())
-    return cut_table(profile_model(model, task, batch_size), batch_size)
+    return cut_table(profile_model(model, task, batch_size, CODEC), batch_size)

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from comdml_flwr.agents.agent import Agent
-from comdml_flwr.core.messages import Array, Envelope, Inbox, Outbox
+from comdml_flwr.core.messages import Envelope, Inbox, Outbox
 from comdml_flwr.core.slots import Lifetime, Slot
 from comdml_flwr.core.typed_json import Json
+from comdml_flwr.methods.phases.activations import as_received, pack_activations, unpack_activations
 from comdml_flwr.methods.phases.role import Progress, Role, progress_of, set_progress
 from comdml_flwr.planning.types import Pair
 
@@ -45,7 +46,8 @@ def take_back(agent: Agent, pair: Pair) -> None:
         x_NCHW, y_N = agent.samples(indices_N, number)
         left = len(agent.batches()) - 1 - number
         z, _ = slow.train_batch(x_NCHW, y_N, agent.draws(f"slow side, {left} left"))
-        fast.train_batch(z.contiguous(), y_N, agent.draws(f"fast side, {left} left"))
+        z = as_received(agent, z, f"{left} left")
+        fast.train_batch(z, y_N, agent.draws(f"fast side, {left} left"))
     agent.clock.work(agent.profile.num_batches)
     agent.suspend("own", slow, finished=True)
     agent.tensors["own/body"] = torch.cat([agent.tensors["own/body"], fast.weights()["body"]])
@@ -76,7 +78,7 @@ def train_slow_side(agent: Agent, role: Role, pair: Pair, chunk: range) -> Outbo
             "num_samples": agent.num_samples,
             "batches_left": left,
         }
-        arrays: dict[str, Array] = {"activations": z.contiguous().numpy(), "labels": y_N.numpy()}
+        arrays = pack_activations(agent, z, y_N, f"{left} left")
         outbox.append(agent.send(pair.fast, "activations", about, arrays))
     agent.suspend("own", learner, finished=chunk.stop == len(batches))
     return tuple(outbox)
@@ -109,7 +111,7 @@ def _train_fast_side(
     else:
         learner.begin(_fast_side_weights(agent, pair.slow, inbox, learner.num_floats))
     for envelope in activations:
-        z, y_N = torch.from_numpy(envelope.floats("activations")), torch.from_numpy(envelope.arrays["labels"])
+        z, y_N = unpack_activations(agent, envelope)
         agent.clock.wait(envelope.arrives_s)
         left = envelope.integer("batches_left")
         learner.train_batch(z, y_N, agent.draws(f"fast side, {left} left", of=pair.slow))

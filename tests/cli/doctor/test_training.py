@@ -16,7 +16,7 @@ from comdml_flwr.learning.data import published_files
 from comdml_flwr.learning.data.digits import load_digits
 from comdml_flwr.learning.task import Classification
 from comdml_flwr.planning.bounded_queue import offloading_bytes
-from comdml_flwr.runs.assemble import MODELS, cut_table
+from comdml_flwr.runs.assemble import CODEC, MODELS, cut_table
 from tests.published import write_cifar, write_cinic
 from tests.small import fleet_text
 
@@ -99,7 +99,7 @@ def test_the_shapes_that_are_counted_with_are_those_of_the_data():
 
 def test_what_training_takes_is_what_the_model_is_profiled_at():
     task = Classification(input_shape=(3, 32, 32), num_classes=100)
-    profile = profile_model(MODELS["resnet-56"]((3, 32, 32), 100, torch.Generator()), task, 16)
+    profile = profile_model(MODELS["resnet-56"]((3, 32, 32), 100, torch.Generator()), task, 16, CODEC)
     facts = check_memory(config(dataset="cifar-100", batch_size=16)).facts
     assert facts["whole_bytes"] == profile.peak_bytes
     assert facts["least_bytes"] == min(map(offloading_bytes, cut_table(profile, 16)))

@@ -1,0 +1,45 @@
+"""Activations of a split model as mail, and as the side that receives them trains on them."""
+
+import torch
+from torch import Tensor
+
+from comdml_flwr.agents.agent import Agent
+from comdml_flwr.core.errors import RunError
+from comdml_flwr.core.messages import Array, Envelope
+
+TARGETS = "labels"
+
+
+def pack_activations(agent: Agent, z: Tensor, targets_N: Tensor, purpose: str) -> dict[str, Array]:
+    """Return the arrays of mail with a batch of an agent's activations and their targets.
+
+    `purpose` names the batch among those of the agent in this round: it seeds what the codec draws.
+    """
+    return {**_encode(agent, z, purpose), TARGETS: targets_N.numpy()}
+
+
+def unpack_activations(agent: Agent, mail: Envelope) -> tuple[Tensor, Tensor]:
+    """Return the activations and targets of mail, as the agent that received it trains on them.
+
+    Raises
+    ------
+    RunError
+        The mail holds none.
+    """
+    arrays = dict(mail.arrays)
+    targets = arrays.pop(TARGETS, None)
+    try:
+        if targets is None:
+            raise RunError(f"{TARGETS} are not there")
+        return agent.setup.codec.decode(arrays), torch.from_numpy(targets)
+    except RunError as error:
+        raise RunError(f"{mail.kind} from agent {mail.sender}, round {mail.round}: {error}") from None
+
+
+def as_received(agent: Agent, z: Tensor, purpose: str) -> Tensor:
+    """Return an agent's own activations with the bits that another agent would train on."""
+    return agent.setup.codec.decode(_encode(agent, z, purpose))
+
+
+def _encode(agent: Agent, z: Tensor, purpose: str) -> dict[str, Array]:
+    return agent.setup.codec.encode(z, agent.generator(f"activations: {purpose}"))
