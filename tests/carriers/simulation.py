@@ -5,14 +5,17 @@ from functools import lru_cache
 import torch
 from torch import nn
 
+from comdml_flwr.agents.steps import run_steps
 from comdml_flwr.carriers.simulated.carrier import SimulatedCarrier
 from comdml_flwr.carriers.simulated.history import History
+from comdml_flwr.carriers.simulated.turns import CrashError
 from comdml_flwr.learning.data.dataset import Dataset
 from comdml_flwr.runs.assemble import Catalogue, assemble, participants_of, program_of
 from tests.carriers.direct_runs import added_up
 from tests.small import small_config, small_fleet, small_setup
 
 NUM_AGENTS, NUM_ROUNDS = 5, 3
+EVEN = History(seed=1, step_s=(0.1, 0.3))  # no step is shorter than mail is under way
 
 
 def tiny(shape, num_classes, generator):
@@ -99,3 +102,33 @@ def run_simulated(config, fleet, *, rounds_per_message=100):
             for round_, report in part.reports.items():
                 reports.setdefault(round_, {})[agent] = report
     return added_up(setup, reports)
+
+
+def run_simulated_with(config, fleet, faults, *, rounds_per_message=100, history=EVEN):
+    """Run while agents die (`tests.faults.FailAt`); return what `run_hooked` does.
+
+    What an agent sent in the phases before has come when it dies, as on the local carrier.
+    """
+
+    def run_or_die(agent, program, steps, inbox, absence):
+        if any(fault.hits(agent.id, steps) for fault in faults):
+            raise CrashError
+        return run_steps(agent, program, steps, inbox, absence)
+
+    return run_hooked(config, fleet, run_or_die, rounds_per_message=rounds_per_message, history=history)
+
+
+def run_hooked(config, fleet, run, *, rounds_per_message=100, history=EVEN):
+    """Run with another way to run steps; return the reports by round, and the last members' digests."""
+    setup = small_setup(config.model_copy(update={"carrier": "direct"}), fleet)
+    carrier = SimulatedCarrier(participants_of(setup), program_of(setup), run_steps=run)
+    reports, ended = {}, ()
+    for first in range(1, config.num_rounds + 1, rounds_per_message):
+        last = min(config.num_rounds, first + rounds_per_message - 1)
+        parts = carrier.run(first, last, history)
+        ended = [agent for agent, part in parts.items() if last in part.reports]
+        for agent, part in parts.items():
+            assert part.error is None, part.error
+            for round_, report in part.reports.items():
+                reports.setdefault(round_, {})[agent] = report
+    return reports, {agent: carrier.agents[agent].weights_sha256() for agent in ended}

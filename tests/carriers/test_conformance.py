@@ -113,7 +113,7 @@ CARRIERS = [
     grid_with_files,
     grid_without_shared_folder,
     direct,
-    direct_in_messages_of_one_round,
+    pytest.param(direct_in_messages_of_one_round, marks=pytest.mark.slow),
     simulated,
     simulated_in_messages_of_one_round,
 ]

@@ -10,6 +10,7 @@ from comdml_flwr.agents.agent import Agent
 from comdml_flwr.agents.steps import run_steps
 from comdml_flwr.carriers.direct.deadlines import Deadlines
 from comdml_flwr.carriers.direct.driver import DirectRounds
+from comdml_flwr.carriers.direct.round import RunSteps
 from comdml_flwr.carriers.simulated.history import History
 from comdml_flwr.carriers.simulated.network import Network
 from comdml_flwr.carriers.simulated.ports import SimulatedClock, SimulatedTransport
@@ -56,12 +57,16 @@ class SimulatedCarrier:
         All agents of the run.
     program : Program
         One round.
+    run_steps : Callable
+        How an agent's steps are run. Raising CrashError there, an agent dies.
     """
 
-    def __init__(self, agents: Iterable[Agent], program: Program[Agent]) -> None:
+    def __init__(
+        self, agents: Iterable[Agent], program: Program[Agent], *, run_steps: RunSteps = run_steps
+    ) -> None:
         self.agents = {agent.id: agent for agent in agents}
         self._network: Network | None = None  # of the rounds that run, or ran last
-        self._program = program
+        self._program, self._run_steps = program, run_steps
         self._left_over: dict[int, Inbox] = {}
         self._lacking: frozenset[int] = frozenset()
 
@@ -96,8 +101,8 @@ class SimulatedCarrier:
                 try:
                     parts[agent] = _run(rounds, first, last)
                     world.network.leave(agent)
-                except CrashError:
-                    back_after_s = world.turns.crash_of(agent).back_after_s
+                except CrashError as crash:
+                    back_after_s = crash.back_after_s
                     world.network.leave(agent, back_after_s)
                     self.agents[agent] = Agent(agent, self.agents[agent].setup)
                     self._left_over.pop(agent, None)
@@ -122,7 +127,7 @@ class SimulatedCarrier:
         ) -> tuple[Outbox, Report]:
             world.turns.act(agent)
             world.turns.sleep(agent, world.rng.uniform(shortest_s, longest_s))
-            return run_steps(one, program, steps, inbox, absence)
+            return self._run_steps(one, program, steps, inbox, absence)
 
         return DirectRounds(
             self.agents[agent],

@@ -8,14 +8,29 @@ events costs nothing.
 import random
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
+from math import inf
 
 from comdml_flwr.carriers.simulated.history import Crash, History, Stall
 from comdml_flwr.carriers.simulated.network import Network
 from comdml_flwr.core.errors import RunError
 
+_THREADS = ThreadPoolExecutor(1000, "simulated agent")
+"""Used again by one run after another, as modules to train with are built once for each thread."""
+
 
 class CrashError(BaseException):
-    """An agent's process dies here; no handler of errors is to go on with it."""
+    """An agent's process dies here; no handler of errors is to go on with it.
+
+    Parameters
+    ----------
+    back_after_s : float
+        When it is there again, in seconds; inf: never.
+    """
+
+    def __init__(self, back_after_s: float = inf) -> None:
+        super().__init__(back_after_s)
+        self.back_after_s = back_after_s
 
 
 class NoEndError(RunError):
@@ -60,18 +75,15 @@ class Turns:
         NoEndError
             They have not by the limit; the line names them.
         """
-        threads = [threading.Thread(target=self._run, args=item, daemon=True) for item in bodies.items()]
         self._wakes_s = dict.fromkeys(sorted(bodies), 0.0)
         self._num_actions = dict.fromkeys(bodies, 0)
         self._may_go = {agent: threading.Semaphore(0) for agent in bodies}
-        for thread in threads:
-            thread.start()
+        running = [_THREADS.submit(self._run, agent, body) for agent, body in bodies.items()]
         self._go_on(None)
         self._is_over.acquire()
         for may_go in self._may_go.values():  # those that are left find that it is over
             may_go.release()
-        for thread in threads:
-            thread.join()
+        wait(running)
         if self._error is not None:
             raise self._error
 
@@ -81,12 +93,8 @@ class Turns:
         place = agent, self._num_actions[agent]
         if stall := self._stalls.get(place):
             self.sleep(agent, stall.seconds)
-        if place in self._crashes:
-            raise CrashError
-
-    def crash_of(self, agent: int) -> Crash:
-        """Return the crash that an agent has died of."""
-        return self._crashes[agent, self._num_actions[agent]]
+        if crash := self._crashes.get(place):
+            raise CrashError(crash.back_after_s)
 
     def sleep(self, agent: int, seconds: float) -> None:
         """Let time pass for an agent."""
