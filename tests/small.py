@@ -20,6 +20,7 @@ from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.runs.assemble import Catalogue, assemble, participants_of, program_of
 from comdml_flwr.runs.loop import last, run_rounds
 from comdml_flwr.runs.records import RunRecord
+from tests.fleets import agent_tables
 from tests.odd_models import ODD
 
 SPEEDS = (4e9, 2e9, 1e9, 0.5e9, 0.2e9)
@@ -63,11 +64,8 @@ CATALOGUE = Catalogue(
 
 def fleet_text(num_agents: int, *, bandwidth_mbps: float = 100, equal: bool = False) -> str:
     """Return a fleet file: agents of unequal speeds, or of equal ones."""
-    agents = "\n".join(
-        f"[[agents]]\nid = {agent}\nflops_per_s = {SPEEDS[0] if equal else SPEEDS[agent % len(SPEEDS)]}"
-        for agent in range(num_agents)
-    )
-    return f"[links]\nbandwidth_mbps = {bandwidth_mbps}\n{agents}\n"
+    agents = agent_tables(num_agents, flops_per_s=SPEEDS[0] if equal else SPEEDS)
+    return f"[links]\nbandwidth_mbps = {bandwidth_mbps}\n{agents}"
 
 
 def small_fleet(num_agents: int, *, bandwidth_mbps: float = 100, equal: bool = False) -> Fleet:

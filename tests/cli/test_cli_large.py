@@ -13,6 +13,7 @@ from comdml_flwr.planning.pairing import is_valid_plan, pair_agents
 from comdml_flwr.planning.questions import WhatIf
 from comdml_flwr.planning.types import Pair
 from tests.cli.test_cli_questions import CUTS
+from tests.fleets import agent_tables
 from tests.planning.fleets import generated_case
 
 SPEEDS = (8, 4, 2, 1, 0.4)
@@ -28,11 +29,8 @@ def here(tmp_path, monkeypatch):
 @pytest.fixture
 def large(here):
     """Write a fleet file of one agent more than a picture shows; return how many it has."""
-    agents = "".join(
-        f"[[agents]]\nid = {n}\nbatches_per_s = {SPEEDS[n % 5] + n / 1e4}\nnum_batches = 20\n"
-        f"bandwidth_mbps = {5 + n % 7}\n"
-        for n in range(MOST_AGENTS + 1)
-    )
+    speeds = [SPEEDS[n % 5] + n / 1e4 for n in range(MOST_AGENTS + 1)]
+    agents = agent_tables(MOST_AGENTS + 1, batches_per_s=speeds, num_batches=20, bandwidth_mbps=range(5, 12))
     (here / "large.toml").write_text(CUTS + agents)
     return MOST_AGENTS + 1
 

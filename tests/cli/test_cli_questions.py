@@ -11,6 +11,7 @@ from comdml_flwr.comparison.ring import places, spacing
 from comdml_flwr.core.units import human_bandwidth, human_bytes, human_s
 from comdml_flwr.planning.pairing import pair_agents
 from comdml_flwr.planning.types import Cut, Link, Profile
+from tests.fleets import agent_tables
 
 CUTS = """
 [[cuts]]
@@ -27,10 +28,7 @@ bandwidth_mbps = 8
 # Alone they need 10, 2.5, 0.1 and 4 s; 0 is not linked to 2.
 FOUR = (
     CUTS
-    + "".join(
-        f"[[agents]]\nid = {agent}\nbatches_per_s = {speed}\nnum_batches = {batches}\n"
-        for agent, speed, batches in ((0, 1, 10), (1, 4, 10), (2, 10, 1), (3, 2, 8))
-    )
+    + agent_tables(4, batches_per_s=(1, 4, 10, 2), num_batches=(10, 10, 1, 8))
     + "[[link]]\nbetween = [0, 2]\nbandwidth_mbps = 0\n"
 )
 PLAN_KEYS = {"solver", "time_model", "makespan_s", "solo_makespan_s", "lower_bound_s", "pairs", "solo"}
@@ -110,10 +108,8 @@ MODEL = '[model]\nname = "resnet-56"\ninput = [1, 8, 8]\nbatch_size = 32\n[links
 
 
 def model_fleet(flops_per_s):
-    return MODEL + "".join(
-        f"[[agents]]\nid = {agent}\nflops_per_s = {cpus * flops_per_s}\nnum_samples = 100\n"
-        for agent, cpus in enumerate((4, 2, 1, 0.5, 0.2, 0.2))
-    )
+    speeds = [cpus * flops_per_s for cpus in (4, 2, 1, 0.5, 0.2, 0.2)]
+    return MODEL + agent_tables(6, flops_per_s=speeds, num_samples=100)
 
 
 def test_a_plan_for_a_model_tells_the_whole_round(answer, comdml, here):
@@ -302,7 +298,7 @@ def test_the_same_plan_gives_the_same_picture_to_the_byte(comdml, here):
 
 @pytest.mark.parametrize("agents", [[0], [0, 1]], ids=["one agent", "no link"])
 def test_the_smallest_fleets_can_be_drawn(comdml, here, agents):
-    rows = "".join(f"[[agents]]\nid = {agent}\nbatches_per_s = 1\nnum_batches = 1\n" for agent in agents)
+    rows = agent_tables(agents, batches_per_s=1, num_batches=1)
     (here.parent / "small.toml").write_text(CUTS.replace("mbps = 8", "mbps = 0") + rows)
     assert comdml("plan", "../small.toml", "--picture", "small.svg")[::2] == (0, "")
 

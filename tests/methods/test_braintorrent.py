@@ -11,6 +11,7 @@ from comdml_flwr.methods import braintorrent
 from comdml_flwr.methods.braintorrent import versions_of, whose_turn
 from comdml_flwr.methods.phases.training import train_alone
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
+from tests.fleets import agent_tables
 from tests.methods.stepping import deliver, samples, walk
 from tests.small import run_local, small_config, small_fleet, small_setup
 
@@ -21,7 +22,7 @@ SAMPLES = (10, 30, 60)
 @pytest.fixture
 def team(monkeypatch):
     """Return three agents with models of two weights, which a training moves by (1 + id, 0)."""
-    agents = "".join(f"[[agents]]\nid = {agent}\nbatches_per_s = 1\n" for agent in range(3))
+    agents = agent_tables(3, batches_per_s=1)
     setup = dataclasses.replace(
         small_setup(small_config(method="braintorrent"), parse_fleet(agents, "by hand")),
         load_data=lambda place: (samples(SAMPLES[place.partition_id]), samples(0)),

@@ -17,6 +17,7 @@ from comdml_flwr.planning.clock.mixing_simulation import simulate_mixing_round
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.planning.fleet.topology import mixing_matrix, topology_of_links
 from comdml_flwr.runs.assemble import optimizer_settings
+from tests.fleets import agent_tables
 from tests.methods.stepping import deliver, walk
 from tests.small import fleet_text, run_local, small_config, small_fleet, small_setup
 
@@ -116,10 +117,8 @@ def test_the_forecast_of_a_round_of_mixing_is_what_a_run_shows(keys):
 
 
 def test_the_clock_of_two_agents_by_hand():
-    text = (
-        f"[links]\nbandwidth_mbps = {MODEL_BYTES / 125_000}\nlatency_ms = 250\n"
-        "[[agents]]\nid = 0\nbatches_per_s = 1\n[[agents]]\nid = 1\nbatches_per_s = 0.25\n"
-    )
+    links = f"[links]\nbandwidth_mbps = {MODEL_BYTES / 125_000}\nlatency_ms = 250\n"
+    text = links + agent_tables(2, batches_per_s=(1, 0.25))
     config = small_config(method="dpsgd", batch_size=100, local_epochs=1, num_rounds=1)
     record, agents = run_local(config, parse_fleet(text, "by hand"))
     # they meet at 0.25; trained at 1.25 and 4.25; each model is 1 s on the link and 0.25 s late

@@ -5,6 +5,7 @@ import pytest
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.planning.types import BYTES_PER_S_PER_MBPS, SERVER
+from tests.fleets import agent_tables
 from tests.methods.stepping import walk
 from tests.small import run_local, small_config, small_fleet, small_setup
 
@@ -125,7 +126,7 @@ def test_the_server_sees_one_upload_an_agent_and_sends_one_model_back():
     assert routes == up + [("model", SERVER, agent) for agent in range(3)]
 
 
-AGENTS = "[[agents]]\nid = 0\nbatches_per_s = 2\n[[agents]]\nid = 1\nbatches_per_s = 8\n"
+AGENTS = agent_tables(2, batches_per_s=(2, 8))
 LINKS = "[links]\nbandwidth_mbps = 100\nlatency_ms = 20\nrelay_bandwidth_mbps = 4\n"
 
 

@@ -12,6 +12,7 @@ from comdml_flwr.core.messages import Envelope
 from comdml_flwr.methods import gossip
 from comdml_flwr.methods.gossip import age_of, merge_by_age
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
+from tests.fleets import agent_tables
 from tests.methods.stepping import deliver, samples, walk
 from tests.small import fleet_text, run_local, small_config, small_fleet, small_setup
 
@@ -41,7 +42,7 @@ def test_the_older_model_weighs_more_by_hand(own, other, merged, age):
 def by_hand(num_agents, sizes, links, monkeypatch, *, local_epochs=1):
     """Return agents with models of two weights, which a training moves by (1 + id, 0)."""
     text = "".join(f"[[link]]\nbetween = [{i}, {j}]\nbandwidth_mbps = 1\n" for i, j in links)
-    agents = "".join(f"[[agents]]\nid = {agent}\nbatches_per_s = 1\n" for agent in range(num_agents))
+    agents = agent_tables(num_agents, batches_per_s=1)
     config = small_config(method="gossip", local_epochs=local_epochs)
     setup = dataclasses.replace(
         small_setup(config, parse_fleet(agents + text, "by hand")),

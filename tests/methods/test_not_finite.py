@@ -10,6 +10,7 @@ from comdml_flwr.learning.training import Learner
 from comdml_flwr.methods.phases.split_training import aux_head_weights
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from tests.broken import break_data
+from tests.fleets import agent_tables
 from tests.methods.test_all import EVERY
 from tests.small import run_local, small_config, small_fleet, small_setup
 
@@ -93,22 +94,7 @@ def test_where_nobodys_training_is_finite_all_keep_the_model_that_they_had(keys,
         torch.testing.assert_close(agent.weights_P, agent.setup.initial_weights_P)
 
 
-SAME_CUT = """
-[links]
-bandwidth_mbps = 100
-[[agents]]
-id = 0
-flops_per_s = 4e9
-[[agents]]
-id = 1
-flops_per_s = 0.4e9
-[[agents]]
-id = 2
-flops_per_s = 4e9
-[[agents]]
-id = 3
-flops_per_s = 0.4e9
-"""
+SAME_CUT = "[links]\nbandwidth_mbps = 100\n" + agent_tables(4, flops_per_s=(4e9, 0.4e9))
 
 
 @pytest.mark.parametrize("breaks", ["data", "head"])

@@ -7,6 +7,7 @@ from comdml_flwr.agents.state import ENDED
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.planning.types import BYTES_PER_S_PER_MBPS, SERVER
+from tests.fleets import agent_tables
 from tests.methods.stepping import walk
 from tests.small import run_local, small_config, small_fleet, small_setup
 
@@ -87,7 +88,7 @@ CLIENT_SIDE_BYTES = 4 * (104 + 1232)
 
 def fleet_by_hand(num_agents):
     """Agents of one batch a second, a server of four, 51200 bytes/s and 0.5 s between them."""
-    agents = "".join(f"[[agents]]\nid = {agent}\nbatches_per_s = 1\n" for agent in range(num_agents))
+    agents = agent_tables(num_agents, batches_per_s=1)
     server = (
         f"[server]\nbatches_per_s = 4\nbandwidth_mbps = {51200 / BYTES_PER_S_PER_MBPS}\nlatency_ms = 500\n"
     )

@@ -16,6 +16,7 @@ from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.planning.pairing import SOLVERS, pair_agents
 from comdml_flwr.planning.questions import describe_pairs, explain, what_if
 from comdml_flwr.planning.types import Cut, Link, Profile
+from tests.fleets import agent_tables
 from tests.planning.test_pairing import INSTANCES
 
 LAW = settings(max_examples=60)
@@ -226,10 +227,7 @@ bytes_per_batch = 1e3
 [links]
 bandwidth_mbps = 8
 latency_ms = 3
-""" + "".join(
-    f"[[agents]]\nid = {agent}\nbatches_per_s = {speed}\nnum_batches = 10\n"
-    for agent, speed in enumerate((1, 4, 2, 8, 1))
-)
+""" + agent_tables(5, batches_per_s=(1, 4, 2, 8, 1), num_batches=10)
 SPARSE = FLEET + "[[link]]\nbetween = [0, 1]\nbandwidth_mbps = 0\n"
 LONELY = FLEET.replace("bandwidth_mbps = 8", "bandwidth_mbps = 0")
 

@@ -10,20 +10,12 @@ from comdml_flwr.core.errors import InputError
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.runs.assemble import DATASETS, assemble
 from comdml_flwr.runs.local_run import run_locally
+from tests.fleets import agent_tables
 from tests.flower.loop_grid import quiet_terminal
 from tests.published import write_cifar, write_cinic
 from tests.small import CATALOGUE
 
-FLEET = """
-[links]
-bandwidth_mbps = 100
-[[agents]]
-id = 0
-flops_per_s = 4e9
-[[agents]]
-id = 1
-flops_per_s = 0.2e9
-"""
+FLEET = "[links]\nbandwidth_mbps = 100\n" + agent_tables(2, flops_per_s=(4e9, 0.2e9))
 
 
 def run_on(dataset, folder):

@@ -14,20 +14,19 @@ from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.planning.fleet.presets import preset_text
 from comdml_flwr.runs.dry_run import DryRun
 from comdml_flwr.runs.model_costs import model_costs
+from tests.fleets import agent_tables
 from tests.small import run_local, small_config
 
 ROOT = Path(__file__).resolve().parents[2]
-MODEL = '[model]\nname = "resnet-56"\ninput = [1, 8, 8]\nbatch_size = 8\n'
+MODEL = '[model]\nname = "resnet-56"\ninput = [1, 8, 8]\nbatch_size = 16\n'
 SPEEDS = (4e9, 2e9, 1e9, 0.5e9, 0.2e9)
 SCENARIO = "[scenario]\nshare = 0.6\nevery = 1\nlinks = true\nspeed_noise = 0.1\n"
 TRACE = "[[availability]]\nround = 2\nagent = 3\npresent = false\n"
 
 
 def fleet_of(num_agents, num_samples, links, tables=""):
-    agents = "".join(
-        f"[[agents]]\nid = {n}\nflops_per_s = {SPEEDS[n % 5]}\nnum_samples = {num_samples}\n"
-        f"bandwidth_mbps = {(100, 20, 0, 50)[n % 4]}\n"
-        for n in range(num_agents)
+    agents = agent_tables(
+        num_agents, flops_per_s=SPEEDS, num_samples=num_samples, bandwidth_mbps=(100, 20, 0, 50)
     )
     return parse_fleet(MODEL + links + agents + tables, "test fleet")
 
@@ -47,7 +46,7 @@ WITH_LINK = LINKS + "[[link]]\nbetween = [0, 4]\nbandwidth_mbps = 50\nlatency_ms
 )
 def test_a_dry_run_takes_the_virtual_time_of_a_run_to_the_bit(keys, tables):
     num_agents = 5
-    config = small_config(**{"model": "resnet-56", "local_epochs": 1, **keys})
+    config = small_config(**{"model": "resnet-56", "local_epochs": 1, "batch_size": 16, **keys})
     fleet = fleet_of(num_agents, 40, WITH_LINK, tables)
     record, _ = run_local(config, fleet)
     (rounds,) = DryRun(fleet, config, num_agents).rounds([config.hysteresis]).values()
@@ -89,9 +88,8 @@ def comdml(monkeypatch, capsys, tmp_path):
 
 
 CUTS = "[[cuts]]\nslow_share = 0.3\nfast_share = 0.8\nbytes_per_batch = 1e6\n[links]\nbandwidth_mbps = 50\n"
-CUTS += "".join(
-    f"[[agents]]\nid = {n}\nbatches_per_s = {SPEEDS[n % 5] / 1e9}\nnum_batches = {20.5 + n}\n"
-    for n in range(10)
+CUTS += agent_tables(
+    10, batches_per_s=[speed / 1e9 for speed in SPEEDS], num_batches=[20.5 + n for n in range(10)]
 )
 
 

@@ -20,6 +20,7 @@ from comdml_flwr.planning.measured import SpeedEstimate
 from comdml_flwr.planning.pairing import is_valid_plan, pair_agents, price_pairs
 from comdml_flwr.planning.participation import draw_participants
 from comdml_flwr.planning.types import Cut, Link, Profile
+from tests.fleets import agent_tables
 
 CUTS = (
     Cut(slow_share=0.7, fast_share=0.3, bytes_per_batch=1e5),
@@ -28,10 +29,8 @@ CUTS = (
 
 
 def fleet_of(num_agents, tables="", source="f.toml"):
-    agents = "".join(
-        f"[[agents]]\nid = {3 * n}\nbatches_per_s = {(4, 2, 1, 0.5, 0.2)[n % 5]}\nnum_batches = {n + 1}\n"
-        for n in range(num_agents)
-    )
+    ids, batches = range(0, 3 * num_agents, 3), range(1, num_agents + 1)
+    agents = agent_tables(ids, batches_per_s=(4, 2, 1, 0.5, 0.2), num_batches=batches)
     links = "".join(
         f"[[link]]\nbetween = [{3 * i}, {3 * j}]\nbandwidth_mbps = {10 * i + j}\n"
         for i, j in combinations(range(num_agents), 2)
@@ -104,9 +103,7 @@ def test_noise_stays_within_its_bounds_and_does_not_add_up():
 
 
 def test_a_bandwidth_of_its_own_goes_with_the_device():
-    text = "".join(
-        f"[[agents]]\nid = {n}\nflops_per_s = {n + 1}\nbandwidth_mbps = {100 - n}\n" for n in range(10)
-    )
+    text = agent_tables(10, flops_per_s=range(1, 11), bandwidth_mbps=range(100, 90, -1))
     fleet = parse_fleet(f"[links]\nbandwidth_mbps = 5\n[scenario]\nshare = 1\nevery = 1\n{text}", "f.toml")
     assert fleet.link(2, 7).bytes_per_s == 93 * 125_000
     for agent in fleet_at(fleet, 1, 2).agents:
@@ -157,9 +154,7 @@ CSV = "round, agent, present\n3,0,false\n5,0,TRUE\n\n1,6,0\n"
 def with_csv(tmp_path):
     """Write a fleet file that names a trace; return its path."""
     (tmp_path / "trace.csv").write_text(CSV)
-    text = "[availability]\nfile = 'trace.csv'\n" + "".join(
-        f"[[agents]]\nid = {3 * n}\nflops_per_s = 1\n" for n in range(4)
-    )
+    text = "[availability]\nfile = 'trace.csv'\n" + agent_tables((0, 3, 6, 9), flops_per_s=1)
     (tmp_path / "f.toml").write_text(text)
     return tmp_path / "f.toml"
 
