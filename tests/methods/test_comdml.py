@@ -12,7 +12,9 @@ from comdml_flwr.agents.steps import run_steps
 from comdml_flwr.core.messages import Envelope
 from comdml_flwr.core.program import Step
 from comdml_flwr.learning.averaging import weighted_mean
+from comdml_flwr.methods import comdml as method
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
+from comdml_flwr.planning.types import Pair
 from comdml_flwr.runs.assemble import program_of
 from tests.small import fleet_text, run_local, small_config, small_fleet, small_setup
 
@@ -217,3 +219,27 @@ def test_who_is_away_by_the_trace_takes_no_part_and_has_the_model_when_it_return
     assert 0 in named[0]
     assert not any(0 in names for names in named[1:3])
     assert len({agent.weights_sha256() for agent in agents}) == 1
+
+
+def test_it_does_not_matter_to_the_bits_whether_one_agent_helps_two_or_two_help_one_each(monkeypatch):
+    real = method.agree
+
+    def helped_by(*helpers):
+        def forced(agent, profiles, previous):
+            judged, digest = real(agent, profiles, previous)
+            pairs = tuple(
+                Pair(slow=slow, fast=fast, cut=cut, finish_s=1.0, traffic_bytes=0.0)
+                for slow, fast, cut in zip((2, 3), helpers, (1, 2), strict=True)
+            )
+            return dataclasses.replace(
+                judged, plan=dataclasses.replace(judged.plan, pairs=pairs, solo=())
+            ), digest
+
+        monkeypatch.setattr(method, "agree", forced)
+        return run_local(small_config(num_rounds=1, local_epochs=1, num_chunks=3), small_fleet(4))
+
+    each_one, agents = helped_by(0, 1)
+    both, _ = helped_by(0, 0)
+    assert both.weights_sha256 == each_one.weights_sha256
+    assert [line.plan["pairs"][1]["fast"] for line in both.rounds] == [0]
+    assert {*agents[0].tensors} & {"partner/2/body", "partner/3/body"} == {"partner/2/body"}
