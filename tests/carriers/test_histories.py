@@ -5,7 +5,7 @@ from math import inf
 
 import pytest
 
-from comdml_flwr.carriers.simulated.history import Crash, Cut, History, Stall
+from comdml_flwr.carriers.simulated.history import Crash, Cut, History, Partition, Stall
 from tests.carriers import draws, replay
 from tests.carriers.laws import broken_laws
 from tests.carriers.replay import command_of
@@ -87,3 +87,17 @@ def test_the_command_of_a_history_plays_it_again(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert any("gives up agent 4" in line for line in lines)
     assert lines[-2:] == ["agent 4: rounds none; dead", "no law is broken"]
+
+
+@pytest.mark.parametrize("method", ["comdml", "allreduce"])
+@pytest.mark.parametrize("start_s", [0.0, 1.0, 2.5])
+def test_a_network_that_stays_in_two_halves_trains_two_models(method, start_s):
+    """The limit of what agents can agree on without a leader: each half takes the other for dead."""
+    setup, halves = tiny_setup(method), ({1, 2}, {0, 3, 4})
+    carrier, parts = simulate(setup, History(seed=5, faults=(Partition((1, 2), start_s, inf),)))
+    for half, other in (halves, halves[::-1]):
+        assert all({*parts[agent].gone} == other for agent in half)
+        assert all([*parts[agent].reports] == [1, 2, 3] for agent in half)
+    models = [{carrier.agents[agent].weights_sha256() for agent in half} for half in halves]
+    assert [len(of_half) for of_half in models] == [1, 1]
+    assert models[0] != models[1]
