@@ -137,7 +137,7 @@ class Learner:
         else:
             self._slot.evict()
             self._optimizer.state.clear()
-            self._take_up(state)
+            self._load_state(state)
         return self
 
     def load(self, body_P: Tensor) -> nn.Module:
@@ -264,7 +264,7 @@ class Learner:
         if self._head_floats is not None and head_P is not None:
             self._head_floats.load(head_P)
 
-    def _take_up(self, state: Mapping[str, Tensor]) -> None:
+    def _load_state(self, state: Mapping[str, Tensor]) -> None:
         self._load(state["body"], state.get("head"))
         whole = self._optimizer.state_dict()
         for key, value in state.items():

@@ -104,7 +104,7 @@ def forward_after_backward(number: int) -> Run[Agent]:
         if not gradients and number >= len(batches):
             return ()
         learner = _client_side(agent)
-        _take_up(agent, learner, "own", agent.weights_P[: learner.num_floats])
+        _resume_or_begin(agent, learner, "own", agent.weights_P[: learner.num_floats])
         for mail in gradients:
             if mail.arrays:
                 x_NCHW, y_N = agent.samples(batches[number - 1], number - 1)
@@ -165,7 +165,7 @@ def _activation_mail(inbox: Inbox) -> list[Envelope]:
 def _serve(agent: Agent, mail: Envelope, part: str, clock: Clock, *, finished: bool) -> Envelope:
     """Train on a batch and answer with the gradient; one that is not finite is refused: there is none."""
     learner = agent.setup.learners.fast_side(agent.setup.config.cut)
-    _take_up(agent, learner, part, agent.weights_P[len(agent.weights_P) - learner.num_floats :])
+    _resume_or_begin(agent, learner, part, agent.weights_P[len(agent.weights_P) - learner.num_floats :])
     z, y_N = unpack_activations(agent, mail)
     draws = agent.draws(f"server side, {mail.integer('batches_left')} left", of=mail.sender)
     gradient = learner.train_for_gradient(z, y_N, draws)
@@ -244,8 +244,8 @@ def _client_side(agent: Agent) -> Learner:
     return agent.setup.learners.lower_part(agent.setup.config.cut)
 
 
-def _take_up(agent: Agent, learner: Learner, part: str, weights_P: Tensor) -> None:
-    """Take up a training, or begin one with these weights."""
+def _resume_or_begin(agent: Agent, learner: Learner, part: str, weights_P: Tensor) -> None:
+    """Resume a suspended training, or begin one with these weights."""
     paused = agent.resume(part)
     learner.resume(paused) if paused else learner.begin(weights_P)
 

@@ -18,7 +18,7 @@ def engine(tmp_path_factory):
     """A SuperLink that was started in another checkout, whose client code cannot run."""
     folder = tmp_path_factory.mktemp("engine")
     other = copy_of_checkout(folder / "other-checkout")
-    agent = other / "comdml_flwr" / "agent.py"
+    agent = other / "comdml_flwr" / "agents" / "agent.py"
     agent.write_text(agent.read_text() + "\nraise RuntimeError('the code of the other checkout')\n")
     engine = Engine(folder / "home")
     (folder / "home").mkdir()
