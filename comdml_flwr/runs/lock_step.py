@@ -11,15 +11,17 @@ round that runs and takes part in the next.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.messages import Report
 from comdml_flwr.core.program import NOBODY, Absence, Carrier, Program, Step
 from comdml_flwr.core.sharding import assign_round_robin
 from comdml_flwr.planning.participation import check_left, newcomers_after
 from comdml_flwr.planning.types import SERVER
+
+if TYPE_CHECKING:  # it loads torch, which a dry run of a table of cuts has no use for
+    from comdml_flwr.agents.agent import Agent
 
 
 class Listener(Protocol):
@@ -51,7 +53,7 @@ class LockStep:
     def __init__(
         self,
         carrier: Carrier,
-        program: Program[Agent],
+        program: "Program[Agent]",
         agents: Sequence[int],
         present: Callable[[int], tuple[int, ...]],
         num_rounds: int,

@@ -7,14 +7,17 @@ under way meanwhile. A `RunRecord` is yielded: all rounds so far, of which the l
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.program import Carrier, Program
 from comdml_flwr.planning.fleet.scenario import Availability
 from comdml_flwr.planning.participation import draw_participants
 from comdml_flwr.runs.lock_step import Listener, LockStep
 from comdml_flwr.runs.records import RoundRecord, RunRecord, add_up
+
+if TYPE_CHECKING:  # it loads torch, which a dry run of a table of cuts has no use for
+    from comdml_flwr.agents.agent import Agent
 
 
 def has_ended(rounds: Sequence[RoundRecord], config: RunConfig) -> bool:
@@ -29,7 +32,7 @@ def checkpoint_follows(round_: int, config: RunConfig) -> bool:
 
 def run_rounds(
     carrier: Carrier,
-    program: Program[Agent],
+    program: "Program[Agent]",
     ids: tuple[int, ...],
     config: RunConfig,
     listener: Listener,
