@@ -80,7 +80,10 @@ class Turns:
         self._may_go = {agent: threading.Semaphore(0) for agent in bodies}
         running = [_THREADS.submit(self._run, agent, body) for agent, body in bodies.items()]
         self._go_on(None)
-        self._is_over.acquire()
+        try:
+            self._is_over.acquire()
+        except BaseException as error:  # such as Ctrl-C
+            self._error = error
         for may_go in self._may_go.values():  # those that are left find that it is over
             may_go.release()
         wait(running)
