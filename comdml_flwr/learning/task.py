@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from comdml_flwr.core.errors import InputError
 from comdml_flwr.core.typed_json import Json
 from comdml_flwr.learning.data.batches import augment
 from comdml_flwr.learning.metrics import CLASSIFICATION_METRICS, Metrics
@@ -36,6 +37,15 @@ class Task(Protocol):
 
     def target_bytes(self) -> int:
         """Return how many bytes the target of one sample takes on the wire."""
+
+    def check_targets(self, targets: Tensor, field: str) -> Tensor:
+        """Return targets as training takes them, converted where their meaning is plain.
+
+        Raises
+        ------
+        InputError
+            They are none: it names `field`.
+        """
 
     def output_rule(self, shape: tuple[int, ...], num_samples: int) -> str:
         """Return what a model must return for `num_samples` samples; empty where it may return this shape."""
@@ -94,6 +104,24 @@ class Classification:
     def target_bytes(self) -> int:
         """Return the size of a label, which is an int64."""
         return torch.int64.itemsize
+
+    def check_targets(self, targets: Tensor, field: str) -> Tensor:
+        """Return labels (N,), int64, of labels of any type of number, or of a column of them."""
+        if targets.dim() == 2 and targets.shape[1] == 1:
+            targets = targets[:, 0]
+        if targets.dim() != 1:
+            rule = "must be (samples,): one class number each (of one-hot rows, the argmax)"
+            raise InputError(field, f"shape {tuple(targets.shape)}", rule)
+        if targets.is_floating_point() or targets.is_complex():
+            broken = targets if targets.is_complex() else targets[targets != targets.round()]
+            if len(broken):
+                raise InputError(field, broken[0].item(), "must be a whole number: the class of a sample")
+        labels_N = targets.to(torch.int64)
+        outside = labels_N[(labels_N < 0) | (labels_N >= self.num_classes)]
+        if num := len(outside):
+            rule = f"must be from 0 to {self.num_classes - 1}, as num_classes is {self.num_classes}"
+            raise InputError(field, int(outside[0]), f"{rule} ({num} sample{'s' * (num > 1)} outside)")
+        return labels_N
 
     def output_rule(self, shape: tuple[int, ...], num_samples: int) -> str:
         """Return that a model must return logits (N, K); empty where it does."""

@@ -38,7 +38,6 @@ from comdml_flwr.learning.models.contract import ModelTraits
 from comdml_flwr.learning.models.resnet import resnet
 from comdml_flwr.learning.split import num_cuts, num_floats, split, write_floats
 from comdml_flwr.learning.state_layout import layout_of
-from comdml_flwr.learning.task import Classification
 from comdml_flwr.learning.training import OptimizerSettings
 from comdml_flwr.methods import allreduce, braintorrent, comdml, dpsgd, fedavg, gossip, splitfed
 from comdml_flwr.planning.fleet.fleet import Fleet, TimeShares
@@ -201,12 +200,7 @@ def assemble(config: RunConfig, fleet: Fleet, num_agents: int, catalogue: Catalo
     if config.dataset == "cinic-10" and config.dataset not in catalogue.datasets:
         warnings += [lack.says for lack in [cinic_lack(Path(config.data_dir))] if lack]
     dataset = check_data(loaded, config.dataset, num_agents=num_agents, warn=warnings.append)
-    task = Classification(
-        input_shape=dataset.input_shape,
-        num_classes=dataset.num_classes,
-        dtype=dataset.x_train_NCHW.dtype,
-        augmented=dataset.augment,
-    )
+    task = dataset.task
     built = build_model(
         partial(catalogue.model(config.model), task.input_shape, task.num_classes),
         config.model,

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.learning.data.dataset import Dataset
+from comdml_flwr.learning.task import Task
 
 
 def check_data(dataset: object, name: str, *, num_agents: int, warn: Callable[[str], None]) -> Dataset:
@@ -56,8 +57,11 @@ def check_data(dataset: object, name: str, *, num_agents: int, warn: Callable[[s
     classes = dataset.num_classes
     if isinstance(classes, bool) or not isinstance(classes, int | np.integer) or classes < 2:
         raise InputError(f"data set {name}: num_classes", classes, "must be a whole number of at least 2")
-    x_train, y_train = _part(dataset, name, "train", warn)
-    x_test, y_test = _part(dataset, name, "test", warn)
+    x_train = _features(dataset.x_train_NCHW, f"data set {name}: x_train_NCHW", warn)
+    x_test = _features(dataset.x_test_NCHW, f"data set {name}: x_test_NCHW", warn)
+    task = replace(dataset, x_train_NCHW=x_train, num_classes=int(classes)).task
+    y_train = _targets(dataset.y_train_N, name, "train", len(x_train), task)
+    y_test = _targets(dataset.y_test_N, name, "test", len(x_test), task)
     if x_train.shape[1:] != x_test.shape[1:]:
         rule = f"must be {tuple(x_train.shape[1:])}, the shape of a training sample"
         raise InputError(f"data set {name}: shape of a sample of x_test_NCHW", tuple(x_test.shape[1:]), rule)
@@ -83,17 +87,18 @@ def check_data(dataset: object, name: str, *, num_agents: int, warn: Callable[[s
     )
 
 
-def _part(dataset: Dataset, name: str, part: str, warn: Callable[[str], None]) -> tuple[Tensor, Tensor]:
-    """Return features and labels of the training or the test part, converted and checked."""
+def _targets(value: object, name: str, part: str, num_samples: int, task: Task) -> Tensor:
+    """Return the targets of the training or the test part, converted and checked: one for each sample."""
     x_field, y_field = f"data set {name}: x_{part}_NCHW", f"data set {name}: y_{part}_N"
-    x = _features(getattr(dataset, f"x_{part}_NCHW"), x_field, warn)
-    y_N = _labels(getattr(dataset, f"y_{part}_N"), y_field, int(dataset.num_classes))
-    kind = "training" if part == "train" else part
-    if len(x) != len(y_N):
-        raise InputError(x_field, _samples(len(x), kind), f"must be as many as the {len(y_N)} labels")
-    if not len(x):
+    targets_N = task.check_targets(_tensor(value, y_field), y_field)
+    if num_samples != len(targets_N):
+        kind = "training" if part == "train" else part
+        raise InputError(
+            x_field, _samples(num_samples, kind), f"must be as many as the {len(targets_N)} labels"
+        )
+    if not num_samples:
         raise InputError(x_field, "0 samples", "must have at least 1")
-    return x, y_N
+    return targets_N
 
 
 def _features(value: object, field: str, warn: Callable[[str], None]) -> Tensor:
@@ -107,25 +112,6 @@ def _features(value: object, field: str, warn: Callable[[str], None]) -> Tensor:
     if x.is_complex():
         raise InputError(field, x.dtype, "must be real numbers")
     return x.to(torch.float32 if x.is_floating_point() else torch.int64)
-
-
-def _labels(value: object, field: str, num_classes: int) -> Tensor:
-    y = _tensor(value, field)
-    if y.dim() == 2 and y.shape[1] == 1:
-        y = y[:, 0]
-    if y.dim() != 1:
-        rule = "must be (samples,): one class number each (of one-hot rows, the argmax)"
-        raise InputError(field, f"shape {tuple(y.shape)}", rule)
-    if y.is_floating_point() or y.is_complex():
-        broken = y if y.is_complex() else y[y != y.round()]
-        if len(broken):
-            raise InputError(field, broken[0].item(), "must be a whole number: the class of a sample")
-    y_N = y.to(torch.int64)
-    outside = y_N[(y_N < 0) | (y_N >= num_classes)]
-    if len(outside):
-        rule = f"must be from 0 to {num_classes - 1}, as num_classes is {num_classes}"
-        raise InputError(field, int(outside[0]), f"{rule} ({_samples(len(outside))} outside)")
-    return y_N
 
 
 def _tensor(value: object, field: str) -> Tensor:

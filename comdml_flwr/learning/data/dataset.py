@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from comdml_flwr.learning.task import Classification
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
@@ -35,3 +37,13 @@ class Dataset:
     def input_shape(self) -> tuple[int, ...]:
         """(channels, height, width) of one sample."""
         return tuple(self.x_train_NCHW.shape[1:])
+
+    @property
+    def task(self) -> Classification:
+        """What is learned from it."""
+        return Classification(
+            input_shape=self.input_shape,
+            num_classes=self.num_classes,
+            dtype=self.x_train_NCHW.dtype,
+            augmented=self.augment,
+        )
