@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from comdml_flwr.comparison.pictures import check_picture
+from comdml_flwr.core.by_cut import ByCut
 from comdml_flwr.core.strict_json import to_json
 from comdml_flwr.core.units import human_bytes, human_s
 from comdml_flwr.planning.alternatives import Case
@@ -107,7 +108,7 @@ class Block:
         return min(self.rows, key=lambda row: row.pipeline_s)
 
 
-def cut_rows(slow: Profile, fast: Profile, cuts: CutTable, offloaded: tuple[int, ...]) -> tuple[Row, ...]:
+def cut_rows(slow: Profile, fast: Profile, cuts: CutTable, offloaded: ByCut[int]) -> tuple[Row, ...]:
     """Ask the planner for a pair at each of its cuts, and for the slow agent alone.
 
     Parameters
@@ -116,7 +117,7 @@ def cut_rows(slow: Profile, fast: Profile, cuts: CutTable, offloaded: tuple[int,
         The two, linked.
     cuts : CutTable
         Cuts 1..M.
-    offloaded : tuple[int, ...]
+    offloaded : ByCut[int]
         Weighted layers of the fast side at each of them.
 
     Returns
@@ -146,13 +147,13 @@ def cut_rows(slow: Profile, fast: Profile, cuts: CutTable, offloaded: tuple[int,
     paired = (
         Row(
             cut=option.cut,
-            offloaded_layers=offloaded[option.cut - 1],
+            offloaded_layers=offloaded[option.cut],
             slow_s=option.slow_s,
             transfer_s=option.transfer_s,
             fast_s=option.helper_s,
             overlap_s=published.finish_s,
             pipeline_s=option.finish_s,
-            sent_bytes=slow.num_batches * cuts[option.cut - 1].bytes_per_batch,
+            sent_bytes=slow.num_batches * cuts[option.cut].bytes_per_batch,
             times_as_fast=alone.pipeline_s / option.finish_s,
         )
         for published, option in zip(overlap, pipeline, strict=True)
@@ -189,7 +190,7 @@ def _pair(top: Table, batch_size: int, batch_flops: float, mbps: float) -> tuple
     return slow, fast
 
 
-def _offloaded_layers(model: FleetModel) -> tuple[int, ...]:
+def _offloaded_layers(model: FleetModel) -> ByCut[int]:
     """Count the weighted layers of the fast side at each cut, as ResNets are named: without shortcuts."""
     import torch  # here: --help needs none of it
     from torch import nn
@@ -198,7 +199,7 @@ def _offloaded_layers(model: FleetModel) -> tuple[int, ...]:
     from comdml_flwr.runs.assemble import MODELS
 
     built = MODELS[model.name](model.input, model.num_classes, torch.Generator())
-    return tuple(
+    return ByCut(
         sum(
             isinstance(module, nn.Conv2d | nn.Linear) and "shortcut" not in name
             for name, module in split(built, cut)[1].named_modules()

@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
+from comdml_flwr.core.messages import FLOAT_BYTES
 from comdml_flwr.planning.fleet.fleet import FleetModel
 from comdml_flwr.planning.fleet.toml_tables import Table
 from comdml_flwr.planning.types import Cut
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 COLUMNS = ("compute", "communication", "total")
 NUM_TIERS = 6
 FLOPS, FLOPS_AND_MEMORY = "FLOPs", "FLOPs and memory"
-_FLOAT_BYTES = 4
 _MODEL = "resnet-110"
 _KEYS = ("batch_size", "num_samples", "flops_per_s_per_cpu", "server_cpus", "profiles", "cases", "hypotheses")
 _HYPOTHESIS = ("label", "shares", "model_trips", "link_factor", "bytes_factor", "cpu", "rounds")
@@ -222,7 +222,7 @@ def read_study(config: Path, *, smoke: bool = False) -> Study:
             tiers=_tiers(costs),
             fedavg=Tier(
                 cut=Cut(slow_share=1.0, fast_share=0.0, bytes_per_batch=0.0),
-                weight_bytes=_FLOAT_BYTES * costs.num_floats,
+                weight_bytes=FLOAT_BYTES * costs.num_floats,
             ),
             num_batches=top.whole("num_samples", lowest=1) / batch_size,
             cpu_batches_per_s=top.number("flops_per_s_per_cpu", positive=True) / costs.batch_flops,
@@ -235,16 +235,15 @@ def _tiers(costs: "ModelCosts") -> tuple[Tier, ...]:
     """Lay out cuts 6..1 as tiers 1..6: the client's weights are those below the cut, and its head."""
     return tuple(
         Tier(
-            cut=costs.cuts[cut - 1],
-            weight_bytes=_FLOAT_BYTES
-            * (costs.num_floats - costs.fast_floats[cut - 1] + costs.head_floats[cut - 1]),
+            cut=costs.cuts[cut],
+            weight_bytes=FLOAT_BYTES * (costs.num_floats - costs.fast_floats[cut] + costs.head_floats[cut]),
         )
         for cut in range(NUM_TIERS, 0, -1)
     )
 
 
 def _shares(top: Table, costs: "ModelCosts") -> dict[str, tuple[float, ...]]:
-    cuts = costs.cuts[NUM_TIERS - 1 :: -1]
+    cuts = [costs.cuts[cut] for cut in range(NUM_TIERS, 0, -1)]
     shares = {
         FLOPS: tuple(cut.slow_share for cut in cuts),
         FLOPS_AND_MEMORY: tuple((cut.slow_share + cut.slow_bytes / cut.whole_bytes) / 2 for cut in cuts),

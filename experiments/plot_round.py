@@ -39,7 +39,7 @@ def bars_of(plan: Plan, profiles: tuple[Profile, ...], cuts: CutTable) -> list[B
     by_id = {profile.agent: profile for profile in profiles}
     busy: list[Bar] = [Bar(agent, "own", 0.0, by_id[agent].solo_s) for agent in plan.solo]
     for pair in plan.pairs:
-        slow_s = by_id[pair.slow].solo_s * cuts[pair.cut - 1].slow_share
+        slow_s = by_id[pair.slow].solo_s * cuts[pair.cut].slow_share
         busy.append(Bar(pair.slow, "own", 0.0, slow_s))
         busy.append(Bar(pair.fast, "own", 0.0, by_id[pair.fast].solo_s))
         busy.append(Bar(pair.fast, "partner", by_id[pair.fast].solo_s, pair.finish_s))

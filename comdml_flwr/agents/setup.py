@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from comdml_flwr.agents.last_result import LastResult, are_same_objects
+from comdml_flwr.core.by_cut import ByCut
 from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.slots import Slot
 from comdml_flwr.learning.codec import ActivationCodec
@@ -61,7 +62,7 @@ class Setup:
         float32 weights that all begin with.
     initial_aux_heads : Mapping[int, Tensor]
         float32 weights of the auxiliary heads that all begin with, by cut.
-    fast_floats : tuple[int, ...]
+    fast_floats : ByCut[int]
         How many of the weights are the fast side's, by cut.
     slots : tuple[Slot, ...]
         What the method keeps, beside what every agent does.
@@ -98,7 +99,7 @@ class Setup:
     layout: StateLayout
     initial_weights_P: Tensor
     initial_aux_heads: Mapping[int, Tensor]
-    fast_floats: tuple[int, ...]
+    fast_floats: ByCut[int]
     slots: tuple[Slot, ...] = ()
     availability: Availability | None = None
     warnings: tuple[str, ...] = ()

@@ -25,6 +25,8 @@ from numpy.typing import NDArray
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.typed_json import Json, read_as, read_float, read_int
 
+FLOAT_BYTES = 4  # weights, activations and gradients are float32
+
 T = TypeVar("T")
 Array: TypeAlias = NDArray[np.generic]
 Report: TypeAlias = dict[str, Json]

@@ -16,9 +16,7 @@ import torch
 from torch import Tensor
 
 from comdml_flwr.core.errors import RunError
-from comdml_flwr.core.messages import Array
-
-FLOAT_BYTES = 4
+from comdml_flwr.core.messages import FLOAT_BYTES, Array
 
 
 class ActivationCodec(Protocol):

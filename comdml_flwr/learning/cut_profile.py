@@ -16,13 +16,13 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from comdml_flwr.core.by_cut import ByCut
 from comdml_flwr.core.errors import InputError
+from comdml_flwr.core.messages import FLOAT_BYTES
 from comdml_flwr.learning.codec import ActivationCodec
 from comdml_flwr.learning.flop_count import StageCount, Weights, count_stage, count_stages, weights_of
 from comdml_flwr.learning.global_generator import global_generator
 from comdml_flwr.learning.task import Task
-
-FLOAT_BYTES = 4  # weights, gradients and momentum are float32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,7 @@ class CutProfile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelProfile:
-    """What a whole model costs, in the terms of `CutProfile`, and its cuts 1..M (entry m - 1 is cut m).
+    """What a whole model costs, in the terms of `CutProfile`, and its cuts 1..M.
 
     `target_bytes` is the target of one sample, which goes with its activation.
     """
@@ -68,7 +68,7 @@ class ModelProfile:
     params: int
     peak_bytes: int
     target_bytes: int
-    cuts: tuple[CutProfile, ...]
+    cuts: ByCut[CutProfile]
 
 
 def profile_model(model: nn.Sequential, task: Task, batch_size: int, codec: ActivationCodec) -> ModelProfile:
@@ -109,7 +109,7 @@ def profile_model(model: nn.Sequential, task: Task, batch_size: int, codec: Acti
         params=params,
         peak_bytes=peak_bytes,
         target_bytes=task.target_bytes(),
-        cuts=tuple(_profile_cut(counts, cut, task, codec) for cut in range(1, len(counts))),
+        cuts=ByCut(_profile_cut(counts, cut, task, codec) for cut in range(1, len(counts))),
     )
 
 

@@ -253,6 +253,6 @@ def _resume_or_begin(agent: Agent, learner: Learner, part: str, weights_P: Tenso
 def _work(
     agent: Agent, clock: Clock, side: str, num_samples: int, share: float, peer: int | None = None
 ) -> None:
-    cut = agent.setup.cuts[agent.setup.config.cut - 1]
+    cut = agent.setup.cuts[agent.setup.config.cut]
     side_share = cut.slow_share if side == "slow" else cut.fast_share
     clock.work(share * side_share * num_samples / agent.setup.config.batch_size, peer)

@@ -24,7 +24,7 @@ from typing import Literal, TypeAlias
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.planning.costs import pair_finish_s
 from comdml_flwr.planning.pairing import pair_agents
-from comdml_flwr.planning.types import CutTable, Link, Pair, Plan, Profile
+from comdml_flwr.planning.types import NO_LINK, CutTable, Pair, Plan, Profile
 
 Role: TypeAlias = Literal["slow", "fast", "alone"]
 Stage: TypeAlias = Literal["slow side", "transfer", "helper", "waiting"]
@@ -40,8 +40,6 @@ Reason: TypeAlias = Literal[
     "more-traffic",  # the pair ends at the same time, with more bytes
     "tie",  # as good
 ]
-
-_NO_LINK = Link(bytes_per_s=0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,8 +117,8 @@ class Case:
         )
 
     def _option(self, i: Profile, j: Profile, cut: int, finish_s: float) -> Option:
-        costs = self.cuts[cut - 1]
-        ways = (i.links.get(j.agent, _NO_LINK), j.links.get(i.agent, _NO_LINK))
+        costs = self.cuts[cut]
+        ways = (i.links.get(j.agent, NO_LINK), j.links.get(i.agent, NO_LINK))
         slow_s = i.num_batches * costs.slow_share / i.batches_per_s
         bytes_per_s = min(i.nic_bytes_per_s, j.nic_bytes_per_s, *(link.bytes_per_s for link in ways))
         transfer_s = i.num_batches * costs.bytes_per_batch / bytes_per_s
@@ -201,6 +199,6 @@ class Case:
         """Compare with the plan's pair what `exact` compares: the end, then the traffic."""
         if option.finish_s > taken.finish_s:
             return "later"
-        own, other = self.cuts[taken.cut - 1], self.cuts[option.cut - 1]
+        own, other = self.cuts[taken.cut], self.cuts[option.cut]
         is_as_late = option.finish_s == taken.finish_s
         return "more-traffic" if is_as_late and other.bytes_per_batch > own.bytes_per_batch else "tie"

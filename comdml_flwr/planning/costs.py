@@ -69,7 +69,7 @@ agents see groups.py.
 Only + - * / and max are used, element by element, so that every machine finds the same table to the bit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,16 +77,14 @@ from numpy.typing import NDArray
 
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.planning.bounded_queue import helping_bytes, offloading_bytes
-from comdml_flwr.planning.types import Cut, CutTable, Link, Profile
+from comdml_flwr.planning.types import NO_LINK, Cut, Profile
 
 FloatArray = NDArray[np.float64]
 
 TIME_MODELS = ("overlap", "pipeline")
 
-_NO_LINK = Link(bytes_per_s=0.0)
 
-
-def pair_finish_s(profiles: Sequence[Profile], cuts: CutTable, time_model: str) -> FloatArray:
+def pair_finish_s(profiles: Sequence[Profile], cuts: Collection[Cut], time_model: str) -> FloatArray:
     """Predict when each possible pair has finished its training, for each cut.
 
     Parameters
@@ -94,7 +92,7 @@ def pair_finish_s(profiles: Sequence[Profile], cuts: CutTable, time_model: str) 
     profiles : Sequence[Profile]
         The agents; positions in the result follow their order. Links to agents that are not among them are
         ignored; where two agents tell different things of their link, the slower value counts.
-    cuts : CutTable
+    cuts : Collection[Cut]
         Cuts 1..M.
     time_model : str
         One of TIME_MODELS; see the module docstring.
@@ -127,7 +125,7 @@ def pair_finish_s(profiles: Sequence[Profile], cuts: CutTable, time_model: str) 
     return finish_s
 
 
-def solo_times_s(profiles: Sequence[Profile], cuts: CutTable) -> FloatArray:
+def solo_times_s(profiles: Sequence[Profile], cuts: Iterable[Cut]) -> FloatArray:
     """Tell how long each agent trains alone: T_i, or inf where its memory cannot hold the whole model.
 
     Parameters
@@ -145,7 +143,7 @@ def solo_times_s(profiles: Sequence[Profile], cuts: CutTable) -> FloatArray:
     return np.array(times_s, dtype=np.float64)
 
 
-def lower_bound_s(profiles: Sequence[Profile], finish_s: FloatArray, cuts: CutTable = ()) -> float:
+def lower_bound_s(profiles: Sequence[Profile], finish_s: FloatArray, cuts: Iterable[Cut] = ()) -> float:
     """Bound the makespan of every plan from below: max over i of min(T_i, min over j, m of tau_ij^m).
 
     Parameters
@@ -154,8 +152,8 @@ def lower_bound_s(profiles: Sequence[Profile], finish_s: FloatArray, cuts: CutTa
         The agents, at least one.
     finish_s : NDArray[float64], shape [K, K, M]
         What `pair_finish_s` gives for them.
-    cuts : CutTable
-        Tells what the whole model takes, for agents with a bound on their memory.
+    cuts : Iterable[Cut]
+        Tell what the whole model takes, for agents with a bound on their memory.
 
     Returns
     -------
@@ -183,7 +181,7 @@ class AgentArrays:
 def agent_arrays(profiles: Sequence[Profile]) -> AgentArrays:
     """Lay out the profiles as arrays, in their order."""
     ids = [profile.agent for profile in profiles]
-    links = [[profile.links.get(agent, _NO_LINK) for agent in ids] for profile in profiles]
+    links = [[profile.links.get(agent, NO_LINK) for agent in ids] for profile in profiles]
     bytes_per_s = np.array([[link.bytes_per_s for link in row] for row in links], dtype=np.float64)
     latency_s = np.array([[link.latency_s for link in row] for row in links], dtype=np.float64)
     np.fill_diagonal(bytes_per_s, 0.0)

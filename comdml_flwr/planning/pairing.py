@@ -8,7 +8,7 @@ from comdml_flwr.core.errors import InputError
 from comdml_flwr.planning.costs import TIME_MODELS
 from comdml_flwr.planning.solvers.integer_program import solve
 from comdml_flwr.planning.solvers.matching import exact, greedy
-from comdml_flwr.planning.solvers.problem import arc_finish_s, as_plan, pose
+from comdml_flwr.planning.solvers.problem import arc_finish_s, arc_of, as_plan, pose
 from comdml_flwr.planning.solvers.sharing import Listener, share
 from comdml_flwr.planning.types import CutTable, Plan, Profile
 
@@ -94,14 +94,14 @@ def is_valid_plan(plan: Plan, profiles: Sequence[Profile], cuts: CutTable, *, sh
     if plan.time_model not in TIME_MODELS:
         return False
     problem = pose(profiles, cuts, plan.time_model)
-    position = {profile.agent: index for index, profile in enumerate(problem.agents)}
+    position = problem.position
     helpers = [pair.fast for pair in plan.pairs]
     roles = [*plan.solo, *(pair.slow for pair in plan.pairs), *(set(helpers) if shared else helpers)]
-    if sorted(roles) != list(position) or any(not 1 <= pair.cut <= len(cuts) for pair in plan.pairs):
+    arcs = [arc for pair in plan.pairs if (arc := arc_of(problem, pair.slow, pair.fast, pair.cut))]
+    if sorted(roles) != list(position) or len(arcs) != len(plan.pairs):
         return False
     if any(np.isinf(problem.solo_s[position[agent]]) for agent in plan.solo):
         return False
-    arcs = [(position[pair.slow], position[pair.fast], pair.cut - 1) for pair in plan.pairs]
     possible = all(np.isfinite(end_s) for end_s in arc_finish_s(problem, arcs).values())
     return possible and plan == as_plan(problem, arcs, plan.solver)
 
@@ -130,11 +130,9 @@ def price_pairs(
         A valid plan; None if an agent would be left alone that cannot hold the whole model.
     """
     problem = pose(profiles, cuts, time_model)
-    place = {profile.agent: index for index, profile in enumerate(problem.agents)}
-    known = [(slow, fast, cut) for slow, fast, cut in pairs if slow in place and fast in place]
-    arcs = [(place[slow], place[fast], cut - 1) for slow, fast, cut in known if 1 <= cut <= len(cuts)]
-    arcs = [arc for arc in arcs if problem.finish_s[arc] < problem.solo_s[arc[0]]]
+    known = [arc for slow, fast, cut in pairs if (arc := arc_of(problem, slow, fast, cut))]
+    arcs = [arc for arc in known if problem.finish_s[arc] < problem.solo_s[arc[0]]]
     paired = {position for arc in arcs for position in arc[:2]}
-    if any(np.isinf(problem.solo_s[position]) for position in set(place.values()) - paired):
+    if any(np.isinf(problem.solo_s[position]) for position in {*range(len(problem.agents))} - paired):
         return None
     return as_plan(problem, arcs, solver)

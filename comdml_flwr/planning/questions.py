@@ -127,7 +127,7 @@ def explain(
         If there is no such agent, and as `pair_agents`.
     """
     plan = pair_agents(profiles, cuts, solver=solver, time_model=time_model)
-    case = Case(profiles={profile.agent: profile for profile in profiles}, cuts=cuts, plan=plan)
+    case = Case(profiles={profile.agent: profile for profile in profiles}, cuts=CutTable(cuts), plan=plan)
     if agent not in case.profiles:
         raise InputError("agent", agent, "is not in the fleet")
     pairs = [pair for pair in plan.pairs if agent in (pair.slow, pair.fast)]
@@ -150,5 +150,5 @@ def explain(
 
 def describe_pairs(plan: Plan, profiles: Sequence[Profile], cuts: CutTable) -> tuple[Option, ...]:
     """Tell how long each stage of each pair of a plan takes, in the order of `plan.pairs`."""
-    case = Case(profiles={profile.agent: profile for profile in profiles}, cuts=cuts, plan=plan)
+    case = Case(profiles={profile.agent: profile for profile in profiles}, cuts=CutTable(cuts), plan=plan)
     return tuple(case.taken(pair) for pair in plan.pairs)

@@ -8,8 +8,9 @@ trains its upper layers; a *plan* is the pairs, who trains alone, and the makesp
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from math import inf, isfinite, isnan
-from typing import Self
+from typing import Self, TypeAlias
 
+from comdml_flwr.core.by_cut import ByCut
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.core.typed_json import Json, read_float, read_int, read_list, read_row, read_table
 
@@ -17,6 +18,11 @@ BYTES_PER_S_PER_MBPS = 125_000.0
 
 SERVER = -1
 """Stands for the server among agent ids, in the methods that have one; it trains on no data of its own."""
+
+
+def _check(what: str, value: float, holds: bool, rule: str) -> None:
+    if not (isfinite(value) and holds):
+        raise InputError(what, value, rule)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +43,10 @@ class Link:
     def __post_init__(self) -> None:
         _check("link.bytes_per_s", self.bytes_per_s, self.bytes_per_s >= 0, "must be a finite number >= 0")
         _check("link.latency_s", self.latency_s, self.latency_s >= 0, "must be a finite number >= 0")
+
+
+NO_LINK = Link(bytes_per_s=0.0)
+"""Between agents that are not connected."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,8 +177,8 @@ class Cut:
             _check(f"cut.{name}", value, value >= 0, "must be a finite number >= 0")
 
 
-CutTable = tuple[Cut, ...]
-"""The cuts 1..M of a model in the authors' order: entry m - 1 is cut m."""
+CutTable: TypeAlias = ByCut[Cut]
+"""The cuts 1..M of a model: `table[1]` is cut 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,8 +254,3 @@ class Plan:
     makespan_s: float
     solo_makespan_s: float
     lower_bound_s: float
-
-
-def _check(what: str, value: float, holds: bool, rule: str) -> None:
-    if not (isfinite(value) and holds):
-        raise InputError(what, value, rule)

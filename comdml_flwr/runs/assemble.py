@@ -15,6 +15,7 @@ from torch import nn
 
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.agents.setup import Setup
+from comdml_flwr.core.by_cut import ByCut
 from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.core.program import Program
@@ -150,7 +151,7 @@ def cut_table(
             )
             raise InputError(what, f"{len(fleet.time_shares)} entries", rule)
         shares = list(fleet.time_shares)
-    return tuple(
+    return CutTable(
         Cut(
             slow_share=share.slow_share,
             fast_share=share.fast_share,
@@ -252,7 +253,7 @@ def assemble(config: RunConfig, fleet: Fleet, num_agents: int, catalogue: Catalo
         device=device,
         learners=LearnerPool(
             built.build,
-            lambda cut: task.aux_head(profile.cuts[cut - 1].activation_shape, torch.Generator()),
+            lambda cut: task.aux_head(profile.cuts[cut].activation_shape, torch.Generator()),
             optimizer_settings(config),
             task,
             device,
@@ -260,7 +261,7 @@ def assemble(config: RunConfig, fleet: Fleet, num_agents: int, catalogue: Catalo
         layout=layout_of(built.model),
         initial_weights_P=write_floats(built.model),
         initial_aux_heads={cut: write_floats(head) for cut, head in heads.items()},
-        fast_floats=tuple(num_floats(split(built.model, cut.cut)[1]) for cut in profile.cuts),
+        fast_floats=ByCut(num_floats(split(built.model, cut.cut)[1]) for cut in profile.cuts),
         slots=program.slots,
         availability=fleet.availability,
         warnings=tuple(warnings),

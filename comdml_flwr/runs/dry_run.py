@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache, lru_cache
 
+from comdml_flwr.core.by_cut import ByCut
 from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.core.typed_json import Json
@@ -156,7 +157,7 @@ class DryRun:
 
 def _workload(fleet: Fleet, config: RunConfig) -> tuple[float | None, Workload]:
     if fleet.cuts is not None:
-        unknown = (0,) * len(fleet.cuts)
+        unknown = ByCut([0] * len(fleet.cuts))
         profiles = fleet.profiles()
         for profile in profiles:
             _check_batches(profile.num_batches // 1, 1)

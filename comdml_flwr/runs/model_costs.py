@@ -6,6 +6,7 @@ from math import inf, prod
 
 import torch
 
+from comdml_flwr.core.by_cut import ByCut
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.learning.cut_profile import ModelProfile, profile_model
 from comdml_flwr.learning.split import num_floats, split
@@ -28,8 +29,8 @@ class ModelCosts:
     batch_flops: float
     cuts: CutTable
     num_floats: int
-    fast_floats: tuple[int, ...]
-    head_floats: tuple[int, ...]
+    fast_floats: ByCut[int]
+    head_floats: ByCut[int]
 
 
 def model_costs(fleet: Fleet) -> ModelCosts:
@@ -64,8 +65,8 @@ class _Counted:
 
     profile: ModelProfile
     num_floats: int
-    fast_floats: tuple[int, ...]
-    head_floats: tuple[int, ...]
+    fast_floats: ByCut[int]
+    head_floats: ByCut[int]
 
 
 @lru_cache(maxsize=4)
@@ -78,8 +79,8 @@ def _count(name: str, shape: tuple[int, ...], classes: int, batch_size: int) -> 
     return _Counted(
         profile=profile,
         num_floats=num_floats(model),
-        fast_floats=tuple(num_floats(split(model, cut.cut)[1]) for cut in profile.cuts),
-        head_floats=tuple(map(num_floats, heads)),
+        fast_floats=ByCut(num_floats(split(model, cut.cut)[1]) for cut in profile.cuts),
+        head_floats=ByCut(map(num_floats, heads)),
     )
 
 

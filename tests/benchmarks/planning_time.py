@@ -19,6 +19,7 @@ from importlib.metadata import version
 
 import numpy as np
 
+from comdml_flwr.core.by_cut import ByCut
 from comdml_flwr.planning.clock.simulation import Workload
 from comdml_flwr.planning.clock.whole_round import judge, round_clock
 from comdml_flwr.planning.pairing import pair_agents
@@ -67,12 +68,12 @@ def draw_fleet(num_agents: int, seed: int = 1) -> list[Profile]:
 def workload_of(profiles: list[Profile]) -> Workload:
     """Return what a round of ResNet-56 trains and sends."""
     return Workload(
-        cuts=resnet_cuts(),
+        cuts=ByCut(resnet_cuts()),
         batch_size=100,
         batches={profile.agent: (100.0,) * int(profile.num_batches) for profile in profiles},
         num_floats=591_322,
-        fast_floats=(2_570, 213_770, 450_058, 503_434, 563_210, 576_842, 590_858),
-        head_floats=(2_570, 2_570, 1_290, 1_290, 650, 650, 170),
+        fast_floats=ByCut([2_570, 213_770, 450_058, 503_434, 563_210, 576_842, 590_858]),
+        head_floats=ByCut([2_570, 2_570, 1_290, 1_290, 650, 650, 170]),
     )
 
 

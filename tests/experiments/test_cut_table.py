@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 
+from comdml_flwr.core.by_cut import ByCut
 from comdml_flwr.planning.types import Cut, Link, Profile
 from experiments import cut_table
 from experiments.command import CONFIGS
@@ -15,7 +16,9 @@ def test_a_pair_by_hand():
     link = Link(bytes_per_s=1e6)
     slow = Profile(agent=0, batches_per_s=1, num_batches=10, links={1: link})
     fast = Profile(agent=1, batches_per_s=10, num_batches=10, links={0: link})
-    alone, paired = cut_rows(slow, fast, (Cut(slow_share=0.5, fast_share=0.5, bytes_per_batch=1e5),), (7,))
+    alone, paired = cut_rows(
+        slow, fast, ByCut([Cut(slow_share=0.5, fast_share=0.5, bytes_per_batch=1e5)]), ByCut([7])
+    )
     assert (alone.cut, alone.offloaded_layers, alone.slow_s, alone.pipeline_s) == (0, 0, 10, 10)
     assert (paired.cut, paired.offloaded_layers, paired.sent_bytes) == (1, 7, 1e6)
     assert (paired.slow_s, paired.transfer_s, paired.fast_s) == pytest.approx((5, 1, 1 + 0.5))

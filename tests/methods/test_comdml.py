@@ -40,7 +40,7 @@ def test_unequal_agents_offload_and_the_weights_differ_from_allreduce():
 def test_a_run_respects_the_memory_that_the_fleet_tells():
     free = small_fleet(5)
     helpers = [pair["fast"] for pair in run_local(small_config(), free)[0].rounds[0].plan["pairs"]]
-    whole_bytes = small_setup(small_config(), free).cuts[0].whole_bytes
+    whole_bytes = small_setup(small_config(), free).cuts[1].whole_bytes
     bounds = dict.fromkeys(helpers, whole_bytes)  # room for their own model, none for a partner's fast side
     agents = tuple(dataclasses.replace(a, memory_bytes=bounds.get(a.id, 1e15)) for a in free.agents)
     record, _ = run_local(small_config(), dataclasses.replace(free, agents=agents))

@@ -100,7 +100,7 @@ def run_by_hand(num_agents, **keys):
         method="splitfed", cut=2, batch_size=200 // num_agents, local_epochs=1, num_rounds=1, **keys
     )
     record, agents = run_local(config, fleet_by_hand(num_agents))
-    cut = agents[0].setup.cuts[1]
+    cut = agents[0].setup.cuts[2]
     return record.rounds[0], agents, cut.slow_share, cut.fast_share
 
 

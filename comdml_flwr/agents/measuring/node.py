@@ -22,7 +22,7 @@ def measure_node(setup: Setup, agent: int) -> Measured:
     free_bytes = available_memory_bytes()
     if free_bytes is None:
         return Measured(speed=speed)
-    return Measured(speed=speed, memory_bytes=max(float(free_bytes), setup.cuts[0].whole_bytes))
+    return Measured(speed=speed, memory_bytes=max(float(free_bytes), setup.cuts[1].whole_bytes))
 
 
 def keep_measured(folder: Path, agent: int, measured: Measured) -> None:

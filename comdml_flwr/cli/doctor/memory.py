@@ -59,8 +59,8 @@ def check_memory(config: RunConfig, available_bytes: int | None = None) -> Findi
     images = IMAGES[config.dataset]
     cuts = _count(MODELS[config.model], images.task, config.batch_size)
     data_bytes = images.num_samples * images.task.sample(1).nbytes
-    whole, least = int(cuts[0].whole_bytes), int(min(offloading_bytes(cut) for cut in cuts))
-    worst, cut = max((whole + int(helping_bytes(cut)), number) for number, cut in enumerate(cuts, start=1))
+    whole, least = int(cuts[1].whole_bytes), int(min(offloading_bytes(cut) for cut in cuts))
+    worst, cut = max((whole + int(helping_bytes(cut)), number) for number, cut in cuts.items())
     facts = {
         "available_bytes": available_bytes,
         "data_bytes": data_bytes,

@@ -2,6 +2,7 @@
 
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.agents.setup import Setup
+from comdml_flwr.core.by_cut import ByCut
 from comdml_flwr.core.typed_json import Json
 from comdml_flwr.planning.clock.simulation import MOST_BATCHES, Workload, batch_sizes
 from comdml_flwr.planning.clock.whole_round import Judged, judge, round_clock
@@ -56,7 +57,7 @@ def workload_of(setup: Setup, profiles: tuple[Profile, ...]) -> Workload:
         },
         num_floats=len(setup.initial_weights_P),
         fast_floats=setup.fast_floats,
-        head_floats=tuple(len(head) for _, head in sorted(setup.initial_aux_heads.items())),
+        head_floats=ByCut(len(head) for _, head in sorted(setup.initial_aux_heads.items())),
     )
 
 

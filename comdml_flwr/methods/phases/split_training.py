@@ -61,7 +61,7 @@ def train_slow_side(agent: Agent, role: Role, pair: Pair, chunk: range) -> Outbo
         learner.resume(paused)
     else:
         learner.begin(agent.weights_P[: learner.num_floats], aux_head_weights(agent, pair.cut))
-    batches, share = agent.batches(), agent.setup.cuts[pair.cut - 1].slow_share
+    batches, share = agent.batches(), agent.setup.cuts[pair.cut].slow_share
     outbox = []
     if not paused and agent.setup.config.averaging == "mixing":
         rest = agent.weights_P[learner.num_floats :].numpy()
@@ -115,7 +115,7 @@ def _train_fast_side(
         agent.clock.wait(envelope.arrives_s)
         left = envelope.integer("batches_left")
         learner.train_batch(z, y_N, agent.draws(f"fast side, {left} left", of=pair.slow))
-        work = agent.setup.cuts[pair.cut - 1].fast_share * len(y_N) / agent.setup.config.batch_size
+        work = agent.setup.cuts[pair.cut].fast_share * len(y_N) / agent.setup.config.batch_size
         agent.clock.work(work, pair.slow)
     last = activations[-1]
     progress = Progress(num_samples=last.integer("num_samples"), batches_left=last.integer("batches_left"))

@@ -11,9 +11,10 @@ The order of a round, as in methods/comdml.py with `averaging = "mixing"`, and w
 
 from collections.abc import Mapping, Sequence
 
+from comdml_flwr.core.messages import FLOAT_BYTES
 from comdml_flwr.core.sharding import assign_round_robin, staggered_receivers
 from comdml_flwr.planning.clock.clock import Clock, new_clock
-from comdml_flwr.planning.clock.simulation import FLOAT_BYTES, RoundTimes, Workload, train_pair
+from comdml_flwr.planning.clock.simulation import RoundTimes, Workload, train_pair
 from comdml_flwr.planning.types import Link, Plan, Profile
 
 
@@ -50,13 +51,13 @@ def simulate_mixing_round(
     pair_bytes, given_back = 0.0, {}
     for pair in pairs:
         slow, fast = clocks[pair.slow], clocks[pair.fast]
-        rest_bytes = FLOAT_BYTES * workload.fast_floats[pair.cut - 1]
+        rest_bytes = FLOAT_BYTES * workload.fast_floats[pair.cut]
         fast_side_arrives_s = slow.send(pair.fast, rest_bytes)
         fast.wait(fast_side_arrives_s)
         pair_bytes += train_pair(slow, fast, pair.cut, workload) + 2 * rest_bytes
     makespan_s = max(clock.now_s for clock in clocks.values())
     for pair in pairs:
-        rest_bytes = FLOAT_BYTES * workload.fast_floats[pair.cut - 1]
+        rest_bytes = FLOAT_BYTES * workload.fast_floats[pair.cut]
         given_back[pair.slow] = clocks[pair.fast].send(pair.slow, rest_bytes)
     for agent, arrives_s in given_back.items():
         clocks[agent].wait(arrives_s)

@@ -25,13 +25,13 @@ from math import ceil, inf
 import numpy as np
 from numpy.typing import NDArray
 
+from comdml_flwr.core.by_cut import ByCut
+from comdml_flwr.core.messages import FLOAT_BYTES
 from comdml_flwr.core.sharding import assign_round_robin, shard_bounds
 from comdml_flwr.planning.clock.clock import Clock, link_or_relay
 from comdml_flwr.planning.types import CutTable, Link, Plan, Profile
 
 FloatArray = NDArray[np.float64]
-
-FLOAT_BYTES = 4
 
 MOST_BATCHES = 20_000
 """Of an agent in an epoch, when a plan is judged: each is walked through, and what an agent tells of its work
@@ -54,7 +54,7 @@ class Workload:
         Samples in each batch of a round, by agent.
     num_floats : int
         Weights of the model that are averaged; 0 if that is not known: averaging then takes no time.
-    fast_floats, head_floats : tuple[int, ...]
+    fast_floats, head_floats : ByCut[int]
         Those of the fast side and of the auxiliary head, by cut.
     """
 
@@ -62,8 +62,8 @@ class Workload:
     batch_size: int
     batches: Mapping[int, tuple[float, ...]]
     num_floats: int
-    fast_floats: tuple[int, ...]
-    head_floats: tuple[int, ...]
+    fast_floats: ByCut[int]
+    head_floats: ByCut[int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,7 +219,7 @@ class FleetClocks:
         there, uplink, sent = now.copy(), uplink.copy(), 0
         for cut in sorted({cut for _, _, cut in pairs}):
             group = np.array([slow for slow, _, other in pairs if other == cut])
-            num_bytes = FLOAT_BYTES * workload.head_floats[cut - 1]
+            num_bytes = FLOAT_BYTES * workload.head_floats[cut]
             others = group[:, None] != group
             durations = np.where(others, num_bytes / self.bytes_per_s[np.ix_(group, group)], 0.0)
             free = _accumulate(np.maximum(now, uplink)[group], durations)
@@ -254,7 +254,7 @@ class FleetClocks:
 
 def train_pair(slow: Clock, fast: Clock, cut: int, workload: Workload) -> float:
     """Advance the clocks of a pair to the end of its training, batch by batch; return the bytes sent."""
-    costs, total_bytes = workload.cuts[cut - 1], 0.0
+    costs, total_bytes = workload.cuts[cut], 0.0
     sample_bytes = costs.bytes_per_batch / workload.batch_size
     for num_samples in workload.batches[slow.agent]:
         slow.work(costs.slow_share * num_samples / workload.batch_size)
@@ -293,7 +293,7 @@ def _piece_bytes(num_agents: int, pairs: _Pairs, workload: Workload) -> NDArray[
     bounds, shards = np.zeros((2, num_agents, 2), dtype=np.int64), _shards(workload.num_floats, num_agents)
     bounds[0, :, 1] = workload.num_floats
     for slow, fast, cut in pairs:
-        middle = workload.num_floats - workload.fast_floats[cut - 1]
+        middle = workload.num_floats - workload.fast_floats[cut]
         bounds[0, slow, 1] = middle
         bounds[1, fast] = middle, workload.num_floats
     low = np.maximum(bounds[:, :, None, 0], shards[None, None, :, 0])

@@ -8,9 +8,8 @@ from typing import Any
 
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.planning.fleet.fleet import Fleet, FleetAgent
+from comdml_flwr.planning.fleet.toml_tables import LARGEST
 from comdml_flwr.planning.types import BYTES_PER_S_PER_MBPS, Link
-
-_LARGEST = 1e18  # as in a fleet file
 
 _DEVICE_FIELDS = ("flops_per_s", "batches_per_s", "num_samples", "num_batches", "memory_bytes")
 LINK_FIELDS = ("bandwidth_mbps", "latency_ms")
@@ -73,9 +72,9 @@ def _checked(fleet: Fleet, name: str, value: float) -> float:
     instead, planned_with = (_WITH_CUTS, "[[cuts]]") if fleet.cuts is not None else (_WITH_MODEL, "[model]")
     if name in instead:
         raise InputError(name, value, f"is not used with {planned_with}; change {instead[name]}")
-    if not (isfinite(value) and 0 <= value <= _LARGEST and (value > 0 or name in LINK_FIELDS)):
+    if not (isfinite(value) and 0 <= value <= LARGEST and (value > 0 or name in LINK_FIELDS)):
         sign = ">=" if name in LINK_FIELDS else ">"
-        raise InputError(name, value, f"must be a number {sign} 0, at most {_LARGEST:g}")
+        raise InputError(name, value, f"must be a number {sign} 0, at most {LARGEST:g}")
     if name == "num_samples" and value != int(value):
         raise InputError(name, value, "must be a whole number")
     return value

@@ -183,7 +183,7 @@ def _read_cuts(top: Table) -> CutTable:
         cuts.append(Cut(is_possible=True, **values))
         if cuts[-1].whole_bytes != cuts[0].whole_bytes:
             raise table.error("whole_bytes", "must be equal in all cuts: it is that of the uncut model")
-    return tuple(cuts)
+    return CutTable(cuts)
 
 
 def _read_time_shares(top: Table) -> tuple[TimeShares, ...]:

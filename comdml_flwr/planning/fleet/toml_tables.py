@@ -5,7 +5,7 @@ from typing import TypeGuard
 
 from comdml_flwr.core.errors import LONGEST_VALUE, InputError
 
-_LARGEST = 1e18
+LARGEST = 1e18  # number in a fleet file
 _SMALLEST = 1e-18  # within these bounds no product or quotient of the cost model over- or underflows
 
 
@@ -39,7 +39,7 @@ class Table:
         """Take out a finite number, >= 0 or > 0."""
         value = self.values.get(key, default)
         if not is_number(value, positive=positive):
-            raise self.error(key, f"must be a number {'>' if positive else '>='} 0, at most {_LARGEST:g}")
+            raise self.error(key, f"must be a number {'>' if positive else '>='} 0, at most {LARGEST:g}")
         if 0 < value < _SMALLEST:
             raise self.error(key, f"must be at least {_SMALLEST:g}{'' if positive else ', or 0'}")
         return float(value)
@@ -48,7 +48,7 @@ class Table:
         """Take out a whole number."""
         value = self.values.get(key, default)
         if not is_whole(value, lowest):
-            raise self.error(key, f"must be a whole number >= {lowest}, at most {_LARGEST:g}")
+            raise self.error(key, f"must be a whole number >= {lowest}, at most {LARGEST:g}")
         return value
 
     def table(self, key: str, keys: tuple[str, ...]) -> "Table":
@@ -67,12 +67,12 @@ def is_number(value: object, *, positive: bool) -> TypeGuard[int | float]:
     """Tell whether a value is a number >= 0, or > 0, and not beyond all measure."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return (value > 0 if positive else value >= 0) and value <= _LARGEST  # both are false for nan
+    return (value > 0 if positive else value >= 0) and value <= LARGEST  # both are false for nan
 
 
 def is_whole(value: object, lowest: int) -> TypeGuard[int]:
     """Tell whether a value is a whole number from `lowest` on, and not beyond all measure."""
-    return isinstance(value, int) and not isinstance(value, bool) and lowest <= value <= _LARGEST
+    return isinstance(value, int) and not isinstance(value, bool) and lowest <= value <= LARGEST
 
 
 def shown(value: object) -> object:

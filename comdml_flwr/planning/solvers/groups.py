@@ -45,7 +45,7 @@ A group is never faster with one member more: c_i, first_i, last_i and with them
 Not modelled: chains (a slow agent cut for two helpers); sharing.py says why, with figures.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,7 +53,7 @@ from numpy.typing import NDArray
 
 from comdml_flwr.planning.bounded_queue import helping_bytes
 from comdml_flwr.planning.costs import AgentArrays, FloatArray, agent_arrays
-from comdml_flwr.planning.types import CutTable, Profile
+from comdml_flwr.planning.types import Cut, Profile
 
 IntArray = NDArray[np.intp]
 
@@ -92,7 +92,7 @@ class GroupCosts:
 
     @classmethod
     def of(
-        cls, profiles: Sequence[Profile], cuts: CutTable, time_model: str, pair_finish_s: FloatArray
+        cls, profiles: Sequence[Profile], cuts: Collection[Cut], time_model: str, pair_finish_s: FloatArray
     ) -> "GroupCosts":
         """Prepare the numbers; arguments as in `costs.pair_finish_s`, and its result."""
         agents = agent_arrays(profiles)

@@ -18,7 +18,7 @@ import numpy as np
 
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.planning.solvers.integer_rows import EXACTLY, Rows
-from comdml_flwr.planning.solvers.problem import Arc, Problem, as_plan, makespan_s, pose
+from comdml_flwr.planning.solvers.problem import Arc, Problem, arc_of, as_plan, makespan_s, pose
 from comdml_flwr.planning.types import CutTable, Plan, Profile
 
 if TYPE_CHECKING:
@@ -98,14 +98,12 @@ def solve(
 
 
 def _positions(problem: Problem, triples: Iterable[Triple]) -> set[Arc]:
-    position = {profile.agent: index for index, profile in enumerate(problem.agents)}
     arcs = set()
     for triple in triples:
-        slow, fast, cut = triple
-        known = slow in position and fast in position and 1 <= cut <= len(problem.cuts)
-        if not known or not np.isfinite(problem.finish_s[position[slow], position[fast], cut - 1]):
+        arc = arc_of(problem, *triple)
+        if arc is None or not np.isfinite(problem.finish_s[arc]):
             raise InputError("(slow, fast, cut)", tuple(triple), "is no possible pair of this fleet")
-        arcs.add((position[slow], position[fast], cut - 1))
+        arcs.add(arc)
     return arcs
 
 

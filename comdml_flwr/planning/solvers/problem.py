@@ -1,6 +1,6 @@
 """A planning problem: the agents in order, what each may do and how long it takes; and its plans."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import isfinite
@@ -11,10 +11,10 @@ import numpy as np
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.planning.costs import FloatArray, lower_bound_s, pair_finish_s, solo_times_s
 from comdml_flwr.planning.solvers.groups import GroupCosts
-from comdml_flwr.planning.types import CutTable, Pair, Plan, Profile
+from comdml_flwr.planning.types import Cut, Pair, Plan, Profile
 
 Arc: TypeAlias = tuple[int, int, int]
-"""Positions of slow and fast agent in ascending id, and the index of the cut (cut - 1)."""
+"""Where a pair stands in the tables of a problem: positions of slow and fast agent, and of the cut."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,8 +25,8 @@ class Problem:
     ----------
     agents : tuple[Profile, ...]
         In ascending id, at least one.
-    cuts : CutTable
-        Cuts 1..M, at least one.
+    cuts : tuple[Cut, ...]
+        At least one, by position: cut 1 is at 0.
     time_model : str
         One of costs.TIME_MODELS.
     solo_s : NDArray[float64], shape [K]
@@ -36,20 +36,27 @@ class Problem:
     """
 
     agents: tuple[Profile, ...]
-    cuts: CutTable
+    cuts: tuple[Cut, ...]
     time_model: str
     solo_s: FloatArray
     finish_s: FloatArray
 
+    @property
+    def position(self) -> dict[int, int]:
+        """Positions of the agents by id."""
+        return {profile.agent: position for position, profile in enumerate(self.agents)}
 
-def pose(profiles: Sequence[Profile], cuts: CutTable, time_model: str) -> Problem:
+
+def pose(profiles: Sequence[Profile], cuts: Iterable[Cut], time_model: str) -> Problem:
     """Put a planning problem in order.
 
     Parameters
     ----------
     profiles : Sequence[Profile]
         The agents, in any order.
-    cuts, time_model
+    cuts : Iterable[Cut]
+        Cuts 1..M.
+    time_model : str
         As in `Problem`.
 
     Returns
@@ -62,7 +69,7 @@ def pose(profiles: Sequence[Profile], cuts: CutTable, time_model: str) -> Proble
         No agent, no cut, an id that appears twice, an unknown time model, an agent with a bound on its memory
         where the cuts do not tell what they take, or one whose memory holds nothing.
     """
-    agents = _by_id(profiles)
+    agents, cuts = _by_id(profiles), tuple(cuts)
     if not cuts:
         raise InputError("cuts", cuts, "must hold at least one cut")
     _check_memory(agents, cuts)
@@ -72,6 +79,14 @@ def pose(profiles: Sequence[Profile], cuts: CutTable, time_model: str) -> Proble
     if stuck.any():
         raise no_memory(problem, np.flatnonzero(stuck).tolist(), "and have no possible helper")
     return problem
+
+
+def arc_of(problem: Problem, slow: int, fast: int, cut: int) -> Arc | None:
+    """Return where a pair stands; None if an agent or the cut is not of this problem."""
+    position = problem.position
+    if slow not in position or fast not in position or not 1 <= cut <= len(problem.cuts):
+        return None
+    return position[slow], position[fast], cut - 1
 
 
 def no_memory(problem: Problem, positions: Sequence[int], reason: str) -> InputError:
@@ -163,7 +178,7 @@ def _by_id(profiles: Sequence[Profile]) -> tuple[Profile, ...]:
     return agents
 
 
-def _check_memory(agents: Sequence[Profile], cuts: CutTable) -> None:
+def _check_memory(agents: Sequence[Profile], cuts: Sequence[Cut]) -> None:
     bounded = any(isfinite(profile.memory_bytes) for profile in agents)
     for number, cut in enumerate(cuts, 1):
         if cut.whole_bytes != cuts[0].whole_bytes:

@@ -70,7 +70,7 @@ def test_the_time_of_a_rounds_own_batches_moves_the_next_rounds_profile_half_way
 def test_a_slow_sides_batches_count_by_their_share_of_the_whole():
     agents = rounds(new_agents({0: 0.5, 1: 8.0}), 1)
     slow = agents[1]
-    share = slow.setup.cuts[role_of(slow).offload.cut - 1].slow_share
+    share = slow.setup.cuts[role_of(slow).offload.cut].slow_share
     total = sum(map(len, slow.batches())) / slow.setup.config.batch_size
     whole_s = len(slow.batches()) / (share * total)  # each took a second
     slow.begin_round(2)

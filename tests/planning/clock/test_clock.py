@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from comdml_flwr.core.by_cut import ByCut
 from comdml_flwr.core.sharding import assign_round_robin, staggered_receivers
 from comdml_flwr.planning.clock.clock import Clock, ServerClock, Span, new_clock
 from comdml_flwr.planning.clock.mixing_simulation import simulate_mixing_round
@@ -204,7 +205,14 @@ def mixing_without_offload(profiles, newcomers=()):
 
 
 def workload_of(num_floats):
-    return Workload(cuts=(), batch_size=1, batches={}, num_floats=num_floats, fast_floats=(), head_floats=())
+    return Workload(
+        cuts=ByCut(),
+        batch_size=1,
+        batches={},
+        num_floats=num_floats,
+        fast_floats=ByCut(),
+        head_floats=ByCut(),
+    )
 
 
 def two_agents(bytes_per_s=100.0, latency_s=0.5):

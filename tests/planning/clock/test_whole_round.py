@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comdml_flwr.agents.agent import Agent
+from comdml_flwr.core.by_cut import ByCut
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.methods.phases.agreement import agree, workload_of
 from comdml_flwr.planning.clock.simulation import RoundTimes, Workload, batch_sizes
@@ -52,12 +53,12 @@ def generated(number: int, flops_per_s: float) -> tuple[list[Profile], Workload,
         for agent in range(size)
     ]
     workload = Workload(
-        cuts=resnet_cuts(),
+        cuts=ByCut(resnet_cuts()),
         batch_size=BATCH_SIZE,
         batches={agent: batch_sizes(int(samples[agent]), BATCH_SIZE, 1) for agent in range(size)},
         num_floats=NUM_FLOATS,
-        fast_floats=FAST_FLOATS,
-        head_floats=HEAD_FLOATS,
+        fast_floats=ByCut(FAST_FLOATS),
+        head_floats=ByCut(HEAD_FLOATS),
     )
     return profiles, workload, tuple(range(50, 50 + int(rng.integers(0, 3))))
 
@@ -129,7 +130,7 @@ def test_a_pair_that_memory_forces_is_never_dropped() -> None:
         Profile(agent=0, batches_per_s=4.0, num_batches=2, links={1: link}, memory_bytes=1e12),
         Profile(agent=1, batches_per_s=4.0, num_batches=2, links={0: link}, memory_bytes=0.9e9),
     ]
-    workload = replace(generated(0, 1e9)[1], cuts=cuts, batches={0: (100.0, 100.0), 1: (100.0, 100.0)})
+    workload = replace(generated(0, 1e9)[1], cuts=ByCut(cuts), batches={0: (100.0, 100.0), 1: (100.0, 100.0)})
     plan = pair_agents(profiles, cuts)
     found = judge(plan, profiles, cuts, round_clock(profiles, RELAY, workload))
     assert found.plan == plan
@@ -149,7 +150,10 @@ def test_of_many_pairs_half_are_dropped_at_a_time() -> None:
     free = tuple(replace(cut, bytes_per_batch=0.0) for cut in cuts)
     plan = pair_agents(profiles, free, solver="greedy")
     workload = replace(
-        generated(0, 1e9)[1], cuts=free, batches=dict.fromkeys(range(40), (100.0,)), num_floats=NUM_FLOATS
+        generated(0, 1e9)[1],
+        cuts=ByCut(free),
+        batches=dict.fromkeys(range(40), (100.0,)),
+        num_floats=NUM_FLOATS,
     )
     simulate, asked = round_clock(profiles, RELAY, workload), []
 
