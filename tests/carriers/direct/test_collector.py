@@ -1,0 +1,118 @@
+"""Feed an agent that waits what can come, and see what it makes of it."""
+
+import pytest
+
+from comdml_flwr.carriers.direct.collector import BeginAgainError, DecidedError, LeftBehindError
+from comdml_flwr.carriers.direct.peers import COMMITTED, GONE, WAITING
+from comdml_flwr.core.program import Step
+from tests.carriers.direct.scripted import LAST, RETURN_POINT, ROUND, START_S, Agent, At, Gone, mail, mark
+
+PATIENCE_S = START_S
+
+
+def collect(script, senders=(1, 2), phase=1, *, in_attempt=False):
+    """Wait for a phase of peers; return the agent, and the name of what ended the wait."""
+    agent = Agent(script)
+    if in_attempt:
+        agent.collector.begin_attempt()
+    try:
+        agent.collector.collect(senders, Step(ROUND, phase), PATIENCE_S)
+    except (BeginAgainError, DecidedError, LeftBehindError) as error:
+        return agent, type(error).__name__
+    return agent, "done"
+
+
+DONE_BY_ALL = [mail(2, "late"), mark(2, 1), mail(1, "early"), mark(1, 1)]
+
+
+def test_what_was_sent_up_to_the_marks_is_kept_by_sender():
+    agent, ended = collect(DONE_BY_ALL)
+    assert ended == "done"
+    assert [one.kind for one in agent.collector.take()] == ["early", "late"]
+    assert agent.collector.take() == ()
+    assert (agent.clock.now_s(), agent.transport.sent) == (0, []), "nobody was waited for"
+
+
+@pytest.mark.parametrize(
+    ("script", "kept"),
+    [
+        ([mark(1, 0, ROUND - 1, kind="old"), mark(1, 1, kind="new")], ["new"]),
+        ([mark(1, 0, kind="first"), mark(1, 1, kind="second")], ["first", "second"]),
+        ([mark(1, 2, kind="next")], []),
+        ([mark(1, 1, kind="now"), mark(1, 2, kind="next")], ["now"]),
+    ],
+    ids=["of an earlier round", "of two phases", "a later phase stays", "up to the phase"],
+)
+def test_mail_of_other_steps_is_dropped_kept_or_left(script, kept):
+    agent, ended = collect(script, senders=[1])
+    assert (ended, [one.kind for one in agent.collector.take()]) == ("done", kept)
+    assert agent.membership.gone == frozenset()
+
+
+def test_a_peer_that_is_in_the_next_round_has_not_done_this_phase():
+    """It will say that it has committed this one; until then it is waited for."""
+    script = [mark(1, 0, ROUND + 1), mail(1, COMMITTED, committed=ROUND)]
+    assert collect(script, [1], in_attempt=True)[1] == "DecidedError"
+
+
+@pytest.mark.parametrize(
+    ("script", "gone", "until_s"),
+    [
+        ([], {1, 2}, PATIENCE_S + START_S / 3),
+        ([mark(2, 1)], {1}, PATIENCE_S),
+        ([mark(1, 1), Gone(2)], {2}, 0),
+        ([mark(2, 1), mail(1, WAITING, for_s=20.0), At(15.0, mark(1, 1))], set(), 15.0),
+        ([mark(2, 1), mail(2, GONE, accusations=[[ROUND, 2, 1]])], {1}, 0),
+    ],
+    ids=["nobody sends", "one does not", "one is out of reach", "one waits itself", "another one accuses it"],
+)
+def test_who_is_waited_for_in_vain_is_accused(script, gone, until_s):
+    agent, ended = collect(script)
+    assert (ended, agent.membership.gone) == ("done", gone)
+    assert until_s <= agent.clock.now_s() <= until_s + 3
+    accused = {peer for _, accuser, peer in agent.membership.accusations if accuser == 0}
+    assert accused <= {receiver for receiver, _ in agent.sent(GONE)}, "who may be slow and not dead"
+
+
+def test_whoever_waits_long_says_so_once_before_it_gives_up():
+    agent, _ = collect([mark(2, 1)])
+    waiting = agent.sent(WAITING)
+    assert [receiver for receiver, _ in waiting] == [1, 2, 3]
+    assert {0 < about["for_s"] < PATIENCE_S for _, about in waiting} == {True}
+
+
+@pytest.mark.parametrize(
+    ("event", "before", "after"),
+    [
+        (mail(2, GONE, accusations=[[ROUND, 2, 0]]), "LeftBehindError", "LeftBehindError"),
+        (mail(2, GONE, accusations=[[ROUND, 2, 3]]), "done", "BeginAgainError"),
+        (mail(2, COMMITTED, committed=ROUND), "done", "DecidedError"),
+        (mail(2, COMMITTED, committed=ROUND - 1), "done", "done"),
+        (mail(2, GONE, accusations=[[ROUND, 3, 2], [ROUND, 2, 3]]), "done", "BeginAgainError"),
+    ],
+    ids=[
+        "this agent is accused",
+        "another one is",
+        "committed",
+        "an earlier commit",
+        "two accuse each other",
+    ],
+)
+def test_a_round_goes_on_begins_again_or_ends(event, before, after):
+    """Before the return point only the loss of this agent matters; after it that of any other one."""
+    marks = [mark(1, 1), mark(2, 1), mark(3, 1)]
+    assert collect([event, *marks])[1] == before
+    assert collect([event, *marks], in_attempt=True)[1] == after
+
+
+def test_what_was_averaged_without_others_than_now_is_dropped():
+    script = [mark(1, RETURN_POINT, kind="stale", gone=[3]), mark(1, RETURN_POINT, kind="good")]
+    agent, ended = collect(script, [1], RETURN_POINT, in_attempt=True)
+    assert (ended, [one.kind for one in agent.collector.take()]) == ("done", ["good"])
+
+
+def test_the_marks_of_the_last_phase_are_kept_until_the_round_begins_again():
+    agent, _ = collect([mark(1, LAST), mark(2, LAST)], phase=LAST, in_attempt=True)
+    assert sorted(agent.collector.marks) == [1, 2]
+    agent.collector.begin_again()
+    assert (agent.collector.marks, agent.collector.kept, agent.collector.attempt) == ({}, [], None)

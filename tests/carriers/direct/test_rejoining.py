@@ -1,0 +1,114 @@
+"""An agent that lacks the current model asks for it, whoever is there to give it."""
+
+import pytest
+
+from comdml_flwr.carriers.direct import rejoining
+from comdml_flwr.carriers.direct.peers import ADMITTED, CURRENT_MODEL, JOIN, WANT_MODEL
+from comdml_flwr.carriers.direct.rejoining import ASK_AGAIN_S
+from comdml_flwr.carriers.direct.run_end import RunEndedError
+from comdml_flwr.core.errors import RunError
+from comdml_flwr.core.program import Step
+from tests.carriers.direct.scripted import LAST, PEERS, ROUND, START_S, Agent, At, Gone, mail, mark
+
+ALL_GONE = [Gone(peer) for peer in PEERS]
+
+
+def test_it_asks_all_again_and_again_with_one_request_until_one_admits_it():
+    admitted = mail(2, ADMITTED, next=9, gone=[3], admissions=[[0, 9], [1, 4]])
+    agent = Agent([mark(1, 0), At(2.5 * ASK_AGAIN_S, admitted)], absent=[1])
+    assert rejoining.request_admission(agent.links, agent.membership) is admitted
+    asked = agent.sent(JOIN)
+    assert [receiver for receiver, _ in asked] == [*PEERS] * 3
+    assert len({about["request"] for _, about in asked}) == 1
+    assert agent.membership.gone == {3}
+    assert agent.membership.admissions == ((0, 9), (1, 4))
+
+
+def test_where_nobody_is_there_it_ends_in_one_line():
+    agent = Agent(ALL_GONE)
+    with pytest.raises(RunError, match=r"^agent 0 was left behind, and nobody is there to let it in$"):
+        rejoining.request_admission(agent.links, agent.membership)
+
+
+@pytest.mark.parametrize(
+    ("script", "together"),
+    [
+        ([mark(peer, LAST) for peer in PEERS], [1, 2, 3]),
+        ([mark(1, LAST, gone=[3]), mark(2, LAST, gone=[3])], [1, 2]),
+        ([mark(3, LAST), mark(1, LAST, gone=[3]), mark(2, LAST, gone=[3])], [1, 2]),
+        ([mark(1, 0), mark(1, LAST), mark(2, LAST), Gone(3)], [1, 2]),
+        ([mark(1, LAST), mark(2, LAST), mail(3, JOIN, request=7)], [1, 2]),
+        (ALL_GONE, []),
+    ],
+    ids=[
+        "all end it", "two end it without a third", "the larger loss counts", "one is out of reach",
+        "one has restarted", "nobody is there",
+    ],
+)  # fmt: skip
+def test_a_round_ended_for_those_who_ended_it_together(script, together):
+    agent = Agent(script)
+    step = Step(ROUND, LAST)
+    found = rejoining.last_segments(agent.links, agent.collector, agent.membership, step, PEERS)
+    assert [segment.mark.sender for segment in found] == together
+
+
+def test_a_round_of_which_a_peer_says_that_the_run_ended_before_is_not_waited_for():
+    agent = Agent([])
+    agent.links.ended_after = ROUND - 1
+    with pytest.raises(RunEndedError):
+        rejoining.last_segments(agent.links, agent.collector, agent.membership, Step(ROUND, LAST), PEERS)
+
+
+def test_who_is_gone_and_who_comes_back_is_taken_over_from_those_who_ended_the_round():
+    asks = {"joining": [[3, 7]], "admissions": [[2, 4]]}
+    agent = Agent([mark(1, LAST, gone=[3], **asks), mark(2, LAST, gone=[3], **asks)])
+    step = Step(ROUND, LAST)
+    found = rejoining.last_segments(agent.links, agent.collector, agent.membership, step, PEERS)
+    rejoining.take_over_from(found, agent.links, agent.membership, ROUND + 1)
+    assert agent.membership.gone == frozenset(), "3 is let in with the end of the round"
+    assert agent.membership.admissions == ((2, 4), (3, ROUND + 1))
+    rejoining.take_over_from([], agent.links, agent.membership, ROUND + 1)
+    assert agent.membership.admissions == ((2, 4), (3, ROUND + 1)), "nobody tells anything"
+
+
+@pytest.mark.parametrize(
+    ("script", "asked", "given_by"),
+    [
+        ([mail(2, CURRENT_MODEL)], [2], 2),
+        ([Gone(2), mail(1, CURRENT_MODEL)], [2, 1], 1),
+        ([At(1.5 * START_S, mail(1, CURRENT_MODEL))], [2, 1], 1),
+        ([mail(1, CURRENT_MODEL)], [2, 1], 1),
+    ],
+    ids=["the first has it", "the first is gone", "the first is slow", "the second was asked before"],
+)
+def test_one_of_those_who_have_the_model_gives_it(script, asked, given_by):
+    agent = Agent(script)
+    holders = [2, 1]
+    model = rejoining.ask_for_model(agent.links, agent.collector, agent.deadlines, ROUND, holders)
+    assert model.sender == given_by
+    assert agent.sent(WANT_MODEL) == [(peer, {"wanted": ROUND}) for peer in asked]
+
+
+def test_where_nobody_has_the_model_any_more_it_ends_in_one_line():
+    agent = Agent([Gone(1), Gone(2)])
+    with pytest.raises(RunError, match=r"^agent 0: nobody is left who has the model of round 5$"):
+        rejoining.ask_for_model(agent.links, agent.collector, agent.deadlines, ROUND, [1, 2])
+
+
+def test_one_that_is_alone_waits_for_another_and_lets_it_in():
+    agent = Agent([At(4.0, mail(2, JOIN, request=7))], absent=PEERS)
+    agent.links.has_model(ROUND - 1, {})
+    rejoining.wait_if_alone(agent.links, agent.membership, agent.deadlines, [0, *PEERS])
+    assert agent.membership.gone == {1, 3}
+    assert agent.sent(ADMITTED) == [(2, {"next": ROUND, "gone": [1, 3], "admissions": ((2, ROUND),)})]
+
+
+def test_one_that_stays_alone_ends_in_one_line_and_one_that_is_not_does_not_wait():
+    agent = Agent([], absent=PEERS)
+    with pytest.raises(RunError):
+        rejoining.wait_if_alone(agent.links, agent.membership, agent.deadlines, [0, *PEERS])
+    assert START_S < agent.clock.now_s() < START_S + 2
+    for ids, absent in (([0], ()), ([0, *PEERS], (1, 2))):
+        agent = Agent([], absent)
+        rejoining.wait_if_alone(agent.links, agent.membership, agent.deadlines, ids)
+        assert agent.clock.now_s() == 0
