@@ -22,10 +22,13 @@ from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.messages import Array, Envelope
 from comdml_flwr.core.typed_json import (
     Json,
+    read_as,
+    read_bool,
     read_float,
     read_floats,
     read_int,
     read_ints,
+    read_numbers,
     read_pairs,
     read_text,
     read_triples,
@@ -33,17 +36,22 @@ from comdml_flwr.core.typed_json import (
 
 Floats: TypeAlias = NDArray[np.float32]
 Integers: TypeAlias = NDArray[np.int64]
+Tensors: TypeAlias = Mapping[str, Array]
+"""All arrays of an envelope, under their own names: the field's name is not on the wire."""
 
 _READERS: Mapping[object, Callable[[Json], object]] = {
     int: read_int,
     float: read_float,
+    bool: read_bool,
     str: read_text,
+    Mapping[str, float]: read_numbers,
     tuple[int, ...]: read_ints,
     tuple[float, ...]: read_floats,
     tuple[tuple[int, int], ...]: read_pairs,
     tuple[tuple[int, int, int], ...]: read_triples,
 }
 _ARRAYS: Mapping[object, type[np.generic]] = {Floats: np.float32, Integers: np.int64}
+_HINTS = {*_READERS, *_ARRAYS, Tensors}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +79,10 @@ class Mail:
         about: dict[str, Json] = {}
         arrays: dict[str, Array] = {}
         for field in _fields(type(self)):
-            if (value := getattr(self, field.name)) is not None:
+            value = getattr(self, field.name)
+            if field.hint == Tensors:
+                arrays |= value
+            elif value is not None:
                 (about if field.hint in _READERS else arrays)[field.name] = value
         return about, arrays
 
@@ -84,20 +95,28 @@ class Mail:
         RunError
             A field is missing or is of another type; the line names kind, sender, round and field.
         """
+        return cls.of(envelope.about, envelope.arrays, envelope.where)
+
+    @classmethod
+    def of(cls: type[MailT], about: Mapping[str, Json], arrays: Mapping[str, Array], where: str) -> MailT:
+        """Return what facts and arrays hold; `where` begins the line of an error."""
         values: dict[str, object] = {}
         for field in _fields(cls):
-            held = envelope.about if field.hint in _READERS else envelope.arrays
-            if field.name in held or not field.is_optional:
-                values[field.name] = _value(envelope, field)
+            if field.hint == Tensors:
+                values[field.name] = arrays
+            elif field.hint in _READERS:
+                if field.name in about or not field.is_optional:
+                    reader = _READERS[field.hint]
+                    values[field.name] = read_as(reader, about.get(field.name), f"{where}: {field.name}")
+            elif field.name in arrays or not field.is_optional:
+                values[field.name] = _array(arrays, field, where)
         return cls(**values)
 
 
-def _value(envelope: Envelope, field: _Field) -> object:
-    if (reader := _READERS.get(field.hint)) is not None:
-        return envelope.read(field.name, reader)
-    array, dtype = envelope.arrays.get(field.name), _ARRAYS[field.hint]
+def _array(arrays: Mapping[str, Array], field: _Field, where: str) -> Array:
+    array, dtype = arrays.get(field.name), _ARRAYS[field.hint]
     if array is None or array.dtype != dtype:
-        raise RunError(f"{envelope.where}: {field.name} is no {np.dtype(dtype).name} array")
+        raise RunError(f"{where}: {field.name} is no {np.dtype(dtype).name} array")
     return array
 
 
@@ -111,6 +130,6 @@ def _fields(kind: type[Mail]) -> tuple[_Field, ...]:
             continue
         options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
         (value,) = (option for option in options if option is not NoneType)
-        assert value in _READERS or value in _ARRAYS, f"{kind.__name__}.{name}: no mail has {value}"
+        assert value in _HINTS, f"{kind.__name__}.{name}: no mail has {value}"
         found.append(_Field(name, value, len(options) > 1))
     return _FOUND.setdefault(kind, tuple(found))

@@ -56,6 +56,8 @@ class Envelope:
         The tensors, shared and not copied; receivers read them only.
     arrives_s : float
         When it is there on the virtual clock of its round.
+    mark : Mapping[str, Json], optional
+        What a carrier adds for its own use; no phase sees it.
     """
 
     sender: int
@@ -65,6 +67,7 @@ class Envelope:
     about: Mapping[str, Json] = field(default_factory=dict)
     arrays: Mapping[str, Array] = field(default_factory=dict)
     arrives_s: float = 0.0
+    mark: Mapping[str, Json] | None = None
 
     @property
     def num_bytes(self) -> int:

@@ -58,6 +58,21 @@ def read_text(value: Json) -> str:
     return value
 
 
+def read_bool(value: Json) -> bool:
+    """Return a truth value."""
+    if not isinstance(value, bool):
+        raise _no(value, "truth value")
+    return value
+
+
+def read_numbers(value: Json) -> dict[str, Json]:
+    """Return a table of numbers; whole ones stay whole."""
+    table = read_table(value)
+    for number in table.values():
+        read_float(number)
+    return table
+
+
 def read_table(value: Json) -> dict[str, Json]:
     """Return an object of JSON as a new dictionary."""
     if not isinstance(value, Mapping):

@@ -148,6 +148,8 @@ def envelope_parts(envelope: Envelope) -> list[memoryview]:
         "arrives_s": envelope.arrives_s,
         "about": dict(envelope.about),
     }
+    if envelope.mark is not None:
+        address["mark"] = dict(envelope.mark)
     return encode_parts(envelope.arrays, address)
 
 
@@ -162,7 +164,7 @@ def decode_envelope(
         The bytes are not those of an envelope.
     """
     arrays, address = decode(blob, max_header_bytes)
-    if not isinstance(address, dict) or address.keys() != {*_ADDRESS}:
+    if not isinstance(address, dict) or address.keys() - {"mark"} != {*_ADDRESS}:
         raise RunError(f"not an envelope: its address must hold {', '.join(_ADDRESS)}")
 
     def read(read_one: Callable[[Json], T], name: str) -> T:
@@ -176,4 +178,5 @@ def decode_envelope(
         arrives_s=read(read_float, "arrives_s"),
         about=read(read_table, "about"),
         arrays=arrays,
+        mark=read(read_table, "mark") if "mark" in address else None,
     )

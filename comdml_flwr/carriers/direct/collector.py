@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from comdml_flwr.carriers.direct.deadlines import Deadlines
 from comdml_flwr.carriers.direct.membership import Membership
 from comdml_flwr.carriers.direct.peers import PeerLinks
+from comdml_flwr.carriers.direct.protocol import Mark
 from comdml_flwr.carriers.direct.streams import Segment
 from comdml_flwr.core.messages import Envelope, Inbox
 from comdml_flwr.core.program import Step
@@ -54,7 +55,7 @@ class Collector:
         self._links, self._membership, self._deadlines = links, membership, deadlines
         self._return_point, self._last = return_point, last
         self.kept: list[Envelope] = list(left_over)
-        self.marks: dict[int, Envelope] = {}  # of the last phase, of this attempt
+        self.marks: dict[int, Mark] = {}  # of the last phase, of this attempt
         self.attempt: frozenset[int] | None = None  # who is missing in it; None before the return point
 
     @property
@@ -136,8 +137,8 @@ class Collector:
             if segment.step > step:  # of a later round: it has ended this one, and will say so
                 return segment.step.round == step.round
             self.kept += streams.take(sender).mail
-            if segment.step.phase == 0:
-                self._deadlines.hear(sender, segment.mark.number("training_s"))
+            if segment.mark.training_s is not None:
+                self._deadlines.hear(sender, segment.mark.training_s)
             if segment.step.phase == self._last:
                 self.marks[sender] = segment.mark
             if segment.step == step:

@@ -10,9 +10,10 @@ from comdml_flwr.core.typed_json import Json
 from comdml_flwr.learning.metrics import Metrics, add_sums, read_sums
 
 
-def sums_in(report: Mapping[str, Json], metrics: Metrics) -> dict[str, Json]:
-    """Return what is told of a report."""
-    return {name: report.get(name) for name in metrics.nothing}
+def sums_in(report: Mapping[str, Json], metrics: Metrics) -> dict[str, float]:
+    """Return what is told of a report: its sums, without those that are none."""
+    told = {name: report.get(name) for name in metrics.nothing}
+    return {name: value for name, value in told.items() if isinstance(value, int | float)}
 
 
 def metric_of(told: Iterable[Mapping[str, Json]], metrics: Metrics) -> float | None:

@@ -50,6 +50,7 @@ from comdml_flwr.carriers.direct.deadlines import Deadlines
 from comdml_flwr.carriers.direct.membership import Membership
 from comdml_flwr.carriers.direct.peers import PeerLinks
 from comdml_flwr.carriers.direct.ports import REAL_CLOCK, PeerTransport, WallClock
+from comdml_flwr.carriers.direct.protocol import Commit
 from comdml_flwr.carriers.direct.rejoining import (
     ask_for_model,
     last_segments,
@@ -58,12 +59,11 @@ from comdml_flwr.carriers.direct.rejoining import (
     wait_if_alone,
 )
 from comdml_flwr.carriers.direct.round import RoundEnd, RoundRunner, RunSteps
-from comdml_flwr.carriers.direct.run_end import ENDS_RUN, RunEndedError, reaches_target, waiting_later
+from comdml_flwr.carriers.direct.run_end import RunEndedError, reaches_target, waiting_later
 from comdml_flwr.core.errors import OverdueError, PeerGoneError
 from comdml_flwr.core.messages import Inbox, Report
 from comdml_flwr.core.program import Program, Step
 from comdml_flwr.core.sharding import assign_round_robin
-from comdml_flwr.core.typed_json import Json
 
 log = logging.getLogger(__name__)
 
@@ -210,7 +210,7 @@ class DirectRounds:
             turn = self._agent.id % len(holders)  # not all ask the same one
             ask = [*holders[turn:], *holders[:turn]]
             model = ask_for_model(self._links, self._collector, self._deadlines, first - 1, ask)
-            self._agent.take_over(model)
+            self._agent.take_over(model.tensors, model.kind)
             self._has_model(first - 1)
 
     def _has_model(self, round_: int) -> None:
@@ -228,12 +228,14 @@ class DirectRounds:
         """Let those in who asked for it, and remember what to tell those who are late."""
         missing, joining = ended.missing, ended.joining
         self._has_model(round_)
-        about: dict[str, Json] = {"gone": sorted(missing), "joining": sorted(joining.items())}
-        if self._ends_run:
-            about[ENDS_RUN] = True
-        if self._return_point is not None:
-            about["digest"] = self._agent.shared_sha256()  # of the previous weights if they stayed
-        self._links.tell_committed(round_, about)
+        commit = Commit(
+            round=round_,
+            gone=tuple(sorted(missing)),
+            joining=tuple(sorted(joining.items())),
+            digest=None if self._return_point is None else self._agent.shared_sha256(),
+            ends_run=self._ends_run or None,
+        )
+        self._links.tell_committed(commit)
         self._deadlines.forget(missing)
         self._links.note_admitted(joining)
         self._collector.attempt = None
@@ -251,11 +253,10 @@ class DirectRounds:
         """Ask for admission until a peer grants it; return the round to go on with."""
         self._collector.begin_again()
         self._agent.tensors.roll_back()  # the round that it was left behind in has no result here
-        admitted = request_admission(self._links, self._membership)
-        self._agent.take_over(admitted)
-        next_round = admitted.integer("next")
-        self._has_model(next_round - 1)
-        return next_round
+        where, admission = request_admission(self._links, self._membership)
+        self._agent.take_over(admission.tensors, where)
+        self._has_model(admission.next_round - 1)
+        return admission.next_round
 
     def _wait_if_newcomer(self, round_: int, first: int) -> None:
         """Wait for the model of a round in which this agent was absent, if it takes part in the next."""
@@ -265,13 +266,13 @@ class DirectRounds:
         step, drawn = Step(round_, self._last), setup.present(round_)
         last = last_segments(self._links, self._collector, self._membership, step, drawn)
         take_over_from(last, self._links, self._membership, round_ + 1)
-        told = [segment.mark.about for segment in last]
+        told = [segment.mark.sums or {} for segment in last]
         self._ends_run = reaches_target(self._agent.setup, told)
         self._collector.kept = [mail for segment in last for mail in segment.mail if mail.kind == "model"]
         if not self._collector.kept and self._return_point is not None:  # else no model is the same for all
-            holders = [segment.mark.sender for segment in last]
+            holders = [segment.sender for segment in last]
             model = ask_for_model(self._links, self._collector, self._deadlines, round_, holders)
-            self._agent.take_over(model)
+            self._agent.take_over(model.tensors, model.kind)
 
     def _part(self, round_: int, *, admits: bool) -> None:
         """Leave when all who took part in this agent's last round have committed it, too.

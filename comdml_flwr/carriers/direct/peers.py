@@ -10,17 +10,24 @@ from collections.abc import Iterable, Mapping
 from comdml_flwr.carriers.direct.deadlines import Deadlines
 from comdml_flwr.carriers.direct.membership import Membership
 from comdml_flwr.carriers.direct.ports import REAL_CLOCK, PeerTransport, WallClock
-from comdml_flwr.carriers.direct.run_end import ENDS_RUN
-from comdml_flwr.carriers.direct.streams import DONE, Streams, accusations_in
+from comdml_flwr.carriers.direct.protocol import (
+    Admission,
+    Commit,
+    CurrentModel,
+    Gone,
+    JoinRequest,
+    Mark,
+    ModelRequest,
+    Waiting,
+    mark_of,
+)
+from comdml_flwr.carriers.direct.streams import Streams
 from comdml_flwr.core.errors import OverdueError, PeerGoneError, RunError
+from comdml_flwr.core.mail import Mail
 from comdml_flwr.core.messages import Array, Envelope
-from comdml_flwr.core.typed_json import Json
 
 log = logging.getLogger(__name__)
 
-GONE, JOIN, ADMITTED, COMMITTED = "gone", "join", "admitted", "committed"
-WAITING = "waiting"
-WANT_MODEL, CURRENT_MODEL = "want model", "current model"
 LOOK_S = 0.5  # how often it is looked whether those who are waited for are still there
 
 
@@ -57,18 +64,18 @@ class PeerLinks:
         self.round = 0
         self.joining: dict[int, int] = {}  # peer -> number of its request to be let in
         self._granted: dict[int, int] = {}  # the last request of each peer that was granted
-        self.admitted: Envelope | None = None
+        self.admitted: tuple[str, Admission] | None = None  # and in which envelope it came
         self._wanting: dict[int, int] = {}  # peer -> the round whose model it asks for
         self._model: tuple[int, Mapping[str, Array]] | None = None  # of the last round that ended here
-        self.models: dict[int, Envelope] = {}  # by peer, as it was asked
-        self.decided: dict[int, Envelope] = {}  # by round: a peer has committed it
+        self.models: dict[int, CurrentModel] = {}  # by peer, as it was asked
+        self.decided: dict[int, tuple[int, Commit]] = {}  # by round: a peer has committed it
         self.latest_commit: dict[int, int] = {}  # by peer
         self.waits_until_s: dict[
             int, float
         ] = {}  # by peer that has said it: how long it waits for another one
         self.may_end_early = False  # whether a peer may say that the run ends with a round
         self.ended_after: int | None = None  # the round of which one has said it
-        self._committed: dict[int, dict[str, Json]] = {}  # by round: what this agent tells of it
+        self._committed: dict[int, Commit] = {}  # by round: what this agent tells of it
         self._transport, self._membership, self._deadlines = transport, membership, deadlines
         self._watched: set[int] = set()
 
@@ -83,18 +90,18 @@ class PeerLinks:
             if is_needed:
                 self.accuse(peer, str(error))
 
-    def say(
-        self,
-        kind: str,
-        peer: int,
-        about: Mapping[str, Json],
-        arrays: Mapping[str, Array] | None = None,
-        *,
-        is_needed: bool = False,
-    ) -> None:
+    def say(self, peer: int, mail: Mail, *, is_needed: bool = False) -> None:
         """Send something that no phase sends."""
+        about, arrays = mail.pack()
+        mark = about if isinstance(mail, Mark) else None
         envelope = Envelope(
-            sender=self.own, receiver=peer, round=self.round, kind=kind, about=about, arrays=arrays or {}
+            sender=self.own,
+            receiver=peer,
+            round=self.round,
+            kind=mail.kind,
+            about={} if mark else about,
+            arrays=arrays,
+            mark=mark,
         )
         self.send(envelope, is_needed=is_needed)
 
@@ -106,13 +113,13 @@ class PeerLinks:
         self._membership.merge([(self.round, self.own, peer)])
         for other in self.peers:  # also the accused, who may be slow and not dead
             if other == peer or other not in self._membership.gone:
-                self.say(GONE, other, {"accusations": self._membership.accusations})
+                self.say(other, Gone(accusations=self._membership.accusations))
 
     def say_waiting(self, for_s: float) -> None:
         """Tell all that this agent waits for somebody, and how much longer before it gives up."""
         for peer in self.peers:
             if peer not in self._membership.gone:
-                self.say(WAITING, peer, {"for_s": for_s})
+                self.say(peer, Waiting(for_s=for_s))
 
     def note_admitted(self, requests: Mapping[int, int]) -> None:
         """Note that these requests of peers to be let in are granted."""
@@ -120,13 +127,13 @@ class PeerLinks:
         for peer in requests:
             self.joining.pop(peer, None)
 
-    def tell_committed(self, round_: int, about: dict[str, Json]) -> None:
+    def tell_committed(self, commit: Commit) -> None:
         """Note what a round was committed as; who is late with that round is told."""
-        self._committed[round_] = about
+        self._committed[commit.round] = commit
 
     def say_committed(self, round_: int, peer: int) -> None:
         """Tell a peer that this agent has committed a round."""
-        self.say(COMMITTED, peer, {"committed": round_, **self._committed[round_]})
+        self.say(peer, self._committed[round_])
 
     def has_model(self, round_: int, shared: Mapping[str, Array]) -> None:
         """Note the current model, as `State.shared_arrays` gives it, and give it to those who have asked."""
@@ -139,12 +146,13 @@ class PeerLinks:
     def say_admitted(self, peer: int, next_round: int) -> None:
         """Let a peer in from a round on: tell it who is gone, and give it the current model."""
         assert self._model is not None
-        about: dict[str, Json] = {
-            "next": next_round,
-            "gone": sorted(self._membership.gone),
-            "admissions": self._membership.admissions,
-        }
-        self.say(ADMITTED, peer, about, self._model[1])
+        admission = Admission(
+            next_round=next_round,
+            gone=tuple(sorted(self._membership.gone)),
+            admissions=self._membership.admissions,
+            tensors=self._model[1],
+        )
+        self.say(peer, admission)
 
     def keep_to_deadlines(self) -> None:
         """Let the transport wait for a peer as long as the deadlines say, now that all have met."""
@@ -172,32 +180,35 @@ class PeerLinks:
         return True
 
     def _file(self, envelope: Envelope) -> None:
-        gone, sender = self._membership.gone, envelope.sender
-        self._membership.merge(accusations_in(envelope))
+        gone, sender, mark = self._membership.gone, envelope.sender, mark_of(envelope)
+        if envelope.kind == Gone.kind:
+            self._membership.merge(Gone.unpack(envelope).accusations)
+        elif mark is not None:
+            self._membership.merge(mark.accusations)
         for peer in sorted(self._membership.gone - gone - {self.own}):  # perhaps its accuser cannot reach it
-            self.say(GONE, peer, {"accusations": self._membership.accusations})
-        if envelope.kind == GONE:
+            self.say(peer, Gone(accusations=self._membership.accusations))
+        if envelope.kind == Gone.kind:
             return
-        if envelope.kind == JOIN:
-            self._admission_requested(sender, envelope.integer("request"))
-        elif envelope.kind == WAITING:
-            for_s = min(envelope.number("for_s"), self._deadlines.longest_s)
+        if envelope.kind == JoinRequest.kind:
+            self._admission_requested(sender, JoinRequest.unpack(envelope).request)
+        elif envelope.kind == Waiting.kind:
+            for_s = min(Waiting.unpack(envelope).for_s, self._deadlines.longest_s)
             self.waits_until_s[sender] = self.clock.now_s() + for_s
-        elif envelope.kind == ADMITTED:
-            self.admitted = envelope
-        elif envelope.kind == COMMITTED:
-            round_ = envelope.integer("committed")
-            self.decided.setdefault(round_, envelope)
-            self.latest_commit[sender] = max(round_, self.latest_commit.get(sender, 0))
-            if self.may_end_early and envelope.about.get(ENDS_RUN) is True:
-                self.ended_after = round_
-        elif envelope.kind == WANT_MODEL:
-            self._asked_for_model(sender, envelope.integer("wanted"))
-        elif envelope.kind == CURRENT_MODEL:
-            self.models[sender] = envelope
+        elif envelope.kind == Admission.kind:
+            self.admitted = envelope.where, Admission.unpack(envelope)
+        elif envelope.kind == Commit.kind:
+            commit = Commit.unpack(envelope)
+            self.decided.setdefault(commit.round, (sender, commit))
+            self.latest_commit[sender] = max(commit.round, self.latest_commit.get(sender, 0))
+            if self.may_end_early and commit.ends_run:
+                self.ended_after = commit.round
+        elif envelope.kind == ModelRequest.kind:
+            self._asked_for_model(sender, ModelRequest.unpack(envelope).round)
+        elif envelope.kind == CurrentModel.kind:
+            self.models[sender] = CurrentModel.unpack(envelope)
         else:  # also of one that is gone: an agent that is absent may not know that it was let in again
             self.streams.put(envelope)
-            self._answer_late(envelope)
+            self._answer_late(envelope, mark)
 
     def _admission_requested(self, peer: int, request: int) -> None:
         """Note the request; a peer that nobody missed yet has lost what it had, so it is gone first."""
@@ -216,10 +227,10 @@ class PeerLinks:
 
     def _give_model(self, peer: int) -> None:
         assert self._model is not None
-        self.say(CURRENT_MODEL, peer, {}, self._model[1])
+        self.say(peer, CurrentModel(tensors=self._model[1]))
 
-    def _answer_late(self, envelope: Envelope) -> None:
+    def _answer_late(self, envelope: Envelope, mark: Mark | None) -> None:
         """Tell one who begins a committed round's averaging again what it was committed as."""
         committed = self._committed.get(envelope.round)
-        if envelope.kind == DONE and committed and envelope.about.get("gone") != committed["gone"]:
+        if envelope.kind == Mark.kind and committed and mark and mark.gone != committed.gone:
             self.say_committed(envelope.round, envelope.sender)

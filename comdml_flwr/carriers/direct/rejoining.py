@@ -7,18 +7,18 @@ from collections.abc import Iterable, Sequence
 from comdml_flwr.carriers.direct.collector import Collector
 from comdml_flwr.carriers.direct.deadlines import Deadlines
 from comdml_flwr.carriers.direct.membership import Membership
-from comdml_flwr.carriers.direct.peers import JOIN, WANT_MODEL, PeerLinks
+from comdml_flwr.carriers.direct.peers import PeerLinks
+from comdml_flwr.carriers.direct.protocol import Admission, CurrentModel, JoinRequest, ModelRequest
 from comdml_flwr.carriers.direct.run_end import RunEndedError
-from comdml_flwr.carriers.direct.streams import Segment, ids_in, pairs_in
+from comdml_flwr.carriers.direct.streams import Segment
 from comdml_flwr.core.errors import RunError
-from comdml_flwr.core.messages import Envelope
 from comdml_flwr.core.program import Step
 from comdml_flwr.planning.participation import check_left
 
 ASK_AGAIN_S = 5.0  # to be let in
 
 
-def request_admission(links: PeerLinks, membership: Membership) -> Envelope:
+def request_admission(links: PeerLinks, membership: Membership) -> tuple[str, Admission]:
     """Ask all peers until one admits this agent; take over who is gone; return its mail, with the model.
 
     Raises
@@ -36,12 +36,13 @@ def request_admission(links: PeerLinks, membership: Membership) -> Envelope:
         if links.clock.now_s() >= ask_again:
             ask_again += ASK_AGAIN_S
             for peer in links.peers:
-                links.say(JOIN, peer, {"request": request})
+                links.say(peer, JoinRequest(request=request))
         links.look()
         if all(links.why_gone(peer) for peer in links.peers):
             raise RunError(f"agent {links.own} was left behind, and nobody is there to let it in")
-    membership.take_over(ids_in(links.admitted, "gone"), pairs_in(links.admitted, "admissions"))
-    return links.admitted
+    where, admission = links.admitted
+    membership.take_over(admission.gone, admission.admissions)
+    return where, admission
 
 
 def last_segments(
@@ -76,7 +77,7 @@ def last_segments(
                     found[peer] = segment
         gone = max((segment.gone for segment in found.values()), key=len, default=frozenset())
         together = [segment for _, segment in sorted(found.items()) if segment.gone == gone]
-        there = {segment.mark.sender for segment in together}
+        there = {segment.sender for segment in together}
         accused = {peer for round_, _, peer in membership.accusations if round_ >= step.round}
         not_to_come = gone | there | accused | _restarted(links, together)
         late = [peer for peer in drawn if peer not in not_to_come]
@@ -88,7 +89,7 @@ def last_segments(
 
 def _restarted(links: PeerLinks, segments: Sequence[Segment]) -> set[int]:
     """Return who has lost what it had in the round of these segments, and asks to be re-admitted."""
-    admitted = {peer for segment in segments for peer, _ in pairs_in(segment.mark, "admissions")}
+    admitted = {peer for segment in segments for peer, _ in segment.mark.admissions or ()}
     return links.joining.keys() - admitted
 
 
@@ -99,8 +100,8 @@ def take_over_from(
     if not segments:
         return
     gone, mark = segments[0].gone, segments[0].mark
-    membership.take_over(gone, pairs_in(mark, "admissions"))
-    said = sorted(pair for segment in segments for pair in pairs_in(segment.mark, "joining"))
+    membership.take_over(gone, mark.admissions or ())
+    said = sorted(pair for segment in segments for pair in segment.mark.joining or ())
     joining = {peer: request for peer, request in said if peer in gone}
     links.note_admitted(joining)
     membership.admit(joining, since=next_round)
@@ -108,7 +109,7 @@ def take_over_from(
 
 def ask_for_model(
     links: PeerLinks, collector: Collector, deadlines: Deadlines, round_: int, holders: Iterable[int]
-) -> Envelope:
+) -> CurrentModel:
     """Return the model of a round from one of those who have it.
 
     Raises
@@ -117,7 +118,7 @@ def ask_for_model(
         Nobody who has it is left.
     """
     for holder in holders:
-        links.say(WANT_MODEL, holder, {"wanted": round_})
+        links.say(holder, ModelRequest(round=round_))
         give_up = links.clock.now_s() + deadlines.seconds
         while holder not in links.models and links.clock.now_s() < give_up:
             if not collector.look() and links.why_gone(holder):

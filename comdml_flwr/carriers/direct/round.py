@@ -8,7 +8,7 @@ of operation.
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from torch import Tensor
@@ -19,11 +19,11 @@ from comdml_flwr.carriers.direct.counts import metric_of, sums_in
 from comdml_flwr.carriers.direct.deadlines import Deadlines
 from comdml_flwr.carriers.direct.membership import Membership
 from comdml_flwr.carriers.direct.peers import PeerLinks
+from comdml_flwr.carriers.direct.protocol import Mark
 from comdml_flwr.carriers.direct.run_end import reaches_target
-from comdml_flwr.carriers.direct.streams import DONE, ids_in, pairs_in, with_mark
+from comdml_flwr.carriers.direct.streams import with_mark
 from comdml_flwr.core.messages import Inbox, Outbox, Report
 from comdml_flwr.core.program import Absence, Phase, Program, Step
-from comdml_flwr.core.typed_json import Json
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +127,7 @@ class RoundRunner:
             self.deadlines.round_took(elapsed_s)
         self.agent.tensors.commit()
         missing = self.collector.missing
-        said = [pair for mark in self.collector.marks.values() for pair in pairs_in(mark, "joining")]
+        said = [pair for mark in self.collector.marks.values() for pair in mark.joining or ()]
         return RoundEnd(
             report={**report, "elapsed_s": elapsed_s, "gone": sorted(missing)},
             accuracy=accuracy,
@@ -156,7 +156,7 @@ class RoundRunner:
             self._results[self.collector.attempt] = self.agent.tensors.snapshot(), report
         self._collect_of_all(Step(round_, self.program.last))
         marks = self.collector.marks.items()
-        told = [mark.about for peer, mark in marks if peer not in self.collector.missing]
+        told = [mark.sums or {} for peer, mark in marks if peer not in self.collector.missing]
         self._ends_run = reaches_target(self.agent.setup, [report, *told])
         return report
 
@@ -195,48 +195,53 @@ class RoundRunner:
         """Tell whether nobody but the receivers of its mail must hear that a phase is done."""
         return step.phase < self.program.last and self.program.phases[step.phase + 1].expects is not None
 
-    def _mark(self, step: Step, missing: frozenset[int]) -> dict[str, Json]:
+    def _mark(self, step: Step, missing: frozenset[int]) -> Mark:
         """Return what is said when a phase is done."""
-        about: dict[str, Json] = {
-            DONE: step.phase,
-            "gone": sorted(missing),
-            "accusations": self.membership.accusations,
-        }
+        mark = Mark(phase=step.phase, gone=tuple(sorted(missing)), accusations=self.membership.accusations)
         if step.phase == 0:
             training_s = len(self.agent.batches()) * self.seconds_per_batch
             self.deadlines.hear(self.agent.id, training_s)
-            about["training_s"] = training_s
+            mark = replace(mark, training_s=training_s)
         if step.phase == self.program.last:
-            about |= sums_in(self.agent.report, self.agent.setup.task.metrics)
-            about["joining"] = sorted(self.links.joining.items())
             self._told_joining = dict(self.links.joining)
-            about["admissions"] = self.membership.admissions
-            if self.program.return_point is not None:
-                about["digest"] = self.agent.shared_sha256()
-        return about
+            mark = replace(
+                mark,
+                sums=sums_in(self.agent.report, self.agent.setup.task.metrics),
+                joining=tuple(sorted(self._told_joining.items())),
+                admissions=self.membership.admissions,
+                digest=None if self.program.return_point is None else self.agent.shared_sha256(),
+            )
+        return mark
 
-    def _tell(self, step: Step, mark: dict[str, Json]) -> None:
+    def _tell(self, step: Step, mark: Mark) -> None:
         """Say to all members, and to who takes part next, that a phase is done, behind its mail."""
         newcomers = self.agent.newcomers if step.phase == self.program.last else ()
         for peer in sorted({*self._others(), *newcomers}):
-            self.links.say(DONE, peer, mark, is_needed=True)
+            self.links.say(peer, mark, is_needed=True)
 
     def _accuracy(self, report: Report) -> float | None:
         """Return the round's metric, where the last marks of all others are there."""
         marks, metrics = self.collector.marks, self.agent.setup.task.metrics
         if not marks.keys() >= {*self._others()}:
             return None
-        return metric_of([report, *(mark.about for mark in marks.values())], metrics)
+        return metric_of([report, *(mark.sums or {} for mark in marks.values())], metrics)
 
     def _digests_agree(self) -> bool:
-        told = {mark.about.get("digest") for mark in self.collector.marks.values()}
+        told = {mark.digest for mark in self.collector.marks.values()}
         return self.collector.attempt is None or told <= {self.agent.shared_sha256()}
 
     def _take_decided(self, round_: int) -> Report:
         """Take the result that a peer ended the round with, if this agent had it as well."""
-        notice = self.links.decided[round_]
-        decided = frozenset(ids_in(notice, "gone"))
-        self.collector.attempt, self.collector.marks = decided, {notice.sender: notice}
+        sender, commit = self.links.decided[round_]
+        decided = frozenset(commit.gone)
+        last = Mark(
+            phase=self.program.last,
+            gone=commit.gone,
+            accusations=(),
+            joining=commit.joining,
+            digest=commit.digest,
+        )
+        self.collector.attempt, self.collector.marks = decided, {sender: last}
         self._told_joining = {}  # the notice names all
         if decided not in self._results:
             raise LeftBehindError

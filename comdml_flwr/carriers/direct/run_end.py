@@ -11,9 +11,6 @@ from comdml_flwr.agents.setup import Setup
 from comdml_flwr.carriers.direct.counts import metric_of
 from comdml_flwr.core.typed_json import Json
 
-ENDS_RUN = "ends_run"
-"""Under which name a commit says that the run ends with its round."""
-
 
 class RunEndedError(Exception):
     """The run ended before the round that is waited for."""

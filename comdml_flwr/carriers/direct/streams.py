@@ -5,16 +5,12 @@ to a mark is a segment.
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from comdml_flwr.carriers.direct.membership import Accusation
+from comdml_flwr.carriers.direct.protocol import Mark, mark_of
 from comdml_flwr.core.messages import Envelope, Inbox, Outbox
 from comdml_flwr.core.program import Step
-from comdml_flwr.core.typed_json import Json, read_ints, read_pairs, read_triples
-
-DONE = "phase done"
-"""The kind of an envelope that is but a mark, and under which name a mark says which phase."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +25,17 @@ class Segment:
         Without whom the peer ran that phase.
     mail : tuple[Envelope, ...]
         In the order in which it was sent.
-    mark : Envelope
+    sender : int
+        The peer.
+    mark : Mark
         That the phase is done, and what the peer says with it.
     """
 
     step: Step
     gone: frozenset[int]
     mail: Inbox
-    mark: Envelope
+    sender: int
+    mark: Mark
 
 
 class Streams:
@@ -53,16 +52,15 @@ class Streams:
         self._segments: dict[int, deque[Segment]] = {peer: deque() for peer in self._open}
 
     def put(self, envelope: Envelope) -> None:
-        """Add what came from a peer."""
-        mail = self._open[envelope.sender]
-        if envelope.kind != DONE:
+        """Add what came from a peer. Raises RunError where it carries a mark that is none."""
+        sender, mail, mark = envelope.sender, self._open[envelope.sender], mark_of(envelope)
+        if envelope.kind != Mark.kind:
             mail.append(envelope)
-        if DONE not in envelope.about:
+        if mark is None:
             return
-        step = Step(envelope.round, envelope.integer(DONE))
-        gone = frozenset(ids_in(envelope, "gone"))
+        step, gone = Step(envelope.round, mark.phase), frozenset(mark.gone)
         of_round = tuple(one for one in mail if one.round == envelope.round)  # not of a process that died
-        self._segments[envelope.sender].append(Segment(step, gone, of_round, envelope))
+        self._segments[sender].append(Segment(step, gone, of_round, sender, mark))
         mail.clear()
 
     def first(self, peer: int) -> Segment | None:
@@ -79,27 +77,10 @@ class Streams:
         self._segments[peer].clear()
 
 
-def with_mark(outbox: Outbox, mark: Mapping[str, Json]) -> Outbox:
+def with_mark(outbox: Outbox, mark: Mark) -> Outbox:
     """Put a mark on the last envelope for each receiver: a message for each batch, not two."""
-    last = {envelope.receiver: envelope for envelope in outbox}.values()
+    last, (said, _) = {envelope.receiver: envelope for envelope in outbox}.values(), mark.pack()
     return tuple(
-        replace(envelope, about={**envelope.about, **mark})
-        if any(envelope is one for one in last)
-        else envelope
+        replace(envelope, mark=said) if any(envelope is one for one in last) else envelope
         for envelope in outbox
     )
-
-
-def ids_in(envelope: Envelope, name: str) -> tuple[int, ...]:
-    """Return a list of agent ids that an envelope holds; empty if it holds none of that name."""
-    return envelope.read(name, read_ints) if name in envelope.about else ()
-
-
-def accusations_in(envelope: Envelope) -> tuple[Accusation, ...]:
-    """Return the accusations that an envelope holds."""
-    return envelope.read("accusations", read_triples) if "accusations" in envelope.about else ()
-
-
-def pairs_in(envelope: Envelope, name: str) -> tuple[tuple[int, int], ...]:
-    """Return a list of pairs of whole numbers that an envelope holds."""
-    return envelope.read(name, read_pairs) if name in envelope.about else ()

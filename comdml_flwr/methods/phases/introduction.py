@@ -41,7 +41,7 @@ def catch_up(agent: Agent, inbox: Inbox) -> None:
     """Take the model that was sent to this agent at the end of a round in which it was absent."""
     for envelope in inbox:
         if envelope.kind == "model":  # its transfer ended the round before, so the clock does not wait for it
-            agent.take_over(envelope)
+            agent.take_over(envelope.arrays, envelope.where)
 
 
 def latest_known_pairing(agent: Agent, inbox: Inbox) -> Pairing:

@@ -1,0 +1,118 @@
+"""What peers say to each other beside the mail of phases: who is there, and which rounds count.
+
+No phase sees any of it. A mark says that a phase is done. It rides on the last envelope of the phase, apart
+from what a method put there (`Envelope.mark`), or comes behind the phase's mail in an envelope of its own.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from comdml_flwr.core.mail import Mail, Tensors
+from comdml_flwr.core.messages import Envelope
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark(Mail):
+    """An agent has done a phase.
+
+    Parameters
+    ----------
+    phase : int
+        Which one.
+    gone : tuple[int, ...]
+        Without whom.
+    accusations : tuple
+        All that the agent knows: (round, accuser, accused).
+    training_s : float, optional
+        With the first phase: its forecast of its training.
+    joining : tuple, optional
+        With the last phase: (agent, request) of those who asked it to be admitted.
+    admissions : tuple, optional
+        With the last phase: (agent, round) of those who were admitted again.
+    digest : str, optional
+        With the last phase, where models agree: of what agents share.
+    sums : Mapping, optional
+        With the last phase: what its evaluation counted.
+    """
+
+    kind: ClassVar[str] = "phase done"
+    phase: int
+    gone: tuple[int, ...]
+    accusations: tuple[tuple[int, int, int], ...]
+    training_s: float | None = None
+    joining: tuple[tuple[int, int], ...] | None = None
+    admissions: tuple[tuple[int, int], ...] | None = None
+    digest: str | None = None
+    sums: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gone(Mail):
+    """Somebody was given up: all accusations that the sender knows."""
+
+    kind: ClassVar[str] = "gone"
+    accusations: tuple[tuple[int, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting(Mail):
+    """The sender waits for somebody, and for so many seconds more before it gives up."""
+
+    kind: ClassVar[str] = "waiting"
+    for_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinRequest(Mail):
+    """The sender asks to take part again; `request` tells it from its earlier ones."""
+
+    kind: ClassVar[str] = "join"
+    request: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admission(Mail):
+    """The receiver takes part again: from which round on, who is gone, and the current model."""
+
+    kind: ClassVar[str] = "admitted"
+    next_round: int
+    gone: tuple[int, ...]
+    admissions: tuple[tuple[int, int], ...]
+    tensors: Tensors
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit(Mail):
+    """The sender has committed a round: without whom, who is admitted with it, and the digest of the model.
+
+    `ends_run` where the round has reached the run's target.
+    """
+
+    kind: ClassVar[str] = "committed"
+    round: int
+    gone: tuple[int, ...]
+    joining: tuple[tuple[int, int], ...]
+    digest: str | None = None
+    ends_run: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRequest(Mail):
+    """The sender lacks the model of a round."""
+
+    kind: ClassVar[str] = "want model"
+    round: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurrentModel(Mail):
+    """The model that was asked for, or a later one."""
+
+    kind: ClassVar[str] = "current model"
+    tensors: Tensors
+
+
+def mark_of(envelope: Envelope) -> Mark | None:
+    """Return the mark that an envelope carries; None if it carries none. Raises RunError where it is none."""
+    return None if envelope.mark is None else Mark.of(envelope.mark, {}, f"mark on {envelope.where}")
