@@ -61,7 +61,7 @@ def test_what_is_sent_is_as_large_as_planned(method, rounding):
     assert mail
     for envelope in mail:
         pair = agents[envelope.sender].report.get("pair", {"cut": setup.config.cut})
-        planned = setup.cuts[pair["cut"] - 1].bytes_per_batch / setup.config.batch_size
+        planned = setup.cuts[pair["cut"]].bytes_per_batch / setup.config.batch_size
         assert envelope.num_bytes == planned * len(envelope.arrays["labels"])
         assert (envelope.receiver == SERVER) == (method == "splitfed")
 

@@ -6,9 +6,10 @@ from typing import Any
 
 from rich.text import Text
 
-from comdml_flwr.cli.commands.show import Json, make_console, make_table
+from comdml_flwr.cli.commands.show import make_console, make_table
 from comdml_flwr.comparison.contents import MethodNumbers
 from comdml_flwr.comparison.verdict import ran_for, shares_left_out, verdict
+from comdml_flwr.core.typed_json import Json
 from comdml_flwr.core.units import human_bytes, unit_of_s
 
 

@@ -9,11 +9,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from comdml_flwr.cli.commands.fleet import WIDTH
 from comdml_flwr.core.disk_errors import naming_what_cannot_be_written
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.core.strict_json import to_json
 from comdml_flwr.core.units import human_s, unit_of_s
+from comdml_flwr.runs.terminal import WIDTH
 
 if TYPE_CHECKING:
     from comdml_flwr.core.config import RunConfig

@@ -6,15 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from comdml_flwr.cli.commands.options import AsJson, FleetFile, Solver, TimeModel
-from comdml_flwr.cli.commands.show import (
-    Json,
-    bottleneck,
-    json_s,
-    make_console,
-    make_table,
-    plan_as_json,
-)
+from comdml_flwr.cli.commands.show import bottleneck, json_s, make_console, make_table, plan_as_json
 from comdml_flwr.core.strict_json import to_json
+from comdml_flwr.core.typed_json import Json
 from comdml_flwr.core.units import human_s
 from comdml_flwr.runs.planned import Planned, dropped_pairs
 

@@ -1,4 +1,4 @@
-"""`comdml fleet new`, which writes fleet files, and what `comdml run --dry-run` prints and leaves."""
+"""`comdml fleet new`, which writes fleet files."""
 
 import os
 from contextlib import suppress
@@ -10,8 +10,6 @@ import typer
 from comdml_flwr.cli.commands.argument_help import Command
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.core.strict_json import to_json
-
-WIDTH = 100
 
 fleet_app = typer.Typer(
     help="Write fleet files: devices and links of published settings.", no_args_is_help=True

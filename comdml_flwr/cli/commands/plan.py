@@ -8,7 +8,6 @@ import typer
 
 from comdml_flwr.cli.commands.options import AsJson, FleetFile, Solver, TimeModel
 from comdml_flwr.cli.commands.show import (
-    Json,
     above_bound,
     bottleneck,
     make_console,
@@ -17,6 +16,7 @@ from comdml_flwr.cli.commands.show import (
     plan_traffic_bytes,
 )
 from comdml_flwr.core.strict_json import to_json
+from comdml_flwr.core.typed_json import Json
 from comdml_flwr.core.units import human_bytes, human_s
 from comdml_flwr.runs.planned import Planned, dropped_pairs
 

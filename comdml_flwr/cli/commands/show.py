@@ -1,21 +1,19 @@
 """How plans are shown: units for people, SI units for scripts."""
 
-from collections.abc import Mapping, Sequence
 from math import inf
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
+from comdml_flwr.core.typed_json import Json
 from comdml_flwr.core.units import human_s
 
 if TYPE_CHECKING:
     from comdml_flwr.planning.alternatives import Option
     from comdml_flwr.planning.types import Plan
 
-WIDTH = 120
-
-Json: TypeAlias = Mapping[str, "Json"] | Sequence["Json"] | str | int | float | bool | None
+WIDTH = 120  # of the tables of plans; runs/terminal.py has that of a run
 
 
 def json_s(seconds: float) -> float | None:

@@ -5,15 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from comdml_flwr.cli.commands.options import AsJson, FleetFile, Solver, TimeModel, key_and_value
-from comdml_flwr.cli.commands.show import (
-    Json,
-    make_console,
-    make_table,
-    plan_as_json,
-    plan_traffic_bytes,
-)
+from comdml_flwr.cli.commands.show import make_console, make_table, plan_as_json, plan_traffic_bytes
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.core.strict_json import to_json
+from comdml_flwr.core.typed_json import Json
 from comdml_flwr.core.units import human_bytes, human_s
 from comdml_flwr.runs.planned import Planned, dropped_pairs
 
