@@ -25,8 +25,8 @@ from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.messages import Report
 from comdml_flwr.core.program import agent_failed
 from comdml_flwr.flower.records import flower_reason, unpack_report
-from comdml_flwr.flower.serverapp.grid_carrier import say_goodbye
-from comdml_flwr.flower.serverapp.nodes import Federation, greet
+from comdml_flwr.flower.serverapp.federation import Federation
+from comdml_flwr.flower.serverapp.nodes import greet
 from comdml_flwr.learning.averaging import is_finite
 from comdml_flwr.learning.split import float_state, load_floats
 from comdml_flwr.methods.phases.evaluation import report_traffic
@@ -34,7 +34,6 @@ from comdml_flwr.methods.phases.server import send_down
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.planning.types import SERVER
 from comdml_flwr.runs.assemble import Catalogue, assemble
-from comdml_flwr.runs.lock_step import Listener
 from comdml_flwr.runs.loop import has_ended, last
 from comdml_flwr.runs.records import RunRecord, add_up
 from comdml_flwr.runs.results import recorded
@@ -59,13 +58,13 @@ def run_fedavg(
         setup = assemble(config, parse_fleet(fleet_text, config.fleet), len(federation.ids), catalogue)
         federation.check_server(setup)
         server = Agent(SERVER, setup)
-        strategy = SeededFedAvg(server, federation, terminal)
+        strategy = SeededFedAvg(server, federation)
         models = ModelsHere(lambda: [server], models_agree=True)
         rounds = strategy.rounds(grid)
         try:
             last(recorded(rounds, config, len(federation.ids), terminal, models=models))
         finally:
-            say_goodbye(grid, federation.nodes.values(), federation.common, terminal.heartbeat)
+            federation.say_goodbye()
         return strategy.result
 
 
@@ -78,8 +77,6 @@ class SeededFedAvg(FedAvg):
         The server's end of the run: its clock, and the set-up that tells who takes part.
     federation : Federation
         Which node is which agent.
-    listener : Listener
-        Hears of every exchange.
 
     Attributes
     ----------
@@ -87,9 +84,10 @@ class SeededFedAvg(FedAvg):
         What Flower keeps of a run: the last model, and each round's metrics.
     """
 
-    def __init__(self, server: Agent, federation: Federation, listener: Listener) -> None:
+    def __init__(self, server: Agent, federation: Federation) -> None:
         super().__init__(min_train_nodes=1, min_evaluate_nodes=1, min_available_nodes=1)
-        self._server, self._federation, self._listener = server, federation, listener
+        self._server, self._federation = server, federation
+        self._display = federation.messenger.display
         self._agents = {node: agent for agent, node in federation.nodes.items()}
         self._reports: dict[int, Report] = {}
         self.result = Result()
@@ -134,14 +132,14 @@ class SeededFedAvg(FedAvg):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Let Flower draw all of those whom our seed draws."""
-        self._listener.exchange_begins(server_round, "train", len(self._present(server_round)))
+        self._display.exchange_begins(server_round, "train", len(self._present(server_round)))
         return super().configure_train(server_round, arrays, config, self._drawn(server_round))
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Let those evaluate who trained."""
-        self._listener.exchange_begins(server_round, "evaluate", len(self._present(server_round)))
+        self._display.exchange_begins(server_round, "evaluate", len(self._present(server_round)))
         return super().configure_evaluate(server_round, arrays, config, self._drawn(server_round))
 
     def aggregate_train(

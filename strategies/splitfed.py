@@ -23,8 +23,9 @@ from comdml_flwr.core.messages import Report
 from comdml_flwr.core.program import NOBODY, Absence, Program, Step, agent_failed
 from comdml_flwr.flower.mail import PackedEnvelope, pack, unpack
 from comdml_flwr.flower.records import blobs, text
+from comdml_flwr.flower.serverapp.federation import Federation
 from comdml_flwr.flower.serverapp.grid_carrier import GridCarrier
-from comdml_flwr.flower.serverapp.nodes import Federation, greet
+from comdml_flwr.flower.serverapp.nodes import greet
 from comdml_flwr.flower.serverapp.peer_strategy import as_result
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.planning.types import SERVER
@@ -47,20 +48,13 @@ def run_splitfed(
     """
     with greet(grid, fleet_text, terminal) as greeted:
         greeted.check_relay()
-        greeted.tell_of_unsigned_keys(terminal)
+        greeted.tell_of_unsigned_keys()
         private_key = new_private_key()
         federation = with_server_among(greeted, public_key_of(private_key))
         setup = assemble(config, parse_fleet(fleet_text, config.fleet), len(federation.ids), catalogue)
         federation.check_server(setup)
         program = program_of(setup)
-        agents = GridCarrier(
-            grid,
-            federation.nodes,
-            program,
-            federation.common,
-            on_reply=terminal.reply,
-            on_wait=terminal.heartbeat,
-        )
+        agents = GridCarrier(federation, program, tolerates_failures=False)
         server = Agent(SERVER, setup)
         carrier = WithServer(agents, server, program, federation, private_key)
         models = ModelsHere(lambda: [server], models_agree=True)

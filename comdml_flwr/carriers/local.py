@@ -4,13 +4,14 @@ With `num_workers` > 1 agents run side by side in threads, each on its own modul
 the bit. `reverse_replies` turns the order round in which replies come in, which must not matter either.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.agents.state_files import Waiting, read_agent, write_agent
 from comdml_flwr.agents.steps import run_steps
+from comdml_flwr.core.display import Display, Quiet
 from comdml_flwr.core.messages import Envelope, Mailboxes, Outbox, Report
 from comdml_flwr.core.program import NOBODY, Absence, Program, Step, agent_failed, has_second_phase
 
@@ -28,8 +29,8 @@ class LocalCarrier:
         How many agents run side by side.
     reverse_replies : bool
         Take the agents' replies in reversed order.
-    on_reply : Callable[[], None], optional
-        Called when an agent has finished its part of an exchange.
+    display : Display, optional
+        Shows when an agent has finished its part of an exchange.
     """
 
     def __init__(
@@ -39,14 +40,14 @@ class LocalCarrier:
         *,
         num_workers: int = 1,
         reverse_replies: bool = False,
-        on_reply: Callable[[], None] | None = None,
+        display: Display | None = None,
     ) -> None:
         self._agents = {agent.id: agent for agent in agents}
         self._program = program
         self._mail: Mailboxes[Envelope] = Mailboxes()
         self._for_second: Mailboxes[Envelope] = Mailboxes()
         self._reverse = reverse_replies
-        self._on_reply = on_reply or (lambda: None)
+        self._display = display or Quiet()
         self._pool = ThreadPoolExecutor(num_workers, "agent") if num_workers > 1 else None
 
     @property
@@ -90,7 +91,7 @@ class LocalCarrier:
             reply = run_steps(self._agents[agent], self._program, steps, inbox, absence)
         except Exception as error:
             raise agent_failed(agent, self._program.where(steps[-1]), error) from error
-        self._on_reply()
+        self._display.reply()
         return reply
 
     def keep(self, folder: Path, gone: Collection[int] = ()) -> dict[int, str]:

@@ -98,7 +98,7 @@ def local_rounds(
     program = program_of(setup)
     terminal = terminal or Terminal(config.num_rounds)
     terminal.warn(setup.warnings)
-    carrier = LocalCarrier(participants_of(setup), program, num_workers=num_workers, on_reply=terminal.reply)
+    carrier = LocalCarrier(participants_of(setup), program, num_workers=num_workers, display=terminal)
 
     def holders() -> list[Agent]:
         return [agent for agent in carrier.agents if agent.is_server == program.has_server]

@@ -11,8 +11,9 @@ round that runs and takes part in the next.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
+from comdml_flwr.core.display import Display
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.messages import Report
 from comdml_flwr.core.program import NOBODY, Absence, Carrier, Program, Step
@@ -22,13 +23,6 @@ from comdml_flwr.planning.types import SERVER
 
 if TYPE_CHECKING:  # it loads torch, which a dry run of a table of cuts has no use for
     from comdml_flwr.agents.agent import Agent
-
-
-class Listener(Protocol):
-    """Hears of exchanges."""
-
-    def exchange_begins(self, round_: int, phase: str, num_agents: int) -> None:
-        """Agents begin a phase."""
 
 
 class LockStep:
@@ -46,8 +40,8 @@ class LockStep:
         Who is drawn for a round.
     num_rounds : int
         Of the run.
-    listener : Listener
-        Hears of each exchange.
+    display : Display
+        Shows each exchange.
     """
 
     def __init__(
@@ -57,11 +51,11 @@ class LockStep:
         agents: Sequence[int],
         present: Callable[[int], tuple[int, ...]],
         num_rounds: int,
-        listener: Listener,
+        display: Display,
     ) -> None:
         self._carrier, self._program, self._agents = carrier, program, agents
         self._drawn = present
-        self._num_rounds, self._listener = num_rounds, listener
+        self._num_rounds, self._display = num_rounds, display
         self._server = (SERVER,) if program.has_server else ()
         self._absence = self._told = NOBODY  # as it is, and as the agents know it
         self._gone_at_end: frozenset[int] = frozenset()
@@ -140,7 +134,7 @@ class LockStep:
                 steps[agent] = (*steps.get(agent, ()), step)
         first, *_ = next(iter(steps.values()))
         shown = step or first
-        self._listener.exchange_begins(shown.round, self._program.names[shown.phase], len(steps))
+        self._display.exchange_begins(shown.round, self._program.names[shown.phase], len(steps))
         told = self._told = self._absence
         reports = self._carrier.exchange({agent: steps[agent] for agent in sorted(steps)}, told)
         lost = steps.keys() - reports.keys()

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from comdml_flwr.core.config import RunConfig
+from comdml_flwr.core.display import Display
 from comdml_flwr.core.program import Carrier, Program
 from comdml_flwr.planning.fleet.scenario import Availability
 from comdml_flwr.planning.participation import draw_participants
-from comdml_flwr.runs.lock_step import Listener, LockStep
+from comdml_flwr.runs.lock_step import LockStep
 from comdml_flwr.runs.records import RoundRecord, RunRecord, add_up
 
 if TYPE_CHECKING:  # it loads torch, which a dry run of a table of cuts has no use for
@@ -35,7 +36,7 @@ def run_rounds(
     program: "Program[Agent]",
     ids: tuple[int, ...],
     config: RunConfig,
-    listener: Listener,
+    display: Display,
     availability: Availability | None = None,
     *,
     begun: RunRecord | None = None,
@@ -55,8 +56,8 @@ def run_rounds(
         All agents, ascending.
     config : RunConfig
         Number of rounds, participation and seed.
-    listener : Listener
-        Hears of each exchange.
+    display : Display
+        Shows each exchange.
     availability : Availability, optional
         Who leaves and returns, as all agents know it.
     begun : RunRecord, optional
@@ -82,7 +83,7 @@ def run_rounds(
     record = begun or RunRecord()
     if has_ended(record.rounds, config):
         return
-    loop = LockStep(carrier, program, ids, present, config.num_rounds, listener)
+    loop = LockStep(carrier, program, ids, present, config.num_rounds, display)
     began = time.monotonic()
     for round_, reports in loop.run(len(record.rounds) + 1, record.gone, ends_apart):
         elapsed_s = time.monotonic() - began

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from flwr.app import Context, Message, RecordDict
+from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result
@@ -19,6 +19,8 @@ from rich.console import Console
 
 from comdml_flwr.core.config import RunConfig
 from comdml_flwr.flower.clientapp.peer_client_app import peer_client_app
+from comdml_flwr.flower.serverapp.federation import Federation
+from comdml_flwr.flower.serverapp.messenger import Messenger
 from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy
 from comdml_flwr.runs.terminal import Terminal
 from tests.small import CATALOGUE
@@ -93,6 +95,20 @@ class LoopGrid(Grid):
 
     def create_message(self, *args: object, **kwargs: object) -> Message:
         raise NotImplementedError
+
+
+def greeted(grid: LoopGrid, nodes: dict[int, int], **common: bool) -> Federation:
+    """Return the federation of these nodes, by agent id, without asking them anything."""
+    return Federation(
+        messenger=Messenger(grid),
+        nodes=nodes,
+        folder=Path(),
+        common=ConfigRecord({"files": True, **common}),
+        addresses={},
+        hello_s=0.0,
+        start={},
+        model_bytes=0,
+    )
 
 
 def quiet_terminal(num_rounds: int) -> Terminal:

@@ -12,8 +12,8 @@ from comdml_flwr.core.config import parse_config
 from comdml_flwr.core.errors import ComdmlError
 from comdml_flwr.flower import mail
 from comdml_flwr.flower.clientapp import peer_client_app
-from comdml_flwr.flower.serverapp import checkpoints as run_checkpoints
-from comdml_flwr.flower.serverapp import direct_run, grid_carrier
+from comdml_flwr.flower.serverapp import direct_run
+from comdml_flwr.flower.serverapp.messenger import Messenger
 from comdml_flwr.flower.serverapp.peer_strategy import peer_server_app
 from comdml_flwr.runs.local_run import run_locally
 from tests.carriers.direct_runs import free_addresses
@@ -91,7 +91,7 @@ def local_outcome(keys):
 
 def die_at(monkeypatch, number, *, kinds=("train.steps", "train.rounds", "train.keep")):
     """Let the ServerApp die when the nodes have done what its n-th messages (of these kinds) ask for."""
-    real, count = grid_carrier.exchange_messages, [0]
+    real, count = Messenger.exchange, [0]
 
     real_ask = direct_run.DirectRun._ask
 
@@ -101,8 +101,8 @@ def die_at(monkeypatch, number, *, kinds=("train.steps", "train.rounds", "train.
             if count[0] == number:
                 raise Killed
 
-    def dies(grid, message_type, *args, **keys):
-        replies = real(grid, message_type, *args, **keys)
+    def dies(messenger, message_type, *args, **keys):
+        replies = real(messenger, message_type, *args, **keys)
         may_die(message_type)
         return replies
 
@@ -111,8 +111,7 @@ def die_at(monkeypatch, number, *, kinds=("train.steps", "train.rounds", "train.
         may_die("train.rounds")
         return asked
 
-    for module in (grid_carrier, run_checkpoints):
-        monkeypatch.setattr(module, "exchange_messages", dies)
+    monkeypatch.setattr(Messenger, "exchange", dies)
     monkeypatch.setattr(direct_run.DirectRun, "_ask", dies_among_rounds)
     return count
 

@@ -3,20 +3,20 @@
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
-from flwr.app import ConfigRecord, Message, RecordDict
-from flwr.serverapp import Grid
+from flwr.app import ConfigRecord
 
 from comdml_flwr.agents.state_files import agent_file, read_checked
 from comdml_flwr.core.errors import InputError, RunError
 from comdml_flwr.core.files import write_file
-from comdml_flwr.core.program import agent_failed
-from comdml_flwr.flower.records import facts_of, text
-from comdml_flwr.flower.serverapp.grid_carrier import exchange_messages
+from comdml_flwr.flower.records import text
+from comdml_flwr.flower.serverapp.federation import Federation
 from comdml_flwr.flower.serverapp.models import NodeModels
-from comdml_flwr.flower.serverapp.nodes import Federation
 from comdml_flwr.runs.checkpoints import FOLDER, Checkpoint
 from comdml_flwr.runs.records import RunRecord
+
+T = TypeVar("T")
 
 
 class NodeCheckpoints:
@@ -24,8 +24,6 @@ class NodeCheckpoints:
 
     Parameters
     ----------
-    grid : Grid
-        Flower's grid.
     federation : Federation
         The nodes, and the folder that they may share.
     token : str
@@ -33,27 +31,19 @@ class NodeCheckpoints:
     settle : Callable[[], Mapping[int, ConfigRecord]]
         Takes the mail that waits, and gives by agent what a node must know to write its part: `exchange`,
         `previous` and `packed` as in `train.steps`.
-    on_wait : Callable[[], None]
-        Called now and then while there is no reply.
-    on_gone : Callable[[str], None]
-        Told in one line which node did not write its part.
     models : NodeModels
         Says what the nodes are to write beside it.
     """
 
     def __init__(
         self,
-        grid: Grid,
         federation: Federation,
         token: str,
         settle: Callable[[], Mapping[int, ConfigRecord]],
         models: NodeModels,
-        on_wait: Callable[[], None] = lambda: None,
-        on_gone: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self._grid, self._federation, self._token = grid, federation, token
+        self._federation, self._token = federation, token
         self._settle, self._models = settle, models
-        self._on_wait, self._on_gone = on_wait, on_gone
 
     def keep(self, folder: Path, record: RunRecord) -> dict[int, str]:
         """Let all nodes write a checkpoint; return the SHA-256 of each agent's file, by id.
@@ -66,16 +56,16 @@ class NodeCheckpoints:
             for agent, about in self._settle().items()
             if agent not in record.gone
         }
-        replies = self._exchange("train.keep", facts, f"checkpoint of round {round_}")
-        digests: dict[int, str] = {}
-        for agent in facts:
-            try:
-                told = facts_of(replies[self._federation.nodes[agent]])
-                digests[agent] = text(told, "sha256")
-                if trouble := text(told, "trouble"):
-                    self._on_gone(f"agent {agent}: {trouble}")
-            except RunError as error:
-                self._on_gone(str(agent_failed(agent, f"checkpoint of round {round_}", error)))
+        told, failed = self._ask(
+            "train.keep",
+            facts,
+            lambda facts: (text(facts, "sha256"), text(facts, "trouble")),
+            what=f"checkpoint of round {round_}",
+        )
+        troubles = [f"agent {agent}: {trouble}" for agent, (_, trouble) in told.items() if trouble]
+        for line in (*troubles, *map(str, failed.values())):
+            self._federation.messenger.display.say(line)
+        digests = {agent: sha256 for agent, (sha256, _) in told.items()}
         if self._federation.shares_folder:
             self._take(folder, round_, digests)
         self._models.collect()
@@ -107,37 +97,27 @@ class NodeCheckpoints:
             agent: ConfigRecord({"round": checkpoint.round, "sha256": sha256, **self._models.facts(agent)})
             for agent, sha256 in checkpoint.files.items()
         }
-        self._ask("train.restore", facts, f"checkpoint of round {checkpoint.round}")
+        what = f"checkpoint of round {checkpoint.round}"
+        _, failed = self._ask("train.restore", facts, lambda facts: None, what=what)
+        if failed:
+            raise failed[min(failed)]
 
     def forget(self) -> None:
         """Let nodes remove what they keep in folders of their own; one that does not costs nothing else."""
         if not self._federation.shares_folder:
             facts = {agent: ConfigRecord({"agent": agent}) for agent in self._federation.ids}
-            self._exchange("train.forget", facts, "goodbye")
+            self._ask("train.forget", facts, lambda facts: None, what="goodbye")
 
     def _place(self, agent: int, round_: int) -> Path:
         return self._federation.folder / FOLDER / str(agent) / str(round_)
 
-    def _ask(self, kind: str, facts: Mapping[int, ConfigRecord], group: str) -> dict[int, ConfigRecord]:
-        replies = self._exchange(kind, facts, group)
-        told: dict[int, ConfigRecord] = {}
-        for agent in facts:
-            try:
-                told[agent] = facts_of(replies[self._federation.nodes[agent]])
-            except RunError as error:
-                raise agent_failed(agent, group, error) from None
-        return told
-
-    def _exchange(self, kind: str, facts: Mapping[int, ConfigRecord], group: str) -> dict[int, Message]:
-        nodes, common = self._federation.nodes, {**self._federation.common, "checkpoints": self._token}
-        return exchange_messages(
-            self._grid,
-            kind,
-            {
-                nodes[agent]: RecordDict({"facts": ConfigRecord({**common, **about})})
-                for agent, about in facts.items()
-            },
-            group=group,
-            on_reply=self._on_wait,
-            on_wait=self._on_wait,
-        )
+    def _ask(
+        self,
+        message_type: str,
+        facts: Mapping[int, ConfigRecord],
+        read: Callable[[ConfigRecord], T],
+        *,
+        what: str,
+    ) -> tuple[dict[int, T], dict[int, RunError]]:
+        about = {agent: ConfigRecord({"checkpoints": self._token, **told}) for agent, told in facts.items()}
+        return self._federation.ask(message_type, about, read, what=what)

@@ -19,10 +19,8 @@ from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.errors import InputError, RunError
 from comdml_flwr.core.program import agent_failed
 from comdml_flwr.core.units import human_bandwidth
-from comdml_flwr.flower.records import facts_of, floats, integers, number, text, texts
-from comdml_flwr.flower.serverapp.grid_carrier import exchange_messages
-from comdml_flwr.flower.serverapp.nodes import Federation
-from comdml_flwr.runs.terminal import Terminal
+from comdml_flwr.flower.records import floats, integers, number, text, texts
+from comdml_flwr.flower.serverapp.federation import Federation
 
 ECHO_BYTES = 1 << 21  # up and down at 10 Mbit/s: 3.4 s, where an exchange takes 4 to 6 s whatever it carries
 _LEAST_PATIENCE_S, _OF_HELLO = 10.0, 2.0
@@ -64,9 +62,7 @@ def without_choice(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"carrier": "grid", "profiles": "fleet"})
 
 
-def choose(
-    grid: Grid, federation: Federation, config: RunConfig, terminal: Terminal
-) -> tuple[RunConfig, Federation]:
+def choose(federation: Federation, config: RunConfig) -> tuple[RunConfig, Federation]:
     """Decide what is `auto`, let the nodes measure, and say in a line each what came out.
 
     Returns
@@ -79,27 +75,28 @@ def choose(
     InputError, RunError
         Measured profiles are asked for in a simulation; a node failed.
     """
-    asked, is_measured = _asked(config, is_simulated(grid))
+    display = federation.messenger.display
+    asked, is_measured = _asked(config, is_simulated(federation.messenger.grid))
     nowhere = [agent for agent in federation.ids if agent not in federation.addresses]
     meets = not nowhere and (asked == "auto" or (asked == "direct" and is_measured))
     answers: dict[int, _Answer] = {}
     if meets or is_measured:
-        answers = _probe(grid, federation, terminal, meets=meets, is_measured=is_measured)
+        answers = _probe(federation, meets=meets, is_measured=is_measured)
     trouble = "" if asked == "grid" else _trouble(nowhere, answers)
     carrier = asked if asked != "auto" else "grid" if trouble else "direct"
     if asked == "auto":
         reached = f"direct: all {len(federation.ids)} agents reach each other"
-        terminal.say(f"carrier = auto -> {f'relay: {trouble}' if trouble else reached}")
+        display.say(f"carrier = auto -> {f'relay: {trouble}' if trouble else reached}")
     elif trouble:
-        terminal.say(f"  {trouble}")
+        display.say(f"  {trouble}")
     decided: _Decided = {
         "carrier": carrier,
         "profiles": "measured" if is_measured else "fleet",
         "relay": "fleet" if carrier == "grid" and asked == "auto" else "",
     }
     if carrier == "grid" and is_measured:
-        decided |= _measure_relay(grid, federation, terminal, answers)
-    terminal.say(_what_profiles(answers, decided) if is_measured else "profiles: those of the fleet file")
+        decided |= _measure_relay(federation, answers)
+    display.say(_what_profiles(answers, decided) if is_measured else "profiles: those of the fleet file")
     return (
         config.model_copy(update={"carrier": carrier, "profiles": decided["profiles"]}),
         replace(federation, common=ConfigRecord({**federation.common, **decided})),
@@ -116,9 +113,7 @@ def _asked(config: RunConfig, is_simulated: bool) -> tuple[str, bool]:
     return "grid" if config.carrier == "auto" else config.carrier, False
 
 
-def _probe(
-    grid: Grid, federation: Federation, terminal: Terminal, *, meets: bool, is_measured: bool
-) -> dict[int, _Answer]:
+def _probe(federation: Federation, *, meets: bool, is_measured: bool) -> dict[int, _Answer]:
     addresses = federation.addresses if meets else {}
     facts: Mapping[str, bool | float | list[int] | list[str]] = {
         "agents": sorted(addresses),
@@ -126,19 +121,17 @@ def _probe(
         "measure": is_measured,
         "patience-s": _LEAST_PATIENCE_S + _OF_HELLO * federation.hello_s,
     }
-    return _ask(grid, federation, terminal, "probe", "nodes measure and look for each other", facts)
+    return _ask(federation, "probe", "nodes measure and look for each other", facts)
 
 
-def _measure_relay(
-    grid: Grid, federation: Federation, terminal: Terminal, answers: Mapping[int, _Answer]
-) -> _Decided:
+def _measure_relay(federation: Federation, answers: Mapping[int, _Answer]) -> _Decided:
     """Return each node's bytes per second and latency by way of the SuperLink, from an echo of known size.
 
     What is less than a tenth of the exchange cannot be told from its own ups and downs: a faster way counts
     as one that takes so long. The latency is that of a whole exchange.
     """
     bits = {"bits": secrets.token_bytes(ECHO_BYTES)}
-    echoes = _ask(grid, federation, terminal, "echo", "nodes echo through the SuperLink", bits)
+    echoes = _ask(federation, "echo", "nodes echo through the SuperLink", bits)
     bytes_per_s, latency_s = [], []
     for agent, echo in sorted(echoes.items()):
         for_bits_s = max(echo.on_the_way_s - answers[agent].on_the_way_s, echo.on_the_way_s / 10)
@@ -148,33 +141,25 @@ def _measure_relay(
 
 
 def _ask(
-    grid: Grid,
     federation: Federation,
-    terminal: Terminal,
     name: str,
     what: str,
     facts: Mapping[str, bool | bytes | float | list[int] | list[str]],
 ) -> dict[int, _Answer]:
-    terminal.exchange_begins(0, what, len(federation.ids))
-    began, arrived_s = time.monotonic(), dict[int, float]()
+    messenger = federation.messenger
+    messenger.display.exchange_begins(0, what, len(federation.ids))
+    began = time.monotonic()
     content = ConfigRecord({**federation.common, **facts})
-    replies = exchange_messages(
-        grid,
-        f"query.{name}",
-        {node: RecordDict({"facts": content}) for node in federation.nodes.values()},
-        group=name,
-        on_reply=terminal.reply,
-        on_wait=terminal.heartbeat,
-        arrived_s=arrived_s,
-    )
+    contents = dict.fromkeys(federation.nodes.values(), RecordDict({"facts": content}))
+    replies = messenger.exchange(f"query.{name}", contents, group=name)
     answers = {}
     for agent, node in sorted(federation.nodes.items()):
         try:
-            told = facts_of(replies[node])
+            told = replies[node].facts
         except RunError as error:
             raise agent_failed(agent, name, error) from None
         here_s = number(told, "loading-s") + number(told, "handled-s")
-        answers[agent] = _Answer(told, max(arrived_s[node] - began - here_s, 1e-6))
+        answers[agent] = _Answer(told, max(replies[node].arrived_s - began - here_s, 1e-6))
     return answers
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from math import inf
 
 from flwr.app import ConfigRecord, RecordDict
-from flwr.serverapp import Grid
 
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.carriers.direct.deadlines import FACTOR
@@ -22,10 +21,9 @@ from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.messages import Report
 from comdml_flwr.core.program import NOBODY, Program, agent_failed
 from comdml_flwr.flower.records import NO_STATE, facts_of, integer, integers, task, text
-from comdml_flwr.flower.serverapp.grid_carrier import POLL_S, SHORTEST_PATIENCE_S, push_messages, say_goodbye
-from comdml_flwr.flower.serverapp.nodes import Federation
+from comdml_flwr.flower.serverapp.federation import Federation
+from comdml_flwr.flower.serverapp.messenger import POLL_S, SHORTEST_PATIENCE_S
 from comdml_flwr.planning.participation import check_left
-from comdml_flwr.runs.lock_step import Listener
 from comdml_flwr.runs.loop import checkpoint_follows, has_ended
 from comdml_flwr.runs.records import RunRecord, add_up, number_in
 
@@ -42,34 +40,17 @@ class DirectRun:
 
     Parameters
     ----------
-    grid : Grid
-        Flower's grid.
     federation : Federation
         The nodes, and where their peers reach them.
     config : RunConfig
         Number of rounds, and of rounds per message.
     program : Program
         One round; its phases run at the nodes.
-    on_reply, on_wait : Callable[[], None]
-        Called for every reply, and now and then while there is none.
-    on_gone : Callable[[str], None]
-        Told in one line who failed, while the others go on.
     """
 
-    def __init__(
-        self,
-        grid: Grid,
-        federation: Federation,
-        config: RunConfig,
-        program: Program[Agent],
-        *,
-        on_reply: Callable[[], None] = lambda: None,
-        on_wait: Callable[[], None] = lambda: None,
-        on_gone: Callable[[str], None] = lambda line: None,
-    ) -> None:
-        self._grid, self._federation, self._config = grid, federation, config
-        self._program, self._on_reply, self._on_wait = program, on_reply, on_wait
-        self._on_gone = on_gone
+    def __init__(self, federation: Federation, config: RunConfig, program: Program[Agent]) -> None:
+        self._federation, self._config, self._program = federation, config, program
+        self._grid, self._display = federation.messenger.grid, federation.messenger.display
         self._absent: frozenset[int] = frozenset()  # who does not have the current model
         self._failure: RunError | None = None  # of the last message, if nobody ran it to its end
         self._states = dict.fromkeys(federation.ids, NO_STATE)
@@ -81,13 +62,11 @@ class DirectRun:
         """Let these facts go with an agent's messages, besides the common ones."""
         self._facts_for = facts_for
 
-    def rounds(self, listener: Listener, begun: RunRecord | None = None) -> Iterator[RunRecord]:
+    def rounds(self, begun: RunRecord | None = None) -> Iterator[RunRecord]:
         """Run the rounds, many a message; a message ends where a checkpoint is due.
 
         Parameters
         ----------
-        listener : Listener
-            Hears of each message.
         begun : RunRecord, optional
             The rounds that are over already, of a run that goes on.
 
@@ -106,7 +85,7 @@ class DirectRun:
         while (first := len(record.rounds) + 1) <= config.num_rounds and not has_ended(record.rounds, config):
             until = min(config.num_rounds, first + config.rounds_per_message - 1)
             until = next((r for r in range(first, until) if checkpoint_follows(r, config)), until)
-            listener.exchange_begins(first, f"to round {until}, peer to peer", len(self._states))
+            self._display.exchange_begins(first, f"to round {until}, peer to peer", len(self._states))
             for round_, (reports, gone) in self._message(first, until).items():
                 elapsed_s = max(number_in(report, "elapsed_s") for report in reports.values())
                 agree = self._program.models_agree
@@ -131,7 +110,7 @@ class DirectRun:
 
     def close(self) -> None:
         """Let nodes that keep the run's files in a folder of their own remove them."""
-        say_goodbye(self._grid, self._federation.nodes.values(), self._federation.common, self._on_wait)
+        self._federation.say_goodbye()
 
     def _message(self, first: int, last: int) -> dict[int, tuple[dict[int, Report], tuple[int, ...]]]:
         """Let all nodes run these rounds; return the reports by round and agent, and who was gone."""
@@ -178,7 +157,7 @@ class DirectRun:
                     raise asked.failed[min(asked.failed)]
                 if time.monotonic() > began + self._patience_s:
                     raise RunError(f"{asked.name}: of {len(self._states)} agents no node is there")
-            self._on_wait()
+            self._display.heartbeat()
             time.sleep(POLL_S)
         for agent in asked.lacking:
             self._waits[agent] = self._waits[agent] + 1 if agent in asked.failed else 0
@@ -201,7 +180,7 @@ class DirectRun:
         absent = (self._absent | asked.failed.keys()) - lacking
         by_node = {nodes[agent]: agent for agent in sorted(there)}
         contents = {node: self._content(agent, asked, absent, lacking) for node, agent in by_node.items()}
-        sent = push_messages(self._grid, "train.rounds", contents, group=asked.name)
+        sent = self._federation.messenger.push("train.rounds", contents, group=asked.name)
         asked.waiting |= {message: by_node[node] for message, node in sent.items()}
         asked.to_invite -= there
         for agent in there:
@@ -215,7 +194,7 @@ class DirectRun:
                 self._waits[self._overdue.pop(message)] = 0
                 continue
             agent = asked.waiting.pop(message)
-            self._on_reply()
+            self._display.reply()
             try:
                 facts = asked.told[agent] = facts_of(reply)
             except RunError as error:
@@ -230,7 +209,7 @@ class DirectRun:
 
     def _failed(self, asked: "_Asked", agent: int, error: RunError) -> None:
         asked.failed[agent] = agent_failed(agent, asked.name, error)
-        self._on_gone(str(asked.failed[agent]))
+        self._display.say(str(asked.failed[agent]))
 
     @property
     def _start_s(self) -> float:

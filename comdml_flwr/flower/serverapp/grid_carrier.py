@@ -8,8 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from math import inf
 
-from flwr.app import ConfigRecord, Message, RecordDict
-from flwr.serverapp import Grid
+from flwr.app import ConfigRecord, RecordDict
 
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.carriers.direct.deadlines import FACTOR
@@ -17,66 +16,9 @@ from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.messages import Mailboxes, Report
 from comdml_flwr.core.program import NOBODY, Absence, Program, Step, agent_failed
 from comdml_flwr.flower.mail import PackedEnvelope, check_message
-from comdml_flwr.flower.records import NO_STATE, blobs, facts_of, integers, task, text, unpack_report
-
-POLL_S = 0.02  # Flower's simulation hands mail over every 0.1 s
-SHORTEST_PATIENCE_S = 60.0
-"""How long a node may take at least: about as long as Flower takes to miss one that is dead."""
-
-
-def push_messages(
-    grid: Grid, message_type: str, contents: Mapping[int, RecordDict], *, group: str
-) -> dict[str, int]:
-    """Send a message to each node; return the nodes by the ids of their messages.
-
-    Raises
-    ------
-    RunError
-        Flower did not take them all.
-    """
-    messages = [
-        Message(content=content, dst_node_id=node, message_type=message_type, group_id=group)
-        for node, content in contents.items()
-    ]
-    ids = list(grid.push_messages(messages))
-    if len(ids) != len(messages) or not all(ids):
-        raise RunError(f"{group}: Flower took {len([i for i in ids if i])} of {len(messages)} messages")
-    return dict(zip(ids, contents, strict=True))
-
-
-def exchange_messages(
-    grid: Grid,
-    message_type: str,
-    contents: Mapping[int, RecordDict],
-    *,
-    group: str,
-    on_reply: Callable[[], None],
-    on_wait: Callable[[], None],
-    arrived_s: dict[int, float] | None = None,
-    patience_s: float = inf,
-) -> dict[int, Message]:
-    """Send a message to each node and return the replies by node id, errors included.
-
-    When each came (`time.monotonic()`), by node id, is put into `arrived_s`. Who does not reply in time is
-    missing.
-
-    Flower's own `send_and_receive` looks for replies every 3 s, and cannot say who replied with an error:
-    an error's sender may be the SuperLink, so replies are told apart by the message that they answer.
-    """
-    waiting = push_messages(grid, message_type, contents, group=group)
-    replies: dict[int, Message] = {}
-    give_up = time.monotonic() + patience_s
-    while waiting and time.monotonic() < give_up:
-        for reply in grid.pull_messages(list(waiting)):
-            node = waiting.pop(reply.metadata.reply_to_message_id)
-            replies[node] = reply
-            if arrived_s is not None:
-                arrived_s[node] = time.monotonic()
-            on_reply()
-        if waiting:
-            on_wait()
-            time.sleep(POLL_S)
-    return replies
+from comdml_flwr.flower.records import NO_STATE, blobs, integers, task, text, unpack_report
+from comdml_flwr.flower.serverapp.federation import Federation
+from comdml_flwr.flower.serverapp.messenger import SHORTEST_PATIENCE_S, Reply
 
 
 class GridCarrier:
@@ -84,37 +26,26 @@ class GridCarrier:
 
     Parameters
     ----------
-    grid : Grid
-        Flower's grid.
-    nodes : Mapping[int, int]
-        Flower node id by agent id.
+    federation : Federation
+        The nodes.
     program : Program
         One round; its phases run at the nodes.
-    common : ConfigRecord
-        Facts that go with every message.
-    on_reply, on_wait : Callable[[], None]
-        Called for every reply, and now and then while there is none.
-    on_gone : Callable[[str], None], optional
-        Told in one line who is gone, while the others go on; without it, that ends the run.
+    tolerates_failures : bool
+        Whether the others go on without an agent that fails; otherwise its failure ends the run.
     reverse_replies : bool
         Take replies in reversed order, which must not matter.
     """
 
     def __init__(
         self,
-        grid: Grid,
-        nodes: Mapping[int, int],
+        federation: Federation,
         program: Program[Agent],
-        common: ConfigRecord,
         *,
-        on_reply: Callable[[], None] = lambda: None,
-        on_wait: Callable[[], None] = lambda: None,
-        on_gone: Callable[[str], None] | None = None,
+        tolerates_failures: bool = True,
         reverse_replies: bool = False,
     ) -> None:
-        self._grid, self._nodes, self._program = grid, nodes, program
-        self._common, self._reverse = common, reverse_replies
-        self._on_reply, self._on_wait, self._on_gone = on_reply, on_wait, on_gone
+        self._federation, self._nodes, self._program = federation, federation.nodes, program
+        self._tolerates_failures, self._reverse = tolerates_failures, reverse_replies
         self._mail: Mailboxes[PackedEnvelope] = Mailboxes()
         self._for_second: Mailboxes[PackedEnvelope] = Mailboxes()  # `has_second_phase` says why
         self._last_seen: dict[int, int] = {}
@@ -128,13 +59,10 @@ class GridCarrier:
         self._exchange += 1
         contents = {self._nodes[agent]: self._content(agent, todo, absence) for agent, todo in steps.items()}
         began, phase = time.monotonic(), max(step.phase for todo in steps.values() for step in todo)
-        replies = exchange_messages(
-            self._grid,
+        replies = self._federation.messenger.exchange(
             "train.steps",
             contents,
             group=self._program.where(next(iter(steps.values()))[-1]),
-            on_reply=self._on_reply,
-            on_wait=self._on_wait,
             patience_s=self._patience_s,
         )
         self._longest_s[phase] = max(self._longest_s.get(phase, 0.0), time.monotonic() - began)
@@ -146,7 +74,7 @@ class GridCarrier:
         failures: list[RunError] = []
         for agent in sorted(steps, reverse=self._reverse):
             try:
-                facts = facts_of(self._reply(replies, agent))
+                facts = self._reply(replies, agent).facts
             except RunError as error:
                 failures.append(agent_failed(agent, self._program.where(steps[agent][-1]), error))
                 self._why_gone[agent] = str(failures[-1])
@@ -164,7 +92,7 @@ class GridCarrier:
 
     def returned(self, gone: frozenset[int]) -> frozenset[int]:
         """Return those of the agents whose nodes Flower can reach again; their states are not asked for."""
-        there = set(self._grid.get_node_ids())
+        there = set(self._federation.messenger.grid.get_node_ids())
         back = frozenset(agent for agent in gone if self._nodes[agent] in there)
         for agent in back:
             self._last_seen.pop(agent, None)
@@ -203,11 +131,11 @@ class GridCarrier:
         In any phase an agent may have to train what it had given away. A node that has died is told of by
         Flower; this is for one that lives and does not reply.
         """
-        if self._on_gone is None or len(self._longest_s) <= self._program.last:
+        if not self._tolerates_failures or len(self._longest_s) <= self._program.last:
             return inf
         return max(SHORTEST_PATIENCE_S, FACTOR * sum(self._longest_s.values()))
 
-    def _reply(self, replies: Mapping[int, Message], agent: int) -> Message:
+    def _reply(self, replies: Mapping[int, Reply], agent: int) -> Reply:
         node = self._nodes[agent]
         if node not in replies:
             raise RunError("no reply in three times as long as a round has taken")
@@ -216,12 +144,12 @@ class GridCarrier:
     def _tell(self, failures: list[RunError], *, has_survivors: bool) -> None:
         """Say who is gone; raise where that ends the run."""
         for failure in sorted(failures, key=str):
-            if self._on_gone is None or not has_survivors:
+            if not (self._tolerates_failures and has_survivors):
                 raise failure
-            self._on_gone(str(failure))
+            self._federation.messenger.display.say(str(failure))
 
     def _content(self, agent: int, steps: tuple[Step, ...], absence: Absence) -> RecordDict:
-        about = {**self._common, **self._task(agent, steps, absence), **self._facts_for(agent)}
+        about = {**self._federation.common, **self._task(agent, steps, absence), **self._facts_for(agent)}
         return RecordDict({"facts": ConfigRecord(about)})
 
     def _task(self, agent: int, steps: tuple[Step, ...], absence: Absence) -> ConfigRecord:
@@ -239,11 +167,4 @@ class GridCarrier:
 
     def close(self) -> None:
         """Let nodes that keep the run's files in a folder of their own remove them."""
-        say_goodbye(self._grid, self._nodes.values(), self._common, self._on_wait)
-
-
-def say_goodbye(grid: Grid, nodes: Iterable[int], common: ConfigRecord, on_wait: Callable[[], None]) -> None:
-    """Let nodes that keep the run's files in a folder of their own remove them, and give addresses back."""
-    if not common["files"] or common.get("carrier") == "direct":
-        contents = dict.fromkeys(nodes, RecordDict({"facts": common}))
-        exchange_messages(grid, "query.goodbye", contents, group="goodbye", on_reply=on_wait, on_wait=on_wait)
+        self._federation.say_goodbye()

@@ -9,17 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from flwr.app import ConfigRecord, RecordDict
-from flwr.serverapp import Grid
+from flwr.app import ConfigRecord
 
 from comdml_flwr.carriers.direct.deadlines import FACTOR
 from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.errors import InputError, RunError
-from comdml_flwr.core.program import agent_failed
 from comdml_flwr.flower.clientapp.models import FACT, ModelNews, place_of_models, read_written
-from comdml_flwr.flower.records import NO_STATE, facts_of, integer
-from comdml_flwr.flower.serverapp.grid_carrier import SHORTEST_PATIENCE_S, exchange_messages
-from comdml_flwr.flower.serverapp.nodes import Federation
+from comdml_flwr.flower.records import NO_STATE, integer
+from comdml_flwr.flower.serverapp.federation import Federation
+from comdml_flwr.flower.serverapp.messenger import SHORTEST_PATIENCE_S
 from comdml_flwr.runs.model_files import BEST, LAST, config_sha256, file_name, keep_only_best, read_model
 from comdml_flwr.runs.records import RoundRecord
 from comdml_flwr.runs.trained_models import (
@@ -37,8 +35,6 @@ class NodeModels:
 
     Parameters
     ----------
-    grid : Grid
-        Flower's grid.
     federation : Federation
         The nodes, and the folder that they may share.
     models_agree : bool
@@ -47,25 +43,18 @@ class NodeModels:
         As for `NodeCheckpoints`; called once all rounds are over.
     rounds : Sequence[RoundRecord]
         Those that were over when the run began.
-    on_wait : Callable[[], None]
-        Called now and then while there is no reply.
-    on_gone : Callable[[str], None]
-        Told in one line which node's model is missing.
     """
 
     def __init__(
         self,
-        grid: Grid,
         federation: Federation,
         settle: Callable[[], Mapping[int, ConfigRecord]],
         *,
         models_agree: bool,
         rounds: Sequence[RoundRecord] = (),
-        on_wait: Callable[[], None] = lambda: None,
-        on_gone: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self._grid, self._federation, self._settle = grid, federation, settle
-        self._models_agree, self._on_wait, self._on_gone = models_agree, on_wait, on_gone
+        self._federation, self._settle, self._models_agree = federation, settle, models_agree
+        self._say = federation.messenger.display.say
         self._rounds, self._best = tuple(rounds), best_round(rounds)
         self._ended: dict[int, RoundRecord] = {}  # found when it is needed; see `_ended_by_agent`
         self._folder, self._config_digest = Path("run"), ""
@@ -147,33 +136,24 @@ class NodeModels:
     def _ask(self) -> dict[int, list[SavedModel]]:
         """Let the nodes write; return what each has."""
         asked = {*self._last_writers(), *(self._writers(self._best) if self._best else ())}
-        common, nodes = self._federation.common, self._federation.nodes
-        contents = {
-            agent: ConfigRecord({**common, **about, **self.facts(agent, writes_last=True)})
+        facts = {
+            agent: ConfigRecord({**about, **self.facts(agent, writes_last=True)})
             for agent, about in self._settle().items()
             if agent in asked and integer(about, "previous") != NO_STATE
         }
         try:
-            replies = exchange_messages(
-                self._grid,
+            told, failed = self._federation.ask(
                 "train.model",
-                {nodes[agent]: RecordDict({"facts": content}) for agent, content in contents.items()},
-                group="models",
-                on_reply=self._on_wait,
-                on_wait=self._on_wait,
+                facts,
+                lambda facts: read_written(facts[FACT]),
+                what="writing its model",
                 patience_s=max(SHORTEST_PATIENCE_S, FACTOR * self._federation.hello_s),
             )
         except RunError as error:  # what was trained is not lost by that
-            self._on_gone(f"the trained models are not written: {error}")
+            self._say(f"the trained models are not written: {error}")
             return {}
-        told: dict[int, list[SavedModel]] = {}
-        for agent in contents:
-            try:
-                if nodes[agent] not in replies:
-                    raise RunError("no reply")
-                told[agent] = read_written(facts_of(replies[nodes[agent]])[FACT])
-            except RunError as error:
-                self._on_gone(str(agent_failed(agent, "writing its model", error)))
+        for failure in failed.values():
+            self._say(str(failure))
         return told
 
     def _take(self, kind: str, agent: int, round_: int) -> list[str]:
@@ -183,7 +163,7 @@ class NodeModels:
             if not source.exists() or read_model(source).round != round_:
                 return []
         except InputError as error:
-            self._on_gone(str(error))
+            self._say(str(error))
             return []
         name = self._name(kind, agent)
         target = self._folder / name

@@ -1,88 +1,28 @@
-"""The federation of a run: which Flower node is which agent, and the folder that nodes may share."""
+"""The beginning and the end of a run at its nodes: wait until all are there, greet them, let them go."""
 
 import secrets
 import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 
 from flwr.app import ConfigRecord, RecordDict
 from flwr.serverapp import Grid
 
-from comdml_flwr.agents.setup import Setup
-from comdml_flwr.carriers.sealed.key_cards import KeyCard
 from comdml_flwr.core.code_digest import code_digest
 from comdml_flwr.core.errors import RunError
-from comdml_flwr.flower.clientapp.keys import UNSIGNED
 from comdml_flwr.flower.code_version import MEND, app_digest
-from comdml_flwr.flower.mail import check_message, new_shared_folder
-from comdml_flwr.flower.records import blob, blobs, facts_of, flower_reason, integer, text, texts
-from comdml_flwr.flower.same_start import check_same_start, start_of, unpack_start
-from comdml_flwr.flower.serverapp.grid_carrier import exchange_messages
-from comdml_flwr.learning.models.sketch import Sketch
+from comdml_flwr.flower.mail import new_shared_folder
+from comdml_flwr.flower.records import blob, flower_reason, integer, text, texts
+from comdml_flwr.flower.same_start import check_same_start, unpack_start
+from comdml_flwr.flower.serverapp.federation import Federation
+from comdml_flwr.flower.serverapp.messenger import Messenger
 from comdml_flwr.runs.terminal import Terminal
 
 WAIT_POLL_S = 0.1
 SAY_AFTER_S = 60.0  # of waiting: who is missing
 GOODBYE_S = 30.0
 """How long a run that has failed waits for its nodes' last replies: some may be what it failed of."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Federation:
-    """All nodes of a run, greeted.
-
-    Parameters
-    ----------
-    nodes : dict[int, int]
-        Flower node id by agent id.
-    folder : Path
-        The run's folder on this machine.
-    common : ConfigRecord
-        Facts that go with every message.
-    addresses : dict[int, str]
-        HOST:PORT by agent id, of those that say where peers reach them.
-    hello_s : float
-        How long the slowest node took to load what the run needs and to answer (measured).
-    start : dict[str, Sketch]
-        What all nodes begin with, by name.
-    model_bytes : int
-        Of the run's model.
-    """
-
-    nodes: dict[int, int]
-    folder: Path
-    common: ConfigRecord
-    addresses: dict[int, str]
-    hello_s: float
-    start: dict[str, Sketch]
-    model_bytes: int
-
-    @property
-    def ids(self) -> tuple[int, ...]:
-        """All agents, ascending."""
-        return tuple(sorted(self.nodes))
-
-    @property
-    def shares_folder(self) -> bool:
-        """Whether all nodes see the run's folder."""
-        return bool(self.common["files"])
-
-    def check_server(self, setup: Setup) -> None:
-        """Refuse a ServerApp that plays a server and has other data, or another model, than the nodes."""
-        check_same_start({f"agent {self.ids[0]}": self.start, "the ServerApp": start_of(setup)})
-
-    def check_relay(self) -> None:
-        """Refuse, before training, a model that cannot travel through Flower. Raises RunError."""
-        if not self.shares_folder:
-            check_message("the model", self.model_bytes)
-
-    def tell_of_unsigned_keys(self, terminal: Terminal) -> None:
-        """Print a line where the nodes' mail is sealed with keys that are not signed."""
-        if not all(KeyCard.unpack(card).is_signed for card in blobs(self.common, "cards")):
-            terminal.say(UNSIGNED)
 
 
 @contextmanager
@@ -109,17 +49,18 @@ def greet(
     RunError
         As `gather_nodes` does; or the nodes do not begin with the same data and model.
     """
-    token = secrets.token_hex(16)
+    messenger, token = Messenger(grid, terminal), secrets.token_hex(16)
     folder = new_shared_folder(token, fleet_text, config_text)
     common = {"folder": str(folder), "token": token, "code": code_digest(), "app": app_digest()}
     try:
         greeting = ConfigRecord({**common, "fleet": fleet_text, "config": config_text})
-        told, hello_s = gather_nodes(grid, greeting, timeout, terminal)
+        told, hello_s = gather_nodes(messenger, greeting, timeout)
         terminal.warn(line for _, facts in told.values() for line in texts(facts, "warnings"))
         starts = {f"agent {agent}": unpack_start(facts) for agent, (_, facts) in sorted(told.items())}
         check_same_start(starts)
         cards = _cards(told)
         yield Federation(
+            messenger=messenger,
             nodes={agent: node for agent, (node, _) in told.items()},
             folder=folder,
             common=ConfigRecord({**common, "files": not cards, "cards": cards}),
@@ -140,23 +81,11 @@ def greet(
 def _let_go(grid: Grid, common: ConfigRecord) -> None:
     """Let the nodes of a run that failed keep nothing of it."""
     contents = dict.fromkeys(grid.get_node_ids(), RecordDict({"facts": common}))
-
-    def nothing() -> None:
-        return None
-
-    exchange_messages(
-        grid,
-        "query.goodbye",
-        contents,
-        group="goodbye",
-        on_reply=nothing,
-        on_wait=nothing,
-        patience_s=GOODBYE_S,
-    )
+    Messenger(grid).exchange("query.goodbye", contents, group="goodbye", patience_s=GOODBYE_S)
 
 
 def gather_nodes(
-    grid: Grid, greeting: ConfigRecord, timeout: float, terminal: Terminal
+    messenger: Messenger, greeting: ConfigRecord, timeout: float
 ) -> tuple[dict[int, tuple[int, ConfigRecord]], float]:
     """Wait until all nodes are there; return each node's id and what it tells of itself, by agent id.
 
@@ -164,28 +93,26 @@ def gather_nodes(
 
     Parameters
     ----------
-    grid : Grid
-        Flower's grid.
+    messenger : Messenger
+        Sends messages to the nodes.
     greeting : ConfigRecord
         Facts for `query.hello`.
     timeout : float
         How long to wait for the nodes, in seconds.
-    terminal : Terminal
-        Where progress is printed.
 
     Raises
     ------
     RunError
         Nodes are missing, two say that they are the same agent, or one cannot run the app.
     """
-    first = _wait_for_nodes(grid, 1, timeout, terminal)[0]
-    count = _ask(grid, "query.count", [first], ConfigRecord(), terminal, timeout)[first]
+    first = _wait_for_nodes(messenger, 1, timeout)[0]
+    count = _ask(messenger, "query.count", [first], ConfigRecord(), timeout)[first]
     num_nodes = integer(count, "num-partitions")
-    node_ids = _wait_for_nodes(grid, num_nodes, timeout, terminal)
-    terminal.exchange_begins(0, "nodes load data and model", num_nodes)
+    node_ids = _wait_for_nodes(messenger, num_nodes, timeout)
+    messenger.display.exchange_begins(0, "nodes load data and model", num_nodes)
     told: dict[int, tuple[int, ConfigRecord]] = {}
     began = time.monotonic()
-    for node, facts in _ask(grid, "query.hello", node_ids, greeting, terminal, timeout).items():
+    for node, facts in _ask(messenger, "query.hello", node_ids, greeting, timeout).items():
         agent = integer(facts, "agent")
         if agent in told:
             raise RunError(f"two nodes say that they are agent {agent}: each needs a partition-id of its own")
@@ -201,26 +128,14 @@ def _cards(told: Mapping[int, tuple[int, ConfigRecord]]) -> list[bytes]:
 
 
 def _ask(
-    grid: Grid,
-    message_type: str,
-    nodes: list[int],
-    facts: ConfigRecord,
-    terminal: Terminal,
-    patience_s: float,
+    messenger: Messenger, message_type: str, nodes: list[int], facts: ConfigRecord, patience_s: float
 ) -> dict[int, ConfigRecord]:
-    replies = exchange_messages(
-        grid,
-        message_type,
-        {node: RecordDict({"facts": facts}) for node in nodes},
-        group="hello",
-        on_reply=terminal.reply,
-        on_wait=terminal.heartbeat,
-        patience_s=patience_s,
-    )
+    contents = {node: RecordDict({"facts": facts}) for node in nodes}
+    replies = messenger.exchange(message_type, contents, group="hello", patience_s=patience_s)
     for reply in replies.values():
-        if reply.has_error():
-            raise RunError(f"a node cannot run this app: {flower_reason(reply)}; {MEND}")
-    told = {node: facts_of(reply) for node, reply in replies.items()}
+        if reply.message.has_error():
+            raise RunError(f"a node cannot run this app: {flower_reason(reply.message)}; {MEND}")
+    told = {node: reply.facts for node, reply in replies.items()}
     if len(told) < len(nodes):
         known = ", ".join(sorted(str(facts["agent"]) for facts in told.values() if "agent" in facts))
         who = f" (agents {known} did)" if known else ""
@@ -230,27 +145,28 @@ def _ask(
     return told
 
 
-def _wait_for_nodes(grid: Grid, count: int, timeout: float, terminal: Terminal) -> list[int]:
-    terminal.exchange_begins(0, "waiting for nodes", count)
+def _wait_for_nodes(messenger: Messenger, count: int, timeout: float) -> list[int]:
+    grid, display = messenger.grid, messenger.display
+    display.exchange_begins(0, "waiting for nodes", count)
     began, is_told = time.monotonic(), False
     while len(nodes := sorted(grid.get_node_ids())) < count:
         waited_s = time.monotonic() - began
         if waited_s > timeout:
-            who = _who_is_missing(grid, nodes, count, terminal)
+            who = _who_is_missing(messenger, nodes, count)
             raise RunError(f"only {len(nodes)} of {count} nodes were there after {timeout:g} s{who}")
         if waited_s > SAY_AFTER_S and not is_told:
             is_told = True
-            who = _who_is_missing(grid, nodes, count, terminal)
-            terminal.say(f"  {len(nodes)} of {count} nodes are there{who}; waiting for the others")
-        terminal.heartbeat()
+            who = _who_is_missing(messenger, nodes, count)
+            display.say(f"  {len(nodes)} of {count} nodes are there{who}; waiting for the others")
+        display.heartbeat()
         time.sleep(WAIT_POLL_S)
     return nodes
 
 
-def _who_is_missing(grid: Grid, nodes: list[int], count: int, terminal: Terminal) -> str:
+def _who_is_missing(messenger: Messenger, nodes: list[int], count: int) -> str:
     """Return in words which nodes are not there, by what those that are there say; empty if none says it."""
     if not nodes:
         return ""
-    told = _ask(grid, "query.count", nodes, ConfigRecord(), terminal, GOODBYE_S)
+    told = _ask(messenger, "query.count", nodes, ConfigRecord(), GOODBYE_S)
     missing = sorted({*range(count)} - {integer(facts, "partition-id") for facts in told.values()})
     return f", none with partition-id {', '.join(map(str, missing))}"

@@ -1,47 +1,33 @@
-"""PeerStrategy: a Flower strategy without a model; and the ServerApp that runs it.
+"""The ServerApp of a run, and PeerStrategy, which starts a serverless method as Flower starts a strategy."""
 
-In a serverless method the agents hold the weights, make the plan and average among themselves. What is left
-for the ServerApp: wait until all nodes are there, start each phase, hand on the agents' sealed mail, and add
-up what they report. `Result.arrays` stays empty.
-"""
+from collections.abc import Callable, Mapping
 
-import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
-
-from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord
+from flwr.app import Context, MetricRecord
 from flwr.serverapp import Grid, ServerApp
-from flwr.serverapp.strategy import Result, Strategy
+from flwr.serverapp.strategy import Result
 
-from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.config import RunConfig, parse_config
 from comdml_flwr.core.errors import InputError
-from comdml_flwr.core.program import Program
-from comdml_flwr.core.strict_json import to_json
 from comdml_flwr.flower.app_folder import running_app
 from comdml_flwr.flower.app_paths import fleet_path, notes_on_paths, with_data_found, with_results_placed
-from comdml_flwr.flower.clientapp.checkpoints import RESTORED
-from comdml_flwr.flower.serverapp.checkpoints import NodeCheckpoints
-from comdml_flwr.flower.serverapp.choices import choose, without_choice
-from comdml_flwr.flower.serverapp.direct_run import DirectRun
-from comdml_flwr.flower.serverapp.grid_carrier import GridCarrier
+from comdml_flwr.flower.serverapp.choices import without_choice
 from comdml_flwr.flower.serverapp.last_line import tell_errors_last
-from comdml_flwr.flower.serverapp.models import NodeModels
-from comdml_flwr.flower.serverapp.nodes import Federation, greet
-from comdml_flwr.planning.fleet.fleet_file import parse_fleet, self_contained_text
+from comdml_flwr.flower.serverapp.serverless_run import TIMEOUT_S, run_serverless
+from comdml_flwr.planning.fleet.fleet_file import self_contained_text
 from comdml_flwr.runs.assemble import SERVERLESS, WITH_SERVER, Catalogue, DatasetLoader, ModelBuilder
-from comdml_flwr.runs.checkpoints import Checkpoints
-from comdml_flwr.runs.loop import last, run_rounds
 from comdml_flwr.runs.records import RunRecord
-from comdml_flwr.runs.results import recorded
 from comdml_flwr.runs.resuming import Resumed, find_run, given_to_flower
 from comdml_flwr.runs.terminal import Terminal
 
 tell_errors_last()
 
 
-class PeerStrategy(Strategy):
-    """Runs a serverless method over Flower; owns no model.
+class PeerStrategy:
+    """Runs a serverless method where a ServerApp would start one of Flower's strategies; owns no model.
+
+    It has their `start`, and is no `Strategy` of Flower's: there is no model for `configure_train` to send,
+    and none for `aggregate_train` to average, so what wraps a strategy (differential privacy, secure
+    aggregation) would have nothing to work on.
 
     Parameters
     ----------
@@ -69,27 +55,19 @@ class PeerStrategy(Strategy):
         self._config, self._fleet_text, self._terminal = config, fleet_text, terminal
         self._reverse_replies, self._resumed = reverse_replies, resumed
 
-    def start(
-        self,
-        grid: Grid,
-        initial_arrays: ArrayRecord | None = None,
-        num_rounds: int | None = None,
-        timeout: float = 3600,
-        train_config: ConfigRecord | None = None,
-        evaluate_config: ConfigRecord | None = None,
-        evaluate_fn: object = None,
-    ) -> Result:
+    def start(self, grid: Grid, *given: object, timeout: float = TIMEOUT_S, **named: object) -> Result:
         """Run all rounds and write the result files.
 
         Parameters
         ----------
         grid : Grid
             Flower's grid.
-        initial_arrays, num_rounds, train_config, evaluate_config, evaluate_fn
-            Of Flower's signature; must be left out, as the agents begin from the seed, and the run
-            configuration says the rest.
         timeout : float
             How long to wait for all nodes to be there, in seconds.
+        given, named
+            What Flower's strategies take besides (`initial_arrays`, `num_rounds`, `train_config`,
+            `evaluate_config`, `evaluate_fn`); must be left out, as the agents begin from the seed, and the
+            run configuration says the rest.
 
         Returns
         -------
@@ -101,150 +79,25 @@ class PeerStrategy(Strategy):
         InputError, RunError
             What is wrong, in one line.
         """
-        given = (initial_arrays or None, num_rounds, train_config, evaluate_config, evaluate_fn)
-        if any(value is not None for value in given):
+        if any(value is not None for value in (*given, *named.values())):
             raise InputError(
                 "PeerStrategy.start", "an argument", "must be left out: the run configuration says it"
             )
-        config_text = to_json(self._config.with_defaults_named()) if self._resumed else ""
-        with greet(grid, self._fleet_text, self._terminal, timeout, config_text) as greeted:
-            self._config, federation = choose(grid, greeted, self._config, self._terminal)
-            with closing(self._carrier(grid, federation)) as carrier:
-                return as_result(self._recorded(grid, federation, carrier))
-
-    def _recorded(self, grid: Grid, federation: Federation, carrier: GridCarrier | DirectRun) -> RunRecord:
-        """Run all rounds, or those that are left, and write the result files."""
-        models = self._models(grid, federation, carrier)
-        nodes, checkpoints = self._checkpoints(grid, federation, carrier, models)
-        if self._resumed:
-            self._resumed.check_agents(federation.ids)
-            nodes.restore(self._resumed.checkpoint_folder, self._resumed.checkpoint)
-            carrier.restored(RESTORED, self._resumed.checkpoint.files)
-        record = last(
-            recorded(
-                self._rounds(carrier, federation),
-                self._config,
-                len(federation.ids),
-                self._terminal,
-                checkpoints,
-                self._resumed,
-                models,
-            )
-        )
-        if checkpoints:
-            nodes.forget()
-        return record
-
-    def _carrier(self, grid: Grid, federation: Federation) -> GridCarrier | DirectRun:
-        """Return who runs the phases: Flower, mail and all, or the agents, many rounds at a time."""
-        program = self._program(federation)
-        if self._config.carrier == "direct":
-            return DirectRun(
-                grid,
-                federation,
-                self._config,
-                program,
-                on_reply=self._terminal.reply,
-                on_wait=self._terminal.heartbeat,
-                on_gone=self._terminal.say,
-            )
-        federation.check_relay()
-        federation.tell_of_unsigned_keys(self._terminal)
-        return GridCarrier(
+        record = run_serverless(
             grid,
-            federation.nodes,
-            program,
-            federation.common,
-            on_reply=self._terminal.reply,
-            on_wait=self._terminal.heartbeat,
-            on_gone=self._terminal.say,
+            self._config,
+            self._fleet_text,
+            self._terminal,
+            resumed=self._resumed,
+            timeout_s=timeout,
             reverse_replies=self._reverse_replies,
         )
-
-    def _program(self, federation: Federation) -> Program[Agent]:
-        """Return one round; its phases run at the nodes."""
-        return SERVERLESS[self._config.method](self._config, len(federation.ids))
-
-    def _models(self, grid: Grid, federation: Federation, carrier: GridCarrier | DirectRun) -> NodeModels:
-        models = NodeModels(
-            grid,
-            federation,
-            carrier.settle,
-            models_agree=self._program(federation).models_agree,
-            rounds=self._resumed.record.rounds if self._resumed else (),
-            on_wait=self._terminal.heartbeat,
-            on_gone=self._terminal.say,
-        )
-        if self._resumed:
-            models.write_into(self._resumed.folder, self._config)
-        carrier.tell(models.facts)
-        return models
-
-    def _checkpoints(
-        self, grid: Grid, federation: Federation, carrier: GridCarrier | DirectRun, models: NodeModels
-    ) -> tuple[NodeCheckpoints, Checkpoints | None]:
-        resumed = self._resumed
-        token = resumed.checkpoint.token if resumed else secrets.token_hex(16)
-        nodes = NodeCheckpoints(
-            grid,
-            federation,
-            token,
-            carrier.settle,
-            models,
-            on_wait=self._terminal.heartbeat,
-            on_gone=self._terminal.say,
-        )
-        if not (resumed or self._config.checkpoint_every):
-            return nodes, None
-        return nodes, Checkpoints(
-            config=self._config,
-            fleet_text=self._fleet_text,
-            ids=federation.ids,
-            keep=nodes.keep,
-            at_nodes=not federation.shares_folder,
-            token=token,
-        )
-
-    def _rounds(self, carrier: GridCarrier | DirectRun, federation: Federation) -> Iterator[RunRecord]:
-        begun = self._resumed.record if self._resumed else None
-        if isinstance(carrier, DirectRun):
-            return carrier.rounds(self._terminal, begun)
-        return run_rounds(
-            carrier,
-            self._program(federation),
-            federation.ids,
-            self._config,
-            self._terminal,
-            parse_fleet(self._fleet_text, "fleet").availability,
-            begun=begun,
-        )
+        return as_result(record)
 
     def summary(self) -> None:
         """Print what will run."""
         config = self._config
         self._terminal.say(f"{config.method}: {config.model} on {config.dataset}, {config.num_rounds} rounds")
-
-    def configure_train(
-        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
-    ) -> Iterable[Message]:
-        """Return no message: agents are started phase by phase, in `start`."""
-        return ()
-
-    def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Return nothing: agents average among themselves."""
-        return None, None
-
-    def configure_evaluate(
-        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
-    ) -> Iterable[Message]:
-        """Return no message: agents evaluate in their last phase."""
-        return ()
-
-    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
-        """Return nothing: `start` adds up what agents report."""
-        return None
 
 
 def as_result(record: RunRecord) -> Result:

@@ -10,6 +10,7 @@ from comdml_flwr.core.errors import RunError
 from comdml_flwr.flower.clientapp import models as node_models
 from comdml_flwr.flower.clientapp import peer_client_app
 from comdml_flwr.flower.clientapp.models import place_of_models, read_news, read_written
+from comdml_flwr.flower.serverapp.messenger import Messenger
 from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy
 from comdml_flwr.runs.model_files import read_model
 from comdml_flwr.runs.trained_models import SavedModel
@@ -167,10 +168,14 @@ def test_what_a_node_says_of_its_models_is_read_with_care(entry):
 
 
 def test_a_run_is_not_lost_when_the_nodes_cannot_be_asked_for_their_models(tmp_path, apart, monkeypatch):
-    def refuse(*args, **keys):
-        raise RunError("models: Flower took 0 of 5 messages")
+    real = Messenger.push
 
-    monkeypatch.setattr("comdml_flwr.flower.serverapp.models.exchange_messages", refuse)
+    def refuse(messenger, message_type, contents, *, group):
+        if message_type == "train.model":
+            raise RunError("models: Flower took 0 of 5 messages")
+        return real(messenger, message_type, contents, group=group)
+
+    monkeypatch.setattr(Messenger, "push", refuse)
     folder, printed = run(tmp_path / "results", "grid", method="allreduce", num_rounds=1)
     assert summary_of(folder)["models"] == []
     assert "the trained models are not written: models: Flower took 0 of 5 messages\n" in printed

@@ -254,7 +254,7 @@ def test_the_relays_price_is_the_echos_time_without_that_of_an_empty_exchange(tm
 
     monkeypatch.setattr(choices, "ECHO_BYTES", 1 << 21)
     monkeypatch.setattr(choices, "time", Stopwatch)
-    monkeypatch.setattr("comdml_flwr.flower.serverapp.grid_carrier.time", Stopwatch)
+    monkeypatch.setattr("comdml_flwr.flower.serverapp.messenger.time", Stopwatch)
     told = {}
     real = choices._measure_relay
 

@@ -4,6 +4,7 @@ import gc
 import json
 import re
 import secrets
+import sys
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from comdml_flwr.flower.serverapp import grid_carrier, nodes
 from comdml_flwr.flower.serverapp.grid_carrier import GridCarrier
 from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy
 from comdml_flwr.planning.types import Plan
-from tests.flower.loop_grid import LoopGrid, grid_config, quiet_terminal, run_on_grid
+from tests.flower.loop_grid import LoopGrid, greeted, grid_config, quiet_terminal, run_on_grid
 from tests.small import CATALOGUE, fleet_text, idle_program, small_config
 
 
@@ -45,7 +46,7 @@ def test_letters_of_random_bytes_arrive_as_they_were_sent():
 
     grid = LoopGrid(app, 3, {})
     nodes = dict(enumerate(grid.get_node_ids()))
-    carrier = GridCarrier(grid, nodes, idle_program("only"), ConfigRecord({"files": True}))
+    carrier = GridCarrier(greeted(grid, nodes), idle_program("only"))
     for round_ in (1, 2):
         carrier.exchange({agent: (Step(round_, 0),) for agent in nodes})
     assert received[1, 1] == []
@@ -73,26 +74,37 @@ def test_no_payload_is_decoded_and_no_mail_file_is_read_outside_the_agents(tmp_p
     assert {"_decode", "read_file"} <= set(opened)
 
 
-def test_nothing_that_the_strategy_reaches_is_a_weight_or_a_plan(tmp_path):
+def test_nothing_that_the_server_app_reaches_is_a_weight_or_a_plan(tmp_path):
     config = grid_config(small_config(num_rounds=2), tmp_path)
     grid = LoopGrid(real_app(), 5, config.with_defaults_named())
     found, checks = [], []
 
     class Watched(LoopGrid):
         def pull_messages(self, message_ids):
-            found.extend(_weights_and_plans(strategy))
-            checks.append(1)
+            held = _held_by_the_server_app()
+            found.extend(_weights_and_plans([strategy, *held]))
+            checks.append(any(isinstance(thing, GridCarrier) for thing in held))
             return super().pull_messages(message_ids)
 
     grid.__class__ = Watched
     strategy = PeerStrategy(config, fleet_text(5), quiet_terminal(2))
     strategy.start(grid)
-    assert len(checks) > 8
+    assert sum(checks) > 8, "carrier, records and all that they hold were looked at"
     assert found == []
 
 
+def _held_by_the_server_app():
+    """Return what the functions of ours hold that wait for the nodes' replies at the moment."""
+    held, frame = [], sys._getframe()
+    while frame:
+        if frame.f_globals["__name__"].startswith("comdml_flwr."):
+            held.extend(frame.f_locals.values())
+        frame = frame.f_back
+    return held
+
+
 def _weights_and_plans(root):
-    """Walk everything that is reachable from an object, but not through modules, classes and functions."""
+    """Walk everything that is reachable from an object, but not through nodes, modules and classes."""
     seen, todo, found = set(), [root], []
     while todo:
         thing = todo.pop()
@@ -100,6 +112,7 @@ def _weights_and_plans(root):
             id(thing) in seen
             or isinstance(thing, type)
             or callable(thing)
+            or isinstance(thing, LoopGrid)
             or type(thing).__name__ == "module"
         ):
             continue
@@ -226,7 +239,7 @@ def test_an_error_of_flower_is_told_in_one_line(tmp_path):
         return Message(Error(code=2, reason="many\nlines\nof trace"), reply_to=message)
 
     grid = LoopGrid(app, 1, {})
-    carrier = GridCarrier(grid, {7: next(iter(grid.get_node_ids()))}, idle_program("only"), ConfigRecord())
+    carrier = GridCarrier(greeted(grid, {7: next(iter(grid.get_node_ids()))}), idle_program("only"))
     with pytest.raises(RunError, match=r"agent 7 failed in round 1, only: Flower error 2: of trace"):
         carrier.exchange({7: (Step(1, 0),)})
 
