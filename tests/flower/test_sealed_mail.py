@@ -22,8 +22,8 @@ from tests.flower.wiretap import (
 @pytest.fixture
 def open_letters(monkeypatch):
     """Envelopes that are not sealed, as if the work of sealing.py were not done."""
-    monkeypatch.setattr(Sealer, "pack", lambda self, receiver, blob: bytes([self.agent + 1]) + blob)
-    monkeypatch.setattr(Sealer, "unpack", lambda self, packed: (packed[0] - 1, bytearray(packed[1:])))
+    monkeypatch.setattr(Sealer, "seal", lambda self, receiver, blob: bytes([self.agent + 1]) + blob)
+    monkeypatch.setattr(Sealer, "unseal", lambda self, packed: (packed[0] - 1, bytearray(packed[1:])))
 
 
 METHODS = pytest.mark.parametrize(
