@@ -9,7 +9,7 @@ from flwr.clientapp import ClientApp
 
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.user_code import describe_error, show_traceback
-from comdml_flwr.flower.clientapp.peer_client_app import agent_of
+from comdml_flwr.flower.clientapp.session import NodeSession
 from comdml_flwr.flower.records import failure, integer, pack_report
 from comdml_flwr.learning.metrics import read_sums
 from comdml_flwr.learning.split import load_floats, write_floats
@@ -32,7 +32,7 @@ def _reply(handler: Handler, catalogue: Catalogue, message: Message, context: Co
     """Run a handler; whatever goes wrong comes back as one line."""
     facts = message.content.config_records["config"]
     try:
-        agent = agent_of(catalogue, facts, context)
+        agent = NodeSession(catalogue, facts, context).agent
         agent.setup.device.make_deterministic(agent.setup.config.threads_per_agent)
         agent.begin_round(integer(facts, "server-round"))
         content = handler(agent, message)

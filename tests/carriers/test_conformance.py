@@ -101,7 +101,7 @@ def grid_with_files(config, tmp_path, monkeypatch):
 
 
 def grid_without_shared_folder(config, tmp_path, monkeypatch):
-    monkeypatch.setattr("comdml_flwr.flower.clientapp.peer_client_app.is_shared", lambda folder, token: False)
+    monkeypatch.setattr("comdml_flwr.flower.clientapp.session.is_shared", lambda folder, token: False)
     return grid(config, tmp_path, monkeypatch)
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from comdml_flwr.flower import mail
-from comdml_flwr.flower.clientapp import peer_client_app
+from comdml_flwr.flower.clientapp import session
 
 
 @pytest.fixture
@@ -18,4 +18,4 @@ def temporary(tmp_path, monkeypatch):
 @pytest.fixture
 def apart(monkeypatch, temporary):
     """No node sees the run's folder."""
-    monkeypatch.setattr(peer_client_app, "is_shared", lambda folder, token: False)
+    monkeypatch.setattr(session, "is_shared", lambda folder, token: False)

@@ -12,7 +12,7 @@ from comdml_flwr.carriers.transport.listening import check_listening
 from comdml_flwr.carriers.transport.members import Limits
 from comdml_flwr.core.errors import InputError, RunError
 from comdml_flwr.flower import mail
-from comdml_flwr.flower.clientapp import peer_client_app
+from comdml_flwr.flower.clientapp import peer_client_app, session
 from comdml_flwr.flower.clientapp.direct_rounds import limits_of
 from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy
 from tests.carriers.direct_runs import free_addresses
@@ -76,7 +76,7 @@ def test_the_weights_and_the_clock_are_those_of_the_local_carrier(
     rounds_per_message, shared, tmp_path, monkeypatch
 ):
     if not shared:
-        monkeypatch.setattr(peer_client_app, "is_shared", lambda folder, token: False)
+        monkeypatch.setattr(session, "is_shared", lambda folder, token: False)
     keys = {"num_rounds": 3, "participation": 0.8, "rounds_per_message": rounds_per_message}
     here, _ = run_local(small_config(**keys), small_fleet(NUM_AGENTS))
     run = run_direct(tmp_path, **keys)
@@ -88,7 +88,7 @@ def test_the_weights_and_the_clock_are_those_of_the_local_carrier(
 
 
 def test_nodes_with_folders_of_their_own_remove_them(tmp_path, monkeypatch):
-    monkeypatch.setattr(peer_client_app, "is_shared", lambda folder, token: False)
+    monkeypatch.setattr(session, "is_shared", lambda folder, token: False)
     monkeypatch.setattr(mail.tempfile, "tempdir", str(tmp_path / "tmp"))
     (tmp_path / "tmp").mkdir()
     run_direct(tmp_path / "results", num_rounds=1)

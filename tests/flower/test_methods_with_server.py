@@ -107,7 +107,7 @@ def test_flowers_fedavg_keeps_its_model_where_nobodys_training_is_finite(tmp_pat
 @pytest.mark.parametrize("version", [1, 2])
 def test_a_server_whose_mail_is_sealed_gives_the_same_weights(version, tmp_path, monkeypatch):
     """No node sees the run's folder; the server is one more peer, with a key of its own."""
-    monkeypatch.setattr("comdml_flwr.flower.clientapp.peer_client_app.is_shared", lambda folder, token: False)
+    monkeypatch.setattr("comdml_flwr.flower.clientapp.session.is_shared", lambda folder, token: False)
     config = small_config(method="splitfed", cut=2, splitfed_version=version, participation=0.5, num_rounds=3)
     here, _ = run_local(config, small_fleet(NUM_AGENTS))
     run, _ = run_with_server(config, tmp_path)
@@ -115,7 +115,7 @@ def test_a_server_whose_mail_is_sealed_gives_the_same_weights(version, tmp_path,
 
 
 def test_fedavg_which_seals_nothing_says_nothing_of_keys(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr("comdml_flwr.flower.clientapp.peer_client_app.is_shared", lambda folder, token: False)
+    monkeypatch.setattr("comdml_flwr.flower.clientapp.session.is_shared", lambda folder, token: False)
     said = []
     monkeypatch.setattr("comdml_flwr.runs.terminal.Terminal.say", lambda terminal, line: said.append(line))
     run_with_server(small_config(method="fedavg", num_rounds=1), tmp_path)

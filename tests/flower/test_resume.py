@@ -11,7 +11,7 @@ from flwr.app import Context, RecordDict
 from comdml_flwr.core.config import parse_config
 from comdml_flwr.core.errors import ComdmlError
 from comdml_flwr.flower import mail
-from comdml_flwr.flower.clientapp import peer_client_app
+from comdml_flwr.flower.clientapp import peer_client_app, session
 from comdml_flwr.flower.serverapp import direct_run
 from comdml_flwr.flower.serverapp.messenger import Messenger
 from comdml_flwr.flower.serverapp.peer_strategy import peer_server_app
@@ -40,7 +40,7 @@ def home(request, tmp_path, temporary, monkeypatch):
     """Flower's own folder, in which nodes keep checkpoints unless all see the run's folder."""
     monkeypatch.setenv("FLWR_HOME", str(tmp_path / "flwr"))
     if not request.param:
-        monkeypatch.setattr(peer_client_app, "is_shared", lambda folder, token: False)
+        monkeypatch.setattr(session, "is_shared", lambda folder, token: False)
     return tmp_path / "flwr" / "comdml-flwr"
 
 
@@ -240,7 +240,7 @@ def test_nodes_that_have_removed_theirs_are_told_in_one_line(tmp_path, home, mon
 def test_nodes_that_see_another_folder_than_before_are_one_line(killed, monkeypatch):
     was_shared = any(killed.rglob("agent-3.safetensors"))
     is_shared = (lambda *_: False) if was_shared else mail.is_shared
-    monkeypatch.setattr(peer_client_app, "is_shared", is_shared)
+    monkeypatch.setattr(session, "is_shared", is_shared)
     before = contents(killed)
     with pytest.raises(ComdmlError) as caught:
         flwr_run({"resume": str(killed)})

@@ -7,7 +7,7 @@ import torch
 
 from clients.fedavg import add_fedavg
 from comdml_flwr.core.errors import RunError
-from comdml_flwr.flower.clientapp import peer_client_app
+from comdml_flwr.flower.clientapp import peer_client_app, session
 from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy
 from comdml_flwr.runs.assemble import Catalogue
 from strategies.fedavg import run_fedavg
@@ -25,12 +25,12 @@ class OddGrid(LoopGrid):
     place = None
 
     def _handle(self, message):
-        peer_client_app._SETUPS.clear()
+        session._SETUPS.clear()
         self.place = self._contexts[message.metadata.dst_node_id].node_config["partition-id"]
         try:
             return super()._handle(message)
         finally:
-            peer_client_app._SETUPS.clear()
+            session._SETUPS.clear()
             self.place = None
 
 

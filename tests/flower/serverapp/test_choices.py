@@ -6,7 +6,7 @@ import pytest
 
 from comdml_flwr.carriers.direct import meeting
 from comdml_flwr.core.errors import InputError, RunError
-from comdml_flwr.flower.clientapp import peer_client_app
+from comdml_flwr.flower.clientapp import peer_client_app, session
 from comdml_flwr.flower.serverapp import choices
 from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy
 from comdml_flwr.runs.local_run import run_locally
@@ -128,15 +128,13 @@ def test_measured_agents_agree_on_one_plan_over_many_messages(carrier, tmp_path)
 
 def test_measured_over_the_grid_prices_the_way_through_the_superlink(tmp_path, monkeypatch):
     seen = {}
-    real = peer_client_app.agent_of
+    real = peer_client_app.run_steps
 
-    def watched(catalogue, facts, context):
-        agent = real(catalogue, facts, context)
-        if "steps" in facts or "rounds" in facts:
-            seen.setdefault(agent.id, agent.profile)
-        return agent
+    def watched(agent, *work):
+        seen.setdefault(agent.id, agent.profile)
+        return real(agent, *work)
 
-    monkeypatch.setattr(peer_client_app, "agent_of", watched)
+    monkeypatch.setattr(peer_client_app, "run_steps", watched)
     folder, said = run(tmp_path, grid_class=LoopGrid, carrier="grid", profiles="measured", num_rounds=2)
     assert (summary(folder)["carrier"], summary(folder)["profiles"]) == ("grid", "measured")
     assert "through the SuperLink\n" in said
@@ -160,7 +158,7 @@ def test_what_a_node_has_measured_it_measures_once_whatever_process_handles_the_
         return real(setup, agent)
 
     monkeypatch.setattr(probe_client, "measure_node", watched)
-    monkeypatch.setattr(peer_client_app, "_SETUPS", _Forgetful())
+    monkeypatch.setattr(session, "_SETUPS", _Forgetful())
     run(
         tmp_path,
         addresses=free_addresses(3),

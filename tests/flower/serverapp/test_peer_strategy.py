@@ -16,7 +16,7 @@ from comdml_flwr.core import wire
 from comdml_flwr.core.errors import InputError, RunError
 from comdml_flwr.core.program import Step
 from comdml_flwr.flower import mail
-from comdml_flwr.flower.clientapp import peer_client_app
+from comdml_flwr.flower.clientapp import peer_client_app, session
 from comdml_flwr.flower.serverapp import grid_carrier, nodes
 from comdml_flwr.flower.serverapp.grid_carrier import GridCarrier
 from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy
@@ -270,7 +270,7 @@ def test_a_node_that_does_not_see_the_runs_folder_keeps_its_own_and_removes_it(t
     """Nodes 0 and 2 see the folder, node 1 does not: envelopes then hold what they carry."""
     monkeypatch.setattr(mail.tempfile, "tempdir", str(tmp_path / "tmp"))
     (tmp_path / "tmp").mkdir()
-    seen_by, real = [], peer_client_app.is_shared
+    seen_by, real = [], session.is_shared
     app = real_app()
 
     def watching(message, context):
@@ -280,7 +280,7 @@ def test_a_node_that_does_not_see_the_runs_folder_keeps_its_own_and_removes_it(t
     def not_by_the_second(folder, token):
         return seen_by[-1] != 1 and real(folder, token)
 
-    monkeypatch.setattr(peer_client_app, "is_shared", not_by_the_second)
+    monkeypatch.setattr(session, "is_shared", not_by_the_second)
     config = grid_config(small_config(num_rounds=2), tmp_path / "results")
     grid = LoopGrid(watching, 3, config.with_defaults_named())
     PeerStrategy(config, fleet_text(3), quiet_terminal(2)).start(grid)

@@ -1,0 +1,137 @@
+"""What a node works with while it handles one message: found once, when it is first asked for."""
+
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+
+from flwr.app import ConfigRecord, Context
+
+from comdml_flwr.agents.agent import Agent
+from comdml_flwr.agents.setup import Setup
+from comdml_flwr.carriers.sealed.sealing import Sealer
+from comdml_flwr.core.config import parse_config
+from comdml_flwr.core.errors import InputError, RunError
+from comdml_flwr.flower.app_paths import with_data_found
+from comdml_flwr.flower.clientapp.checkpoints import place_of
+from comdml_flwr.flower.clientapp.chosen import by_way_of_relay, chosen, relay_told
+from comdml_flwr.flower.clientapp.keys import sealer_of
+from comdml_flwr.flower.clientapp.models import FACT, ModelNews, place_of_models, read_news
+from comdml_flwr.flower.clientapp.probe import load_measured
+from comdml_flwr.flower.mail import CONFIG, FLEET, is_shared, own_folder
+from comdml_flwr.flower.records import blobs, integer, text
+from comdml_flwr.planning.fleet.fleet_file import parse_fleet
+from comdml_flwr.runs.assemble import Catalogue, assemble, program_of
+
+_SETUPS: dict[tuple[object, ...], Setup] = {}
+"""The set-up of the run that this process last worked for; it can be built again from the run's files."""
+
+
+class NodeSession:
+    """A node that handles a message.
+
+    Parameters
+    ----------
+    catalogue : Catalogue
+        The app's own models and data sets.
+    facts : ConfigRecord
+        What the message tells.
+    context : Context
+        Flower's, of this node.
+    """
+
+    def __init__(self, catalogue: Catalogue, facts: ConfigRecord, context: Context) -> None:
+        self.catalogue, self.facts, self.context = catalogue, facts, context
+
+    @cached_property
+    def shares_folder(self) -> bool:
+        """Whether this node sees the run's folder, which all who see it share."""
+        return is_shared(Path(text(self.facts, "folder")), text(self.facts, "token"))
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where this node keeps what it needs of the run: the run's folder, or one of its own."""
+        if self.shares_folder:
+            return Path(text(self.facts, "folder"))
+        return own_folder(self.context.run_id, self.context.node_id)
+
+    @cached_property
+    def agent(self) -> Agent:
+        """The agent that this node is, as it begins."""
+        agent = Agent(self.agent_id, self.setup)
+        if self.facts.get("profiles") == "measured":
+            load_measured(agent, self.folder)
+        return agent
+
+    @property
+    def agent_id(self) -> int:
+        """The id of the agent that this node is."""
+        return self.setup.ids[self.number("partition-id")]
+
+    @cached_property
+    def setup(self) -> Setup:
+        """What all agents of the run share; built again where this process has worked for another run."""
+        try:
+            fleet_text = (self.folder / FLEET).read_text()
+        except OSError:
+            what = f"{self.folder / FLEET} is not there: this node lost what it kept of the run"
+            raise RunError(what) from None
+        num_agents = self.number("num-partitions")
+        values, relay = {**self._run_config(), **chosen(self.facts)}, relay_told(self.facts)
+        key = (fleet_text, num_agents, *sorted(values.items()), relay)
+        if key in _SETUPS:
+            return _SETUPS[key]
+        config = with_data_found(parse_config(values))
+        fleet = parse_fleet(fleet_text, str(self.folder / FLEET))
+        setup = by_way_of_relay(assemble(config, fleet, num_agents, self.catalogue), relay)
+        _SETUPS.clear()
+        _SETUPS[key] = setup
+        return setup
+
+    def _run_config(self) -> Mapping[str, bool | int | float | str | bytes]:
+        """Return the run's configuration; that of a run that goes on is in its folder."""
+        try:
+            values: dict[str, bool | int | float | str] = json.loads((self.folder / CONFIG).read_text())
+        except FileNotFoundError:
+            return self.context.run_config
+        return values
+
+    @cached_property
+    def sealer(self) -> Sealer | None:
+        """What seals this node's mail in this exchange; None where all nodes see the run's folder."""
+        facts = self.facts
+        if facts["files"]:
+            if not self.shares_folder:  # or the ServerApp could talk a node into sending unsealed mail
+                raise RunError(f"this node is told that it shares {self.folder}, which it does not see")
+            return None
+        return sealer_of(
+            self.folder,
+            self.agent.id,
+            integer(facts, "exchange"),
+            text(facts, "token"),
+            blobs(facts, "cards"),
+            self.context,
+            has_server=program_of(self.agent.setup).has_server,
+        )
+
+    def checkpoints_of(self, agent: int) -> Path:
+        """Return where this node keeps an agent's checkpoints."""
+        return place_of(self._folder_of_all, text(self.facts, "checkpoints"), agent)
+
+    @cached_property
+    def models(self) -> tuple[ModelNews, Path]:
+        """What this node is told about the run's models, and where it keeps its agent's."""
+        news = read_news(self.facts[FACT])
+        return news, place_of_models(self._folder_of_all, news.run, self.agent_id)
+
+    @property
+    def _folder_of_all(self) -> Path | None:
+        """The run's folder, if all nodes see it."""
+        return self.folder if self.shares_folder and self.facts["files"] else None
+
+    def number(self, key: str) -> int:
+        """Return a whole number of the node's configuration. Raises InputError where it is none."""
+        value = self.context.node_config.get(key)
+        if not isinstance(value, int):
+            raise InputError(f"--node-config {key}", value, "must be a whole number on every SuperNode")
+        return value
