@@ -1,0 +1,93 @@
+"""The page of the mail is what agents send: every kind, its facts and its arrays."""
+
+import re
+
+import pytest
+
+from comdml_flwr.carriers.local import LocalCarrier
+from comdml_flwr.carriers.simulated.history import Crash, History
+from comdml_flwr.carriers.simulated.network import Network
+from comdml_flwr.core.messages import Mailboxes
+from comdml_flwr.core.program import Step
+from comdml_flwr.runs.assemble import participants_of, program_of
+from tests.carriers import draws
+from tests.carriers.simulation import simulate, tiny_setup
+from tests.docs.commands import ROOT
+
+PAGE = ROOT / "docs" / "reference" / "mail.md"
+BEFORE_THE_FIRST_ROUND = {"here", "told", "free", "bits", "found", "done"}  # the meeting of real peers
+LONG = {"local_epochs": 30}  # so that offload pays
+METHODS = (
+    {"method": "comdml", "hysteresis": 0.1, **LONG},
+    {"method": "comdml", "averaging": "mixing", **LONG},
+    {"method": "comdml", "learning_rate": 1e30},  # not finite: withdrawn
+    {"method": "allreduce", "participation": 0.6},
+    {"method": "fedavg"},
+    {"method": "splitfed", "cut": 1},
+    {"method": "gossip"},
+    {"method": "braintorrent"},
+)
+IDS = range(5)
+HISTORIES = (
+    draws.draw(draws.one_crash_and_back, 13, IDS),  # one that lacks the model asks for it
+    History(seed=43, faults=(Crash(4, 63, back_after_s=4.0),)),  # one is admitted again
+)
+
+
+def rows():
+    """Return the facts and the arrays of each kind, as the page has them."""
+    found = {}
+    for line in PAGE.read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split(" |")]
+        if re.fullmatch(r"`[a-z ]+`", cells[0]) and len(cells) >= 4:
+            facts, arrays = (set(re.findall(r"`([\w ]+)`", cell)) for cell in cells[-2:])
+            found[cells[0].strip("`")] = facts, arrays
+    return found
+
+
+@pytest.fixture(scope="module")
+def sent():
+    """All facts and arrays that envelopes of a kind held, in runs of all methods, some with faults."""
+    facts, arrays = {}, {}
+
+    def note(envelope):
+        facts.setdefault(envelope.kind, set()).update(envelope.about)
+        arrays.setdefault(envelope.kind, set()).update(envelope.arrays)
+
+    send, put = Network.send, Mailboxes.put
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Network, "send", lambda network, envelope: (note(envelope), send(network, envelope)))
+        patch.setattr(Mailboxes, "put", lambda boxes, mail: put(boxes, [note(one) or one for one in mail]))
+        for keys in METHODS:
+            run_two_rounds(tiny_setup(**keys))
+        for history in HISTORIES:
+            simulate(tiny_setup("allreduce", participation=0.6, num_rounds=4), history)
+        simulate(tiny_setup("allreduce", target_metric=0.01), HISTORIES[1])  # the run ends early
+    return {kind: (facts[kind], arrays[kind]) for kind in facts}
+
+
+def run_two_rounds(setup):
+    program, participants = program_of(setup), participants_of(setup)
+    carrier = LocalCarrier(participants, program)
+    for round_ in (1, 2):
+        present = [agent.id for agent in participants if agent.is_server or agent.id in setup.present(round_)]
+        for phase in range(len(program.phases)):
+            carrier.exchange(dict.fromkeys(present, (Step(round_, phase),)))
+
+
+def test_the_page_has_the_facts_and_arrays_of_all_mail(sent):
+    page, of_the_protocol = rows(), rows()["phase done"][0]
+    for kind, (facts, arrays) in sent.items():
+        assert kind in page
+        told, named = page[kind]
+        assert facts - of_the_protocol <= told, kind
+        assert arrays <= named, kind
+
+
+def test_the_page_has_nothing_else(sent):
+    page = rows()
+    assert page.keys() - sent.keys() == BEFORE_THE_FIRST_ROUND
+    for kind, (facts, arrays) in sent.items():
+        told, named = page[kind]
+        assert told - facts == set(), kind
+        assert named - arrays == set(), kind
