@@ -11,6 +11,7 @@ import torch
 from hypothesis import HealthCheck, settings
 
 from comdml_flwr.cli import main as cli
+from comdml_flwr.cli.doctor import memory
 from comdml_flwr.runs import assemble, model_costs
 from tests.counting import count_once
 
@@ -35,8 +36,8 @@ def _one_thread() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _count_each_model_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(assemble, "profile_model", count_once)
-        patch.setattr(model_costs, "profile_model", count_once)
+        for module in (assemble, model_costs, memory):
+            patch.setattr(module, "profile_model", count_once)
         yield
 
 

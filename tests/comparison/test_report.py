@@ -110,8 +110,6 @@ def test_the_same_files_give_the_same_bytes_in_another_place(real, tmp_path, mon
     monkeypatch.chdir(tmp_path)
     write_report(other)
     assert bytes_of(other) == bytes_of(real)
-    write_report(other)
-    assert bytes_of(other) == bytes_of(real)
 
 
 def test_the_main_table_holds_the_numbers_of_comparison_json(real):
@@ -296,12 +294,12 @@ def test_no_pairs_no_timelines_and_no_samples_leave_their_figures_out(tmp_path):
 
 def test_many_cases_and_methods_that_are_not_in_all_of_them(tmp_path):
     runs = {1: made_up_run()}
-    cases = {f"case {number}": {"ComDML": runs, f"method {number}": runs} for number in range(3)}
+    cases = {f"case {number}": {"ComDML": runs, f"method {number}": runs} for number in range(2)}
     write_report(write_folder(tmp_path, cases, reference="ComDML"))
     page = check_page(tmp_path)
-    assert page.tags["section"] == 4
-    assert page.tags["figure"] == 3 * 6
-    assert {f"case-{number}" for number in range(3)} <= page.ids.keys()
+    assert page.tags["section"] == 3
+    assert page.tags["figure"] == 2 * 6
+    assert {f"case-{number}" for number in range(2)} <= page.ids.keys()
 
 
 def test_labels_are_shown_as_they_are(tmp_path):
