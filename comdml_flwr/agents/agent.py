@@ -122,8 +122,8 @@ class Agent:
 
     def describe_data(self) -> dict[str, Json]:
         """Return what `agents.json` tells of its training data; a server has none."""
-        _, targets = self.training_data.part(0, self.num_samples)
-        return {"num_samples": self.num_samples, **self.setup.task.describe(targets)}
+        targets = self.training_data.all_targets()
+        return {"num_samples": len(targets), **self.setup.task.describe(targets)}
 
     def number(self, note: str) -> int:
         """Return a note that is a whole number."""

@@ -64,6 +64,10 @@ class Samples:
         rows = slice(start, stop) if self.rows_N is None else self.rows_N[start:stop]
         return self.x[rows], self.targets[rows]
 
+    def all_targets(self) -> Tensor:
+        """Return the targets of all these samples."""
+        return self.targets if self.rows_N is None else self.targets[self.rows_N]
+
     def none(self) -> "Samples":
         """Return none of these samples."""
         return Samples(self.x, self.targets, torch.empty(0, dtype=torch.int64))

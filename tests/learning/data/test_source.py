@@ -43,6 +43,7 @@ def test_parts_cover_samples_once_and_none_is_empty(rows_N):
     pieces = [samples.part(0, 1), samples.part(1, len(samples))]
     for index in (0, 1):
         assert torch.equal(torch.cat([piece[index] for piece in pieces]), whole[index])
+    assert torch.equal(samples.all_targets(), whole[1])
     assert len(samples.none()) == 0
 
 
