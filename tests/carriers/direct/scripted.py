@@ -1,6 +1,6 @@
 """One agent whose peers send what a script has: without a network, on a clock that moves as it waits."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -8,7 +8,8 @@ from comdml_flwr.carriers.direct.collector import Collector
 from comdml_flwr.carriers.direct.deadlines import Deadlines
 from comdml_flwr.carriers.direct.membership import Membership
 from comdml_flwr.carriers.direct.peers import PeerLinks
-from comdml_flwr.carriers.direct.streams import DONE
+from comdml_flwr.carriers.direct.protocol import Mark
+from comdml_flwr.core.mail import Mail
 from comdml_flwr.core.messages import Envelope
 from comdml_flwr.core.typed_json import Json
 
@@ -113,8 +114,29 @@ def mail(sender: int, kind: str, round_: int = ROUND, **about: Json) -> Envelope
 
 
 def mark(
-    sender: int, phase: int, round_: int = ROUND, *, kind: str = DONE, gone: Sequence[int] = (), **more: Json
+    sender: int,
+    phase: int,
+    round_: int = ROUND,
+    *,
+    kind: str = Mark.kind,
+    gone: Sequence[int] = (),
+    accusations: tuple[tuple[int, int, int], ...] = (),
+    joining: tuple[tuple[int, int], ...] | None = None,
+    admissions: tuple[tuple[int, int], ...] | None = None,
 ) -> Envelope:
-    """Return a mark: a peer has done a phase."""
-    about: Mapping[str, Json] = {DONE: phase, "gone": list(gone), "training_s": 0.1, **more}
-    return Envelope(sender=sender, receiver=OWN, round=round_, kind=kind, about=about)
+    """Return an envelope with a mark: a peer has done a phase."""
+    said, _ = Mark(
+        phase=phase,
+        gone=tuple(gone),
+        accusations=accusations,
+        training_s=0.1,
+        joining=joining,
+        admissions=admissions,
+    ).pack()
+    return Envelope(sender=sender, receiver=OWN, round=round_, kind=kind, mark=said)
+
+
+def told(sender: int, said: Mail, round_: int = ROUND) -> Envelope:
+    """Return what a peer says that is no mail of a phase."""
+    about, arrays = said.pack()
+    return Envelope(sender=sender, receiver=OWN, round=round_, kind=said.kind, about=about, arrays=arrays)

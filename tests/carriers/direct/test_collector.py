@@ -2,10 +2,21 @@
 
 import pytest
 
+from comdml_flwr.carriers.direct import protocol
 from comdml_flwr.carriers.direct.collector import BeginAgainError, DecidedError, LeftBehindError
-from comdml_flwr.carriers.direct.peers import COMMITTED, GONE, WAITING
 from comdml_flwr.core.program import Step
-from tests.carriers.direct.scripted import LAST, RETURN_POINT, ROUND, START_S, Agent, At, Gone, mail, mark
+from tests.carriers.direct.scripted import (
+    LAST,
+    RETURN_POINT,
+    ROUND,
+    START_S,
+    Agent,
+    At,
+    Gone,
+    mail,
+    mark,
+    told,
+)
 
 PATIENCE_S = START_S
 
@@ -51,7 +62,7 @@ def test_mail_of_other_steps_is_dropped_kept_or_left(script, kept):
 
 def test_a_peer_that_is_in_the_next_round_has_not_done_this_phase():
     """It will say that it has committed this one; until then it is waited for."""
-    script = [mark(1, 0, ROUND + 1), mail(1, COMMITTED, committed=ROUND)]
+    script = [mark(1, 0, ROUND + 1), told(1, protocol.Commit(round=ROUND, gone=(), joining=()))]
     assert collect(script, [1], in_attempt=True)[1] == "DecidedError"
 
 
@@ -61,8 +72,8 @@ def test_a_peer_that_is_in_the_next_round_has_not_done_this_phase():
         ([], {1, 2}, PATIENCE_S + START_S / 3),
         ([mark(2, 1)], {1}, PATIENCE_S),
         ([mark(1, 1), Gone(2)], {2}, 0),
-        ([mark(2, 1), mail(1, WAITING, for_s=20.0), At(15.0, mark(1, 1))], set(), 15.0),
-        ([mark(2, 1), mail(2, GONE, accusations=[[ROUND, 2, 1]])], {1}, 0),
+        ([mark(2, 1), told(1, protocol.Waiting(for_s=20.0)), At(15.0, mark(1, 1))], set(), 15.0),
+        ([mark(2, 1), told(2, protocol.Gone(accusations=((ROUND, 2, 1),)))], {1}, 0),
     ],
     ids=["nobody sends", "one does not", "one is out of reach", "one waits itself", "another one accuses it"],
 )
@@ -71,12 +82,14 @@ def test_who_is_waited_for_in_vain_is_accused(script, gone, until_s):
     assert (ended, agent.membership.gone) == ("done", gone)
     assert until_s <= agent.clock.now_s() <= until_s + 3
     accused = {peer for _, accuser, peer in agent.membership.accusations if accuser == 0}
-    assert accused <= {receiver for receiver, _ in agent.sent(GONE)}, "who may be slow and not dead"
+    assert accused <= {receiver for receiver, _ in agent.sent(protocol.Gone.kind)}, (
+        "who may be slow and not dead"
+    )
 
 
 def test_whoever_waits_long_says_so_once_before_it_gives_up():
     agent, _ = collect([mark(2, 1)])
-    waiting = agent.sent(WAITING)
+    waiting = agent.sent(protocol.Waiting.kind)
     assert [receiver for receiver, _ in waiting] == [1, 2, 3]
     assert {0 < about["for_s"] < PATIENCE_S for _, about in waiting} == {True}
 
@@ -84,11 +97,23 @@ def test_whoever_waits_long_says_so_once_before_it_gives_up():
 @pytest.mark.parametrize(
     ("event", "before", "after"),
     [
-        (mail(2, GONE, accusations=[[ROUND, 2, 0]]), "LeftBehindError", "LeftBehindError"),
-        (mail(2, GONE, accusations=[[ROUND, 2, 3]]), "done", "BeginAgainError"),
-        (mail(2, COMMITTED, committed=ROUND), "done", "DecidedError"),
-        (mail(2, COMMITTED, committed=ROUND - 1), "done", "done"),
-        (mail(2, GONE, accusations=[[ROUND, 3, 2], [ROUND, 2, 3]]), "done", "BeginAgainError"),
+        (told(2, protocol.Gone(accusations=((ROUND, 2, 0),))), "LeftBehindError", "LeftBehindError"),
+        (told(2, protocol.Gone(accusations=((ROUND, 2, 3),))), "done", "BeginAgainError"),
+        (told(2, protocol.Commit(round=ROUND, gone=(), joining=())), "done", "DecidedError"),
+        (told(2, protocol.Commit(round=ROUND - 1, gone=(), joining=())), "done", "done"),
+        (
+            told(
+                2,
+                protocol.Gone(
+                    accusations=(
+                        (ROUND, 3, 2),
+                        (ROUND, 2, 3),
+                    )
+                ),
+            ),
+            "done",
+            "BeginAgainError",
+        ),
     ],
     ids=[
         "this agent is accused",

@@ -1,23 +1,29 @@
 """An agent that lacks the current model asks for it, whoever is there to give it."""
 
+import numpy as np
 import pytest
 
 from comdml_flwr.carriers.direct import rejoining
-from comdml_flwr.carriers.direct.peers import ADMITTED, CURRENT_MODEL, JOIN, WANT_MODEL
+from comdml_flwr.carriers.direct.protocol import Admission, CurrentModel, JoinRequest, ModelRequest
 from comdml_flwr.carriers.direct.rejoining import ASK_AGAIN_S
 from comdml_flwr.carriers.direct.run_end import RunEndedError
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.program import Step
-from tests.carriers.direct.scripted import LAST, PEERS, ROUND, START_S, Agent, At, Gone, mail, mark
+from tests.carriers.direct.scripted import LAST, PEERS, ROUND, START_S, Agent, At, Gone, mark, told
 
 ALL_GONE = [Gone(peer) for peer in PEERS]
 
 
+def model_of(peer):
+    return CurrentModel(tensors={"weights": np.full(1, peer, np.float32)})
+
+
 def test_it_asks_all_again_and_again_with_one_request_until_one_admits_it():
-    admitted = mail(2, ADMITTED, next=9, gone=[3], admissions=[[0, 9], [1, 4]])
-    agent = Agent([mark(1, 0), At(2.5 * ASK_AGAIN_S, admitted)], absent=[1])
-    assert rejoining.request_admission(agent.links, agent.membership) is admitted
-    asked = agent.sent(JOIN)
+    admission = Admission(next_round=9, gone=(3,), admissions=((0, 9), (1, 4)), tensors={})
+    agent = Agent([mark(1, 0), At(2.5 * ASK_AGAIN_S, told(2, admission))], absent=[1])
+    _, found = rejoining.request_admission(agent.links, agent.membership)
+    assert found == admission
+    asked = agent.sent(JoinRequest.kind)
     assert [receiver for receiver, _ in asked] == [*PEERS] * 3
     assert len({about["request"] for _, about in asked}) == 1
     assert agent.membership.gone == {3}
@@ -37,7 +43,7 @@ def test_where_nobody_is_there_it_ends_in_one_line():
         ([mark(1, LAST, gone=[3]), mark(2, LAST, gone=[3])], [1, 2]),
         ([mark(3, LAST), mark(1, LAST, gone=[3]), mark(2, LAST, gone=[3])], [1, 2]),
         ([mark(1, 0), mark(1, LAST), mark(2, LAST), Gone(3)], [1, 2]),
-        ([mark(1, LAST), mark(2, LAST), mail(3, JOIN, request=7)], [1, 2]),
+        ([mark(1, LAST), mark(2, LAST), told(3, JoinRequest(request=7))], [1, 2]),
         (ALL_GONE, []),
     ],
     ids=[
@@ -49,7 +55,7 @@ def test_a_round_ended_for_those_who_ended_it_together(script, together):
     agent = Agent(script)
     step = Step(ROUND, LAST)
     found = rejoining.last_segments(agent.links, agent.collector, agent.membership, step, PEERS)
-    assert [segment.mark.sender for segment in found] == together
+    assert [segment.sender for segment in found] == together
 
 
 def test_a_round_of_which_a_peer_says_that_the_run_ended_before_is_not_waited_for():
@@ -60,7 +66,7 @@ def test_a_round_of_which_a_peer_says_that_the_run_ended_before_is_not_waited_fo
 
 
 def test_who_is_gone_and_who_comes_back_is_taken_over_from_those_who_ended_the_round():
-    asks = {"joining": [[3, 7]], "admissions": [[2, 4]]}
+    asks = {"joining": ((3, 7),), "admissions": ((2, 4),)}
     agent = Agent([mark(1, LAST, gone=[3], **asks), mark(2, LAST, gone=[3], **asks)])
     step = Step(ROUND, LAST)
     found = rejoining.last_segments(agent.links, agent.collector, agent.membership, step, PEERS)
@@ -74,10 +80,10 @@ def test_who_is_gone_and_who_comes_back_is_taken_over_from_those_who_ended_the_r
 @pytest.mark.parametrize(
     ("script", "asked", "given_by"),
     [
-        ([mail(2, CURRENT_MODEL)], [2], 2),
-        ([Gone(2), mail(1, CURRENT_MODEL)], [2, 1], 1),
-        ([At(1.5 * START_S, mail(1, CURRENT_MODEL))], [2, 1], 1),
-        ([mail(1, CURRENT_MODEL)], [2, 1], 1),
+        ([told(2, model_of(2))], [2], 2),
+        ([Gone(2), told(1, model_of(1))], [2, 1], 1),
+        ([At(1.5 * START_S, told(1, model_of(1)))], [2, 1], 1),
+        ([told(1, model_of(1))], [2, 1], 1),
     ],
     ids=["the first has it", "the first is gone", "the first is slow", "the second was asked before"],
 )
@@ -85,8 +91,8 @@ def test_one_of_those_who_have_the_model_gives_it(script, asked, given_by):
     agent = Agent(script)
     holders = [2, 1]
     model = rejoining.ask_for_model(agent.links, agent.collector, agent.deadlines, ROUND, holders)
-    assert model.sender == given_by
-    assert agent.sent(WANT_MODEL) == [(peer, {"wanted": ROUND}) for peer in asked]
+    assert model.tensors["weights"].tolist() == [given_by]
+    assert agent.sent(ModelRequest.kind) == [(peer, {"round": ROUND}) for peer in asked]
 
 
 def test_where_nobody_has_the_model_any_more_it_ends_in_one_line():
@@ -96,11 +102,12 @@ def test_where_nobody_has_the_model_any_more_it_ends_in_one_line():
 
 
 def test_one_that_is_alone_waits_for_another_and_lets_it_in():
-    agent = Agent([At(4.0, mail(2, JOIN, request=7))], absent=PEERS)
+    agent = Agent([At(4.0, told(2, JoinRequest(request=7)))], absent=PEERS)
     agent.links.has_model(ROUND - 1, {})
     rejoining.wait_if_alone(agent.links, agent.membership, agent.deadlines, [0, *PEERS])
     assert agent.membership.gone == {1, 3}
-    assert agent.sent(ADMITTED) == [(2, {"next": ROUND, "gone": [1, 3], "admissions": ((2, ROUND),)})]
+    (admitted,) = agent.sent(Admission.kind)
+    assert admitted == (2, {"next_round": ROUND, "gone": (1, 3), "admissions": ((2, ROUND),)})
 
 
 def test_one_that_stays_alone_ends_in_one_line_and_one_that_is_not_does_not_wait():

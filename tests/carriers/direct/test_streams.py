@@ -1,8 +1,11 @@
 """What comes from a peer is cut at its marks, whatever lies between them."""
 
+from dataclasses import replace
+
 import pytest
 
-from comdml_flwr.carriers.direct.streams import DONE, Streams, with_mark
+from comdml_flwr.carriers.direct.protocol import Mark
+from comdml_flwr.carriers.direct.streams import Streams, with_mark
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.messages import Envelope
 from comdml_flwr.core.program import Step
@@ -14,7 +17,7 @@ def segments(streams, peer):
     found = []
     while streams.first(peer):
         segment = streams.take(peer)
-        assert segment.step.round == segment.mark.round
+        assert (segment.sender, segment.step.phase) == (peer, segment.mark.phase)
         found.append((segment.step.phase, sorted(segment.gone), [one.kind for one in segment.mail]))
     return found
 
@@ -59,19 +62,28 @@ def test_a_mark_goes_on_the_last_envelope_for_each_receiver():
         Envelope(sender=0, receiver=receiver, round=ROUND, kind=kind, about={"size": 1})
         for receiver, kind in ((1, "a"), (2, "b"), (1, "c"))
     )
-    marked = with_mark(outbox, {DONE: 2})
-    assert [(one.kind, dict(one.about)) for one in marked] == [
-        ("a", {"size": 1}),
-        ("b", {"size": 1, DONE: 2}),
-        ("c", {"size": 1, DONE: 2}),
+    marked = with_mark(outbox, Mark(phase=2, gone=(), accusations=()))
+    assert [(one.kind, dict(one.about), one.mark and one.mark["phase"]) for one in marked] == [
+        ("a", {"size": 1}, None),
+        ("b", {"size": 1}, 2),
+        ("c", {"size": 1}, 2),
     ]
 
 
-@pytest.mark.parametrize("about", [{DONE: "first"}, {DONE: 0, "gone": [[1]]}])
-def test_a_mark_that_makes_no_sense_names_its_sender(about):
+@pytest.mark.parametrize("said", [{"phase": "first"}, {"phase": 0, "gone": [[1]]}, {}])
+def test_a_mark_that_makes_no_sense_names_its_sender(said):
     streams = Streams(PEERS)
-    with pytest.raises(RunError, match=f"^{DONE} from agent 1, round {ROUND}: "):
-        streams.put(mail(1, DONE, **about))
+    with pytest.raises(RunError, match=f"^mark on {Mark.kind} from agent 1, round {ROUND}: "):
+        streams.put(replace(mark(1, 0), mark=said))
+
+
+def test_a_method_may_use_every_key_of_a_mark_for_itself():
+    streams = Streams(PEERS)
+    streams.put(mail(1, "model", phase=7, gone=[2]))
+    streams.put(mark(1, 0))
+    segment = streams.take(1)
+    assert (segment.step.phase, segment.gone) == (0, frozenset())
+    assert dict(segment.mail[0].about) == {"phase": 7, "gone": [2]}
 
 
 def test_segments_are_in_the_order_of_rounds_and_phases():
