@@ -72,7 +72,7 @@ class State(MutableMapping[str, Tensor]):
             if _claims(slot, name):
                 return slot
         declared = ", ".join(slot.name for slot in self.slots)
-        raise ValueError(f"tensor {name!r}: must be in a slot that the method declares, such as {declared}")
+        raise ValueError(f"tensor {name!r}: must be in a slot of every agent or of the method: {declared}")
 
     def __getitem__(self, name: str) -> Tensor:
         return self._tensors[name]
