@@ -70,6 +70,10 @@ FOUND = [
     ("comdml", History(seed=7023, faults=(Stall(3, 168, 60.0),))),
     ("comdml", History(seed=7092, faults=(Stall(4, 27, 15.0),))),
     ("allreduce", History(seed=7093, faults=(Stall(3, 68, 60.0),))),
+    # An absent agent looked for a dead one as long as for a start, and the others gave it up meanwhile.
+    ("comdml, some take part", History(seed=600224, faults=(Crash(3, 37, 19.766921341584602),))),
+    # The only one that had the model left after its own last round.
+    ("comdml, some take part", History(seed=700020, faults=(Crash(0, 55), Crash(4, 19)))),
 ]
 """Runs and histories that broke a law once."""
 

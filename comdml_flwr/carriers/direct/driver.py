@@ -59,7 +59,7 @@ from comdml_flwr.carriers.direct.rejoining import (
     wait_if_alone,
 )
 from comdml_flwr.carriers.direct.round import RoundEnd, RoundRunner, RunSteps
-from comdml_flwr.carriers.direct.run_end import RunEndedError, reaches_target, waiting_later
+from comdml_flwr.carriers.direct.run_end import RunEndedError, reaches_target
 from comdml_flwr.core.errors import OverdueError, PeerGoneError
 from comdml_flwr.core.messages import Inbox, Report
 from comdml_flwr.core.program import Program, Step
@@ -182,9 +182,10 @@ class DirectRounds:
                 round_ = self._join()
             except RunEndedError:
                 break
-        is_end = latest == round_ - 1
-        if latest and (is_end or self._agent.id not in self._agent.setup.newcomers(last)):
-            self._part(latest, admits=is_end)
+        if latest == round_ - 1:
+            self._part(latest)
+        elif latest and self._agent.id not in self._agent.setup.newcomers(last):
+            self._stay()
         self._flush()
         if not self._ends_run:
             with suppress(LeftBehindError, RunEndedError):
@@ -264,7 +265,7 @@ class DirectRounds:
         if round_ < first or self._model_of >= round_ or self._agent.id not in setup.newcomers(round_):
             return
         step, drawn = Step(round_, self._last), setup.present(round_)
-        last = last_segments(self._links, self._collector, self._membership, step, drawn)
+        last = last_segments(self._links, self._collector, self._membership, self._deadlines, step, drawn)
         take_over_from(last, self._links, self._membership, round_ + 1)
         told = [segment.mark.sums or {} for segment in last]
         self._ends_run = reaches_target(self._agent.setup, told)
@@ -274,19 +275,24 @@ class DirectRounds:
             model = ask_for_model(self._links, self._collector, self._deadlines, round_, holders)
             self._agent.take_over(model.tensors, model.kind)
 
-    def _part(self, round_: int, *, admits: bool) -> None:
-        """Leave when all who took part in this agent's last round have committed it, too.
+    def _stay(self) -> None:
+        """Be there for those who lack the model of this agent's last round, until the others end."""
+        links = self._links
+        links.watch(links.peers)
+        while links.ended_after is None and max(links.latest_commit.values(), default=0) < self._end:
+            if not links.look() and all(links.why_gone(peer) for peer in links.peers):
+                return
 
-        If it is the last one for all, those who ask to be let in are.
-        """
+    def _part(self, round_: int) -> None:
+        """Leave when all who took part have committed the last round too, and those who asked are let in."""
         others = tuple(agent for agent in self._present(round_) if agent != self._agent.id)
-        later = waiting_later(self._agent.setup, round_, self._end) if self._ends_run else set()
-        for peer in sorted({*others, *later} - self._membership.gone - {self._agent.id}):
-            self._links.say_committed(round_, peer)
+        for peer in self._links.peers:  # also those who have stayed, or wait for a later round
+            if peer not in self._membership.gone:
+                self._links.say_committed(round_, peer)
         self._links.watch(others)
         give_up = self._clock.now_s() + self._deadlines.seconds
         while self._clock.now_s() < give_up:
-            for peer, request in sorted(self._links.joining.items()) if admits else ():
+            for peer, request in sorted(self._links.joining.items()):
                 self._links.note_admitted({peer: request})
                 self._links.say_admitted(peer, self._round_after(round_))
             late = [peer for peer in others if self._links.latest_commit.get(peer, 0) < round_]

@@ -46,7 +46,12 @@ def request_admission(links: PeerLinks, membership: Membership) -> tuple[str, Ad
 
 
 def last_segments(
-    links: PeerLinks, collector: Collector, membership: Membership, step: Step, drawn: Sequence[int]
+    links: PeerLinks,
+    collector: Collector,
+    membership: Membership,
+    deadlines: Deadlines,
+    step: Step,
+    drawn: Sequence[int],
 ) -> list[Segment]:
     """Wait for the last segments of those who ended a round together, as one who was absent in it.
 
@@ -54,7 +59,7 @@ def last_segments(
 
     Parameters
     ----------
-    links, collector, membership
+    links, collector, membership, deadlines
         Of the absent agent.
     step : Step
         The last phase of the round.
@@ -74,6 +79,9 @@ def last_segments(
             while (segment := links.streams.first(peer)) and segment.step <= step:
                 links.streams.take(peer)
                 if segment.step == step:
+                    if not found:  # all have begun long ago: no deadline of a start counts any more
+                        deadlines.has_met_all()
+                        links.keep_to_deadlines()
                     found[peer] = segment
         gone = max((segment.gone for segment in found.values()), key=len, default=frozenset())
         together = [segment for _, segment in sorted(found.items()) if segment.gone == gone]

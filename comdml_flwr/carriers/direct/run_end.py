@@ -20,9 +20,3 @@ def reaches_target(setup: Setup, told: Iterable[Mapping[str, Json]]) -> bool:
     """Tell whether a round's metric, by what all who took part told, is at least `target-metric`; 0: none."""
     metric = metric_of(told, setup.task.metrics)
     return metric is not None and 0 < setup.config.target_metric <= metric
-
-
-def waiting_later(setup: Setup, round_: int, last: int) -> set[int]:
-    """Return who waits for the model of a round after this one, in a message with rounds up to `last`."""
-    present = {agent for number in range(round_ + 2, last + 1) for agent in setup.present(number)}
-    return present | {*setup.newcomers(last)}

@@ -9,7 +9,7 @@ import heapq
 import itertools
 import random
 from bisect import insort
-from collections import Counter, deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
@@ -58,9 +58,9 @@ class Network:
         self._ids, self._rng, self._patience_s = tuple(ids), rng, patience_s
         self._latency_s = history.latency_s
         self._ends = {agent: _End(patience_s) for agent in self._ids}
-        self._under_way: list[tuple[float, int, Envelope]] = []  # a heap
+        self._arrivals: list[tuple[float, int, tuple[int, int]]] = []  # a heap, with the link of each
         self._number = itertools.count()
-        self._num_waiting: Counter[tuple[int, int]] = Counter()  # by link: how much is under way
+        self._under_way: defaultdict[tuple[int, int], deque[Envelope]] = defaultdict(deque)  # by link
         self._latest_s: dict[tuple[int, int], float] = {}  # by link: when the last of its mail arrives
         self._cuts: dict[tuple[int, int], list[tuple[float, float]]] = {}  # from when to when, by link
         self._outages: dict[frozenset[int], list[tuple[float, float]]] = {}  # of either direction
@@ -75,14 +75,14 @@ class Network:
 
     def send(self, envelope: Envelope) -> None:
         """Put an envelope under way. Raises PeerGoneError where its receiver is gone."""
-        link = _link(envelope)
+        link = envelope.sender, envelope.receiver
         reach = self._ends[link[0]].peers.setdefault(link[1], _Reach(self.now_s))
         if reason := self._why_gone(*link):
             raise PeerGoneError(link[1], reason)
-        if not (reach.is_watched or self._num_waiting[link]):
+        if not (reach.is_watched or self._under_way[link]):
             reach.since_s = self.now_s
-        self._num_waiting[link] += 1
-        self._schedule(envelope, self.now_s)
+        self._under_way[link].append(envelope)
+        self._schedule(link, self.now_s)
 
     def take(self, agent: int) -> Envelope | None:
         """Return the next envelope that has arrived at an agent; None if there is none."""
@@ -99,7 +99,7 @@ class Network:
 
     def waits_for_arrival(self, sender: int, peer: int) -> bool:
         """Tell whether a sender has mail for a peer of which it has not heard that it has arrived."""
-        return bool(self._num_waiting[sender, peer])
+        return bool(self._under_way[sender, peer])
 
     def watch(self, agent: int, peers: Iterable[int]) -> None:
         """Let an agent know when these peers go; those that are gone are tried again."""
@@ -126,20 +126,17 @@ class Network:
 
     def next_arrival_s(self) -> float:
         """Return when something arrives next; inf when nothing is under way."""
-        return self._under_way[0][0] if self._under_way else inf
+        return self._arrivals[0][0] if self._arrivals else inf
 
     def advance(self, now_s: float) -> None:
         """Let time pass, and let arrive what does until then."""
-        while self._under_way and self._under_way[0][0] <= now_s:
-            self.now_s, _, envelope = heapq.heappop(self._under_way)
-            link = _link(envelope)
-            if self._why_gone(*link):
+        while self._arrivals and self._arrivals[0][0] <= now_s:
+            self.now_s, _, link = heapq.heappop(self._arrivals)
+            if (open_s := self._open_s(link)) > self.now_s:
+                self._schedule(link, open_s)
+            if open_s > self.now_s or self._why_gone(*link):
                 continue
-            open_s = self._open_s(link)
-            if open_s > self.now_s:
-                self._schedule(envelope, open_s)
-                continue
-            self._num_waiting[link] -= 1
+            envelope = self._under_way[link].popleft()
             first, last = self._ends[link[1]].rounds
             if first <= envelope.round <= last:
                 self._ends[link[1]].inbox.append(envelope)
@@ -147,30 +144,29 @@ class Network:
 
     def leave(self, agent: int, back_after_s: float = inf) -> None:
         """Let an agent's process end now; after a while there is a new one, which knows nothing."""
-        by_receiver: dict[int, list[tuple[float, int, Envelope]]] = {}
-        for item in sorted(item for item in self._under_way if item[2].sender == agent):
-            by_receiver.setdefault(item[2].receiver, []).append(item)
-        for items in by_receiver.values():
-            self._drop(items[self._rng.randint(0, len(items)) :])
+        for link, envelopes in sorted(self._under_way.items()):
+            if link[0] == agent:
+                self._drop(link, self._rng.randint(0, len(envelopes)))
         self._ends[agent] = _End(self._patience_s)
         for other in self._ids:
             if other != agent:
                 self._cut((agent, other), self.now_s, self.now_s + back_after_s)
                 self._cut((other, agent), self.now_s, self.now_s + back_after_s)
 
-    def _schedule(self, envelope: Envelope, from_s: float) -> None:
-        """Let an envelope arrive some time from then on, behind what was sent before it."""
-        link = _link(envelope)
+    def _schedule(self, link: tuple[int, int], from_s: float) -> None:
+        """Let one more envelope arrive some time from then on; they arrive in the order of sending."""
         arrives_s = max(self._latest_s.get(link, 0.0), from_s + self._rng.uniform(*self._latency_s))
         self._latest_s[link] = arrives_s
-        heapq.heappush(self._under_way, (arrives_s, next(self._number), envelope))
+        heapq.heappush(self._arrivals, (arrives_s, next(self._number), link))
 
-    def _drop(self, items: Sequence[tuple[float, int, Envelope]]) -> None:
-        numbers = {number for _, number, _ in items}
-        self._under_way = [item for item in self._under_way if item[1] not in numbers]
-        heapq.heapify(self._under_way)
-        for _, _, envelope in items:
-            self._num_waiting[envelope.sender, envelope.receiver] -= 1
+    def _drop(self, link: tuple[int, int], after: int) -> None:
+        """Let nothing arrive over a link after so many of the envelopes that are under way."""
+        envelopes = self._under_way[link]
+        while len(envelopes) > after:
+            envelopes.pop()
+        too_many = {*sorted(arrival for arrival in self._arrivals if arrival[2] == link)[after:]}
+        self._arrivals = [arrival for arrival in self._arrivals if arrival not in too_many]
+        heapq.heapify(self._arrivals)
 
     def _cut(self, link: tuple[int, int], start_s: float, end_s: float) -> None:
         insort(self._cuts.setdefault(link, []), (start_s, end_s))
@@ -190,16 +186,12 @@ class Network:
         if reach is None:
             return None
         outages = self._outages.get(frozenset((agent, peer)))
-        if outages and reach.gone is None and (reach.is_watched or self._num_waiting[agent, peer]):
+        if outages and reach.gone is None and (reach.is_watched or self._under_way[agent, peer]):
             silent_s = _longest_s(outages, reach.since_s, self.now_s)
             if silent_s > self._ends[agent].patience_s:
                 reach.gone = f"nothing of it for {silent_s:.0f} s"
-                self._drop([item for item in self._under_way if _link(item[2]) == (agent, peer)])
+                self._drop((agent, peer), 0)
         return reach.gone
-
-
-def _link(envelope: Envelope) -> tuple[int, int]:
-    return envelope.sender, envelope.receiver
 
 
 def _longest_s(outages: Sequence[tuple[float, float]], since_s: float, now_s: float) -> float:

@@ -40,6 +40,16 @@ def test_mail_of_one_sender_comes_in_order(seed):
     assert not net.waits_for_arrival(0, 1)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_mail_of_one_sender_comes_in_order_when_a_cut_ends(seed):
+    net = network(Cut(0, 1, 0.0, 0.02), seed=seed)
+    for number in range(9):
+        net.send(mail(0, 1, number))
+        net.advance(0.005 * number)
+    net.advance(1.0)
+    assert taken(net, 1) == [*"012345678"]
+
+
 def test_what_a_cut_holds_up_comes_when_it_is_over_if_the_sender_is_patient():
     net = network(Cut(0, 1, 0.0, 1.9), Cut(0, 2, 0.0, 2.1))
     net.send(mail(0, 1, "patient"))
