@@ -20,15 +20,16 @@ def suspects(setup, history):
         if isinstance(fault, Crash):
             found.add(fault.agent)
         elif isinstance(fault, Stall) and fault.seconds >= SHORT_S:
-            found |= {fault.agent, *_absent_in_some_round(setup)}  # who wait for it as long as it is there
+            found |= {fault.agent, *_absent_in_some_round(setup)}
         elif isinstance(fault, Cut) and fault.end_s - fault.start_s >= SHORT_S:
-            found |= {fault.sender, fault.receiver}
+            found |= {fault.sender, fault.receiver, *_absent_in_some_round(setup)}
         elif isinstance(fault, Partition) and fault.end_s - fault.start_s >= SHORT_S:
             found |= {*setup.ids}
     return found
 
 
 def _absent_in_some_round(setup):
+    """They wait for one that hangs as long as it is there, and hear in another order who accuses whom."""
     rounds = range(1, setup.config.num_rounds + 1)
     return {agent for agent in setup.ids if any(agent not in setup.present(number) for number in rounds)}
 

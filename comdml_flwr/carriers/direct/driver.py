@@ -265,7 +265,11 @@ class DirectRounds:
         if round_ < first or self._model_of >= round_ or self._agent.id not in setup.newcomers(round_):
             return
         step, drawn = Step(round_, self._last), setup.present(round_)
-        last = last_segments(self._links, self._collector, self._membership, self._deadlines, step, drawn)
+        self._links.takes_part = False
+        try:
+            last = last_segments(self._links, self._collector, self._membership, self._deadlines, step, drawn)
+        finally:
+            self._links.takes_part = True
         take_over_from(last, self._links, self._membership, round_ + 1)
         told = [segment.mark.sums or {} for segment in last]
         self._ends_run = reaches_target(self._agent.setup, told)

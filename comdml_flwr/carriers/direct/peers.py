@@ -70,6 +70,8 @@ class PeerLinks:
         self.models: dict[int, CurrentModel] = {}  # by peer, as it was asked
         self.decided: dict[int, tuple[int, Commit]] = {}  # by round: a peer has committed it
         self.latest_commit: dict[int, int] = {}  # by peer
+        self.asked_s: dict[int, float] = {}  # when peers asked to be admitted, the last time
+        self.takes_part = True  # in the round; else others say who is gone
         self.waits_until_s: dict[
             int, float
         ] = {}  # by peer that has said it: how long it waits for another one
@@ -212,7 +214,8 @@ class PeerLinks:
 
     def _admission_requested(self, peer: int, request: int) -> None:
         """Note the request; a peer that nobody missed yet has lost what it had, so it is gone first."""
-        if peer not in self._membership.gone:
+        self.asked_s[peer] = self.clock.now_s()
+        if peer not in self._membership.gone and self.takes_part:
             if self._granted.get(peer) == request:
                 return  # said twice
             self.accuse(peer, "it asks to be let in")

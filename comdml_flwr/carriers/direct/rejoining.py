@@ -38,7 +38,9 @@ def request_admission(links: PeerLinks, membership: Membership) -> tuple[str, Ad
             for peer in links.peers:
                 links.say(peer, JoinRequest(request=request))
         links.look()
-        if all(links.why_gone(peer) for peer in links.peers):
+        recently_s = links.clock.now_s() - 2 * ASK_AGAIN_S
+        cannot = {peer for peer, asked_s in links.asked_s.items() if asked_s > recently_s}
+        if all(peer in cannot or links.why_gone(peer) for peer in links.peers):
             raise RunError(f"agent {links.own} was left behind, and nobody is there to let it in")
     where, admission = links.admitted
     membership.take_over(admission.gone, admission.admissions)
