@@ -267,7 +267,7 @@ class DirectRounds:
         step, drawn = Step(round_, self._last), setup.present(round_)
         self._links.takes_part = False
         try:
-            last = last_segments(self._links, self._collector, self._membership, self._deadlines, step, drawn)
+            last = last_segments(self._links, self._collector, self._membership, step, drawn)
         finally:
             self._links.takes_part = True
         take_over_from(last, self._links, self._membership, round_ + 1)

@@ -157,7 +157,8 @@ class PeerLinks:
         self.say(peer, admission)
 
     def keep_to_deadlines(self) -> None:
-        """Let the transport wait for a peer as long as the deadlines say, now that all have met."""
+        """Wait for a peer as long as the deadlines say once all have met, and let the transport do so."""
+        self._deadlines.has_met_all()
         self._transport.set_patience(self._deadlines.patience_s)
 
     def watch(self, peers: Iterable[int], *, again: bool = False) -> None:

@@ -51,7 +51,6 @@ def last_segments(
     links: PeerLinks,
     collector: Collector,
     membership: Membership,
-    deadlines: Deadlines,
     step: Step,
     drawn: Sequence[int],
 ) -> list[Segment]:
@@ -61,7 +60,7 @@ def last_segments(
 
     Parameters
     ----------
-    links, collector, membership, deadlines
+    links, collector, membership
         Of the absent agent.
     step : Step
         The last phase of the round.
@@ -82,7 +81,6 @@ def last_segments(
                 links.streams.take(peer)
                 if segment.step == step:
                     if not found:  # all have begun long ago: no deadline of a start counts any more
-                        deadlines.has_met_all()
                         links.keep_to_deadlines()
                     found[peer] = segment
         gone = max((segment.gone for segment in found.values()), key=len, default=frozenset())
