@@ -1,5 +1,6 @@
 """Runs in virtual time: a tiny fleet, and what must hold of every history."""
 
+import re
 from functools import lru_cache
 
 import torch
@@ -10,9 +11,10 @@ from comdml_flwr.carriers.simulated.carrier import SimulatedCarrier
 from comdml_flwr.carriers.simulated.history import History
 from comdml_flwr.carriers.simulated.turns import CrashError
 from comdml_flwr.learning.data.dataset import Dataset
+from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.runs.assemble import Catalogue, assemble, participants_of, program_of
 from tests.carriers.direct_runs import added_up
-from tests.small import small_config, small_fleet, small_setup
+from tests.small import fleet_text, small_config, small_setup
 
 NUM_AGENTS, NUM_ROUNDS = 5, 3
 EVEN = History(seed=1, step_s=(0.1, 0.3))  # no step is shorter than mail is under way
@@ -56,6 +58,14 @@ def few_samples():
 CATALOGUE = Catalogue(models={"tiny": tiny}, datasets={"noise": lambda config: few_samples()})
 
 
+def slow_fleet(num_agents):
+    """Return the small fleet a thousand times as slow, so that offload pays even for a tiny network."""
+    text = re.sub(
+        r"(?<=flops_per_s = )[\d.]+", lambda speed: f"{float(speed[0]) / 1000}", fleet_text(num_agents)
+    )
+    return parse_fleet(text, "slow fleet")
+
+
 @lru_cache
 def tiny_setup(method="comdml", num_rounds=NUM_ROUNDS, num_agents=NUM_AGENTS, **keys):
     """Return the set-up of runs that take milliseconds."""
@@ -68,7 +78,7 @@ def tiny_setup(method="comdml", num_rounds=NUM_ROUNDS, num_agents=NUM_AGENTS, **
         "carrier": "direct",
     }
     config = small_config(method=method, num_rounds=num_rounds, **{**tiny_keys, **keys})
-    return assemble(config, small_fleet(num_agents), num_agents, CATALOGUE)
+    return assemble(config, slow_fleet(num_agents), num_agents, CATALOGUE)
 
 
 RUNS = {

@@ -112,6 +112,16 @@ def test_a_process_that_is_there_again_gets_what_still_waits_for_it_and_nothing_
     assert taken(net, 0) == ["meanwhile"]
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_what_a_cut_holds_up_still_comes_before_what_was_sent_later(seed):
+    net = network(Cut(0, 1, 0.05, 0.2), seed=seed)
+    for number in range(8):
+        net.advance(number * 0.03)
+        net.send(mail(0, 1, number))
+    net.advance(1.0)
+    assert taken(net, 1) == [*"01234567"]
+
+
 def test_mail_of_other_rounds_is_refused():
     net = network()
     net.set_rounds(1, 2, 3)
