@@ -53,6 +53,7 @@ from comdml_flwr.carriers.direct.ports import REAL_CLOCK, PeerTransport, WallClo
 from comdml_flwr.carriers.direct.protocol import Commit
 from comdml_flwr.carriers.direct.rejoining import (
     ask_for_model,
+    cannot_admit,
     last_segments,
     request_admission,
     take_over_from,
@@ -185,7 +186,7 @@ class DirectRounds:
         if latest == round_ - 1:
             self._part(latest)
         elif latest and self._agent.id not in self._agent.setup.newcomers(last):
-            self._stay()
+            self._stay(first)
         self._flush()
         if not self._ends_run:
             with suppress(LeftBehindError, RunEndedError):
@@ -279,12 +280,14 @@ class DirectRounds:
             model = ask_for_model(self._links, self._collector, self._deadlines, round_, holders)
             self._agent.take_over(model.tensors, model.kind)
 
-    def _stay(self) -> None:
+    def _stay(self, first: int) -> None:
         """Be there for those who lack the model of this agent's last round, until the others end."""
-        links = self._links
-        links.watch(links.peers)
+        links, drawn = self._links, self._agent.setup.present
+        own_last = max(n for n in range(first, self._end + 1) if self._agent.id in drawn(n))
+        later = sorted({peer for n in range(own_last + 1, self._end + 1) for peer in drawn(n)})
+        links.watch(later)
         while links.ended_after is None and max(links.latest_commit.values(), default=0) < self._end:
-            if not links.look() and all(links.why_gone(peer) for peer in links.peers):
+            if not links.look() and all(cannot_admit(links, peer) for peer in later):
                 return
 
     def _part(self, round_: int) -> None:

@@ -38,13 +38,17 @@ def request_admission(links: PeerLinks, membership: Membership) -> tuple[str, Ad
             for peer in links.peers:
                 links.say(peer, JoinRequest(request=request))
         links.look()
-        recently_s = links.clock.now_s() - 2 * ASK_AGAIN_S
-        cannot = {peer for peer, asked_s in links.asked_s.items() if asked_s > recently_s}
-        if all(peer in cannot or links.why_gone(peer) for peer in links.peers):
+        if all(cannot_admit(links, peer) for peer in links.peers):
             raise RunError(f"agent {links.own} was left behind, and nobody is there to let it in")
     where, admission = links.admitted
     membership.take_over(admission.gone, admission.admissions)
     return where, admission
+
+
+def cannot_admit(links: PeerLinks, peer: int) -> bool:
+    """Tell whether a peer is gone, or asks to be admitted itself."""
+    recently_s = links.clock.now_s() - 2 * ASK_AGAIN_S
+    return links.asked_s.get(peer, 0.0) > max(0.0, recently_s) or links.why_gone(peer) is not None
 
 
 def last_segments(
