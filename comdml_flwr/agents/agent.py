@@ -258,39 +258,23 @@ class Agent:
         x, targets_N = self.training_data.batch(places_N)
         return self.setup.task.prepare(x, generator), targets_N
 
-    def send(
-        self,
-        receiver: int,
-        kind: str,
-        about: Mapping[str, Json] | None = None,
-        arrays: Mapping[str, Array] | None = None,
-    ) -> Envelope:
-        """Return an envelope with its arrival on the virtual clock, and count its bytes."""
-        num_bytes = size_of(arrays) if arrays else 0
+    def send(self, receiver: int, mail: Mail) -> Envelope:
+        """Return mail in an envelope with its arrival on the virtual clock, and count its bytes."""
+        about, arrays = mail.pack()
+        num_bytes = size_of(arrays)
         if receiver != self.id:
             self.bytes_sent += num_bytes
         return Envelope(
             sender=self.id,
             receiver=receiver,
             round=self.round,
-            kind=kind,
-            about=about or {},
-            arrays=arrays or {},
+            kind=mail.kind,
+            about=about,
+            arrays=arrays,
             arrives_s=self.clock.send(receiver, num_bytes),
         )
 
-    def receive(self, inbox: Inbox, kind: str) -> Inbox:
-        """Return the mail of one kind, and set the clock to when the last of it is here."""
-        mail = tuple(envelope for envelope in inbox if envelope.kind == kind)
-        for envelope in mail:
-            self.clock.wait(envelope.arrives_s)
-        return mail
-
-    def send_mail(self, receiver: int, mail: Mail) -> Envelope:
-        """Return mail in an envelope with its arrival on the virtual clock, and count its bytes."""
-        return self.send(receiver, mail.kind, *mail.pack())
-
-    def receive_mail(self, inbox: Inbox, kind: type[MailT]) -> tuple[tuple[int, MailT], ...]:
+    def receive(self, inbox: Inbox, kind: type[MailT]) -> tuple[tuple[int, MailT], ...]:
         """Return (sender, mail) of one kind, and set the clock to when the last of it is here.
 
         Raises
@@ -298,7 +282,10 @@ class Agent:
         RunError
             Mail of this kind holds something else.
         """
-        return tuple((one.sender, kind.unpack(one)) for one in self.receive(inbox, kind.kind))
+        mail = [envelope for envelope in inbox if envelope.kind == kind.kind]
+        for envelope in mail:
+            self.clock.wait(envelope.arrives_s)
+        return tuple((envelope.sender, kind.unpack(envelope)) for envelope in mail)
 
     def weights_sha256(self) -> str:
         """Return the digest of its float weights."""

@@ -22,6 +22,7 @@ from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.messages import Array, Envelope
 from comdml_flwr.core.typed_json import (
     Json,
+    as_table,
     read_as,
     read_bool,
     read_float,
@@ -36,6 +37,8 @@ from comdml_flwr.core.typed_json import (
 
 Floats: TypeAlias = NDArray[np.float32]
 Integers: TypeAlias = NDArray[np.int64]
+Table: TypeAlias = Mapping[str, object]
+"""A fact that is a table, as JSON has it; it is not copied."""
 Tensors: TypeAlias = Mapping[str, Array]
 """All arrays of an envelope, under their own names: the field's name is not on the wire."""
 
@@ -45,6 +48,7 @@ _READERS: Mapping[object, Callable[[Json], object]] = {
     bool: read_bool,
     str: read_text,
     Mapping[str, float]: read_numbers,
+    Table: as_table,
     tuple[int, ...]: read_ints,
     tuple[float, ...]: read_floats,
     tuple[tuple[int, int], ...]: read_pairs,

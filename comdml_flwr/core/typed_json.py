@@ -73,6 +73,13 @@ def read_numbers(value: Json) -> dict[str, Json]:
     return table
 
 
+def as_table(value: Json) -> Mapping[str, Json]:
+    """Return a table itself, not a copy."""
+    if not isinstance(value, Mapping):
+        raise _no(value, "table")
+    return value
+
+
 def read_table(value: Json) -> dict[str, Json]:
     """Return an object of JSON as a new dictionary."""
     if not isinstance(value, Mapping):

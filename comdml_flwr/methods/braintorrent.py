@@ -86,7 +86,7 @@ def ask(turn: int) -> Run[Agent]:
             return ()
         others = [peer for peer in staggered_receivers(agent.id, present) if peer != agent.id]
         known = versions_of(agent)
-        return tuple(agent.send_mail(peer, Question(known=known.get(peer, 0))) for peer in others)
+        return tuple(agent.send(peer, Question(known=known.get(peer, 0))) for peer in others)
 
     return ask_all
 
@@ -94,11 +94,11 @@ def ask(turn: int) -> Run[Agent]:
 def answer(agent: Agent, inbox: Inbox) -> Outbox:
     """Answer with the model if the other knows an older one; else that there is nothing new."""
     outbox = []
-    for asker, question in agent.receive_mail(inbox, Question):
+    for asker, question in agent.receive(inbox, Question):
         version = versions_of(agent)[agent.id]
         weights = agent.weights_P.numpy() if version > question.known else None
         reply = Answer(version=version, num_samples=agent.num_samples, weights=weights)
-        outbox.append(agent.send_mail(asker, reply))
+        outbox.append(agent.send(asker, reply))
     return tuple(outbox)
 
 
@@ -108,7 +108,7 @@ def learn(turn: int) -> Run[Agent]:
     def merge_and_train(agent: Agent, inbox: Inbox) -> Outbox:
         if whose_turn(agent, turn) == agent.id:
             models, versions = {}, {}
-            for peer, told in agent.receive_mail(inbox, Answer):
+            for peer, told in agent.receive(inbox, Answer):
                 if told.weights is not None and is_finite(told.weights):
                     models[peer], versions[peer] = (told.weights, told.num_samples), told.version
             models[agent.id] = agent.weights_P.numpy(), agent.num_samples

@@ -34,12 +34,15 @@ by a digest, and the slow agent's share of that round is then left out of the av
 would not be a model). Privacy measures (patch shuffling, distance correlation, noise) are not here.
 """
 
+from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import torch
 
 from comdml_flwr.agents.agent import Agent
-from comdml_flwr.core.messages import Array, Inbox, Outbox
+from comdml_flwr.core.mail import Floats, Mail
+from comdml_flwr.core.messages import Inbox, Outbox
 from comdml_flwr.core.program import Phase, Program, Run, together
 from comdml_flwr.learning.averaging import is_finite, weighted_mean
 from comdml_flwr.methods.phases.agreement import agree, forecast
@@ -66,6 +69,23 @@ from comdml_flwr.methods.phases.training import go_back_if_not_finite, train_who
 from comdml_flwr.planning.hysteresis import Pairing, pairing_of
 
 SLOTS = (PARTNERS, AUX_HEADS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedFastSide(Mail):
+    """A partner's upper layers as its helper has trained them: float32."""
+
+    kind: ClassVar[str] = "trained fast side"
+    weights: Floats
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuxHead(Mail):
+    """A trained auxiliary head (float32) and how many samples stand behind it."""
+
+    kind: ClassVar[str] = "aux head"
+    num_samples: int
+    weights: Floats
 
 
 def program(num_chunks: int, averaging: str = "allreduce", outer: OuterStep = TAKE_MEAN) -> Program[Agent]:
@@ -206,17 +226,16 @@ def _send_aux_head(agent: Agent, role: Role) -> Outbox:
     """Send the trained head to the agents of the same cut, unless this agent's share is left out."""
     if "own/head" not in agent.tensors or agent.id in agent.note_ids("not_finite"):
         return ()
-    arrays: dict[str, Array] = {"weights": agent.tensors["own/head"].numpy()}
-    about = {"num_samples": agent.num_samples}
+    head = AuxHead(num_samples=agent.num_samples, weights=agent.tensors["own/head"].numpy())
     same_cut = [peer for peer in role.same_cut if peer not in agent.gone]
-    return tuple(agent.send(peer, "aux head", about, arrays) for peer in same_cut)
+    return tuple(agent.send(peer, head) for peer in same_cut)
 
 
 def give_back(agent: Agent, inbox: Inbox) -> Outbox:
     """Send the partners their trained fast sides."""
     agent.notes.setdefault("training_end_s", agent.clock.now_s)
     return tuple(
-        agent.send(partner, "trained fast side", {}, {"weights": weights})
+        agent.send(partner, TrainedFastSide(weights=weights))
         for partner, (_, weights) in fast_sides(agent, role_of(agent)).items()
     )
 
@@ -230,7 +249,7 @@ def join_halves(agent: Agent, inbox: Inbox) -> Outbox:
     if role.offload and role.has_lost_helper(agent):
         take_back(agent, role.offload)
     elif role.offload:
-        halves = [torch.from_numpy(m.floats("weights")) for m in agent.receive(inbox, "trained fast side")]
+        halves = [torch.from_numpy(half.weights) for _, half in agent.receive(inbox, TrainedFastSide)]
         whole = torch.cat([agent.tensors["own/body"], *halves]) if halves else agent.weights_P
         agent.tensors["own/body"] = whole
     if not go_back_if_not_finite(agent) and role.offload:
@@ -243,9 +262,9 @@ def average_aux_head(agent: Agent, inbox: Inbox) -> Outbox:
 
     It is adopted with the model: until then, the round may begin once more from what it began with.
     """
-    mail = [m for m in agent.receive(inbox, "aux head") if is_finite(m.floats("weights"))]
-    if mail:
-        mean = weighted_mean([m.floats("weights") for m in mail], [m.integer("num_samples") for m in mail])
+    heads = [head for _, head in agent.receive(inbox, AuxHead) if is_finite(head.weights)]
+    if heads:
+        mean = weighted_mean([head.weights for head in heads], [head.num_samples for head in heads])
         agent.keep("own/averaged head", mean)
     return ()
 

@@ -17,7 +17,7 @@ from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.messages import Inbox, Outbox
 from comdml_flwr.core.program import Phase, Program, together
 from comdml_flwr.methods.phases.evaluation import evaluate
-from comdml_flwr.methods.phases.introduction import catch_up
+from comdml_flwr.methods.phases.introduction import Model, catch_up
 from comdml_flwr.methods.phases.server import (
     at_agents,
     at_server,
@@ -58,6 +58,6 @@ def average(agent: Agent, inbox: Inbox) -> Outbox:
 
 def adopt(agent: Agent, inbox: Inbox) -> Outbox:
     """Take the mean as this agent's model and evaluate it."""
-    agent.receive(inbox, "model")
+    agent.receive(inbox, Model)
     catch_up(agent, inbox)
     return evaluate(agent, inbox)

@@ -75,12 +75,12 @@ def push(agent: Agent, inbox: Inbox) -> Outbox:
         return ()
     chosen = int(torch.randint(len(neighbours), (1,), generator=agent.generator("neighbour")))
     model = ModelWithAge(age=age_of(agent), weights=agent.weights_P.numpy())
-    return (agent.send_mail(neighbours[chosen], model),)
+    return (agent.send(neighbours[chosen], model),)
 
 
 def merge(agent: Agent, inbox: Inbox) -> Outbox:
     """Merge what came into this agent's model, by age; what is not finite is left out."""
-    for _, model in agent.receive_mail(inbox, ModelWithAge):
+    for _, model in agent.receive(inbox, ModelWithAge):
         if not is_finite(model.weights):
             continue
         own = (agent.weights_P.numpy(), age_of(agent))

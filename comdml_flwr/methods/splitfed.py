@@ -33,6 +33,8 @@ side is everybody's, so it must not learn from NaN; in V1 only its agent would b
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -40,15 +42,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from comdml_flwr.agents.agent import Agent
+from comdml_flwr.core.mail import Floats, Mail
 from comdml_flwr.core.messages import Envelope, Inbox, Outbox
 from comdml_flwr.core.program import Phase, Program, Run, together
 from comdml_flwr.core.seeds import derive_seed
 from comdml_flwr.core.slots import Lifetime, Slot
-from comdml_flwr.core.typed_json import Json, read_float, read_int
+from comdml_flwr.core.typed_json import read_float, read_int
 from comdml_flwr.learning.averaging import is_finite, weighted_mean
 from comdml_flwr.learning.training import Learner
-from comdml_flwr.methods.phases.activations import pack_activations, unpack_activations
+from comdml_flwr.methods.phases.activations import Activations, pack_activations, unpack_activations
 from comdml_flwr.methods.phases.evaluation import METRICS, report_round, report_traffic
+from comdml_flwr.methods.phases.introduction import Model
 from comdml_flwr.methods.phases.server import (
     at_agents,
     at_server,
@@ -94,21 +98,37 @@ def program(version: int, num_batches: int) -> Program[Agent]:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gradient(Mail):
+    """The gradient of a batch of activations (float32), in their shape; none if the batch was refused."""
+
+    kind: ClassVar[str] = "gradient"
+    gradient: Floats | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientSide(Mail):
+    """A `Model` of which the lower layers alone are sent: float32."""
+
+    kind: ClassVar[str] = Model.kind
+    weights: Floats
+
+
 def forward_after_backward(number: int) -> Run[Agent]:
     """Return the run that trains by the gradient of the batch before and sends batch `number`, if any."""
 
     def run(agent: Agent, inbox: Inbox) -> Outbox:
         take_client_side(agent, inbox)
-        gradients = agent.receive(inbox, "gradient")
+        gradients = agent.receive(inbox, Gradient)
         batches = agent.batches()
         if not gradients and number >= len(batches):
             return ()
         learner = _client_side(agent)
         _resume_or_begin(agent, learner, "own", agent.weights_P[: learner.num_floats])
-        for mail in gradients:
-            if mail.arrays:
+        for _, mail in gradients:
+            if mail.gradient is not None:
                 x_NCHW, y_N = agent.samples(batches[number - 1], number - 1)
-                gradient = torch.from_numpy(mail.floats("gradient"))
+                gradient = torch.from_numpy(mail.gradient)
                 learner.train_by_gradient(x_NCHW, gradient, _draws(agent, number - 1))
                 _work(agent, agent.clock, "slow", len(y_N), 1 - FORWARD_SHARE)
             agent.suspend("own", learner, finished=number == len(batches))
@@ -122,11 +142,12 @@ def _activations(agent: Agent, learner: Learner, number: int) -> Envelope:
     x_NCHW, y_N = agent.samples(batches[number], number)
     z = learner.forward(x_NCHW, _draws(agent, number))
     _work(agent, agent.clock, "slow", len(y_N), FORWARD_SHARE)
-    about: dict[str, Json] = {
-        "num_samples": agent.num_samples,
-        "batches_left": len(batches) - 1 - number,
-    }
-    return agent.send(SERVER, "activations", about, pack_activations(agent, z, y_N, f"batch {number}"))
+    sent = Activations(
+        num_samples=agent.num_samples,
+        batches_left=len(batches) - 1 - number,
+        tensors=pack_activations(agent, z, y_N, f"batch {number}"),
+    )
+    return agent.send(SERVER, sent)
 
 
 def _draws(agent: Agent, number: int) -> int | None:
@@ -141,7 +162,8 @@ def serve_copies(agent: Agent, inbox: Inbox) -> Outbox:
     for mail in _activation_mail(inbox):
         lane, part = agent.clock.lane(mail.sender), SERVER_SIDES.of(mail.sender)
         lane.wait(mail.arrives_s)
-        outbox.append(_serve(agent, mail, part, lane, finished=mail.integer("batches_left") == 0))
+        is_last = Activations.unpack(mail).batches_left == 0
+        outbox.append(_serve(agent, mail, part, lane, finished=is_last))
     return tuple(outbox)
 
 
@@ -159,15 +181,15 @@ def serve_in_turn(agent: Agent, inbox: Inbox) -> Outbox:
 
 
 def _activation_mail(inbox: Inbox) -> list[Envelope]:
-    return [mail for mail in inbox if mail.kind == "activations"]
+    return [mail for mail in inbox if mail.kind == Activations.kind]
 
 
 def _serve(agent: Agent, mail: Envelope, part: str, clock: Clock, *, finished: bool) -> Envelope:
     """Train on a batch and answer with the gradient; one that is not finite is refused: there is none."""
     learner = agent.setup.learners.fast_side(agent.setup.config.cut)
     _resume_or_begin(agent, learner, part, agent.weights_P[len(agent.weights_P) - learner.num_floats :])
-    z, y_N = unpack_activations(agent, mail)
-    draws = agent.draws(f"server side, {mail.integer('batches_left')} left", of=mail.sender)
+    sent, z, y_N = unpack_activations(agent, mail)
+    draws = agent.draws(f"server side, {sent.batches_left} left", of=mail.sender)
     gradient = learner.train_for_gradient(z, y_N, draws)
     if gradient is None:
         agent.note_not_finite([mail.sender])
@@ -176,7 +198,7 @@ def _serve(agent: Agent, mail: Envelope, part: str, clock: Clock, *, finished: b
         agent.notes["trained_for"] = sorted({*agent.note_ids("trained_for"), mail.sender})
     agent.notes["training_end_s"] = max(clock.now_s, read_float(agent.notes.get("training_end_s", 0.0)))
     agent.suspend(part, learner, finished=finished)
-    return agent.send(mail.sender, "gradient", {}, {} if gradient is None else {"gradient": gradient.numpy()})
+    return agent.send(mail.sender, Gradient(gradient=None if gradient is None else gradient.numpy()))
 
 
 def send_up(agent: Agent, inbox: Inbox) -> Outbox:
@@ -226,7 +248,7 @@ def _server_sides(agent: Agent, clients: Iterable[int]) -> dict[int, NDArray[np.
 
 def adopt(agent: Agent, inbox: Inbox) -> Outbox:
     """Take the mean client side; report what this agent sent."""
-    agent.receive(inbox, "model")
+    agent.receive(inbox, Model)
     take_client_side(agent, inbox)
     report_traffic(agent)
     return ()
@@ -235,8 +257,8 @@ def adopt(agent: Agent, inbox: Inbox) -> Outbox:
 def take_client_side(agent: Agent, inbox: Inbox) -> None:
     """Take the client side that the server sent down; the rest of this agent's model is not in use."""
     for mail in inbox:
-        if mail.kind == "model":
-            client_side = torch.from_numpy(np.array(mail.floats("weights")))
+        if mail.kind == ClientSide.kind:
+            client_side = torch.from_numpy(np.array(ClientSide.unpack(mail).weights))
             agent.tensors["weights"] = torch.cat([client_side, agent.weights_P[len(client_side) :]])
 
 

@@ -8,7 +8,6 @@ import torch
 
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.errors import InputError
-from comdml_flwr.core.messages import Envelope
 from comdml_flwr.methods import gossip
 from comdml_flwr.methods.gossip import age_of, merge_by_age
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
@@ -159,7 +158,6 @@ def test_the_models_differ_and_an_age_outlives_a_round():
 def test_whoever_takes_over_a_model_takes_over_its_age(monkeypatch):
     holder, back = by_hand(2, [3, 4], [(0, 1)], monkeypatch)
     gossip.train(holder, ())
-    mail = Envelope(sender=0, receiver=1, round=1, kind="model", arrays=holder.tensors.shared_arrays())
-    back.take_over(mail)
+    back.take_over(holder.tensors.shared_arrays(), "model from agent 0")
     assert back.weights_P.equal(holder.weights_P)
     assert age_of(back) == age_of(holder) > 0

@@ -1,13 +1,40 @@
 """Activations of a split model as mail, and as the side that receives them trains on them."""
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.errors import RunError
+from comdml_flwr.core.mail import Mail, Tensors
 from comdml_flwr.core.messages import Array, Envelope
 
 TARGETS = "labels"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Activations(Mail):
+    """A batch of activations.
+
+    Parameters
+    ----------
+    num_samples : int
+        Of the sender in this round.
+    batches_left : int
+        How many of the sender's batches come after this one.
+    digest : str, optional
+        Of the plan that the sender follows.
+    tensors : Mapping[str, ndarray]
+        What the codec makes of the activations, and the targets: int64, shape (B, ...).
+    """
+
+    kind: ClassVar[str] = "activations"
+    num_samples: int
+    batches_left: int
+    tensors: Tensors
+    digest: str | None = None
 
 
 def pack_activations(agent: Agent, z: Tensor, targets_N: Tensor, purpose: str) -> dict[str, Array]:
@@ -18,22 +45,23 @@ def pack_activations(agent: Agent, z: Tensor, targets_N: Tensor, purpose: str) -
     return {**_encode(agent, z, purpose), TARGETS: targets_N.numpy()}
 
 
-def unpack_activations(agent: Agent, mail: Envelope) -> tuple[Tensor, Tensor]:
-    """Return the activations and targets of mail, as the agent that received it trains on them.
+def unpack_activations(agent: Agent, mail: Envelope) -> tuple[Activations, Tensor, Tensor]:
+    """Return what mail holds, with activations and targets as the agent that received it trains on them.
 
     Raises
     ------
     RunError
         The mail holds none.
     """
-    arrays = dict(mail.arrays)
+    sent = Activations.unpack(mail)
+    arrays = dict(sent.tensors)
     targets = arrays.pop(TARGETS, None)
     try:
         if targets is None:
             raise RunError(f"{TARGETS} are not there")
-        return agent.setup.codec.decode(arrays), torch.from_numpy(targets)
+        return sent, agent.setup.codec.decode(arrays), torch.from_numpy(targets)
     except RunError as error:
-        raise RunError(f"{mail.kind} from agent {mail.sender}, round {mail.round}: {error}") from None
+        raise RunError(f"{mail.where}: {error}") from None
 
 
 def as_received(agent: Agent, z: Tensor, purpose: str) -> Tensor:

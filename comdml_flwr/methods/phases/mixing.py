@@ -42,7 +42,7 @@ def spread(agent: Agent, inbox: Inbox) -> Outbox:
     """Send this agent's trained model to its neighbours, and to itself."""
     everybody = staggered_receivers(agent.id, sorted(_row(agent)))
     model = NeighbourModel(weights=agent.tensors["own/body"].numpy())
-    return tuple(agent.send_mail(receiver, model) for receiver in everybody)
+    return tuple(agent.send(receiver, model) for receiver in everybody)
 
 
 def mix(agent: Agent, inbox: Inbox) -> Outbox:
@@ -50,7 +50,7 @@ def mix(agent: Agent, inbox: Inbox) -> Outbox:
 
     What a neighbour that sent nothing (or nothing finite) would have weighed goes to this agent's own model.
     """
-    mail = agent.receive_mail(inbox, NeighbourModel)
+    mail = agent.receive(inbox, NeighbourModel)
     models = {sender: model.weights for sender, model in mail if is_finite(model.weights)}
     row = {other: weight for other, weight in _row(agent).items() if other in models}
     if row.keys() != _row(agent).keys():

@@ -98,7 +98,7 @@ def scatter(agent: Agent, contributions: Sequence[Contribution], not_finite: Col
     agent.note_not_finite(broken)
     bounds = dict(zip(present, shard_bounds(len(agent.weights_P), len(present)), strict=True))
     shards = tuple(
-        agent.send_mail(owner, part)
+        agent.send(owner, part)
         for owner in staggered_receivers(agent.id, present)
         for contribution in contributions
         if contribution.agent not in broken and (part := contribution.within(*bounds[owner])) is not None
@@ -109,7 +109,7 @@ def scatter(agent: Agent, contributions: Sequence[Contribution], not_finite: Col
 def withdraw(agent: Agent, other: int) -> Outbox:
     """Tell every owner to leave an agent out of this round's average."""
     present = agent.members
-    return tuple(agent.send_mail(owner, Withdrawal(agent=other)) for owner in present)
+    return tuple(agent.send(owner, Withdrawal(agent=other)) for owner in present)
 
 
 def gather(agent: Agent, inbox: Inbox) -> Outbox:
@@ -121,22 +121,22 @@ def gather(agent: Agent, inbox: Inbox) -> Outbox:
     start, stop = shard_bounds(len(agent.weights_P), len(present))[present.index(agent.id)]
     if start == stop:
         return ()
-    withdrawn = {mail.agent for _, mail in agent.receive_mail(inbox, Withdrawal)}
-    pieces = [mail for _, mail in agent.receive_mail(inbox, Contribution)]
+    withdrawn = {mail.agent for _, mail in agent.receive(inbox, Withdrawal)}
+    pieces = [mail for _, mail in agent.receive(inbox, Contribution)]
     withdrawn |= {piece.agent for piece in pieces if not is_finite(piece.weights)}
     whole = assemble_shard((piece for piece in pieces if piece.agent not in withdrawn), start, stop)
     mean = agent.weights_P[start:stop].numpy()
     if whole:
         mean = weighted_mean([c.weights for c in whole], [c.num_samples for c in whole])
     return tuple(
-        agent.send_mail(receiver, Average(start=start, weights=mean))
+        agent.send(receiver, Average(start=start, weights=mean))
         for receiver in staggered_receivers(agent.id, present)
     )
 
 
 def adopt(agent: Agent, inbox: Inbox, outer: OuterStep = TAKE_MEAN) -> Outbox:
     """Put the averaged shards together; what the outer step makes of them is this agent's model."""
-    shards = sorted((mail for _, mail in agent.receive_mail(inbox, Average)), key=lambda shard: shard.start)
+    shards = sorted((mail for _, mail in agent.receive(inbox, Average)), key=lambda shard: shard.start)
     pieces = [(shard.start, len(shard.weights)) for shard in shards]
     if not _cover(pieces, 0, len(agent.weights_P)):
         came_back = f"{sum(length for _, length in pieces)} of {len(agent.weights_P)} weights came back"

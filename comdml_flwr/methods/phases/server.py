@@ -14,6 +14,7 @@ from comdml_flwr.core.messages import Array, Envelope, Inbox, Outbox
 from comdml_flwr.core.program import Run
 from comdml_flwr.learning.averaging import is_finite, weighted_mean
 from comdml_flwr.methods.phases.evaluation import report_traffic
+from comdml_flwr.methods.phases.introduction import Model
 from comdml_flwr.planning.types import SERVER
 
 
@@ -42,12 +43,12 @@ def upload(agent: Agent, weights: Floats) -> Envelope:
     Weights that hold NaN or infinity stay at home: the server hears that there are none.
     """
     sent = weights if is_finite(weights) else None
-    return agent.send_mail(SERVER, Upload(num_samples=agent.num_samples, weights=sent))
+    return agent.send(SERVER, Upload(num_samples=agent.num_samples, weights=sent))
 
 
 def finite_uploads(agent: Agent, inbox: Inbox) -> dict[int, tuple[Floats, int]]:
     """Wait for all uploads; return weights and samples of the finite ones, by agent, and note the others."""
-    mail = dict(agent.receive_mail(inbox, Upload))
+    mail = dict(agent.receive(inbox, Upload))
     whole = {
         sender: (sent.weights, sent.num_samples)
         for sender, sent in mail.items()
@@ -69,7 +70,7 @@ def send_down(agent: Agent, arrays: Mapping[str, Array]) -> Outbox:
     The round is over when the latter have it, too.
     """
     present, newcomers = agent.members, agent.newcomers
-    outbox = tuple(agent.send(peer, "model", {}, arrays) for peer in (*present, *newcomers))
+    outbox = tuple(agent.send(peer, Model(tensors=arrays)) for peer in (*present, *newcomers))
     agent.notes["end_s"] = max(envelope.arrives_s for envelope in outbox)
     return outbox
 

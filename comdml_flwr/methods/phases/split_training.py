@@ -5,6 +5,8 @@ comes back. So the fast side may train as late as it likes: its bits depend on t
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -12,10 +14,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from comdml_flwr.agents.agent import Agent
+from comdml_flwr.core.mail import Floats, Mail
 from comdml_flwr.core.messages import Envelope, Inbox, Outbox
 from comdml_flwr.core.slots import Lifetime, Slot
-from comdml_flwr.core.typed_json import Json
-from comdml_flwr.methods.phases.activations import as_received, pack_activations, unpack_activations
+from comdml_flwr.methods.phases.activations import (
+    Activations,
+    as_received,
+    pack_activations,
+    unpack_activations,
+)
 from comdml_flwr.methods.phases.role import Progress, Role, progress_of, set_progress
 from comdml_flwr.planning.types import Pair
 
@@ -24,6 +31,14 @@ PARTNERS = Slot(name="partner/", lifetime=Lifetime.PHASE)
 
 AUX_HEADS = Slot(name="aux-head/", lifetime=Lifetime.ROUND)
 """An agent's auxiliary heads, by cut; those that it has not used yet are as all begin with."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FastSide(Mail):
+    """The upper layers that a helper is to begin with, where models differ: float32."""
+
+    kind: ClassVar[str] = "fast side"
+    weights: Floats
 
 
 def aux_head_weights(agent: Agent, cut: int) -> Tensor:
@@ -65,7 +80,7 @@ def train_slow_side(agent: Agent, role: Role, pair: Pair, chunk: range) -> Outbo
     outbox = []
     if not paused and agent.setup.config.averaging == "mixing":
         rest = agent.weights_P[learner.num_floats :].numpy()
-        outbox.append(agent.send(pair.fast, "fast side", {}, {"weights": rest}))
+        outbox.append(agent.send(pair.fast, FastSide(weights=rest)))
     for number in chunk:
         left = len(batches) - 1 - number
         work = share * len(batches[number]) / agent.setup.config.batch_size
@@ -73,20 +88,20 @@ def train_slow_side(agent: Agent, role: Role, pair: Pair, chunk: range) -> Outbo
             x_NCHW, y_N = agent.samples(batches[number], number)
             z, _ = learner.train_batch(x_NCHW, y_N, agent.draws(f"slow side, {left} left"))
         agent.clock.work(work)
-        about: dict[str, Json] = {
-            "digest": role.digest,
-            "num_samples": agent.num_samples,
-            "batches_left": left,
-        }
-        arrays = pack_activations(agent, z, y_N, f"{left} left")
-        outbox.append(agent.send(pair.fast, "activations", about, arrays))
+        sent = Activations(
+            num_samples=agent.num_samples,
+            batches_left=left,
+            tensors=pack_activations(agent, z, y_N, f"{left} left"),
+            digest=role.digest,
+        )
+        outbox.append(agent.send(pair.fast, sent))
     agent.suspend("own", learner, finished=chunk.stop == len(batches))
     return tuple(outbox)
 
 
 def train_fast_sides(agent: Agent, role: Role, inbox: Inbox) -> None:
     """Train each partner's fast side on the activations that have come; refuse those of no partner."""
-    mail = [envelope for envelope in inbox if envelope.kind == "activations"]
+    mail = [envelope for envelope in inbox if envelope.kind == Activations.kind]
     agreed = [m for m in mail if m.sender in role.partners and m.about.get("digest") == role.digest]
     refused = {envelope.sender for envelope in mail} - {envelope.sender for envelope in agreed}
     if refused:
@@ -111,23 +126,22 @@ def _train_fast_side(
     else:
         learner.begin(_fast_side_weights(agent, pair.slow, inbox, learner.num_floats))
     for envelope in activations:
-        z, y_N = unpack_activations(agent, envelope)
+        sent, z, y_N = unpack_activations(agent, envelope)
         agent.clock.wait(envelope.arrives_s)
-        left = envelope.integer("batches_left")
+        left = sent.batches_left
         learner.train_batch(z, y_N, agent.draws(f"fast side, {left} left", of=pair.slow))
         work = agent.setup.cuts[pair.cut].fast_share * len(y_N) / agent.setup.config.batch_size
         agent.clock.work(work, pair.slow)
-    last = activations[-1]
-    progress = Progress(num_samples=last.integer("num_samples"), batches_left=last.integer("batches_left"))
+    progress = Progress(num_samples=sent.num_samples, batches_left=sent.batches_left)
     set_progress(agent, pair.slow, progress)
     agent.suspend(slot, learner, finished=progress.batches_left == 0)
 
 
 def _fast_side_weights(agent: Agent, partner: int, inbox: Inbox, length: int) -> Tensor:
     for envelope in inbox:
-        if envelope.kind == "fast side" and envelope.sender == partner:
+        if envelope.kind == FastSide.kind and envelope.sender == partner:
             agent.clock.wait(envelope.arrives_s)
-            return torch.from_numpy(envelope.floats("weights"))
+            return torch.from_numpy(FastSide.unpack(envelope).weights)
     return agent.weights_P[len(agent.weights_P) - length :]
 
 
