@@ -10,6 +10,8 @@ nor flwr: a public name's module is loaded when the name is first used (PEP 562)
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from comdml_flwr.core.version import __version__
+
 if TYPE_CHECKING:
     from comdml_flwr.core.errors import ComdmlError, InputError, RunError
     from comdml_flwr.flower.clientapp.peer_client_app import peer_client_app
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
     from comdml_flwr.runs.assemble import Catalogue
     from comdml_flwr.runs.local_run import run_locally
     from comdml_flwr.runs.planned import plan
-
-__version__ = "0.1.0"
 
 _MODULES = {
     "Catalogue": "runs.assemble",

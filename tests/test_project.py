@@ -85,6 +85,12 @@ def test_imports_point_down():
     assert up == []
 
 
+def test_nobody_inside_imports_the_public_face():
+    inside = [path for path in source_files() if path.is_relative_to(ROOT / "comdml_flwr")]
+    found = {module_of(path): {*imports_of(path)} for path in inside}
+    assert {name for name, imported in found.items() if "comdml_flwr" in imported} == set()
+
+
 def test_no_file_imports_itself_by_a_detour():
     assert list(nx.simple_cycles(import_graph())) == []
 

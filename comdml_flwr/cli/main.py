@@ -9,7 +9,6 @@ from typing import Annotated, NoReturn
 import click
 import typer
 
-import comdml_flwr
 from comdml_flwr.cli.commands import (
     argument_help,
     certificates,
@@ -27,6 +26,7 @@ from comdml_flwr.cli.commands import (
 )
 from comdml_flwr.core.errors import ComdmlError, InputError, StoppedError
 from comdml_flwr.core.user_code import TRACEBACK, describe_error, show_traceback, wants_traceback
+from comdml_flwr.core.version import __version__
 
 INTERRUPTED = 130
 
@@ -52,7 +52,7 @@ app.add_typer(fleet.fleet_app, name="fleet")
 
 def _print_version(is_wanted: bool) -> None:
     if is_wanted:
-        typer.echo(f"comdml-flwr {comdml_flwr.__version__}")
+        typer.echo(f"comdml-flwr {__version__}")
         raise typer.Exit
 
 

@@ -13,11 +13,11 @@ import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 
-import comdml_flwr
 from comdml_flwr.comparison.records import COMPARISON_FILE, as_name
 from comdml_flwr.comparison.settings import Case, Comparison
 from comdml_flwr.comparison.tables import Scalar
 from comdml_flwr.core.code_digest import code_digest
+from comdml_flwr.core.version import __version__
 from comdml_flwr.planning.fleet.presets import FIXED
 
 PACKAGES = ("torch", "torchvision", "flwr", "numpy", "scipy", "scikit-learn")  # what results may depend on
@@ -27,7 +27,7 @@ def software() -> dict[str, str]:
     """Return versions and type of this machine: what the bits of a run depend on besides its settings."""
     import torch
 
-    ours = f"{comdml_flwr.__version__}, code {code_digest()[:16]}"
+    ours = f"{__version__}, code {code_digest()[:16]}"
     found = {"comdml-flwr": ours, "python": platform.python_version()}
     for name in PACKAGES:
         try:

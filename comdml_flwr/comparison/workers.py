@@ -25,13 +25,13 @@ from typing import Any, Protocol, TypeAlias
 
 from rich.console import Console
 
-import comdml_flwr
 from comdml_flwr.comparison.records import FLEET_FILE, SOFTWARE_FILE
 from comdml_flwr.comparison.reproduction import software
 from comdml_flwr.comparison.schedule import Files, PlannedRun
 from comdml_flwr.core.errors import InputError, RunError
 from comdml_flwr.core.strict_json import to_json
 from comdml_flwr.core.user_code import describe_error, show_traceback
+from comdml_flwr.core.version import PACKAGE
 from comdml_flwr.runs.local_run import local_rounds
 from comdml_flwr.runs.terminal import DIVERGED, Terminal
 
@@ -179,7 +179,7 @@ def _start_ray(num_workers: int, address: str | None) -> Any:
         os.environ.setdefault(name, "0")
     import ray
 
-    package = str(Path(comdml_flwr.__file__).parent)
+    package = str(PACKAGE)
     ours = {"num_cpus": num_workers, "object_store_memory": _STORE_BYTES, "include_dashboard": False}
     try:
         ray.init(

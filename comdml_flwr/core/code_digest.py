@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-import comdml_flwr
+from comdml_flwr.core.version import PACKAGE
 
 
 @cache
@@ -17,7 +17,7 @@ def code_digest() -> str:
 
 def code_folder() -> str:
     """Return the folder that our code was imported from."""
-    return str(Path(comdml_flwr.__file__).resolve().parent.parent)
+    return str(PACKAGE.parent)
 
 
 def digest_files(root: Path, paths: Iterable[Path]) -> str:

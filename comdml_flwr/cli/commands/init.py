@@ -13,8 +13,8 @@ from typing import Annotated
 
 import typer
 
-import comdml_flwr
 from comdml_flwr.core.errors import InputError
+from comdml_flwr.core.version import __version__
 
 TEMPLATES = "comdml_flwr.cli.commands", "new_app"
 IN_PACKAGE = ("__init__.py", "client_app.py", "server_app.py", "task.py")
@@ -87,7 +87,7 @@ def _texts(name: str, package: str) -> dict[str, str]:
     values = {
         "name": name,
         "package": package,
-        "library": comdml_flwr.__version__,
+        "library": __version__,
         "config": _config_lines(),
     }
     places = {
