@@ -83,6 +83,7 @@ def tiny_setup(method="comdml", num_rounds=NUM_ROUNDS, num_agents=NUM_AGENTS, **
 
 RUNS = {
     "comdml": {},
+    "comdml, large batches": {"batch_size": 12},
     "allreduce": {"method": "allreduce"},
     "comdml, some take part": {"participation": 0.6, "num_rounds": 4},
 }

@@ -70,6 +70,8 @@ FOUND = [
     ("comdml", History(seed=7023, faults=(Stall(3, 168, 60.0),))),
     ("comdml", History(seed=7092, faults=(Stall(4, 27, 15.0),))),
     ("allreduce", History(seed=7093, faults=(Stall(3, 68, 60.0),))),
+    # One waited for a helper that waited for one that hung: those who waited for it knew of no such chain.
+    ("comdml, large batches", History(seed=4400207, faults=(Stall(1, 131, 15.0),))),
     # An absent agent looked for a dead one as long as for a start, and the others gave it up meanwhile.
     ("comdml, some take part", History(seed=600224, faults=(Crash(3, 37, 19.766921341584602),))),
     # The only one that had the model left after its own last round.

@@ -88,7 +88,7 @@ class Collector:
         BeginAgainError, DecidedError, LeftBehindError
             The round does not go on as it began.
         """
-        began_s, gone, has_told = self._links.clock.now_s(), self._membership.gone, False
+        began_s, gone, told_of = self._links.clock.now_s(), self._membership.gone, self._links.own
         give_up_s = began_s + patience_s
         self.check()
         for sender in sorted({*senders} - {self._links.own}):
@@ -99,12 +99,12 @@ class Collector:
                 if self.look():
                     continue
                 now_s = self._links.clock.now_s()
-                if not has_told and now_s > began_s + self._deadlines.patience_s:
-                    self._links.say_waiting(give_up_s - now_s)
-                    has_told = True
+                if told_of != sender and now_s > began_s + self._deadlines.patience_s:
+                    self._links.say_waiting(sender, give_up_s - now_s)
+                    told_of = sender
                 self._links.watch([sender])
                 reason = self._links.why_gone(sender)
-                waits_itself_s = self._links.waits_until_s.get(sender, 0.0) + self._deadlines.patience_s
+                waits_itself_s = self._links.waits.end_s(sender, self._deadlines.patience_s)
                 if reason is None and now_s > max(give_up_s, waits_itself_s):
                     reason = f"not done with phase {step.phase + 1} in {patience_s:.1f} s"
                 if reason is not None:

@@ -16,7 +16,8 @@ partner, or one whose last mark came to some and not to others. When somebody ha
 others get another third to catch up. So nobody waits longer than two deadlines for one fault.
 
 Deadlines of two that wait one for the other end at nearly the same time. So whoever has waited for a third of
-the deadline tells all how much longer it will, and is given up a third later than that at the earliest.
+the deadline tells all for whom it waits and how much longer, and is given up a third later than that at the
+earliest; or than when the one gives up for whom it waits, and so on along a chain (carriers/direct/waits.py).
 
 **The start.** Until an agent has the introductions of all, `start_s` is its deadline. From then on, a peer
 out of reach is given up as soon as in later rounds. But a healthy peer may still be waiting, with the

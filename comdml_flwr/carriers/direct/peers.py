@@ -22,6 +22,7 @@ from comdml_flwr.carriers.direct.protocol import (
     mark_of,
 )
 from comdml_flwr.carriers.direct.streams import Streams
+from comdml_flwr.carriers.direct.waits import Waits
 from comdml_flwr.core.errors import OverdueError, PeerGoneError, RunError
 from comdml_flwr.core.mail import Mail
 from comdml_flwr.core.messages import Array, Envelope
@@ -72,9 +73,7 @@ class PeerLinks:
         self.latest_commit: dict[int, int] = {}  # by peer
         self.asked_s: dict[int, float] = {}  # when peers asked to be admitted, the last time
         self.takes_part = True  # in the round; else others say who is gone
-        self.waits_until_s: dict[
-            int, float
-        ] = {}  # by peer that has said it: how long it waits for another one
+        self.waits = Waits()
         self.may_end_early = False  # whether a peer may say that the run ends with a round
         self.ended_after: int | None = None  # the round of which one has said it
         self._committed: dict[int, Commit] = {}  # by round: what this agent tells of it
@@ -117,11 +116,11 @@ class PeerLinks:
             if other == peer or other not in self._membership.gone:
                 self.say(other, Gone(accusations=self._membership.accusations))
 
-    def say_waiting(self, for_s: float) -> None:
-        """Tell all that this agent waits for somebody, and how much longer before it gives up."""
+    def say_waiting(self, awaited: int, for_s: float) -> None:
+        """Tell all that this agent waits for a peer, and how much longer before it gives up."""
         for peer in self.peers:
             if peer not in self._membership.gone:
-                self.say(peer, Waiting(for_s=for_s))
+                self.say(peer, Waiting(awaited=awaited, for_s=for_s))
 
     def note_admitted(self, requests: Mapping[int, int]) -> None:
         """Note that these requests of peers to be let in are granted."""
@@ -195,8 +194,9 @@ class PeerLinks:
         if envelope.kind == JoinRequest.kind:
             self._admission_requested(sender, JoinRequest.unpack(envelope).request)
         elif envelope.kind == Waiting.kind:
-            for_s = min(Waiting.unpack(envelope).for_s, self._deadlines.longest_s)
-            self.waits_until_s[sender] = self.clock.now_s() + for_s
+            waiting = Waiting.unpack(envelope)
+            for_s = min(waiting.for_s, self._deadlines.longest_s)
+            self.waits.tell(sender, awaited=waiting.awaited, until_s=self.clock.now_s() + for_s)
         elif envelope.kind == Admission.kind:
             self.admitted = envelope.where, Admission.unpack(envelope)
         elif envelope.kind == Commit.kind:

@@ -57,9 +57,10 @@ class Gone(Mail):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting(Mail):
-    """The sender waits for somebody, and for so many seconds more before it gives up."""
+    """The sender waits for a peer, and for so many seconds more before it gives up."""
 
     kind: ClassVar[str] = "waiting"
+    awaited: int
     for_s: float
 
 

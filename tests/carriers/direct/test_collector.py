@@ -19,6 +19,9 @@ from tests.carriers.direct.scripted import (
 )
 
 PATIENCE_S = START_S
+WAITING_FOR_3 = protocol.Waiting(awaited=3, for_s=20.0)
+WAITS_FOR_3 = told(1, WAITING_FOR_3)
+WAITS_FOR_2 = told(1, protocol.Waiting(awaited=2, for_s=3.0))
 
 
 def collect(script, senders=(1, 2), phase=1, *, in_attempt=False):
@@ -72,10 +75,20 @@ def test_a_peer_that_is_in_the_next_round_has_not_done_this_phase():
         ([], {1, 2}, PATIENCE_S + START_S / 3),
         ([mark(2, 1)], {1}, PATIENCE_S),
         ([mark(1, 1), Gone(2)], {2}, 0),
-        ([mark(2, 1), told(1, protocol.Waiting(for_s=20.0)), At(15.0, mark(1, 1))], set(), 15.0),
+        ([mark(2, 1), WAITS_FOR_3, At(15.0, mark(1, 1))], set(), 15.0),
+        ([mark(2, 1), WAITS_FOR_2, told(2, WAITING_FOR_3), At(15.0, mark(1, 1))], set(), 15.0),
+        ([mark(2, 1), WAITS_FOR_2, At(15.0, mark(1, 1))], {1}, PATIENCE_S),
         ([mark(2, 1), told(2, protocol.Gone(accusations=((ROUND, 2, 1),)))], {1}, 0),
     ],
-    ids=["nobody sends", "one does not", "one is out of reach", "one waits itself", "another one accuses it"],
+    ids=[
+        "nobody sends",
+        "one does not",
+        "one is out of reach",
+        "one waits itself",
+        "one waits for one that waits",
+        "one waits no longer",
+        "another one accuses it",
+    ],
 )
 def test_who_is_waited_for_in_vain_is_accused(script, gone, until_s):
     agent, ended = collect(script)
@@ -92,6 +105,12 @@ def test_whoever_waits_long_says_so_once_before_it_gives_up():
     waiting = agent.sent(protocol.Waiting.kind)
     assert [receiver for receiver, _ in waiting] == [1, 2, 3]
     assert {0 < about["for_s"] < PATIENCE_S for _, about in waiting} == {True}
+    assert {about["awaited"] for _, about in waiting} == {1}
+
+
+def test_whoever_waits_long_for_several_names_each():
+    agent, _ = collect([At(4.0, mark(1, 1))])
+    assert [about["awaited"] for _, about in agent.sent(protocol.Waiting.kind)] == [1, 1, 1, 2, 2, 2]
 
 
 @pytest.mark.parametrize(
