@@ -28,8 +28,8 @@ METHODS = (
     {"method": "braintorrent"},
 )
 IDS = range(5)
-HISTORIES = [draws.draw(draws.one_crash_and_back, seed, IDS) for seed in range(8)]
-"""In some of them an agent is admitted again."""
+HISTORIES = [draws.draw(draws.one_crash_and_back, seed, IDS) for seed in (*range(8), 13)]
+"""In some of them an agent is admitted again; in the last one an absent agent asks if it was counted in."""
 
 
 def rows():

@@ -63,6 +63,11 @@ class Collector:
         """Who is missing in what runs."""
         return self._membership.gone if self.attempt is None else self.attempt
 
+    @property
+    def can_begin_again(self) -> bool:
+        """Whether a round's averaging begins again when somebody is gone: it has attempts."""
+        return self._return_point is not None
+
     def begin_round(self) -> None:
         """Begin a round; what was kept is for it."""
         self.marks, self.attempt = {}, None

@@ -32,8 +32,9 @@ by asking one of the others for the model. So it takes part again however short 
 all others have left waits for one that asks to be let in, as long as for a start, and then gives up the run.
 
 An agent that takes part in a round after an absence has the current model from a peer's last phase of the
-round before, and waits for its marks; it asks for the model if the peer that had to send it is gone. If that
-was the last round of a message, the mail is left for the next one.
+round before, and waits for its marks; it asks for the model if the peer that had to send it is gone. Where
+one is lost before its last mark came, it asks the others as what they commit the round. If that was the last
+round of a message, the mail is left for the next one.
 
 Fault model: crash-stop, any number over a run, at most one new fault while a round is being committed. A
 network that falls into two halves is beyond it: each half goes on by itself.
@@ -273,7 +274,10 @@ class DirectRounds:
             self._links.takes_part = True
         take_over_from(last, self._links, self._membership, round_ + 1)
         told = [segment.mark.sums or {} for segment in last]
-        self._ends_run = reaches_target(self._agent.setup, told)
+        if round_ in self._links.decided:  # else all who ended it have told their sums
+            self._ends_run = self._links.ended_after == round_
+        else:
+            self._ends_run = reaches_target(self._agent.setup, told)
         self._collector.kept = [mail for segment in last for mail in segment.mail if mail.kind == "model"]
         if not self._collector.kept and self._return_point is not None:  # else no model is the same for all
             holders = [segment.sender for segment in last]

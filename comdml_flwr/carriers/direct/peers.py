@@ -13,6 +13,7 @@ from comdml_flwr.carriers.direct.ports import REAL_CLOCK, PeerTransport, WallClo
 from comdml_flwr.carriers.direct.protocol import (
     Admission,
     Commit,
+    CommitRequest,
     CurrentModel,
     Gone,
     JoinRequest,
@@ -77,6 +78,7 @@ class PeerLinks:
         self.may_end_early = False  # whether a peer may say that the run ends with a round
         self.ended_after: int | None = None  # the round of which one has said it
         self._committed: dict[int, Commit] = {}  # by round: what this agent tells of it
+        self._want_commit: set[tuple[int, int]] = set()  # (round, peer) that asks as what it is committed
         self._transport, self._membership, self._deadlines = transport, membership, deadlines
         self._watched: set[int] = set()
 
@@ -129,8 +131,10 @@ class PeerLinks:
             self.joining.pop(peer, None)
 
     def tell_committed(self, commit: Commit) -> None:
-        """Note what a round was committed as; who is late with that round is told."""
+        """Note what a round was committed as; who is late with that round is told, and who has asked."""
         self._committed[commit.round] = commit
+        for asked in sorted(self._want_commit):
+            self._answer_commit_request(*asked)
 
     def say_committed(self, round_: int, peer: int) -> None:
         """Tell a peer that this agent has committed a round."""
@@ -205,6 +209,8 @@ class PeerLinks:
             self.latest_commit[sender] = max(commit.round, self.latest_commit.get(sender, 0))
             if self.may_end_early and commit.ends_run:
                 self.ended_after = commit.round
+        elif envelope.kind == CommitRequest.kind:
+            self._answer_commit_request(CommitRequest.unpack(envelope).round, sender)
         elif envelope.kind == ModelRequest.kind:
             self._asked_for_model(sender, ModelRequest.unpack(envelope).round)
         elif envelope.kind == CurrentModel.kind:
@@ -222,6 +228,14 @@ class PeerLinks:
             self.accuse(peer, "it asks to be let in")
         self.watch([peer], again=True)
         self.joining[peer] = request
+
+    def _answer_commit_request(self, round_: int, peer: int) -> None:
+        """Tell a peer as what a round is committed, as soon as it is."""
+        if round_ in self._committed:
+            self._want_commit.discard((round_, peer))
+            self.say_committed(round_, peer)
+        else:
+            self._want_commit.add((round_, peer))
 
     def _asked_for_model(self, peer: int, wanted: int) -> None:
         if self._model is not None and wanted <= self._model[0]:

@@ -99,6 +99,14 @@ class Commit(Mail):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CommitRequest(Mail):
+    """The sender was absent in a round, and asks as what it is committed."""
+
+    kind: ClassVar[str] = "want commit"
+    round: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRequest(Mail):
     """The sender lacks the model of a round."""
 

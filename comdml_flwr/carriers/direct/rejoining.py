@@ -8,7 +8,14 @@ from comdml_flwr.carriers.direct.collector import Collector
 from comdml_flwr.carriers.direct.deadlines import Deadlines
 from comdml_flwr.carriers.direct.membership import Membership
 from comdml_flwr.carriers.direct.peers import PeerLinks
-from comdml_flwr.carriers.direct.protocol import Admission, CurrentModel, JoinRequest, ModelRequest
+from comdml_flwr.carriers.direct.protocol import (
+    Admission,
+    Commit,
+    CommitRequest,
+    CurrentModel,
+    JoinRequest,
+    ModelRequest,
+)
 from comdml_flwr.carriers.direct.run_end import RunEndedError
 from comdml_flwr.carriers.direct.streams import Segment
 from comdml_flwr.core.errors import RunError
@@ -60,7 +67,9 @@ def last_segments(
 ) -> list[Segment]:
     """Wait for the last segments of those who ended a round together, as one who was absent in it.
 
-    Nobody waits for who cannot be reached, nor for a round that there is none of, as the run has ended.
+    Nobody waits for who cannot be reached, nor for a round that there is none of, as the run has ended. Where
+    one of them is lost whom they did not miss, they may have ended that attempt with it, or begin again
+    without it: they are asked as what the round is committed.
 
     Parameters
     ----------
@@ -76,7 +85,8 @@ def last_segments(
     RunEndedError
         A peer says that the run ended before that round.
     """
-    found: dict[int, Segment] = {}
+    segments: list[Segment] = []
+    asked: set[int] = set()
     while True:
         if links.ended_after is not None and links.ended_after < step.round:
             raise RunEndedError
@@ -84,19 +94,45 @@ def last_segments(
             while (segment := links.streams.first(peer)) and segment.step <= step:
                 links.streams.take(peer)
                 if segment.step == step:
-                    if not found:  # all have begun long ago: no deadline of a start counts any more
+                    if not segments:  # all have begun long ago: no deadline of a start counts any more
                         links.keep_to_deadlines()
-                    found[peer] = segment
-        gone = max((segment.gone for segment in found.values()), key=len, default=frozenset())
-        together = [segment for _, segment in sorted(found.items()) if segment.gone == gone]
+                    segments.append(segment)
+        commit = _commit_of(step.round, links, collector)
+        gone, together = _of_one_attempt(segments, commit)
         there = {segment.sender for segment in together}
-        accused = {peer for round_, _, peer in membership.accusations if round_ >= step.round}
-        not_to_come = gone | there | accused | _restarted(links, together)
-        late = [peer for peer in drawn if peer not in not_to_come]
+        restarted = _restarted(links, together)
+        lost = restarted | {peer for round_, _, peer in membership.accusations if round_ >= step.round}
+        late = [peer for peer in drawn if peer not in gone | there | lost]
         links.watch(late)
         if all(links.why_gone(peer) for peer in late):
-            return together
+            is_complete = {*drawn} - gone <= there - lost
+            can_tell = [peer for peer in sorted(there - restarted) if links.why_gone(peer) is None]
+            if is_complete or commit or not can_tell or not collector.can_begin_again:
+                return together
+            links.watch(can_tell)
+            for peer in sorted({*can_tell} - asked):
+                links.say(peer, CommitRequest(round=step.round))
+            asked |= {*can_tell}
         collector.look()
+
+
+def _commit_of(round_: int, links: PeerLinks, collector: Collector) -> Commit | None:
+    """Return as what a round was committed; None if nobody has told, or it has no attempts."""
+    _, commit = links.decided.get(round_, (0, None))
+    return commit if collector.can_begin_again else None
+
+
+def _of_one_attempt(
+    segments: Sequence[Segment], commit: Commit | None
+) -> tuple[frozenset[int], list[Segment]]:
+    """Return who was gone in the attempt that was committed, or else that counts so far, and its segments."""
+    latest = {segment.sender: segment for segment in segments}
+    if commit is None:
+        gone = max((segment.gone for segment in latest.values()), key=len, default=frozenset())
+    else:
+        gone = frozenset(commit.gone)
+        latest = {segment.sender: segment for segment in segments if segment.gone == gone}
+    return gone, [segment for _, segment in sorted(latest.items()) if segment.gone == gone]
 
 
 def _restarted(links: PeerLinks, segments: Sequence[Segment]) -> set[int]:
@@ -113,7 +149,9 @@ def take_over_from(
         return
     gone, mark = segments[0].gone, segments[0].mark
     membership.take_over(gone, mark.admissions or ())
-    said = sorted(pair for segment in segments for pair in segment.mark.joining or ())
+    _, commit = links.decided.get(next_round - 1, (0, None))
+    heard = [pair for segment in segments for pair in segment.mark.joining or ()]
+    said = sorted([*heard, *(commit.joining if commit else ())])
     joining = {peer: request for peer, request in said if peer in gone}
     links.note_admitted(joining)
     membership.admit(joining, since=next_round)

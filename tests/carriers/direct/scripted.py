@@ -93,14 +93,16 @@ class ScriptedTransport:
 class Agent:
     """What the protocol knows of a run, at agent 0 in round 5."""
 
-    def __init__(self, script: Iterable[Event], absent: Iterable[int] = ()) -> None:
+    def __init__(
+        self, script: Iterable[Event], absent: Iterable[int] = (), *, return_point: int | None = RETURN_POINT
+    ) -> None:
         self.clock = HandClock()
         self.transport = ScriptedTransport(self.clock, list(script))
         self.membership, self.deadlines = Membership(absent), Deadlines(START_S, 0.0)
         self.links = PeerLinks(OWN, PEERS, self.transport, self.membership, self.deadlines, self.clock)
         self.links.round = ROUND
         self.collector = Collector(
-            self.links, self.membership, self.deadlines, return_point=RETURN_POINT, last=LAST
+            self.links, self.membership, self.deadlines, return_point=return_point, last=LAST
         )
 
     def sent(self, kind: str) -> list[tuple[int, dict[str, Json]]]:

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from comdml_flwr.carriers.direct import rejoining
-from comdml_flwr.carriers.direct.protocol import Admission, CurrentModel, JoinRequest, ModelRequest
+from comdml_flwr.carriers.direct.protocol import (
+    Admission,
+    Commit,
+    CommitRequest,
+    CurrentModel,
+    JoinRequest,
+    ModelRequest,
+)
+from comdml_flwr.carriers.direct.protocol import Gone as GaveUp
 from comdml_flwr.carriers.direct.rejoining import ASK_AGAIN_S
 from comdml_flwr.carriers.direct.run_end import RunEndedError
 from comdml_flwr.core.errors import RunError
@@ -42,13 +50,12 @@ def test_where_nobody_is_there_it_ends_in_one_line():
         ([mark(peer, LAST) for peer in PEERS], [1, 2, 3]),
         ([mark(1, LAST, gone=[3]), mark(2, LAST, gone=[3])], [1, 2]),
         ([mark(3, LAST), mark(1, LAST, gone=[3]), mark(2, LAST, gone=[3])], [1, 2]),
-        ([mark(1, 0), mark(1, LAST), mark(2, LAST), Gone(3)], [1, 2]),
-        ([mark(1, LAST), mark(2, LAST), told(3, JoinRequest(request=7))], [1, 2]),
+        ([mark(1, 0), mark(1, LAST), mark(2, LAST), *ALL_GONE], [1, 2]),
         (ALL_GONE, []),
     ],
     ids=[
-        "all end it", "two end it without a third", "the larger loss counts", "one is out of reach",
-        "one has restarted", "nobody is there",
+        "all end it", "two end it without a third", "the larger loss counts", "all are out of reach",
+        "nobody is there",
     ],
 )  # fmt: skip
 def test_a_round_ended_for_those_who_ended_it_together(script, together):
@@ -56,6 +63,38 @@ def test_a_round_ended_for_those_who_ended_it_together(script, together):
     step = Step(ROUND, LAST)
     found = rejoining.last_segments(agent.links, agent.collector, agent.membership, step, PEERS)
     assert [segment.sender for segment in found] == together
+
+
+LOST = [Gone(3), told(3, JoinRequest(request=7)), told(1, GaveUp(accusations=((ROUND, 1, 3),)))]
+
+
+@pytest.mark.parametrize("lost", LOST, ids=["out of reach", "restarted", "accused"])
+@pytest.mark.parametrize(("answer", "gone"), [((), []), ((3,), [3])], ids=["counted in", "left out"])
+def test_where_one_is_lost_the_others_are_asked_whether_it_was_counted_in(lost, answer, gone):
+    ended_with_it = [mark(1, LAST), mark(2, LAST)]
+    ended_without_it = [mark(1, LAST, gone=[3]), mark(2, LAST, gone=[3])] if answer else []
+    commit = Commit(round=ROUND, gone=answer, joining=())
+    agent = Agent([*ended_with_it, lost, *ended_without_it, At(4.0, told(1, commit))])
+    step = Step(ROUND, LAST)
+    found = rejoining.last_segments(agent.links, agent.collector, agent.membership, step, PEERS)
+    assert [(segment.sender, sorted(segment.gone)) for segment in found] == [(1, gone), (2, gone)]
+    assert agent.sent(CommitRequest.kind) == [(1, {"round": ROUND}), (2, {"round": ROUND})]
+
+
+def test_a_round_that_has_no_attempts_ends_without_those_that_are_lost():
+    agent = Agent([mark(1, LAST), mark(2, LAST), Gone(3)], return_point=None)
+    step = Step(ROUND, LAST)
+    found = rejoining.last_segments(agent.links, agent.collector, agent.membership, step, PEERS)
+    assert ([segment.sender for segment in found], agent.sent(CommitRequest.kind)) == ([1, 2], [])
+
+
+def test_who_asks_as_what_a_round_is_committed_is_told_when_it_is():
+    agent, commit = Agent([told(2, CommitRequest(round=ROUND))]), Commit(round=ROUND, gone=(3,), joining=())
+    agent.links.look()
+    assert agent.sent(Commit.kind) == []
+    agent.links.tell_committed(commit)
+    agent.links.tell_committed(Commit(round=ROUND + 1, gone=(3,), joining=()))
+    assert agent.sent(Commit.kind) == [(2, {"round": ROUND, "gone": (3,), "joining": ()})]
 
 
 def test_a_round_of_which_a_peer_says_that_the_run_ended_before_is_not_waited_for():
