@@ -1,4 +1,4 @@
-"""The two places that show every key of the run configuration, made of the keys' declarations."""
+"""The three places that show every key of the run configuration, made of the keys' declarations."""
 
 import json
 import re
@@ -20,6 +20,13 @@ def project_file(text: str) -> str:
     """Return pyproject.toml with the block of keys and defaults that it should have."""
     lines = [f"{key} = {value}" for subject in SUBJECTS for key, value, _ in _keys(subject)]
     return _BLOCK.sub(lambda found: found[1] + "".join(f"{line}\n" for line in lines), text)
+
+
+def run_keys() -> str:
+    """Return what `comdml run --help` reads."""
+    return (
+        json.dumps({subject.model_config["title"]: _keys(subject) for subject in SUBJECTS}, indent=1) + "\n"
+    )
 
 
 def _table(subject: type[Settings]) -> str:

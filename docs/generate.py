@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from docs.command_pages import cli_page
-from docs.configuration_pages import configuration_page, project_file
+from docs.configuration_pages import configuration_page, project_file, run_keys
 from docs.floors_picture import floors_picture
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,6 +23,7 @@ def pages() -> dict[Path, str]:
     return {
         configuration: configuration_page(configuration.read_text()),
         project: project_file(project.read_text()),
+        ROOT / "comdml_flwr" / "cli" / "commands" / "run_keys.json": run_keys(),
         docs / "reference" / "cli.md": cli_page(),
         docs / "development" / "floors.svg": floors_picture(),
     }

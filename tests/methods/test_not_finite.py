@@ -1,5 +1,7 @@
 """NaN in one agent's training costs one agent its share, in every method, and no longer than it lasts."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -57,10 +59,10 @@ def test_whoever_gets_a_model_looks_at_it_too(keys, monkeypatch):
     """So that a sender that takes its own for finite harms nobody."""
     real = Agent.send
 
-    def send(agent, receiver, kind, about=None, arrays=None):
-        if agent.id == BAD and receiver != BAD and kind in MODELS and arrays:
-            arrays = {"weights": np.full_like(arrays["weights"], np.inf)}
-        return real(agent, receiver, kind, about, arrays)
+    def send(agent, receiver, mail):
+        if agent.id == BAD and receiver != BAD and mail.kind in MODELS and mail.weights is not None:
+            mail = replace(mail, weights=np.full_like(mail.weights, np.inf))
+        return real(agent, receiver, mail)
 
     monkeypatch.setattr(Agent, "send", send)
     _, agents = run_local(small_config(num_rounds=1, **QUICK, **keys), FLEET)

@@ -13,7 +13,6 @@ from comdml_flwr.core.disk_errors import naming_what_cannot_be_written
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.core.strict_json import to_json
 from comdml_flwr.core.units import human_s, unit_of_s
-from comdml_flwr.runs.terminal import WIDTH
 
 if TYPE_CHECKING:
     from comdml_flwr.core.config import RunConfig
@@ -88,6 +87,8 @@ def _summary(
 
 
 def _print_dry(summary: "Mapping[str, Json]", ways: "Sequence[Mapping[str, Json]]", folder: Path) -> None:
+    from comdml_flwr.runs.terminal import WIDTH
+
     console = Console(highlight=False, width=WIDTH)
     console.print(
         f"{summary['method']}: {summary['num_rounds']} rounds of {summary['num_agents']} agents, not trained;"

@@ -1,4 +1,11 @@
-"""`comdml run --help`: after the options, every key that `--set` takes."""
+"""`comdml run --help`: after the options, every key that `--set` takes.
+
+The keys are read from run_keys.json, which `python -m docs.generate` makes of their declarations: help loads
+neither pydantic nor anything else that takes long.
+"""
+
+import json
+from importlib.resources import files
 
 import click
 
@@ -13,14 +20,12 @@ class CommandWithKeys(Command):
         from rich.table import Table  # nothing heavy is imported before it is needed
 
         from comdml_flwr.cli.commands.show import make_console
-        from comdml_flwr.core.config import SUBJECTS
-        from comdml_flwr.core.settings.base import kebab
-        from comdml_flwr.core.strict_json import to_json
 
         super().format_help(ctx, formatter)
         table = Table("key of --set", "default", "meaning", box=None, pad_edge=False, header_style="bold")
-        for subject in SUBJECTS:
-            table.add_row("", "", f"[bold]{subject.model_config['title']}[/bold]")
-            for name, field in subject.model_fields.items():
-                table.add_row(kebab(name), to_json(field.default), (field.description or "").replace("`", ""))
+        subjects = json.loads(files(__package__).joinpath("run_keys.json").read_text(encoding="utf-8"))
+        for title, keys in subjects.items():
+            table.add_row("", "", f"[bold]{title}[/bold]")
+            for key, default, meaning in keys:
+                table.add_row(key, default, meaning.replace("`", ""))
         make_console().print(table)

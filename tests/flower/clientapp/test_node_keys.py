@@ -25,8 +25,8 @@ def use(folder, card, exchange):
 
 def test_a_letter_to_oneself_is_for_the_exchange_after(tmp_path):
     card = introduced(tmp_path)
-    packed = use(tmp_path, card, 1).pack(1, b"for later")
-    assert use(tmp_path, card, 4).unpack(packed) == (1, b"for later")
+    packed = use(tmp_path, card, 1).seal(1, b"for later")
+    assert use(tmp_path, card, 4).unseal(packed) == (1, b"for later")
 
 
 @pytest.mark.parametrize("again", [3, 2, 1, 0, -1])

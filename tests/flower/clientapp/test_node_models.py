@@ -8,7 +8,7 @@ import safetensors.torch
 
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.flower.clientapp import models as node_models
-from comdml_flwr.flower.clientapp import peer_client_app
+from comdml_flwr.flower.clientapp import peer_client_app, session
 from comdml_flwr.flower.clientapp.models import place_of_models, read_news, read_written
 from comdml_flwr.flower.serverapp.messenger import Messenger
 from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy
@@ -124,7 +124,7 @@ def test_a_node_whose_disk_takes_no_model_costs_one_line(carrier, tmp_path, apar
             place.write_text("a file stands in the way")
         return place
 
-    monkeypatch.setattr(peer_client_app, "place_of_models", blocked)
+    monkeypatch.setattr(session, "place_of_models", blocked)
     folder, printed = run(tmp_path / "results", carrier, method="allreduce", num_rounds=2)
     assert {entry["node"] for entry in summary_of(folder)["models"]} == {0, 1, 3, 4}
     (line,) = [line for line in printed.splitlines() if "agent 2 failed" in line]

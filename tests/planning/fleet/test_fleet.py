@@ -125,7 +125,8 @@ def test_profiles_with_a_model() -> None:
 
 def test_profiles_with_cuts() -> None:
     fleet = parse_fleet(WITH_CUTS, "f.toml")
-    assert fleet.cuts == (
+    assert fleet.cuts is not None
+    assert tuple(fleet.cuts) == (
         Cut(slow_share=0.73, fast_share=0.13, bytes_per_batch=1.25e6),
         Cut(slow_share=0.2, fast_share=0.8, bytes_per_batch=5e6),
     )
