@@ -67,9 +67,12 @@ def _who_end_a_round_together_have_one_model(parts):
     for (one, part), (other, others) in itertools.combinations(parts.items(), 2):
         for round_ in part.reports.keys() & others.reports.keys():
             told, heard = part.reports[round_], others.reports[round_]
-            are_together = other not in told["gone"] and one not in heard["gone"]
-            if are_together and told["weights_sha256"] != heard["weights_sha256"]:
+            if other in told["gone"] or one in heard["gone"]:
+                continue
+            if told["weights_sha256"] != heard["weights_sha256"]:
                 yield f"agents {one} and {other} ended round {round_} with different models"
+            if told["began_with"] != heard["began_with"]:
+                yield f"agents {one} and {other} began round {round_} with different models"
 
 
 def _all_rounds_are_committed(parts):

@@ -13,7 +13,7 @@ import torch
 from comdml_flwr.carriers.simulated import history as faults
 from comdml_flwr.carriers.simulated.carrier import SimulatedCarrier
 from tests.carriers.laws import broken_laws
-from tests.carriers.simulation import RUNS, carrier_of, tiny_setup
+from tests.carriers.simulation import RUNS, observed_carrier, tiny_setup
 
 _NAMES = {name: getattr(faults, name) for name in ("History", "Crash", "Stall", "Cut", "Partition", "Slow")}
 
@@ -39,7 +39,7 @@ def main(run, text):
     torch.set_num_threads(1)
     history = eval(text, {"inf": inf, **_NAMES})
     setup = tiny_setup(**RUNS[run])
-    carrier = carrier_of(setup)
+    carrier = observed_carrier(setup)
     log, handler = logging.getLogger("comdml_flwr"), _Log(carrier)
     log.addHandler(handler)
     log.setLevel(logging.INFO)

@@ -2,6 +2,7 @@
 
 import re
 from functools import lru_cache
+from hashlib import sha256
 
 import torch
 from torch import nn
@@ -11,6 +12,7 @@ from comdml_flwr.carriers.simulated.carrier import SimulatedCarrier
 from comdml_flwr.carriers.simulated.history import History
 from comdml_flwr.carriers.simulated.turns import CrashError
 from comdml_flwr.learning.data.dataset import Dataset
+from comdml_flwr.methods.phases.introduction import Model
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.runs.assemble import Catalogue, assemble, participants_of, program_of
 from tests.carriers.direct_runs import added_up
@@ -95,10 +97,34 @@ def carrier_of(setup):
     return SimulatedCarrier(participants_of(setup), program_of(setup))
 
 
+def observed_carrier(setup):
+    """Return a simulated carrier whose reports have what the laws need.
+
+    That is `began_with`, the digest of the model that the agent began the round with.
+    """
+    began_with = {}
+
+    def run(agent, program, steps, inbox, absence):
+        for step in steps:
+            if step.phase == 1 and step.attempt == 0:
+                began_with[agent.id] = _model_before_training(agent, inbox)
+        outbox, report = run_steps(agent, program, steps, inbox, absence)
+        return outbox, {**report, "began_with": began_with.get(agent.id)}
+
+    return SimulatedCarrier(participants_of(setup), program_of(setup), run_steps=run)
+
+
 def simulate(setup, history):
     """Run all rounds in one message; return the carrier, and each agent's part."""
-    carrier = carrier_of(setup)
+    carrier = observed_carrier(setup)
     return carrier, carrier.run(1, setup.config.num_rounds, history)
+
+
+def _model_before_training(agent, inbox):
+    """Return the digest of what an agent has, or was sent at the end of a round in which it was absent."""
+    sent = [Model.unpack(envelope).tensors for envelope in inbox if envelope.kind == Model.kind]
+    tensors = sent[-1] if sent else agent.tensors.shared_arrays()
+    return sha256(b"".join(tensors[name].tobytes() for name in sorted(tensors))).hexdigest()
 
 
 def run_simulated(config, fleet, *, rounds_per_message=100):

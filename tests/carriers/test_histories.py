@@ -54,6 +54,8 @@ FOUND = [
     ("comdml, some take part", History(seed=1085, faults=(Crash(0, 24, back_after_s=2.921103280143536),))),
     # It took the marks of the others for the end of a round that they began again without a dead one.
     ("comdml, some take part", History(seed=4100186, faults=(Crash(3, 30, 2.7086240669941986),))),
+    # It was the first to have the last mark of one that hung, and had those of the others, which began again.
+    ("comdml, some take part", History(seed=6000185, faults=(Stall(0, 37, 15.0),))),
     # It waited for the last mark of one that had lost what it had and asked to be let in again.
     ("comdml, some take part", History(seed=2066, faults=(Crash(2, 41, back_after_s=0.11057210003763257),))),
     # Two accuse each other over a broken link; the others commit without one, and hear too late of its word.

@@ -213,9 +213,13 @@ class RoundRunner:
         return mark
 
     def _tell(self, step: Step, mark: Mark) -> None:
-        """Say to all members, and to who takes part next, that a phase is done, behind its mail."""
+        """Say to all members that a phase is done, behind its mail, and then to who takes part next.
+
+        (Who was absent takes a last mark for the end of the round, so all members are to get it, too.)
+        """
+        others = self._others()
         newcomers = self.agent.newcomers if step.phase == self.program.last else ()
-        for peer in sorted({*self._others(), *newcomers}):
+        for peer in (*others, *(peer for peer in newcomers if peer not in others)):
             self.links.say(peer, mark, is_needed=True)
 
     def _accuracy(self, report: Report) -> float | None:
