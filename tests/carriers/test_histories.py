@@ -56,6 +56,8 @@ FOUND = [
     ("comdml, some take part", History(seed=4100186, faults=(Crash(3, 30, 2.7086240669941986),))),
     # It was the first to have the last mark of one that hung, and had those of the others, which began again.
     ("comdml, some take part", History(seed=6000185, faults=(Stall(0, 37, 15.0),))),
+    # The deadline after a start with a fault was too long, but not for one that had been absent.
+    ("comdml, some take part", History(seed=6000070, faults=(Crash(4, 105), Crash(3, 4)))),
     # It waited for the last mark of one that had lost what it had and asked to be let in again.
     ("comdml, some take part", History(seed=2066, faults=(Crash(2, 41, back_after_s=0.11057210003763257),))),
     # Two accuse each other over a broken link; the others commit without one, and hear too late of its word.

@@ -6,9 +6,9 @@ The forecast of a round is an upper bound of what any plan may ask of a member w
     compute    2 * max over members of (batches * seconds per batch): a helper may have another's work, too
     transfer   (4 * model + all activations of an agent) / slowest link
 
-and never less than the longest round that this agent has seen. The deadline is FACTOR times that, so that it
-grows and shrinks with the devices; SHORTEST_S covers what no forecast of a fraction of a second does: the
-operating system.
+and never less than the longest round without a fault that this agent has seen, the wait for the start apart,
+which absent agents have not seen. The deadline is FACTOR times that, so that it grows and shrinks with the
+devices; SHORTEST_S covers what no forecast of a fraction of a second does: the operating system.
 
 A peer out of reach is given up after a third of the deadline, before one that is late. Whoever waits for a
 peer that may itself be waiting waits two thirds longer, so that the one is given up for whom both wait: a
@@ -58,6 +58,11 @@ class Deadlines:
         for agent in agents:
             self._training_s.pop(agent, None)
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether this agent has had the introductions of all."""
+        return self._has_met_all
+
     def has_met_all(self) -> None:
         """Note that this agent has the introductions of all: from now on who is out of reach has ended."""
         self._has_met_all = True
@@ -67,7 +72,7 @@ class Deadlines:
         self._has_met_all = self._have_all_met = True
 
     def round_took(self, elapsed_s: float) -> None:
-        """Note the length of a round without a fault."""
+        """Note the length of a round without a fault, and without the start."""
         self._longest_s = max(self._longest_s, elapsed_s)
 
     @property

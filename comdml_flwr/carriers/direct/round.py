@@ -90,6 +90,7 @@ class RoundRunner:
         init=False, default_factory=dict
     )  # with the last mark: all know them
     _ends_run: bool = field(init=False, default=False)
+    _all_here_s: float = field(init=False, default=0.0)
 
     def run(self, round_: int) -> RoundEnd:
         """Run a round until it is committed.
@@ -99,7 +100,8 @@ class RoundRunner:
         LeftBehindError
             The others go on without this agent.
         """
-        began = self.links.clock.now_s()
+        began_s, gone = self.links.clock.now_s(), self.membership.gone
+        self._all_here_s = began_s
         self.collector.begin_round()
         self._results = {}
         phase = attempt = 0
@@ -122,14 +124,14 @@ class RoundRunner:
             self.agent.tensors.roll_back()
             report = {**report, "not_committed": [self.agent.id]}
             report["weights_sha256"] = self.agent.weights_sha256()
-        elapsed_s = self.links.clock.now_s() - began
-        if attempt == 0:
-            self.deadlines.round_took(elapsed_s)
+        ended_s = self.links.clock.now_s()
+        if attempt == 0 and self.membership.gone == gone:
+            self.deadlines.round_took(ended_s - self._all_here_s)
         self.agent.tensors.commit()
         missing = self.collector.missing
         said = [pair for mark in self.collector.marks.values() for pair in mark.joining or ()]
         return RoundEnd(
-            report={**report, "elapsed_s": elapsed_s, "gone": sorted(missing)},
+            report={**report, "elapsed_s": ended_s - began_s, "gone": sorted(missing)},
             accuracy=accuracy,
             ends_run=self._ends_run,
             missing=missing,
@@ -169,6 +171,8 @@ class RoundRunner:
         else:
             self.collector.collect(phase.expects(self.agent), done, self.deadlines.seconds)
         if step.phase == 1:
+            if not self.deadlines.has_begun:  # the first wait was for processes to start
+                self._all_here_s = self.links.clock.now_s()
             self.links.keep_to_deadlines()
         return self.collector.take()
 
