@@ -60,6 +60,7 @@ def test_flower_gives_the_weights_of_the_local_carrier(engine, num_actors, tmp_p
     assert engine.last_status() == "finished:completed"
 
 
+@pytest.mark.slow
 def test_bad_input_is_the_last_line_of_the_error_and_the_run_is_failed(engine, tmp_path):
     log = engine.run(ROOT, f'momentum=1.5 results-dir="{tmp_path}/results"', num_supernodes=2, num_actors=1)
     assert last_line_of_the_error(log).endswith("momentum = 1.5: must be less than 1"), log
