@@ -52,6 +52,7 @@ from comdml_flwr.learning.data.digits import load_digits
 from comdml_flwr.learning.data.source import partitioned
 from comdml_flwr.learning.models.resnet import resnet
 from comdml_flwr.learning.training import Learner
+from comdml_flwr.methods.phases.activations import Activations
 from comdml_flwr.methods.phases.split_training import aux_head_weights
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.planning.types import BYTES_PER_S_PER_MBPS
@@ -152,9 +153,16 @@ def slow_alone(agent: Agent) -> tuple[float, list[Outbox]]:
         x_NCHW, y_N = agent.samples(indices_N, number)
         outputs.append((learner.train_batch(x_NCHW, y_N)[0], y_N))
     seconds = time.perf_counter() - began
-    about = {"digest": "0" * 64, "num_samples": agent.num_samples, "batches_left": 0}
-    arrays = [{"activations": z.contiguous().numpy(), "labels": y_N.numpy()} for z, y_N in outputs]
-    return seconds, [(agent.send(HELPER, "activations", about, each),) for each in arrays]
+    sent = [
+        Activations(
+            num_samples=agent.num_samples,
+            batches_left=0,
+            tensors={"activations": z.contiguous().numpy(), "labels": y_N.numpy()},
+            digest="0" * 64,
+        )
+        for z, y_N in outputs
+    ]
+    return seconds, [(agent.send(HELPER, each),) for each in sent]
 
 
 def helper_alone(agent: Agent, z: torch.Tensor, y_N: torch.Tensor) -> tuple[float, float]:
