@@ -121,6 +121,8 @@ class Outgoing:
     def watch(self) -> None:
         """Keep a stream open even without mail, to hear when the peer goes; try again one that was gone."""
         with self._changed:
+            if self._gone is not None:  # a dial that fails now must not count the time before
+                self._was_reached_s = time.monotonic()
             self._gone, self._is_watched = None, True
             self._changed.notify_all()
 
@@ -200,10 +202,10 @@ class Outgoing:
             if stream.num_answers or (stream.is_open and now - began_s > self._patience_s):
                 self._was_reached_s, pause_s = now, _FIRST_PAUSE_S
             self._trouble = self._trouble[0] if self._trouble else now, reason
-            silent_s = now - self._was_reached_s
-            if is_final or silent_s > self._patience_s:
-                self.give_up(reason if is_final else f"nothing of it for {silent_s:.0f} s: {reason}")
-            with self._changed:
+            with self._changed:  # `watch` comes before or after, not in between
+                silent_s = now - self._was_reached_s
+                if is_final or silent_s > self._patience_s:
+                    self.give_up(reason if is_final else f"nothing of it for {silent_s:.0f} s: {reason}")
                 self._changed.wait_for(self._is_finished, pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
