@@ -5,19 +5,13 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from comdml_flwr.core.version import PACKAGE
+from comdml_flwr.core.version import CODE_FOLDER, PACKAGE
 
 
 @cache
 def code_digest() -> str:
     """Return the digest of this package's Python files."""
-    root = Path(code_folder())
-    return digest_files(root, sorted((root / "comdml_flwr").rglob("*.py")))
-
-
-def code_folder() -> str:
-    """Return the folder that our code was imported from."""
-    return str(PACKAGE.parent)
+    return digest_files(CODE_FOLDER, sorted(PACKAGE.rglob("*.py")))
 
 
 def digest_files(root: Path, paths: Iterable[Path]) -> str:

@@ -23,6 +23,7 @@ from comdml_flwr.core.settings.planning import PlanningSettings
 from comdml_flwr.core.settings.results import ResultsSettings
 from comdml_flwr.core.settings.splitfed import SplitfedSettings
 from comdml_flwr.core.settings.training import TrainingSettings
+from comdml_flwr.core.version import CODE_FOLDER
 
 SUBJECTS: tuple[type[Settings], ...] = (
     MethodSettings,
@@ -115,5 +116,5 @@ def find_fleet(name: str) -> Path:
     """
     if not Path(name).suffix and name == Path(name).name:
         return Path(name)
-    own = Path(__file__).resolve().parents[2] / name
+    own = CODE_FOLDER / name
     return own if own.is_file() else Path(name).absolute()

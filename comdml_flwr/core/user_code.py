@@ -21,9 +21,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from comdml_flwr.core.errors import ComdmlError, RunError
+from comdml_flwr.core.version import PACKAGE
 
 TRACEBACK = "COMDML_TRACEBACK"
-_OURS = Path(__file__).resolve().parent.parent
 _INSTALLED = ("stdlib", "platstdlib", "purelib", "platlib")
 _SITE = re.compile(r"/(?:site|dist)-packages/")
 _UNPACKED = re.compile(r".*/apps/[^/]+\.[^/]+\.[^/]+\.[0-9a-f]{8,}/(.+)")  # Flower's copy of an app
@@ -112,7 +112,7 @@ def _is_users(file: str) -> bool:
 
 
 def _is_ours(file: str) -> bool:
-    return _is_inside(file, [_OURS])
+    return _is_inside(file, [PACKAGE])
 
 
 def _is_inside(file: str, folders: Iterable[Path]) -> bool:

@@ -9,8 +9,8 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from comdml_flwr.core.code_digest import code_digest, code_folder, digest_files
-from comdml_flwr.core.version import __version__
+from comdml_flwr.core.code_digest import code_digest, digest_files
+from comdml_flwr.core.version import CODE_FOLDER, __version__
 from comdml_flwr.flower.app_folder import CODE, AppFolder, places_of, running_app
 
 MEND = "if another app started the local SuperLink, end it (`pkill -f flower-superlink`) and try again"
@@ -26,7 +26,7 @@ def difference(code: str, app: str) -> str:
     """Say in one line what this process runs that the ServerApp, with these digests, does not; or nothing."""
     here, strange = running_app(), ""
     if code != code_digest():
-        version = f"comdml-flwr {__version__} in {code_folder()}"
+        version = f"comdml-flwr {__version__} in {CODE_FOLDER}"
         strange = f"{version}, which must be the same everywhere"
     elif app != app_digest():
         strange = f"the app in {here.path}" if here else "no app"

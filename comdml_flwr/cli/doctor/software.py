@@ -6,13 +6,13 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, metadata, version
-from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from comdml_flwr.cli.doctor.findings import Finding
-from comdml_flwr.core.code_digest import code_digest, code_folder
+from comdml_flwr.core.code_digest import code_digest
+from comdml_flwr.core.version import CODE_FOLDER
 
 PACKAGE = "comdml-flwr"
 NAMED = ("flwr", "torch", "torchvision", "grpcio")  # whose versions are told where all is well
@@ -38,9 +38,7 @@ class Needed:
 def needed_here() -> Needed:
     """Return what our code needs: as pyproject.toml next to it says, or else its installed metadata."""
     try:
-        project = tomllib.loads((Path(code_folder()) / "pyproject.toml").read_text(encoding="utf-8"))[
-            "project"
-        ]
+        project = tomllib.loads((CODE_FOLDER / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         if project["name"] == PACKAGE:
             return Needed(python=project["requires-python"], packages=project["dependencies"])
     except (OSError, KeyError, ValueError):
@@ -96,7 +94,7 @@ def check_imports(dataset: str) -> Iterator[Finding]:
 
 def check_code() -> Finding:
     """Tell the digest of our code, by which a ServerApp refuses nodes that run other code."""
-    digest, folder = code_digest(), code_folder()
+    digest, folder = code_digest(), str(CODE_FOLDER)
     says = f"{digest[:16]} in {folder}; a run needs the same on all machines"
     return Finding("code", "ok", says, facts={"sha256": digest, "folder": folder})
 

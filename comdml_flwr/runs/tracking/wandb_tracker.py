@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from comdml_flwr.core.typed_json import Json
+from comdml_flwr.core.version import CODE_FOLDER
 from comdml_flwr.runs.records import RoundRecord
 
 FINISH_S = 60.0
@@ -32,7 +33,6 @@ class WandbTracker:
 
     def __init__(self, folder: Path) -> None:
         self._output = tempfile.TemporaryFile()  # noqa: SIM115  (closed in `finish`)
-        package = Path(__file__).resolve().parents[3]  # the process runs the code of this one
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "comdml_flwr.runs.tracking.wandb_process", str(folder)],
             stdin=subprocess.PIPE,
@@ -41,7 +41,8 @@ class WandbTracker:
             start_new_session=True,  # no terminal to ask at, and Ctrl-C is for this process to handle
             env={
                 **os.environ,
-                "PYTHONPATH": os.pathsep.join(filter(None, [str(package), os.environ.get("PYTHONPATH")])),
+                # the process runs the code of this one
+                "PYTHONPATH": os.pathsep.join(filter(None, [str(CODE_FOLDER), os.environ.get("PYTHONPATH")])),
                 "WANDB_ERROR_REPORTING": "false",  # wandb's own bug reports go over the network, too
                 "WANDB_X_DISABLE_STATS": "true",  # sampling the machine would disturb what is measured
             },
