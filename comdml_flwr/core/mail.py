@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comdml_flwr.core.errors import RunError
-from comdml_flwr.core.messages import Array, Envelope
+from comdml_flwr.core.messages import Array, Envelope, Floats
 from comdml_flwr.core.typed_json import (
     Json,
     as_table,
@@ -35,7 +35,6 @@ from comdml_flwr.core.typed_json import (
     read_triples,
 )
 
-Floats: TypeAlias = NDArray[np.float32]
 Integers: TypeAlias = NDArray[np.int64]
 Table: TypeAlias = Mapping[str, object]
 """A fact that is a table, as JSON has it; it is not copied."""

@@ -29,6 +29,7 @@ FLOAT_BYTES = 4  # weights, activations and gradients are float32
 
 T = TypeVar("T")
 Array: TypeAlias = NDArray[np.generic]
+Floats: TypeAlias = NDArray[np.float32]
 Report: TypeAlias = dict[str, Json]
 """What an agent tells the run about itself after an exchange: numbers and names, never weights."""
 

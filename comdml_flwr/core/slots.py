@@ -16,14 +16,8 @@ the digest by which agents see that they agree on a round's result. `agents.stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
-from comdml_flwr.core.messages import Array
-
-Floats: TypeAlias = NDArray[np.float32]
+from comdml_flwr.core.messages import Array, Floats
 
 RETURN_POINT = "return point/"
 """Begins the names of what an agent remembers to go back to: no slot's name may."""

@@ -65,9 +65,9 @@ def read_bool(value: Json) -> bool:
     return value
 
 
-def read_numbers(value: Json) -> dict[str, Json]:
-    """Return a table of numbers; whole ones stay whole."""
-    table = read_table(value)
+def read_numbers(value: Json) -> Mapping[str, Json]:
+    """Return a table of numbers itself; whole ones stay whole."""
+    table = as_table(value)
     for number in table.values():
         read_float(number)
     return table
@@ -82,9 +82,7 @@ def as_table(value: Json) -> Mapping[str, Json]:
 
 def read_table(value: Json) -> dict[str, Json]:
     """Return an object of JSON as a new dictionary."""
-    if not isinstance(value, Mapping):
-        raise _no(value, "table")
-    return dict(value)
+    return dict(as_table(value))
 
 
 def read_list(value: Json) -> tuple[Json, ...]:

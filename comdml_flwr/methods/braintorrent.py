@@ -25,8 +25,8 @@ import numpy as np
 import torch
 
 from comdml_flwr.agents.agent import Agent
-from comdml_flwr.core.mail import Floats, Mail
-from comdml_flwr.core.messages import Inbox, Outbox
+from comdml_flwr.core.mail import Mail
+from comdml_flwr.core.messages import Floats, Inbox, Outbox
 from comdml_flwr.core.program import Phase, Program, Run, together
 from comdml_flwr.core.seeds import SHARED, derive_seed
 from comdml_flwr.core.sharding import staggered_receivers

@@ -41,8 +41,8 @@ from typing import ClassVar
 import torch
 
 from comdml_flwr.agents.agent import Agent
-from comdml_flwr.core.mail import Floats, Mail
-from comdml_flwr.core.messages import Inbox, Outbox
+from comdml_flwr.core.mail import Mail
+from comdml_flwr.core.messages import Floats, Inbox, Outbox
 from comdml_flwr.core.program import Phase, Program, Run, together
 from comdml_flwr.learning.averaging import is_finite, weighted_mean
 from comdml_flwr.methods.phases.agreement import agree, forecast

@@ -23,8 +23,8 @@ import numpy as np
 import torch
 
 from comdml_flwr.agents.agent import Agent
-from comdml_flwr.core.mail import Floats, Mail
-from comdml_flwr.core.messages import Inbox, Outbox
+from comdml_flwr.core.mail import Mail
+from comdml_flwr.core.messages import Floats, Inbox, Outbox
 from comdml_flwr.core.program import Phase, Program, together
 from comdml_flwr.core.slots import Lifetime, Slot
 from comdml_flwr.learning.averaging import is_finite, weighted_sum

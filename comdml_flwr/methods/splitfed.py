@@ -38,12 +38,11 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from comdml_flwr.agents.agent import Agent
-from comdml_flwr.core.mail import Floats, Mail
-from comdml_flwr.core.messages import Envelope, Inbox, Outbox
+from comdml_flwr.core.mail import Mail
+from comdml_flwr.core.messages import Envelope, Floats, Inbox, Outbox
 from comdml_flwr.core.program import Phase, Program, Run, together
 from comdml_flwr.core.seeds import derive_seed
 from comdml_flwr.core.slots import Lifetime, Slot
@@ -237,7 +236,7 @@ def report_whole(agent: Agent, inbox: Inbox) -> Outbox:
     return ()
 
 
-def _server_sides(agent: Agent, clients: Iterable[int]) -> dict[int, NDArray[np.float32]]:
+def _server_sides(agent: Agent, clients: Iterable[int]) -> dict[int, Floats]:
     """Return the trained server side of each client: its own copy, or the one for all."""
     if agent.setup.config.splitfed_version == 1:
         return {client: agent.tensors[f"{SERVER_SIDES.of(client)}/body"].numpy() for client in clients}

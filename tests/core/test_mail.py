@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from comdml_flwr.core.errors import RunError
-from comdml_flwr.core.mail import Floats, Integers, Mail, Tensors
-from comdml_flwr.core.messages import Envelope
+from comdml_flwr.core.mail import Integers, Mail, Tensors
+from comdml_flwr.core.messages import Envelope, Floats
 from comdml_flwr.core.wire import decode_envelope, encode_envelope
 
 

@@ -14,8 +14,8 @@ from typing import ClassVar
 import torch
 
 from comdml_flwr.agents.agent import Agent
-from comdml_flwr.core.mail import Floats, Mail
-from comdml_flwr.core.messages import Inbox, Outbox
+from comdml_flwr.core.mail import Mail
+from comdml_flwr.core.messages import Floats, Inbox, Outbox
 from comdml_flwr.core.sharding import staggered_receivers
 from comdml_flwr.learning.averaging import is_finite, weighted_sum
 from comdml_flwr.planning.fleet.topology import mixing_matrix, topology_of_links

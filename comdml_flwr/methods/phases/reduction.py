@@ -33,8 +33,8 @@ import torch
 
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.errors import RunError
-from comdml_flwr.core.mail import Floats, Mail
-from comdml_flwr.core.messages import Inbox, Outbox
+from comdml_flwr.core.mail import Mail
+from comdml_flwr.core.messages import Floats, Inbox, Outbox
 from comdml_flwr.core.sharding import shard_bounds, staggered_receivers
 from comdml_flwr.learning.averaging import is_finite, weighted_mean
 from comdml_flwr.methods.phases.outer import TAKE_MEAN, OuterStep, take_outer_step

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Self
 
 from comdml_flwr.agents.agent import Agent
-from comdml_flwr.core.typed_json import Json, read_int, read_list, read_table, read_text
+from comdml_flwr.core.typed_json import Json, read_int, read_ints, read_list, read_table, read_text
 from comdml_flwr.planning.types import Pair, Plan
 
 _ROLE = "role"  # among the notes
@@ -59,7 +59,7 @@ class Role:
             digest=read_text(table["digest"]),
             offload=None if table["offload"] is None else Pair.from_json(table["offload"]),
             partners={pair.slow: pair for pair in pairs},
-            same_cut=tuple(map(read_int, read_list(table["same_cut"]))),
+            same_cut=read_ints(table["same_cut"]),
         )
 
 

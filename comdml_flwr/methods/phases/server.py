@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from comdml_flwr.agents.agent import Agent
-from comdml_flwr.core.mail import Floats, Mail
-from comdml_flwr.core.messages import Array, Envelope, Inbox, Outbox
+from comdml_flwr.core.mail import Mail
+from comdml_flwr.core.messages import Array, Envelope, Floats, Inbox, Outbox
 from comdml_flwr.core.program import Run
 from comdml_flwr.learning.averaging import is_finite, weighted_mean
 from comdml_flwr.methods.phases.evaluation import report_traffic

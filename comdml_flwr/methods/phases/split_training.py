@@ -8,14 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from comdml_flwr.agents.agent import Agent
-from comdml_flwr.core.mail import Floats, Mail
-from comdml_flwr.core.messages import Envelope, Inbox, Outbox
+from comdml_flwr.core.mail import Mail
+from comdml_flwr.core.messages import Envelope, Floats, Inbox, Outbox
 from comdml_flwr.core.slots import Lifetime, Slot
 from comdml_flwr.methods.phases.activations import (
     Activations,
@@ -145,7 +143,7 @@ def _fast_side_weights(agent: Agent, partner: int, inbox: Inbox, length: int) ->
     return agent.weights_P[len(agent.weights_P) - length :]
 
 
-def fast_sides(agent: Agent, role: Role) -> dict[int, tuple[int, NDArray[np.float32]]]:
+def fast_sides(agent: Agent, role: Role) -> dict[int, tuple[int, Floats]]:
     """Return samples and weights by partner, of those trained to the end whose agents are not gone."""
     there = [partner for partner in sorted(role.partners) if partner not in agent.gone]
     progress = {partner: progress_of(agent, partner) for partner in there}
