@@ -187,10 +187,9 @@ class PeerLinks:
 
     def _file(self, envelope: Envelope) -> None:
         gone, sender, mark = self._membership.gone, envelope.sender, mark_of(envelope)
-        if envelope.kind == Gone.kind:
-            self._membership.merge(Gone.unpack(envelope).accusations)
-        elif mark is not None:
-            self._membership.merge(mark.accusations)
+        told = Gone.unpack(envelope) if envelope.kind == Gone.kind else mark
+        if told is not None:
+            self._membership.merge(told.accusations)
         for peer in sorted(self._membership.gone - gone - {self.own}):  # perhaps its accuser cannot reach it
             self.say(peer, Gone(accusations=self._membership.accusations))
         if envelope.kind == Gone.kind:
@@ -216,7 +215,7 @@ class PeerLinks:
         elif envelope.kind == CurrentModel.kind:
             self.models[sender] = CurrentModel.unpack(envelope)
         else:  # also of one that is gone: an agent that is absent may not know that it was let in again
-            self.streams.put(envelope)
+            self.streams.put(envelope, mark)
             self._answer_late(envelope, mark)
 
     def _admission_requested(self, peer: int, request: int) -> None:

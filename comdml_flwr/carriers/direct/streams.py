@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from comdml_flwr.carriers.direct.protocol import Mark, mark_of
+from comdml_flwr.carriers.direct.protocol import Mark
 from comdml_flwr.core.messages import Envelope, Inbox, Outbox
 from comdml_flwr.core.program import Step
 
@@ -51,9 +51,9 @@ class Streams:
         self._open: dict[int, list[Envelope]] = {peer: [] for peer in peers}
         self._segments: dict[int, deque[Segment]] = {peer: deque() for peer in self._open}
 
-    def put(self, envelope: Envelope) -> None:
-        """Add what came from a peer. Raises RunError where it carries a mark that is none."""
-        sender, mail, mark = envelope.sender, self._open[envelope.sender], mark_of(envelope)
+    def put(self, envelope: Envelope, mark: Mark | None) -> None:
+        """Add what came from a peer, and the mark that it carries (`mark_of`), if any."""
+        sender, mail = envelope.sender, self._open[envelope.sender]
         if envelope.kind != Mark.kind:
             mail.append(envelope)
         if mark is None:

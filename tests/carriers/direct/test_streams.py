@@ -4,12 +4,16 @@ from dataclasses import replace
 
 import pytest
 
-from comdml_flwr.carriers.direct.protocol import Mark
+from comdml_flwr.carriers.direct.protocol import Mark, mark_of
 from comdml_flwr.carriers.direct.streams import Streams, with_mark
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.messages import Envelope
 from comdml_flwr.core.program import Step
 from tests.carriers.direct.scripted import PEERS, ROUND, mail, mark
+
+
+def put(streams, envelope):
+    streams.put(envelope, mark_of(envelope))
 
 
 def segments(streams, peer):
@@ -42,7 +46,7 @@ def segments(streams, peer):
 def test_a_segment_is_the_mail_up_to_a_mark(came, expected):
     streams = Streams(PEERS)
     for envelope in came:
-        streams.put(envelope)
+        put(streams, envelope)
     assert segments(streams, 1) == expected
     assert segments(streams, 2) == [], "peers are kept apart"
 
@@ -50,9 +54,9 @@ def test_a_segment_is_the_mail_up_to_a_mark(came, expected):
 def test_of_a_peer_that_is_dropped_nothing_is_left():
     streams = Streams(PEERS)
     for envelope in (mark(1, 0), mail(1, "model"), mark(2, 0)):
-        streams.put(envelope)
+        put(streams, envelope)
     streams.drop(1)
-    streams.put(mark(1, 1))
+    put(streams, mark(1, 1))
     assert segments(streams, 1) == [(1, [], [])]
     assert segments(streams, 2) == [(0, [], [])]
 
@@ -74,13 +78,13 @@ def test_a_mark_goes_on_the_last_envelope_for_each_receiver():
 def test_a_mark_that_makes_no_sense_names_its_sender(said):
     streams = Streams(PEERS)
     with pytest.raises(RunError, match=f"^mark on {Mark.kind} from agent 1, round {ROUND}: "):
-        streams.put(replace(mark(1, 0), mark=said))
+        put(streams, replace(mark(1, 0), mark=said))
 
 
 def test_a_method_may_use_every_key_of_a_mark_for_itself():
     streams = Streams(PEERS)
-    streams.put(mail(1, "model", phase=7, gone=[2]))
-    streams.put(mark(1, 0))
+    put(streams, mail(1, "model", phase=7, gone=[2]))
+    put(streams, mark(1, 0))
     segment = streams.take(1)
     assert (segment.step.phase, segment.gone) == (0, frozenset())
     assert dict(segment.mail[0].about) == {"phase": 7, "gone": [2]}
@@ -89,5 +93,5 @@ def test_a_method_may_use_every_key_of_a_mark_for_itself():
 def test_segments_are_in_the_order_of_rounds_and_phases():
     streams = Streams(PEERS)
     for round_, phase in ((5, 0), (5, 1), (6, 0)):
-        streams.put(mark(1, phase, round_))
+        put(streams, mark(1, phase, round_))
     assert [streams.take(1).step for _ in range(3)] == [Step(5, 0), Step(5, 1), Step(6, 0)]
