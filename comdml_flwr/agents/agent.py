@@ -143,10 +143,6 @@ class Agent:
         """Keep a tensor under a name; a copy, because mail is read-only and its buffer goes away."""
         self.tensors[name] = torch.from_numpy(np.array(array))
 
-    def take_over(self, tensors: Mapping[str, Array], where: str) -> None:
-        """Take the model, and what else is shared, as an agent that has it sent it; `where` is for errors."""
-        self.tensors.take_over(tensors, where)
-
     def suspend(self, part: str, learner: Learner, *, finished: bool) -> None:
         """Keep a training under `part`: its weights as the tensors `part/...`, or so that it can go on."""
         self.forget(part)

@@ -158,6 +158,6 @@ def test_the_models_differ_and_an_age_outlives_a_round():
 def test_whoever_takes_over_a_model_takes_over_its_age(monkeypatch):
     holder, back = by_hand(2, [3, 4], [(0, 1)], monkeypatch)
     gossip.train(holder, ())
-    back.take_over(holder.tensors.shared_arrays(), "model from agent 0")
+    back.tensors.take_over(holder.tensors.shared_arrays(), "model from agent 0")
     assert back.weights_P.equal(holder.weights_P)
     assert age_of(back) == age_of(holder) > 0

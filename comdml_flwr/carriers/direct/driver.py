@@ -212,8 +212,8 @@ class DirectRounds:
         if holders and self._agent.id in setup.present(first):
             turn = self._agent.id % len(holders)  # not all ask the same one
             ask = [*holders[turn:], *holders[:turn]]
-            model = ask_for_model(self._links, self._collector, self._deadlines, first - 1, ask)
-            self._agent.take_over(model.tensors, model.kind)
+            where, model = ask_for_model(self._links, self._collector, self._deadlines, first - 1, ask)
+            self._agent.tensors.take_over(model.tensors, where)
             self._has_model(first - 1)
 
     def _has_model(self, round_: int) -> None:
@@ -257,7 +257,7 @@ class DirectRounds:
         self._collector.begin_again()
         self._agent.tensors.roll_back()  # the round that it was left behind in has no result here
         where, admission = request_admission(self._links, self._membership)
-        self._agent.take_over(admission.tensors, where)
+        self._agent.tensors.take_over(admission.tensors, where)
         self._has_model(admission.next_round - 1)
         return admission.next_round
 
@@ -281,8 +281,8 @@ class DirectRounds:
         self._collector.kept = [mail for segment in last for mail in segment.mail if mail.kind == "model"]
         if not self._collector.kept and self._return_point is not None:  # else no model is the same for all
             holders = [segment.sender for segment in last]
-            model = ask_for_model(self._links, self._collector, self._deadlines, round_, holders)
-            self._agent.take_over(model.tensors, model.kind)
+            where, model = ask_for_model(self._links, self._collector, self._deadlines, round_, holders)
+            self._agent.tensors.take_over(model.tensors, where)
 
     def _stay(self, first: int) -> None:
         """Be there for those who lack the model of this agent's last round, until the others end."""

@@ -69,7 +69,7 @@ class PeerLinks:
         self.admitted: tuple[str, Admission] | None = None  # and in which envelope it came
         self._wanting: dict[int, int] = {}  # peer -> the round whose model it asks for
         self._model: tuple[int, Mapping[str, Array]] | None = None  # of the last round that ended here
-        self.models: dict[int, CurrentModel] = {}  # by peer, as it was asked
+        self.models: dict[int, tuple[str, CurrentModel]] = {}  # by peer; in which envelope it came
         self.decided: dict[int, tuple[int, Commit]] = {}  # by round: a peer has committed it
         self.latest_commit: dict[int, int] = {}  # by peer
         self.asked_s: dict[int, float] = {}  # when peers asked to be admitted, the last time
@@ -213,7 +213,7 @@ class PeerLinks:
         elif envelope.kind == ModelRequest.kind:
             self._asked_for_model(sender, ModelRequest.unpack(envelope).round)
         elif envelope.kind == CurrentModel.kind:
-            self.models[sender] = CurrentModel.unpack(envelope)
+            self.models[sender] = envelope.where, CurrentModel.unpack(envelope)
         else:  # also of one that is gone: an agent that is absent may not know that it was let in again
             self.streams.put(envelope, mark)
             self._answer_late(envelope, mark)

@@ -159,8 +159,8 @@ def take_over_from(
 
 def ask_for_model(
     links: PeerLinks, collector: Collector, deadlines: Deadlines, round_: int, holders: Iterable[int]
-) -> CurrentModel:
-    """Return the model of a round from one of those who have it.
+) -> tuple[str, CurrentModel]:
+    """Return the model of a round from one of those who have it, and in which envelope it came.
 
     Raises
     ------

@@ -62,7 +62,7 @@ def catch_up(agent: Agent, inbox: Inbox) -> None:
         if (
             envelope.kind == Model.kind
         ):  # its transfer ended the round before, so the clock does not wait for it
-            agent.take_over(Model.unpack(envelope).tensors, envelope.where)
+            agent.tensors.take_over(Model.unpack(envelope).tensors, envelope.where)
 
 
 def latest_known_pairing(agent: Agent, inbox: Inbox) -> Pairing:

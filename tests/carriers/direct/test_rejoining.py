@@ -129,8 +129,9 @@ def test_who_is_gone_and_who_comes_back_is_taken_over_from_those_who_ended_the_r
 def test_one_of_those_who_have_the_model_gives_it(script, asked, given_by):
     agent = Agent(script)
     holders = [2, 1]
-    model = rejoining.ask_for_model(agent.links, agent.collector, agent.deadlines, ROUND, holders)
+    where, model = rejoining.ask_for_model(agent.links, agent.collector, agent.deadlines, ROUND, holders)
     assert model.tensors["weights"].tolist() == [given_by]
+    assert where == f"current model from agent {given_by}, round {ROUND}"
     assert agent.sent(ModelRequest.kind) == [(peer, {"round": ROUND}) for peer in asked]
 
 
