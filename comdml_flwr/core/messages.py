@@ -15,15 +15,14 @@ between which no mail is needed are made one by `together`, so they share one ph
 differ by the carrier alone.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from comdml_flwr.core.errors import RunError
-from comdml_flwr.core.typed_json import Json, read_as, read_float, read_int
+from comdml_flwr.core.typed_json import Json
 
 FLOAT_BYTES = 4  # weights, activations and gradients are float32
 
@@ -75,35 +74,10 @@ class Envelope:
         """Size of the arrays in bytes; the header (a few hundred bytes) is not counted."""
         return size_of(self.arrays)
 
-    def integer(self, name: str) -> int:
-        """Return a whole number from `about`; RunError where it is none."""
-        return self.read(name, read_int)
-
-    def number(self, name: str) -> float:
-        """Return a number from `about`; RunError where it is none."""
-        return self.read(name, read_float)
-
-    def read(self, name: str, read: Callable[[Json], T]) -> T:
-        """Return what a reader of `typed_json` makes of a fact in `about`; None is what is not there.
-
-        Raises
-        ------
-        RunError
-            It is of another type; the line says in whose mail.
-        """
-        return read_as(read, self.about.get(name), f"{self.where}: {name}")
-
     @property
     def where(self) -> str:
         """What it is, from whom and when, for the beginning of an error's line."""
         return f"{self.kind} from agent {self.sender}, round {self.round}"
-
-    def floats(self, name: str) -> NDArray[np.float32]:
-        """Return a float32 array; RunError where there is none of that name and kind."""
-        array = self.arrays.get(name)
-        if array is None or array.dtype != np.float32:
-            raise RunError(f"{self.where}: {name} is no float32 array")
-        return array.view(np.float32)
 
 
 Inbox: TypeAlias = tuple[Envelope, ...]

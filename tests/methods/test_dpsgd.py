@@ -192,7 +192,7 @@ def test_a_helper_trains_the_fast_side_of_the_partners_own_model_to_the_bit():
         for sent in (m for m in mail if m.kind == "activations" and m.sender == partner):
             learner.train_batch(*(torch.from_numpy(sent.arrays[name]) for name in ("activations", "labels")))
         trained = write_floats(fast_side)
-        assert np.array_equal(letter.floats("weights"), trained.numpy())
+        assert np.array_equal(letter.arrays["weights"], trained.numpy())
         assert torch.equal(agents[partner].tensors["own/body"][-len(trained) :], trained)
 
 

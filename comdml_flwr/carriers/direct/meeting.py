@@ -19,12 +19,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from math import inf
+from typing import ClassVar
 
 from comdml_flwr.carriers.direct.links import BITS, measure_link
 from comdml_flwr.carriers.transport.grpc import Transport
 from comdml_flwr.core.errors import OverdueError, PeerGoneError, RunError
+from comdml_flwr.core.mail import Mail
 from comdml_flwr.core.messages import Envelope
-from comdml_flwr.core.typed_json import Json, read_ints
 from comdml_flwr.planning.types import Link
 
 REACH_S, _OF_PATIENCE = 8.0, 0.25  # for a peer that has begun: the longer of both
@@ -32,7 +33,44 @@ PAIR_PATIENCE_S = 300.0  # for a peer that is still busy with others
 _FLUSH_S = 5.0
 LINGER_S = 0.3  # at the end, so that peers hear that their last envelope was taken
 _LOOK_S = 0.05
-_HERE, _TOLD, _FREE, _FOUND, _DONE = "here", "told", "free", "found", "done"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Here(Mail):
+    """The sender asks whether it reaches the receiver."""
+
+    kind: ClassVar[str] = "here"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Told(Mail):
+    """Whom the sender cannot reach."""
+
+    kind: ClassVar[str] = "told"
+    missing: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Free(Mail):
+    """The sender's link is free to be measured with the receiver."""
+
+    kind: ClassVar[str] = "free"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found(Mail):
+    """The link with the receiver, as the sender has measured it."""
+
+    kind: ClassVar[str] = "found"
+    bytes_per_s: float
+    latency_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Done(Mail):
+    """All links of the sender are measured."""
+
+    kind: ClassVar[str] = "done"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +149,7 @@ class _Meeting:
         """Send everybody a greeting; return who has not taken it, and why."""
         self._transport.watch(self._peers)
         for peer in self._peers:
-            self._send(peer, _HERE)
+            self._send(peer, _Here())
         waiting = set(self._peers)
         while waiting:
             self._look(_LOOK_S)
@@ -126,13 +164,11 @@ class _Meeting:
     def all_reach_all(self, deadline: float) -> bool:
         """Tell the others whom we do not reach; tell whether nobody misses anybody."""
         for peer in self._peers:
-            self._send(peer, _TOLD, {"missing": sorted(self._missing)})
+            self._send(peer, _Told(missing=tuple(sorted(self._missing))))
         for peer in self._peers:
-            self._wait(peer, _TOLD, max(deadline, time.monotonic() + self._reach_s))
-        told = [self._come.get((peer, _TOLD)) for peer in self._peers]
-        if not self._missing and all(
-            envelope and not envelope.read("missing", read_ints) for envelope in told
-        ):
+            self._wait(peer, _Told.kind, max(deadline, time.monotonic() + self._reach_s))
+        told = [self._come.get((peer, _Told.kind)) for peer in self._peers]
+        if not self._missing and all(envelope and not _Told.unpack(envelope).missing for envelope in told):
             return True
         with suppress(PeerGoneError, OverdueError):
             self._transport.flush(_FLUSH_S, [peer for peer in self._peers if peer not in self._missing])
@@ -141,12 +177,11 @@ class _Meeting:
     def measure(self, peer: int) -> Link:
         """Measure the link with a peer in both directions; the same at both ends."""
         give_up = time.monotonic() + PAIR_PATIENCE_S
-        self._send(peer, _FREE)
-        self._need(peer, _FREE, give_up)
+        self._send(peer, _Free())
+        self._need(peer, _Free.kind, give_up)
         if self._transport.own < peer:
             there = self._measure_and_tell(peer)
-        found = self._need(peer, _FOUND, give_up)
-        back = Link(bytes_per_s=found.number("bytes_per_s"), latency_s=found.number("latency_s"))
+        back = _Found.unpack(self._need(peer, _Found.kind, give_up))
         if self._transport.own > peer:
             there = self._measure_and_tell(peer)
         return Link(
@@ -157,14 +192,14 @@ class _Meeting:
     def part(self) -> None:
         """Leave when all have measured, and have what was sent to them."""
         for peer in self._peers:
-            self._send(peer, _DONE)
+            self._send(peer, _Done())
         for peer in self._peers:
-            self._wait(peer, _DONE, time.monotonic() + PAIR_PATIENCE_S)
+            self._wait(peer, _Done.kind, time.monotonic() + PAIR_PATIENCE_S)
         time.sleep(LINGER_S)
 
     def _measure_and_tell(self, peer: int) -> Link:
         link = measure_link(self._transport, peer)
-        self._send(peer, _FOUND, {"bytes_per_s": link.bytes_per_s, "latency_s": link.latency_s})
+        self._send(peer, _Found(bytes_per_s=link.bytes_per_s, latency_s=link.latency_s))
         return link
 
     def _need(self, peer: int, kind: str, give_up: float) -> Envelope:
@@ -211,7 +246,8 @@ class _Meeting:
             reason.rpartition(": ")[2] if "last error" in reason else reason
         )  # gRPC tells where it was, too
 
-    def _send(self, peer: int, kind: str, about: Mapping[str, Json] | None = None) -> None:
-        envelope = Envelope(sender=self._transport.own, receiver=peer, round=0, kind=kind, about=about or {})
+    def _send(self, peer: int, mail: Mail) -> None:
+        about, _ = mail.pack()
+        envelope = Envelope(sender=self._transport.own, receiver=peer, round=0, kind=mail.kind, about=about)
         with suppress(PeerGoneError):  # which shows when one waits for the peer
             self._transport.send(envelope)

@@ -184,7 +184,7 @@ def test_where_nobody_contributed_a_shard_stays_what_it_was(setup):
     start, stop = shard_bounds(len(setup.initial_weights_P), len(setup.ids))[1]
     sent = gather(agent, ())
     assert {envelope.receiver for envelope in sent} == set(setup.ids)
-    assert all(np.array_equal(e.floats("weights"), setup.initial_weights_P[start:stop]) for e in sent)
+    assert all(np.array_equal(e.arrays["weights"], setup.initial_weights_P[start:stop]) for e in sent)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
