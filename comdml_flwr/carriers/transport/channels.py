@@ -50,14 +50,18 @@ def new_server(
 
 
 def new_channel(member: Member, credentials: Credentials | None, limits: Limits) -> grpc.Channel:
-    """Return a channel to a member; with credentials, one that accepts nobody else at its address."""
+    """Return a channel to a member; with credentials, one that accepts nobody else at its address.
+
+    It dials at least twice in the time that the member may be out of reach, or a member that has just come
+    would be given up by the outcome of the last dial before.
+    """
     own: _Options = (
         ("grpc.use_local_subchannel_pool", 1),
         ("grpc.enable_http_proxy", 0),
         ("grpc.enable_retries", 0),
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", int(limits.keepalive_s * 1000)),  # a dial's deadline
-        ("grpc.max_reconnect_backoff_ms", 1000),
+        ("grpc.max_reconnect_backoff_ms", int(min(1.0, limits.patience_s / 2) * 1000)),
     )
     options = (*_options(limits), *own)
     if credentials is None:
