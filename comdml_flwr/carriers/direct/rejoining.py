@@ -67,9 +67,10 @@ def last_segments(
 ) -> list[Segment]:
     """Wait for the last segments of those who ended a round together, as one who was absent in it.
 
-    Nobody waits for who cannot be reached, nor for a round that there is none of, as the run has ended. Where
-    one of them is lost whom they did not miss, they may have ended that attempt with it, or begin again
-    without it: they are asked as what the round is committed.
+    Nobody waits for who cannot be reached, nor for a round that there is none of, as the run has ended. That
+    all have ended an attempt says nothing yet: a mark that reached this agent may be lost to another one,
+    which then begins again. Those who ended it are asked as what the round is committed, until one has told
+    or none is left.
 
     Parameters
     ----------
@@ -105,9 +106,8 @@ def last_segments(
         late = [peer for peer in drawn if peer not in gone | there | lost]
         links.watch(late)
         if all(links.why_gone(peer) for peer in late):
-            is_complete = {*drawn} - gone <= there - lost
             can_tell = [peer for peer in sorted(there - restarted) if links.why_gone(peer) is None]
-            if is_complete or commit or not can_tell or not collector.can_begin_again:
+            if commit or not can_tell or not collector.can_begin_again:
                 return together
             links.watch(can_tell)
             for peer in sorted({*can_tell} - asked):

@@ -16,6 +16,7 @@ from comdml_flwr.core.typed_json import Json
 OWN, PEERS = 0, (1, 2, 3)
 ROUND, LAST, RETURN_POINT = 5, 4, 2
 START_S = 6.0  # patience: a third of it
+LONGEST_S = 1000.0  # that any wait here may take
 
 
 class HandClock:
@@ -65,6 +66,7 @@ class ScriptedTransport:
 
     def receive(self, timeout_s: float) -> Envelope | None:
         if not self.script:
+            assert self.clock.now_s() < LONGEST_S, "waits for what never comes"
             self.clock.sleep(timeout_s)
             return None
         event = self.script[0]

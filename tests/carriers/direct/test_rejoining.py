@@ -44,13 +44,17 @@ def test_where_nobody_is_there_it_ends_in_one_line():
         rejoining.request_admission(agent.links, agent.membership)
 
 
+def committed(*gone):
+    return told(1, Commit(round=ROUND, gone=gone, joining=()))
+
+
 @pytest.mark.parametrize(
     ("script", "together"),
     [
-        ([mark(peer, LAST) for peer in PEERS], [1, 2, 3]),
-        ([mark(1, LAST, gone=[3]), mark(2, LAST, gone=[3])], [1, 2]),
-        ([mark(3, LAST), mark(1, LAST, gone=[3]), mark(2, LAST, gone=[3])], [1, 2]),
-        ([mark(1, 0), mark(1, LAST), mark(2, LAST), *ALL_GONE], [1, 2]),
+        ([*[mark(peer, LAST) for peer in PEERS], committed()], [1, 2, 3]),
+        ([mark(1, LAST, gone=[3]), mark(2, LAST, gone=[3]), committed(3)], [1, 2]),
+        ([mark(3, LAST), mark(1, LAST, gone=[3]), mark(2, LAST, gone=[3]), committed(3)], [1, 2]),
+        ([mark(1, LAST), mark(2, LAST), *ALL_GONE], [1, 2]),
         (ALL_GONE, []),
     ],
     ids=[
@@ -63,6 +67,15 @@ def test_a_round_ended_for_those_who_ended_it_together(script, together):
     step = Step(ROUND, LAST)
     found = rejoining.last_segments(agent.links, agent.collector, agent.membership, step, PEERS)
     assert [segment.sender for segment in found] == together
+
+
+def test_an_attempt_that_all_ended_is_not_taken_for_the_end_of_the_round():
+    """The last mark of 3 reached this agent, and not 1 and 2, which began again without 3."""
+    first, second = [mark(peer, LAST) for peer in PEERS], [mark(1, LAST, gone=[3]), mark(2, LAST, gone=[3])]
+    agent = Agent([*first, Gone(3), *second, committed(3)])
+    step = Step(ROUND, LAST)
+    found = rejoining.last_segments(agent.links, agent.collector, agent.membership, step, PEERS)
+    assert [(segment.sender, sorted(segment.gone)) for segment in found] == [(1, [3]), (2, [3])]
 
 
 LOST = [Gone(3), told(3, JoinRequest(request=7)), told(1, GaveUp(accusations=((ROUND, 1, 3),)))]
@@ -106,7 +119,7 @@ def test_a_round_of_which_a_peer_says_that_the_run_ended_before_is_not_waited_fo
 
 def test_who_is_gone_and_who_comes_back_is_taken_over_from_those_who_ended_the_round():
     asks = {"joining": ((3, 7),), "admissions": ((2, 4),)}
-    agent = Agent([mark(1, LAST, gone=[3], **asks), mark(2, LAST, gone=[3], **asks)])
+    agent = Agent([mark(1, LAST, gone=[3], **asks), mark(2, LAST, gone=[3], **asks), committed(3)])
     step = Step(ROUND, LAST)
     found = rejoining.last_segments(agent.links, agent.collector, agent.membership, step, PEERS)
     rejoining.take_over_from(found, agent.links, agent.membership, ROUND + 1)
