@@ -7,8 +7,8 @@ Shape suffixes: N samples, K classes.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,9 @@ class Task(Protocol):
     @property
     def facts(self) -> Mapping[str, str]:
         """What a file of the trained model tells of the task, by name."""
+
+    def for_samples(self, x: Tensor) -> Self:
+        """Return this task for samples of the shape and type of these: a task says nothing of them before."""
 
     def sample(self, batch_size: int) -> Tensor:
         """Return a batch as the model takes it, with shape and type but without values: on "meta"."""
@@ -72,18 +75,18 @@ class Classification:
 
     Parameters
     ----------
-    input_shape : tuple[int, ...]
-        Shape of one sample.
     num_classes : int
         K, at least 2.
+    input_shape : tuple[int, ...]
+        Shape of one sample; that of the data, which `for_samples` fills in.
     dtype : torch.dtype
         Of a sample; int64 where the model begins with an embedding.
     augmented : bool
         Whether training batches, of images, are shifted and mirrored at random.
     """
 
-    input_shape: tuple[int, ...]
     num_classes: int
+    input_shape: tuple[int, ...] = ()
     dtype: torch.dtype = torch.float32
     augmented: bool = False
 
@@ -96,6 +99,10 @@ class Classification:
     def facts(self) -> Mapping[str, str]:
         """Shape of a sample and number of classes."""
         return {"input_shape": str(list(self.input_shape)), "num_classes": str(self.num_classes)}
+
+    def for_samples(self, x: Tensor) -> Self:
+        """Return it for samples of this shape and type."""
+        return replace(self, input_shape=tuple(x.shape[1:]), dtype=x.dtype)
 
     def sample(self, batch_size: int) -> Tensor:
         """Return a batch of samples on "meta"."""

@@ -41,9 +41,5 @@ class Dataset:
     @property
     def task(self) -> Classification:
         """What is learned from it."""
-        return Classification(
-            input_shape=self.input_shape,
-            num_classes=self.num_classes,
-            dtype=self.x_train_NCHW.dtype,
-            augmented=self.augment,
-        )
+        task = Classification(num_classes=self.num_classes, augmented=self.augment)
+        return task.for_samples(self.x_train_NCHW)
