@@ -24,6 +24,7 @@ from comdml_flwr.core.seeds import derive_seed
 from comdml_flwr.core.typed_json import Json, read_float, read_int, read_table
 from comdml_flwr.learning.data.batches import batches
 from comdml_flwr.learning.data.source import Samples
+from comdml_flwr.learning.structure import Nested
 from comdml_flwr.learning.suspended import SuspendedTraining
 from comdml_flwr.learning.training import Learner
 from comdml_flwr.planning.clock.clock import Clock, new_clock, read_spans
@@ -122,8 +123,8 @@ class Agent:
 
     def describe_data(self) -> dict[str, Json]:
         """Return what `agents.json` tells of its training data; a server has none."""
-        targets = self.training_data.all_targets()
-        return {"num_samples": len(targets), **self.setup.task.describe(targets)}
+        described = self.setup.task.describe(self.training_data.all_targets())
+        return {"num_samples": self.num_samples, **described}
 
     def number(self, note: str) -> int:
         """Return a note that is a whole number."""
@@ -244,7 +245,7 @@ class Agent:
             self._drawn = (self.round, purpose), order
         return self._drawn[1]
 
-    def samples(self, places_N: Tensor, number: int, shuffle: str = "shuffle") -> tuple[Tensor, Tensor]:
+    def samples(self, places_N: Tensor, number: int, shuffle: str = "shuffle") -> tuple[Nested, Nested]:
         """Return the samples, as they are trained on, and the targets of batch `number`.
 
         `shuffle` is the purpose that its order was drawn for.

@@ -23,7 +23,7 @@ class ActivationCodec(Protocol):
     """A way for activations to travel."""
 
     def encode(self, z: Tensor, generator: torch.Generator) -> dict[str, Array]:
-        """Return a batch of activations (N, ...), float32, as arrays by name; none is called "labels".
+        """Return a batch of activations (N, ...), float32, as arrays by name; no name begins with "labels".
 
         The generator is the only source of randomness.
         """

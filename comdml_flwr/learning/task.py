@@ -19,6 +19,7 @@ from comdml_flwr.core.typed_json import Json
 from comdml_flwr.learning.data.batches import augment
 from comdml_flwr.learning.metrics import CLASSIFICATION_METRICS, Metrics
 from comdml_flwr.learning.models.resnet import auxiliary_head
+from comdml_flwr.learning.structure import Nested, one_tensor
 
 
 class Task(Protocol):
@@ -41,7 +42,7 @@ class Task(Protocol):
     def target_bytes(self) -> int:
         """Return how many bytes the target of one sample takes on the wire."""
 
-    def check_targets(self, targets: Tensor, field: str) -> Tensor:
+    def check_targets(self, targets: Nested, field: str) -> Nested:
         """Return targets as training takes them, converted where their meaning is plain.
 
         Raises
@@ -53,19 +54,19 @@ class Task(Protocol):
     def output_rule(self, shape: tuple[int, ...], num_samples: int) -> str:
         """Return what a model must return for `num_samples` samples; empty where it may return this shape."""
 
-    def prepare(self, x: Tensor, generator: torch.Generator) -> Tensor:
+    def prepare(self, x: Nested, generator: torch.Generator) -> Nested:
         """Return a batch of training samples as they are trained on, augmented for instance."""
 
-    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+    def loss(self, output: Tensor, target: Nested) -> Tensor:
         """Return the mean loss of a batch."""
 
     def aux_head(self, activation_shape: tuple[int, ...], generator: torch.Generator) -> nn.Sequential:
         """Build the head over an activation (its shape without the samples) by which a slow side learns."""
 
-    def evaluate(self, output: Tensor, target: Tensor) -> dict[str, float]:
+    def evaluate(self, output: Tensor, target: Nested) -> dict[str, float]:
         """Return the sums of `metrics` over a batch of test samples."""
 
-    def describe(self, target: Tensor) -> dict[str, Json]:
+    def describe(self, target: Nested) -> dict[str, Json]:
         """Return what `agents.json` tells of an agent's training data, given all targets; of none as well."""
 
 
@@ -112,8 +113,10 @@ class Classification:
         """Return the size of a label, which is an int64."""
         return torch.int64.itemsize
 
-    def check_targets(self, targets: Tensor, field: str) -> Tensor:
+    def check_targets(self, targets: Nested, field: str) -> Tensor:
         """Return labels (N,), int64, of labels of any type of number, or of a column of them."""
+        if not isinstance(targets, Tensor):
+            raise InputError(field, type(targets).__name__, "must be one tensor: one class number each")
         if targets.dim() == 2 and targets.shape[1] == 1:
             targets = targets[:, 0]
         if targets.dim() != 1:
@@ -137,27 +140,29 @@ class Classification:
         expected = f"({num_samples}, {self.num_classes}) for {num_samples} samples"
         return f"must return {expected}: a logit for each class"
 
-    def prepare(self, x: Tensor, generator: torch.Generator) -> Tensor:
+    def prepare(self, x: Nested, generator: torch.Generator) -> Nested:
         """Return images shifted and mirrored where they are to be; other samples as they are."""
-        return augment(x, generator) if self.augmented else x
+        return augment(one_tensor(x, "images"), generator) if self.augmented else x
 
-    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+    def loss(self, output: Tensor, target: Nested) -> Tensor:
         """Return the mean cross-entropy of logits (N, K) and labels (N,)."""
-        return cross_entropy(output, target)
+        return cross_entropy(output, one_tensor(target, "labels"))
 
     def aux_head(self, activation_shape: tuple[int, ...], generator: torch.Generator) -> nn.Sequential:
         """Build a global average pool and one linear layer, which give logits (N, K)."""
         return auxiliary_head(activation_shape, self.num_classes, generator)
 
-    def evaluate(self, output: Tensor, target: Tensor) -> dict[str, float]:
+    def evaluate(self, output: Tensor, target: Nested) -> dict[str, float]:
         """Return how many labels (N,) have the largest of the logits (N, K), the summed loss, and N."""
+        labels_N = one_tensor(target, "labels")
         return {
-            "correct": int((output.argmax(1) == target).sum()),
-            "loss_sum": float(cross_entropy(output, target, reduction="sum")),
-            "num_evaluated": len(target),
+            "correct": int((output.argmax(1) == labels_N).sum()),
+            "loss_sum": float(cross_entropy(output, labels_N, reduction="sum")),
+            "num_evaluated": len(labels_N),
         }
 
-    def describe(self, target: Tensor) -> dict[str, Json]:
+    def describe(self, target: Nested) -> dict[str, Json]:
         """Return how many samples have each label; an empty list where there is no sample."""
-        counts = torch.bincount(target, minlength=self.num_classes) if len(target) else target
+        labels_N = one_tensor(target, "labels")
+        counts = torch.bincount(labels_N, minlength=self.num_classes) if len(labels_N) else labels_N
         return {"label_counts": counts.tolist()}

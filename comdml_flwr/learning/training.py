@@ -25,6 +25,7 @@ from comdml_flwr.core.errors import InputError
 from comdml_flwr.learning.device import Device
 from comdml_flwr.learning.global_generator import global_generator
 from comdml_flwr.learning.split import FlatFloats
+from comdml_flwr.learning.structure import Nested, call, count_samples, map_tensors, take
 from comdml_flwr.learning.suspended import ModuleSlot, SuspendedTraining
 from comdml_flwr.learning.task import Task
 
@@ -146,31 +147,33 @@ class Learner:
         self._body_floats.load(body_P)
         return self.body
 
-    def evaluate(self, x: Tensor, y_N: Tensor, batch_size: int = 256) -> dict[str, float]:
+    def evaluate(self, x: Nested, y_N: Nested, batch_size: int = 256) -> dict[str, float]:
         """Return the task's sums over test samples; the body's mode stays as it was."""
         sums = dict(self._task.metrics.nothing)
-        if not len(x):
+        num = count_samples(y_N)
+        if not num:
             return sums  # a share of a test set with fewer samples than agents; not every layer takes none
         was_training = self.body.training
         self.body.eval()
         with torch.inference_mode():
-            for x_part, y_part in zip(torch.split(x, batch_size), torch.split(y_N, batch_size), strict=True):
-                output = self.body(self._device.to(x_part))
-                for name, value in self._task.evaluate(output, self._device.to(y_part)).items():
+            for start in range(0, num, batch_size):
+                rows = slice(start, start + batch_size)
+                output = call(self.body, self._placed(take(x, rows)))
+                for name, value in self._task.evaluate(output, self._placed(take(y_N, rows))).items():
                     sums[name] += value
         self.body.train(was_training)
         return sums
 
     def train_batch(
-        self, x: Tensor, y_N: Tensor, draws: int | None = None, hook: StepHook | None = None
+        self, x: Nested, y_N: Nested, draws: int | None = None, hook: StepHook | None = None
     ) -> tuple[Tensor, Tensor]:
         """Take one optimizer step.
 
         Parameters
         ----------
-        x : Tensor
+        x : Nested
             Samples, or for a fast side the activations of the slow side; (N, ...).
-        y_N : Tensor
+        y_N : Nested
             Targets, as the task has them.
         draws : int, optional
             Seed for what its layers draw; None for a model that draws nothing.
@@ -182,33 +185,37 @@ class Learner:
         tuple[Tensor, Tensor]
             The body's output, detached, and the mean loss of the batch.
         """
-        z, loss = self._backward(self._device.to(x), self._device.to(y_N), draws)
+        z, loss = self._backward(self._placed(x), self._placed(y_N), draws)
         if hook is not None:
             hook(self._parameters)
         self._optimizer.step()
         return self._device.back(z), self._device.back(loss)
 
-    def _backward(self, x: Tensor, y_N: Tensor, draws: int | None) -> tuple[Tensor, Tensor]:
+    def _placed(self, nested: Nested) -> Nested:
+        """Return tensors of the host on the device."""
+        return map_tensors(self._device.to, nested)
+
+    def _backward(self, x: Nested, y_N: Nested, draws: int | None) -> tuple[Tensor, Tensor]:
         """Run a batch forward and backward; return the body's output and the loss, both detached."""
         with global_generator(draws):
-            z = self.body(x)
+            z = call(self.body, x)
         loss = self._task.loss(z if self.head is None else self.head(z), y_N)
         self._optimizer.zero_grad(set_to_none=True)
         if loss.requires_grad:
             loss.backward()  # type: ignore[no-untyped-call]
         return z.detach(), loss.detach()
 
-    def forward(self, x: Tensor, draws: int | None = None) -> Tensor:
+    def forward(self, x: Nested, draws: int | None = None) -> Tensor:
         """Return the body's output, in training mode but without a step.
 
         That moves BatchNorm's statistics, so a training that paused here is put down before.
         """
         self._slot.evict()
         with torch.no_grad(), global_generator(draws):
-            z = self.body(self._device.to(x))
+            z = call(self.body, self._placed(x))
         return self._device.back(z)
 
-    def train_for_gradient(self, z: Tensor, y_N: Tensor, draws: int | None = None) -> Tensor | None:
+    def train_for_gradient(self, z: Tensor, y_N: Nested, draws: int | None = None) -> Tensor | None:
         """Take one optimizer step on activations and return the gradient of the loss with respect to them.
 
         Activations that are not finite, or whose loss or gradients are not, are refused: None is returned, no
@@ -218,7 +225,7 @@ class Learner:
             return None
         before = [(buffer, buffer.clone()) for buffer in self.body.buffers()]
         z = self._device.to(z).detach().requires_grad_()
-        _, loss = self._backward(z, self._device.to(y_N), draws)
+        _, loss = self._backward(z, self._placed(y_N), draws)
         if z.grad is None:  # the loss does not depend on it
             z.grad = torch.zeros_like(z)
         gradients = [p.grad for p in self._parameters if p.grad is not None]
@@ -229,11 +236,11 @@ class Learner:
         self._optimizer.step()
         return self._device.back(z.grad)
 
-    def train_by_gradient(self, x: Tensor, gradient: Tensor, draws: int | None = None) -> None:
+    def train_by_gradient(self, x: Nested, gradient: Tensor, draws: int | None = None) -> None:
         """Take one optimizer step, given the gradient of a loss with respect to the body's output."""
         self._optimizer.zero_grad(set_to_none=True)
         with global_generator(draws):
-            z = self.body(self._device.to(x))
+            z = call(self.body, self._placed(x))
         if z.requires_grad:
             torch.autograd.backward(z, self._device.to(gradient))
         self._optimizer.step()

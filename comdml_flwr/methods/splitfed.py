@@ -48,6 +48,7 @@ from comdml_flwr.core.seeds import derive_seed
 from comdml_flwr.core.slots import Lifetime, Slot
 from comdml_flwr.core.typed_json import read_float, read_int
 from comdml_flwr.learning.averaging import is_finite, weighted_mean
+from comdml_flwr.learning.structure import count_samples
 from comdml_flwr.learning.training import Learner
 from comdml_flwr.methods.phases.activations import Activations, pack_activations, unpack_activations
 from comdml_flwr.methods.phases.evaluation import METRICS, report_round, report_traffic
@@ -126,10 +127,10 @@ def forward_after_backward(number: int) -> Run[Agent]:
         _resume_or_begin(agent, learner, "own", agent.weights_P[: learner.num_floats])
         for _, mail in gradients:
             if mail.gradient is not None:
-                x_NCHW, y_N = agent.samples(batches[number - 1], number - 1)
+                x, y_N = agent.samples(batches[number - 1], number - 1)
                 gradient = torch.from_numpy(mail.gradient)
-                learner.train_by_gradient(x_NCHW, gradient, _draws(agent, number - 1))
-                _work(agent, agent.clock, "slow", len(y_N), 1 - FORWARD_SHARE)
+                learner.train_by_gradient(x, gradient, _draws(agent, number - 1))
+                _work(agent, agent.clock, "slow", count_samples(y_N), 1 - FORWARD_SHARE)
             agent.suspend("own", learner, finished=number == len(batches))
         return (_activations(agent, learner, number),) if number < len(batches) else ()
 
@@ -138,9 +139,9 @@ def forward_after_backward(number: int) -> Run[Agent]:
 
 def _activations(agent: Agent, learner: Learner, number: int) -> Envelope:
     batches = agent.batches()
-    x_NCHW, y_N = agent.samples(batches[number], number)
-    z = learner.forward(x_NCHW, _draws(agent, number))
-    _work(agent, agent.clock, "slow", len(y_N), FORWARD_SHARE)
+    x, y_N = agent.samples(batches[number], number)
+    z = learner.forward(x, _draws(agent, number))
+    _work(agent, agent.clock, "slow", count_samples(y_N), FORWARD_SHARE)
     sent = Activations(
         num_samples=agent.num_samples,
         batches_left=len(batches) - 1 - number,
@@ -193,7 +194,7 @@ def _serve(agent: Agent, mail: Envelope, part: str, clock: Clock, *, finished: b
     if gradient is None:
         agent.note_not_finite([mail.sender])
     else:
-        _work(agent, clock, "fast", len(y_N), 1.0, mail.sender)
+        _work(agent, clock, "fast", count_samples(y_N), 1.0, mail.sender)
         agent.notes["trained_for"] = sorted({*agent.note_ids("trained_for"), mail.sender})
     agent.notes["training_end_s"] = max(clock.now_s, read_float(agent.notes.get("training_end_s", 0.0)))
     agent.suspend(part, learner, finished=finished)

@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
 
 from comdml_flwr.agents.setup import Setup
 from comdml_flwr.core.errors import InputError
+from comdml_flwr.learning.structure import Nested
 
 
 def seconds_per_batch(setup: Setup, agent: int, num_batches: int = 3) -> float:
@@ -58,7 +58,7 @@ def _time_batches(setup: Setup, agent: int, is_enough: Callable[[Sequence[float]
     setup.device.make_deterministic(setup.config.threads_per_agent)
     times_s: list[float] = []
 
-    def batch() -> tuple[Tensor, Tensor]:
+    def batch() -> tuple[Nested, Nested]:
         x, targets_N = training_data.batch(places_N)
         return setup.task.prepare(x, generator), targets_N
 

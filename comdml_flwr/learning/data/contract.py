@@ -24,6 +24,7 @@ from torch import Tensor
 
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.learning.data.dataset import Dataset
+from comdml_flwr.learning.structure import one_tensor
 from comdml_flwr.learning.task import Task
 
 
@@ -90,7 +91,7 @@ def check_data(dataset: object, name: str, *, num_agents: int, warn: Callable[[s
 def _targets(value: object, name: str, part: str, num_samples: int, task: Task) -> Tensor:
     """Return the targets of the training or the test part, converted and checked: one for each sample."""
     x_field, y_field = f"data set {name}: x_{part}_NCHW", f"data set {name}: y_{part}_N"
-    targets_N = task.check_targets(_tensor(value, y_field), y_field)
+    targets_N = one_tensor(task.check_targets(_tensor(value, y_field), y_field), y_field)
     if num_samples != len(targets_N):
         kind = "training" if part == "train" else part
         raise InputError(

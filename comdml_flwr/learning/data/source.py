@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from comdml_flwr.learning.data.dataset import Dataset
+from comdml_flwr.learning.structure import Nested, count_samples, take
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,32 +42,32 @@ class Samples:
 
     Parameters
     ----------
-    x, targets : Tensor
+    x, targets : Nested
         (M, ...), whatever the task takes.
     rows_N : Tensor, optional
         Which of the M these are, int64; without it all of them. Samples of one data set share its memory.
     """
 
-    x: Tensor
-    targets: Tensor
+    x: Nested
+    targets: Nested
     rows_N: Tensor | None = None
 
     def __len__(self) -> int:
-        return len(self.targets if self.rows_N is None else self.rows_N)
+        return count_samples(self.targets) if self.rows_N is None else len(self.rows_N)
 
-    def batch(self, places_N: Tensor) -> tuple[Tensor, Tensor]:
+    def batch(self, places_N: Tensor) -> tuple[Nested, Nested]:
         """Return the samples at these places, 0..len - 1, and their targets."""
         rows_N = places_N if self.rows_N is None else self.rows_N[places_N]
-        return self.x[rows_N], self.targets[rows_N]
+        return take(self.x, rows_N), take(self.targets, rows_N)
 
-    def part(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+    def part(self, start: int, stop: int) -> tuple[Nested, Nested]:
         """Return the samples [start, stop) and their targets; where these are all of them, without a copy."""
         rows = slice(start, stop) if self.rows_N is None else self.rows_N[start:stop]
-        return self.x[rows], self.targets[rows]
+        return take(self.x, rows), take(self.targets, rows)
 
-    def all_targets(self) -> Tensor:
+    def all_targets(self) -> Nested:
         """Return the targets of all these samples."""
-        return self.targets if self.rows_N is None else self.targets[self.rows_N]
+        return self.targets if self.rows_N is None else take(self.targets, self.rows_N)
 
     def none(self) -> "Samples":
         """Return none of these samples."""

@@ -10,8 +10,10 @@ from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.mail import Mail, Tensors
 from comdml_flwr.core.messages import Array, Envelope
+from comdml_flwr.learning.structure import Nested, flatten, unflatten
 
 TARGETS = "labels"
+"""Array of a batch's targets; of several tensors, what begins the names of their arrays: "labels.1.mask"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +29,7 @@ class Activations(Mail):
     digest : str, optional
         Of the plan that the sender follows.
     tensors : Mapping[str, ndarray]
-        What the codec makes of the activations, and the targets: int64, shape (B, ...).
+        What the codec makes of the activations, and the targets, as the task has them, shape (B, ...) each.
     """
 
     kind: ClassVar[str] = "activations"
@@ -37,15 +39,16 @@ class Activations(Mail):
     digest: str | None = None
 
 
-def pack_activations(agent: Agent, z: Tensor, targets_N: Tensor, purpose: str) -> dict[str, Array]:
+def pack_activations(agent: Agent, z: Tensor, targets_N: Nested, purpose: str) -> dict[str, Array]:
     """Return the arrays of mail with a batch of an agent's activations and their targets.
 
     `purpose` names the batch among those of the agent in this round: it seeds what the codec draws.
     """
-    return {**_encode(agent, z, purpose), TARGETS: targets_N.numpy()}
+    targets = {_array_name(name): x.numpy() for name, x in flatten(targets_N).items()}
+    return {**_encode(agent, z, purpose), **targets}
 
 
-def unpack_activations(agent: Agent, mail: Envelope) -> tuple[Activations, Tensor, Tensor]:
+def unpack_activations(agent: Agent, mail: Envelope) -> tuple[Activations, Tensor, Nested]:
     """Return what mail holds, with activations and targets as the agent that received it trains on them.
 
     Raises
@@ -54,12 +57,17 @@ def unpack_activations(agent: Agent, mail: Envelope) -> tuple[Activations, Tenso
         The mail holds none.
     """
     sent = Activations.unpack(mail)
-    arrays = dict(sent.tensors)
-    targets = arrays.pop(TARGETS, None)
+    arrays, targets = {}, {}
+    for name, array in sent.tensors.items():
+        head, _, rest = name.partition(".")
+        if head == TARGETS:
+            targets[rest] = torch.from_numpy(array)
+        else:
+            arrays[name] = array
     try:
-        if targets is None:
+        if not targets:
             raise RunError(f"{TARGETS} are not there")
-        return sent, agent.setup.codec.decode(arrays), torch.from_numpy(targets)
+        return sent, agent.setup.codec.decode(arrays), unflatten(targets)
     except RunError as error:
         raise RunError(f"{mail.where}: {error}") from None
 
@@ -71,3 +79,7 @@ def as_received(agent: Agent, z: Tensor, purpose: str) -> Tensor:
 
 def _encode(agent: Agent, z: Tensor, purpose: str) -> dict[str, Array]:
     return agent.setup.codec.encode(z, agent.generator(f"activations: {purpose}"))
+
+
+def _array_name(name: str) -> str:
+    return f"{TARGETS}.{name}" if name else TARGETS

@@ -15,6 +15,7 @@ from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.mail import Mail
 from comdml_flwr.core.messages import Envelope, Floats, Inbox, Outbox
 from comdml_flwr.core.slots import Lifetime, Slot
+from comdml_flwr.learning.structure import count_samples
 from comdml_flwr.methods.phases.activations import (
     Activations,
     as_received,
@@ -56,9 +57,9 @@ def take_back(agent: Agent, pair: Pair) -> None:
     slow.begin(agent.weights_P[: slow.num_floats], aux_head_weights(agent, pair.cut))
     fast.begin(agent.weights_P[slow.num_floats :])
     for number, indices_N in enumerate(agent.batches()):
-        x_NCHW, y_N = agent.samples(indices_N, number)
+        x, y_N = agent.samples(indices_N, number)
         left = len(agent.batches()) - 1 - number
-        z, _ = slow.train_batch(x_NCHW, y_N, agent.draws(f"slow side, {left} left"))
+        z, _ = slow.train_batch(x, y_N, agent.draws(f"slow side, {left} left"))
         z = as_received(agent, z, f"{left} left")
         fast.train_batch(z, y_N, agent.draws(f"fast side, {left} left"))
     agent.clock.work(agent.profile.num_batches)
@@ -83,8 +84,8 @@ def train_slow_side(agent: Agent, role: Role, pair: Pair, chunk: range) -> Outbo
         left = len(batches) - 1 - number
         work = share * len(batches[number]) / agent.setup.config.batch_size
         with agent.observed(work):
-            x_NCHW, y_N = agent.samples(batches[number], number)
-            z, _ = learner.train_batch(x_NCHW, y_N, agent.draws(f"slow side, {left} left"))
+            x, y_N = agent.samples(batches[number], number)
+            z, _ = learner.train_batch(x, y_N, agent.draws(f"slow side, {left} left"))
         agent.clock.work(work)
         sent = Activations(
             num_samples=agent.num_samples,
@@ -128,7 +129,7 @@ def _train_fast_side(
         agent.clock.wait(envelope.arrives_s)
         left = sent.batches_left
         learner.train_batch(z, y_N, agent.draws(f"fast side, {left} left", of=pair.slow))
-        work = agent.setup.cuts[pair.cut].fast_share * len(y_N) / agent.setup.config.batch_size
+        work = agent.setup.cuts[pair.cut].fast_share * count_samples(y_N) / agent.setup.config.batch_size
         agent.clock.work(work, pair.slow)
     progress = Progress(num_samples=sent.num_samples, batches_left=sent.batches_left)
     set_progress(agent, pair.slow, progress)
