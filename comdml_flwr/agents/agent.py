@@ -24,6 +24,8 @@ from comdml_flwr.core.seeds import derive_seed
 from comdml_flwr.core.typed_json import Json, read_float, read_int, read_table
 from comdml_flwr.learning.data.batches import batches
 from comdml_flwr.learning.data.source import Samples
+from comdml_flwr.learning.learner_pool import LearnerPool
+from comdml_flwr.learning.schedule import learning_rate
 from comdml_flwr.learning.structure import Nested
 from comdml_flwr.learning.suspended import SuspendedTraining
 from comdml_flwr.learning.training import Learner
@@ -105,6 +107,16 @@ class Agent:
     def is_server(self) -> bool:
         """Whether it is the server of a method that has one."""
         return self.id == SERVER
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of this round."""
+        return learning_rate(self.setup.config, self.round)
+
+    @property
+    def learners(self) -> LearnerPool:
+        """The learners of this thread, which step at the rate of this round."""
+        return self.setup.learners.at_rate(self.learning_rate)
 
     @property
     def num_samples(self) -> int:

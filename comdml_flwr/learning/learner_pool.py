@@ -7,10 +7,11 @@ from collections.abc import Callable
 from torch import nn
 
 from comdml_flwr.learning.device import Device
+from comdml_flwr.learning.optimizer import OptimizerSettings
 from comdml_flwr.learning.split import split
 from comdml_flwr.learning.suspended import ModuleSlot
 from comdml_flwr.learning.task import Task
-from comdml_flwr.learning.training import Learner, OptimizerSettings
+from comdml_flwr.learning.training import Learner
 
 
 class LearnerPool(threading.local):
@@ -48,6 +49,12 @@ class LearnerPool(threading.local):
         self._partner_model: nn.Sequential | None = None
         self._own_modules, self._partner_modules = ModuleSlot(), ModuleSlot()
         self._learners: dict[tuple[str, int], Learner] = {}
+        self._rate = settings.learning_rate
+
+    def at_rate(self, learning_rate: float) -> "LearnerPool":
+        """Let the learners that are asked for next, in this thread, step at this rate; return the pool."""
+        self._rate = learning_rate
+        return self
 
     def whole(self) -> Learner:
         """Return the learner of the whole model."""
@@ -90,4 +97,4 @@ class LearnerPool(threading.local):
     ) -> Learner:
         if key not in self._learners:
             self._learners[key] = Learner(*parts(), self._settings, self._task, self._device, slot)
-        return self._learners[key]
+        return self._learners[key].at_rate(self._rate)

@@ -15,49 +15,18 @@ samples.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from comdml_flwr.core.errors import InputError
 from comdml_flwr.learning.device import Device
 from comdml_flwr.learning.global_generator import global_generator
+from comdml_flwr.learning.optimizer import OptimizerSettings
 from comdml_flwr.learning.split import FlatFloats
 from comdml_flwr.learning.structure import Nested, call, count_samples, map_tensors, take
 from comdml_flwr.learning.suspended import ModuleSlot, SuspendedTraining
 from comdml_flwr.learning.task import Task
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OptimizerSettings:
-    """Which optimizer, begun afresh in every round.
-
-    Parameters
-    ----------
-    name : str
-        "sgd" or "adam".
-    learning_rate, momentum, weight_decay : float
-        As in torch.optim; momentum is for "sgd" only.
-    """
-
-    name: str = "sgd"
-    learning_rate: float = 0.05
-    momentum: float = 0.9
-    weight_decay: float = 0.0
-
-    def start(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-        """Return a new optimizer over these parameters; of none, one that does nothing."""
-        parameters = parameters or [nn.Parameter(torch.empty(0))]
-        rate, decay = self.learning_rate, self.weight_decay
-        if self.name == "sgd":
-            return torch.optim.SGD(
-                parameters, lr=rate, momentum=self.momentum, weight_decay=decay, fused=True
-            )
-        if self.name == "adam":
-            return torch.optim.Adam(parameters, lr=rate, weight_decay=decay, fused=True)
-        raise InputError("optimizer", self.name, "must be 'sgd' or 'adam'")
 
 
 class StepHook(Protocol):
@@ -109,13 +78,19 @@ class Learner:
         self._parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
         self._body_floats = FlatFloats(body)
         self._head_floats = None if head is None else FlatFloats(head)
-        self._optimizer = settings.start(self._parameters)
+        self._settings, self._optimizer = settings, settings.start(self._parameters)
         self._task, self._slot = task, slot or ModuleSlot()
 
     @property
     def num_floats(self) -> int:
         """How many floats the body has."""
         return len(self._body_floats)
+
+    def at_rate(self, learning_rate: float) -> "Learner":
+        """Let steps be taken at this learning rate from now on; return this learner."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate
+        return self
 
     def begin(self, body_P: Tensor, head_P: Tensor | None = None) -> "Learner":
         """Begin a training with these weights and a fresh optimizer; return this learner."""
@@ -188,7 +163,7 @@ class Learner:
         z, loss = self._backward(self._placed(x), self._placed(y_N), draws)
         if hook is not None:
             hook(self._parameters)
-        self._optimizer.step()
+        self._step()
         return self._device.back(z), self._device.back(loss)
 
     def _placed(self, nested: Nested) -> Nested:
@@ -204,6 +179,11 @@ class Learner:
         if loss.requires_grad:
             loss.backward()  # type: ignore[no-untyped-call]
         return z.detach(), loss.detach()
+
+    def _step(self) -> None:
+        """Step by the gradients that are there."""
+        self._settings.clip(self._parameters)
+        self._optimizer.step()
 
     def forward(self, x: Nested, draws: int | None = None) -> Tensor:
         """Return the body's output, in training mode but without a step.
@@ -233,7 +213,7 @@ class Learner:
             for buffer, value in before:
                 buffer.copy_(value)
             return None
-        self._optimizer.step()
+        self._step()
         return self._device.back(z.grad)
 
     def train_by_gradient(self, x: Nested, gradient: Tensor, draws: int | None = None) -> None:
@@ -243,7 +223,7 @@ class Learner:
             z = call(self.body, self._placed(x))
         if z.requires_grad:
             torch.autograd.backward(z, self._device.to(gradient))
-        self._optimizer.step()
+        self._step()
 
     def weights(self) -> dict[str, Tensor]:
         """Return the weights: "body" and, where the loss is local, "head"."""
@@ -274,11 +254,12 @@ class Learner:
     def _load_state(self, state: Mapping[str, Tensor]) -> None:
         self._load(state["body"], state.get("head"))
         whole = self._optimizer.state_dict()
+        stepped = [p for group in self._optimizer.param_groups for p in group["params"]]
         for key, value in state.items():
             if key.startswith("optimizer/"):
                 _, index, name = key.split("/")
                 whole["state"].setdefault(int(index), {})[name] = _laid_out_like(
-                    self._parameters[int(index)], self._device.to(value)
+                    stepped[int(index)], self._device.to(value)
                 )
         self._optimizer.load_state_dict(whole)
 

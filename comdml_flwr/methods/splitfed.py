@@ -186,7 +186,7 @@ def _activation_mail(inbox: Inbox) -> list[Envelope]:
 
 def _serve(agent: Agent, mail: Envelope, part: str, clock: Clock, *, finished: bool) -> Envelope:
     """Train on a batch and answer with the gradient; one that is not finite is refused: there is none."""
-    learner = agent.setup.learners.fast_side(agent.setup.config.cut)
+    learner = agent.learners.fast_side(agent.setup.config.cut)
     _resume_or_begin(agent, learner, part, agent.weights_P[len(agent.weights_P) - learner.num_floats :])
     sent, z, y_N = unpack_activations(agent, mail)
     draws = agent.draws(f"server side, {sent.batches_left} left", of=mail.sender)
@@ -263,7 +263,7 @@ def take_client_side(agent: Agent, inbox: Inbox) -> None:
 
 
 def _client_side(agent: Agent) -> Learner:
-    return agent.setup.learners.lower_part(agent.setup.config.cut)
+    return agent.learners.lower_part(agent.setup.config.cut)
 
 
 def _resume_or_begin(agent: Agent, learner: Learner, part: str, weights_P: Tensor) -> None:

@@ -37,9 +37,9 @@ from comdml_flwr.learning.learner_pool import LearnerPool
 from comdml_flwr.learning.models.builder import BuiltModel, build_model
 from comdml_flwr.learning.models.contract import ModelTraits
 from comdml_flwr.learning.models.resnet import resnet
+from comdml_flwr.learning.optimizer import OptimizerSettings
 from comdml_flwr.learning.split import num_cuts, num_floats, split, write_floats
 from comdml_flwr.learning.state_layout import layout_of
-from comdml_flwr.learning.training import OptimizerSettings
 from comdml_flwr.methods import allreduce, braintorrent, comdml, dpsgd, fedavg, gossip, splitfed
 from comdml_flwr.planning.fleet.fleet import Fleet, TimeShares
 from comdml_flwr.planning.fleet.profiles import profiles_by_round
@@ -301,6 +301,8 @@ def optimizer_settings(config: RunConfig) -> OptimizerSettings:
         learning_rate=config.learning_rate,
         momentum=config.momentum,
         weight_decay=config.weight_decay,
+        decay_norms=config.decay_norms,
+        clip_norm=config.clip_norm,
     )
 
 

@@ -133,6 +133,15 @@ CARRIERS = [
         {"method": "braintorrent", "participation": 0.6, "local_epochs": 1},
         {"method": "dpsgd", "topology": "ring", "participation": 0.6, "local_epochs": 1},
         {"model": "drawing", "batch_size": 13, "num_chunks": 2},
+        {
+            "optimizer": "adamw",
+            "weight_decay": 0.1,
+            "decay_norms": False,
+            "clip_norm": 0.5,
+            "schedule": "cosine",
+            "warmup_rounds": 1,
+            "num_rounds": 3,
+        },
     ],
     ids=[
         "one chunk",
@@ -145,6 +154,7 @@ CARRIERS = [
         "braintorrent",
         "dpsgd",
         "dropout, a last batch of one",
+        "a schedule, clipped gradients, adamw",
     ],
 )
 def test_every_carrier_gives_the_same_outcome(carrier, keys, tmp_path, monkeypatch):

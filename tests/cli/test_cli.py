@@ -293,7 +293,7 @@ def test_a_model_that_is_not_there_is_one_line_and_status_2(comdml, here):
         (["--set", "learning-rate=1e999"], ["learning-rate = inf", "finite"]),
         (["--set", "seed=" + "9" * 5000], ["seed = "]),
         (["--set", "participation=2"], ["participation = 2", "at most 1"]),
-        (["--set", "optimizer="], ["optimizer = ''", "'sgd' or 'adam'"]),
+        (["--set", "optimizer="], ["optimizer = ''", "'sgd', 'adam' or 'adamw'"]),
         (["--set", "method=magic"], ["method = 'magic'", "must be one of allreduce, braintorrent, comdml, "]),
         (["--set", "model=resnet-57"], ["model = 'resnet-57'", "resnet-110, resnet-56"]),
         (["--set", "dataset=mnist"], ["dataset = 'mnist'", "cifar-10, cifar-100, cinic-10, digits"]),

@@ -14,7 +14,7 @@ from comdml_flwr.core.errors import InputError
 
 PYPROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 KEYS = [name.replace("_", "-") for name in RunConfig.model_fields]
-SWITCHES = ["download", "tensorboard"]
+SWITCHES = ["download", "tensorboard", "decay_norms"]
 NAN, INF = float("nan"), float("inf")
 
 
@@ -79,13 +79,15 @@ def test_an_unknown_key_like_no_other_is_refused_with_all_keys():
 
 
 def test_true_and_false_are_refused_where_they_are_not_meant():
-    for key, value in product(set(KEYS) - set(SWITCHES), (True, False)):
+    switches = {name.replace("_", "-") for name in SWITCHES}
+    for key, value in product(set(KEYS) - switches, (True, False)):
         assert line_of({key: value}) == f"{key} = {value}: must not be true or false"
 
 
 TEXTS = [
     "method", "model", "dataset", "data_dir", "partition", "optimizer", "fleet", "solver", "time_model",
-    "averaging", "topology", "profiles", "carrier", "resume", "results_dir", "wandb", "wandb_project",
+    "averaging", "topology", "schedule", "profiles", "carrier", "resume", "results_dir", "wandb",
+    "wandb_project",
 ]  # fmt: skip
 WHOLE = [
     "num_rounds",
@@ -93,6 +95,8 @@ WHOLE = [
     "batch_size",
     "num_chunks",
     "threads_per_agent",
+    "schedule_every",
+    "warmup_rounds",
     "seed",
     "topology_degree",
     "cut",
@@ -107,6 +111,8 @@ NUMBERS = [
     "learning_rate",
     "momentum",
     "weight_decay",
+    "clip_norm",
+    "schedule_factor",
     "participation",
     "target_metric",
 ]
@@ -153,7 +159,13 @@ WANDB_NAME = r"must be 1 to 128 characters, none of them one of / \ # ? % :"
         ("seed", -1, "must be at least 0"),
         ("seed", 2**63, "must be less than 9223372036854775808"),
         ("partition", "Iid", "must be 'iid' or 'dirichlet'"),
-        ("optimizer", "rmsprop", "must be 'sgd' or 'adam'"),
+        ("optimizer", "rmsprop", "must be 'sgd', 'adam' or 'adamw'"),
+        ("schedule", "linear", "must be 'constant', 'step' or 'cosine'"),
+        ("schedule_every", 0, "must be at least 1"),
+        ("schedule_factor", 0, "must be greater than 0"),
+        ("schedule_factor", 2, "must be at most 1"),
+        ("warmup_rounds", -1, "must be at least 0"),
+        ("clip_norm", -1, "must be at least 0"),
         ("solver", "integer-program", "must be 'exact' or 'greedy'"),
         ("time_model", "", "must be 'pipeline' or 'overlap'"),
         ("carrier", "pigeon", "must be 'grid', 'direct', 'auto' or 'local'"),

@@ -12,8 +12,8 @@ from torch import nn
 from comdml_flwr.learning.device import Device
 from comdml_flwr.learning.learner_pool import LearnerPool
 from comdml_flwr.learning.models.resnet import auxiliary_head
+from comdml_flwr.learning.optimizer import OptimizerSettings
 from comdml_flwr.learning.split import FlatFloats, write_floats
-from comdml_flwr.learning.training import OptimizerSettings
 from tests.learning.test_training import CLASSES, SETTINGS, TASK, batches, seeded, small_resnet
 
 CUT = 4  # both sides have BatchNorm, whose statistics a pass moves

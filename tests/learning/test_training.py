@@ -11,10 +11,11 @@ from torch.nn.functional import cross_entropy
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.core.wire import decode, encode
 from comdml_flwr.learning.models.resnet import auxiliary_head, resnet
+from comdml_flwr.learning.optimizer import OptimizerSettings
 from comdml_flwr.learning.split import load_floats, split, write_floats
 from comdml_flwr.learning.suspended import SuspendedTraining
 from comdml_flwr.learning.task import Classification
-from comdml_flwr.learning.training import Learner, OptimizerSettings
+from comdml_flwr.learning.training import Learner
 from tests.small import four_stages
 
 SHAPE, CLASSES, CUT = (1, 8, 8), 10, 2
@@ -23,6 +24,7 @@ SETTINGS = {
     "sgd": OptimizerSettings(name="sgd", learning_rate=0.05, momentum=0.9, weight_decay=1e-3),
     "sgd without momentum": OptimizerSettings(name="sgd", learning_rate=0.05, momentum=0.0),
     "adam": OptimizerSettings(name="adam", learning_rate=0.005, weight_decay=1e-3),
+    "adamw": OptimizerSettings(name="adamw", learning_rate=0.005, weight_decay=0.1, decay_norms=False),
 }
 
 
@@ -155,7 +157,7 @@ def test_the_settings_reach_the_optimizer(settings, kind, values):
 
 
 def test_an_unknown_optimizer_is_refused():
-    with pytest.raises(InputError, match=r"^optimizer = 'rmsprop': must be 'sgd' or 'adam'$"):
+    with pytest.raises(InputError, match=r"^optimizer = 'rmsprop': must be 'sgd', 'adam' or 'adamw'$"):
         Learner(four(), None, OptimizerSettings(name="rmsprop"), TASK)
 
 

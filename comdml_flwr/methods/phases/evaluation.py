@@ -9,6 +9,7 @@ from comdml_flwr.core.round_metrics import Combine, pack_metric
 from comdml_flwr.core.sharding import shard_bounds
 from comdml_flwr.core.typed_json import read_table
 from comdml_flwr.learning.global_generator import global_generator
+from comdml_flwr.learning.schedule import is_scheduled
 
 METRICS = "metrics"
 """Note that holds a method's own numbers."""
@@ -56,7 +57,7 @@ def report_round(agent: Agent, start: int, stop: int) -> None:
 
 def evaluate_part(agent: Agent, start: int, stop: int) -> dict[str, float]:
     """Return the task's sums over the test samples [start, stop)."""
-    learner = agent.setup.learners.whole()
+    learner = agent.learners.whole()
     learner.load(agent.weights_P)
     with global_generator(agent.draws("evaluation", in_evaluation=True)):
         return learner.evaluate(*agent.test_data.part(start, stop))
@@ -85,6 +86,8 @@ def report_traffic(agent: Agent) -> None:
 
     Who evaluated nothing, as a server that only averages, adds nothing to the round's metrics.
     """
+    if is_scheduled(agent.setup.config):
+        tell(agent, "learning_rate", agent.learning_rate, "max")
     agent.notes = {"training_end_s": 0.0, "end_s": agent.clock.now_s, **agent.notes}
     nothing: Report = {**agent.setup.task.metrics.nothing, "evaluation_s": 0.0}
     noted = {name: agent.notes[name] for name in _REPORTED if name in agent.notes}

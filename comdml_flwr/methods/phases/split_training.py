@@ -52,7 +52,7 @@ def take_back(agent: Agent, pair: Pair) -> None:
     """
     if "taken_back" in agent.notes:
         return
-    learners = agent.setup.learners
+    learners = agent.learners
     slow, fast = learners.slow_side(pair.cut), learners.fast_side(pair.cut)
     slow.begin(agent.weights_P[: slow.num_floats], aux_head_weights(agent, pair.cut))
     fast.begin(agent.weights_P[slow.num_floats :])
@@ -70,7 +70,7 @@ def take_back(agent: Agent, pair: Pair) -> None:
 
 def train_slow_side(agent: Agent, role: Role, pair: Pair, chunk: range) -> Outbox:
     """Train the slow side with its auxiliary head and send each batch's activations to the helper."""
-    learner, paused = agent.setup.learners.slow_side(pair.cut), agent.resume("own")
+    learner, paused = agent.learners.slow_side(pair.cut), agent.resume("own")
     if paused:
         learner.resume(paused)
     else:
@@ -119,7 +119,7 @@ def _train_fast_side(
     It begins with this agent's own weights: after AllReduce they are the partner's, too. Otherwise the
     partner has sent its own.
     """
-    learner, paused = agent.setup.learners.fast_side(pair.cut), agent.resume(slot)
+    learner, paused = agent.learners.fast_side(pair.cut), agent.resume(slot)
     if paused:
         learner.resume(paused)
     else:

@@ -13,7 +13,7 @@ def train_whole(
     `shuffle` names the draw of the batches' order, where an agent trains more than once in a round. `hook` is
     called before each step.
     """
-    learner, paused = agent.setup.learners.whole(), agent.resume("own")
+    learner, paused = agent.learners.whole(), agent.resume("own")
     learner.resume(paused) if paused else learner.begin(agent.weights_P)
     batches = agent.batches(shuffle)
     chunk = range(len(batches)) if chunk is None else chunk

@@ -1,0 +1,57 @@
+"""The learning rate follows from the configuration and the round, and every agent trains at it."""
+
+import pytest
+
+from comdml_flwr.core.config import parse_config
+from comdml_flwr.learning.schedule import is_scheduled, learning_rate
+from tests.small import run_local, small_config, small_fleet
+
+
+def rates(num_rounds=4, **keys):
+    config = parse_config(
+        {"num-rounds": num_rounds, "learning-rate": 1.0, **{k.replace("_", "-"): v for k, v in keys.items()}}
+    )
+    return [learning_rate(config, round_) for round_ in range(1, num_rounds + 1)]
+
+
+def test_by_default_it_is_what_was_given():
+    config = parse_config({"learning-rate": 0.005})
+    assert {learning_rate(config, round_) for round_ in range(100)} == {0.005}
+    assert not is_scheduled(config)
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({"schedule": "step", "schedule_every": 1, "schedule_factor": 0.5}, [1, 0.5, 0.25, 0.125]),
+        ({"schedule": "step", "schedule_every": 3}, [1, 1, 1, 0.1]),
+        ({"schedule": "cosine"}, [1, 0.8535533905932737, 0.5, 0.14644660940672627]),
+        ({"warmup_rounds": 1}, [0.5, 1, 1, 1]),
+        ({"warmup_rounds": 3}, [0.25, 0.5, 0.75, 1]),
+        ({"warmup_rounds": 9}, [0.1, 0.2, 0.3, 0.4]),
+        (
+            {"schedule": "step", "schedule_every": 1, "schedule_factor": 0.5, "warmup_rounds": 2},
+            [1 / 3, 2 / 3, 1, 0.5],
+        ),
+        ({"schedule": "cosine", "warmup_rounds": 2}, [1 / 3, 2 / 3, 1, 0.5]),
+    ],
+)
+def test_the_rates_of_four_rounds(keys, expected):
+    assert rates(**keys) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("keys", [{}, {"method": "allreduce"}, {"method": "splitfed", "cut": 2}])
+def test_all_agents_train_at_the_rate_of_the_round(keys):
+    """A round at another rate gives other weights; at the same, the same; and its record names the rate."""
+    keys = {"optimizer": "sgd", "learning_rate": 0.02, "local_epochs": 1, **keys}
+    fleet = small_fleet(3)
+    first, _ = run_local(small_config(num_rounds=1, **keys), fleet)
+    step = {"schedule": "step", "schedule_every": 1}
+    constant, _ = run_local(small_config(**keys), fleet)
+    slower, _ = run_local(small_config(**keys, **step), fleet)
+    assert constant.rounds[0].accuracy == slower.rounds[0].accuracy == first.rounds[0].accuracy
+    assert constant.weights_sha256 != slower.weights_sha256
+    assert [record.metrics.get("learning_rate") for record in slower.rounds] == pytest.approx([0.02, 0.002])
+    assert constant.rounds[0].metrics == {}
+    same, _ = run_local(small_config(**keys, schedule="step", schedule_every=1, schedule_factor=1.0), fleet)
+    assert same.weights_sha256 == constant.weights_sha256
