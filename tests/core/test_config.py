@@ -103,6 +103,8 @@ WHOLE = [
     "splitfed_version",
     "rounds_per_message",
     "checkpoint_every",
+    "classes_per_agent",
+    "shards_per_agent",
 ]
 NUMBERS = [
     "alpha",
@@ -158,7 +160,6 @@ WANDB_NAME = r"must be 1 to 128 characters, none of them one of / \ # ? % :"
         ("threads_per_agent", 0, "must be at least 1"),
         ("seed", -1, "must be at least 0"),
         ("seed", 2**63, "must be less than 9223372036854775808"),
-        ("partition", "Iid", "must be 'iid' or 'dirichlet'"),
         ("optimizer", "rmsprop", "must be 'sgd', 'adam' or 'adamw'"),
         ("schedule", "linear", "must be 'constant', 'step' or 'cosine'"),
         ("schedule_every", 0, "must be at least 1"),
@@ -166,6 +167,12 @@ WANDB_NAME = r"must be 1 to 128 characters, none of them one of / \ # ? % :"
         ("schedule_factor", 2, "must be at most 1"),
         ("warmup_rounds", -1, "must be at least 0"),
         ("clip_norm", -1, "must be at least 0"),
+        (
+            "partition",
+            "Iid",
+            "must be 'iid', 'dirichlet', 'inner-dirichlet', 'shard', 'pathological', 'linear', 'square',"
+            " 'exponential' or 'natural-id'",
+        ),
         ("solver", "integer-program", "must be 'exact' or 'greedy'"),
         ("time_model", "", "must be 'pipeline' or 'overlap'"),
         ("carrier", "pigeon", "must be 'grid', 'direct', 'auto' or 'local'"),

@@ -23,14 +23,35 @@ class DataSettings(Settings, title="Data"):
         description="let torchvision download the CIFAR files that `data-dir` lacks",
         on_resume="may change",
     )
-    partition: Literal["iid", "dirichlet"] = setting(
+    partition: Literal[
         "iid",
-        description="how samples are spread: `iid`, or label-skewed by `dirichlet`",
+        "dirichlet",
+        "inner-dirichlet",
+        "shard",
+        "pathological",
+        "linear",
+        "square",
+        "exponential",
+        "natural-id",
+    ] = setting(
+        "iid",
+        description="how samples are spread, as flwr_datasets does: `iid`; label-skewed by `dirichlet`,"
+        " `inner-dirichlet` (sizes alike), `shard` or `pathological`; sizes that grow as `linear`, `square`"
+        " or `exponential`; or by a column, `natural-id`",
         dry_run="of the fleet",
     )
     alpha: float = setting(
         0.5,
         gt=0,
-        description="concentration of the Dirichlet partition; smaller is more skewed, nobody goes without",
+        description="concentration of the Dirichlet partitions; smaller is more skewed, nobody goes without",
+        dry_run="of the fleet",
+    )
+    classes_per_agent: int = setting(
+        2, ge=1, description="of `pathological`: labels that each agent has", dry_run="of the fleet"
+    )
+    shards_per_agent: int = setting(
+        2,
+        ge=1,
+        description="of `shard`: shards, sorted by label, that each agent has",
         dry_run="of the fleet",
     )

@@ -69,6 +69,7 @@ def check_data(dataset: object, name: str, *, num_agents: int, warn: Callable[[s
     if x_train.dtype != x_test.dtype:
         rule = f"must be {x_train.dtype}, as x_train_NCHW"
         raise InputError(f"data set {name}: x_test_NCHW", x_test.dtype, rule)
+    _check_natural_ids(dataset.natural_ids_N, name, len(y_train))
     _check_channels(x_train, name)
     _check_augment(dataset, name, x_train)
     _check_finite(x_train, x_test, name, warn)
@@ -126,6 +127,17 @@ def _tensor(value: object, field: str) -> Tensor:
     except (TypeError, ValueError, RuntimeError):
         rule = "must be a tensor or an array of numbers"
         raise InputError(field, type(value).__name__, rule) from None
+
+
+def _check_natural_ids(natural_ids_N: object, name: str, num_samples: int) -> None:
+    if natural_ids_N is None:
+        return
+    if not isinstance(natural_ids_N, Tensor) or natural_ids_N.dtype != torch.int64:
+        kind = natural_ids_N.dtype if isinstance(natural_ids_N, Tensor) else type(natural_ids_N).__name__
+        raise InputError(f"data set {name}: natural_ids_N", kind, "must be a tensor of int64")
+    if natural_ids_N.shape != (num_samples,):
+        rule = f"must be one id for each of the {num_samples} training samples"
+        raise InputError(f"data set {name}: shape of natural_ids_N", tuple(natural_ids_N.shape), rule)
 
 
 def _check_channels(x_train: Tensor, name: str) -> None:

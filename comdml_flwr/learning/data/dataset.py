@@ -23,6 +23,8 @@ class Dataset:
         K.
     augment : bool
         Whether training batches go through `augment`.
+    natural_ids_N : Tensor, optional
+        Whose each training sample is, int64: `partition = "natural-id"` keeps those of one id together.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Dataset:
     y_test_N: Tensor
     num_classes: int
     augment: bool
+    natural_ids_N: Tensor | None = None
 
     @property
     def input_shape(self) -> tuple[int, ...]:

@@ -1,12 +1,12 @@
 """Which training samples each agent has."""
 
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from comdml_flwr.core.errors import InputError
+from comdml_flwr.learning.data import partitioners
 from comdml_flwr.learning.repair import share_out
 
 
@@ -17,10 +17,13 @@ def partition(
     scheme: str,
     alpha: float,
     seed: int,
+    classes_per_agent: int = 2,
+    shards_per_agent: int = 2,
+    natural_ids: NDArray[np.int64] | None = None,
     smallest: int = 1,
     warn: Callable[[str], None] = lambda line: None,
 ) -> list[NDArray[np.int64]]:
-    """Give every sample to exactly one agent.
+    """Give every sample to exactly one agent; "shard" and "pathological" may leave some out, and say so.
 
     Parameters
     ----------
@@ -29,17 +32,24 @@ def partition(
     num_agents : int
         At least 1, with `smallest` samples for each.
     scheme : str
-        "iid": shuffled, sizes differ by at most one. "dirichlet": the shares of each class are a draw from a
-        symmetric Dirichlet distribution (Yurochkin et al., ICML 2019), so sizes and mixtures differ.
+        Sizes alike, labels mixed: "iid". Sizes differ, labels mixed: "linear", "square", "exponential" in the
+        agent's number. Labels skewed: "dirichlet" (sizes differ too), "inner-dirichlet", "shard",
+        "pathological". By whose the samples are: "natural-id".
     alpha : float
-        Concentration for "dirichlet", > 0; small is skewed. "iid" ignores it.
+        Concentration for "dirichlet" and "inner-dirichlet", > 0; small is skewed. The others ignore it.
     seed : int
-        Same seed, same partition.
+        Same seed, same partition. "natural-id" ignores it.
+    classes_per_agent : int
+        Labels of each agent for "pathological".
+    shards_per_agent : int
+        Shards of each agent for "shard".
+    natural_ids : NDArray[np.int64], optional
+        Shape (num_samples,), for "natural-id": samples of one id stay together.
     smallest : int
-        How many samples each agent gets at least. Where the draws left one with fewer, some are moved from
+        How many samples each agent gets at least. Where the scheme left one with fewer, some are moved from
         the largest shares (`repair.share_out`).
     warn : Callable[[str], None]
-        Is told of that in one line.
+        Is told of that, and of samples that are left out, in one line each.
 
     Returns
     -------
@@ -55,34 +65,40 @@ def partition(
         each = "" if smallest == 1 else f", {smallest} for each"
         rule = f"must be from 1 to the {len(labels)} training samples{each}"
         raise InputError("number of agents", num_agents, rule)
-    if scheme == "iid":
-        indices = np.random.default_rng(seed).permutation(len(labels))
-        return [np.sort(share) for share in np.array_split(indices, num_agents)]
-    if scheme != "dirichlet":
-        raise InputError("partition", scheme, "must be iid or dirichlet")
-    if not 0 < alpha < float("inf"):
+    if scheme in ("dirichlet", "inner-dirichlet") and not 0 < alpha < float("inf"):
         raise InputError("alpha of the Dirichlet partition", alpha, "must be a finite number > 0")
-    from datasets import Dataset  # both take seconds to load; so not on top
-    from flwr_datasets.partitioner import DirichletPartitioner
-
-    table = Dataset.from_dict({"index": np.arange(len(labels), dtype=np.int64), "label": labels})
-
-    def shards(drawn_least: int) -> list[NDArray[np.int64]]:
-        partitioner = DirichletPartitioner(
-            num_agents, "label", float(alpha), min_partition_size=drawn_least, seed=seed
-        )
-        partitioner.dataset = table
-        with warnings.catch_warnings(action="ignore"):  # one per draw that left an agent without samples
-            parts = [partitioner.load_partition(agent)["index"] for agent in range(num_agents)]
-        return [np.sort(np.asarray(part, dtype=np.int64)) for part in parts]
-
-    try:
-        drawn = shards(1)
-    except ValueError:  # no draw of ten gave a sample to each
-        drawn = shards(0)
+    ways: dict[str, Callable[[], list[NDArray[np.int64]]]] = {
+        "iid": lambda: partitioners.iid(len(labels), num_agents, seed),
+        "linear": lambda: partitioners.by_size(len(labels), num_agents, seed, lambda k: k),
+        "square": lambda: partitioners.by_size(len(labels), num_agents, seed, np.square),
+        "exponential": lambda: partitioners.by_size(
+            len(labels), num_agents, seed, lambda k: np.exp(k - k[-1])
+        ),
+        "dirichlet": lambda: partitioners.dirichlet(labels, num_agents, seed, alpha),
+        "inner-dirichlet": lambda: partitioners.inner_dirichlet(labels, num_agents, seed, alpha),
+        "shard": lambda: partitioners.shard(labels, num_agents, seed, shards_per_agent),
+        "pathological": lambda: partitioners.pathological(labels, num_agents, seed, classes_per_agent),
+        "natural-id": lambda: partitioners.by_natural_id(natural_ids, num_agents),
+    }
+    if scheme not in ways:
+        raise InputError("partition", scheme, f"must be one of {', '.join(ways)}")
+    drawn = [np.sort(share) for share in ways[scheme]()]
+    _tell_what_is_left_out(labels, drawn, scheme, warn)
     parts, num_moved = share_out(drawn, smallest, seed)
     if num_moved:
         num_poor = sum(len(part) < smallest for part in drawn)
         what = f"{num_poor} of {num_agents} agents with {'no sample' if smallest == 1 else 'too few samples'}"
-        warn(f"partition: alpha = {alpha:g} left {what}: they got {num_moved} from the largest shares")
+        cause = f"alpha = {alpha:g}" if scheme == "dirichlet" else scheme
+        warn(f"partition: {cause} left {what}: they got {num_moved} from the largest shares")
     return parts
+
+
+def _tell_what_is_left_out(
+    labels: NDArray[np.int64], parts: Sequence[NDArray[np.int64]], scheme: str, warn: Callable[[str], None]
+) -> None:
+    num_left = len(labels) - sum(map(len, parts))
+    if num_left:
+        trained = np.unique(labels[np.concatenate(parts)])
+        lost = np.setdiff1d(labels, trained).tolist()
+        of = f", all of the labels {', '.join(map(str, lost))} among them" if lost else ""
+        warn(f"partition: {scheme} leaves out {num_left:,} of {len(labels):,} training samples{of}")

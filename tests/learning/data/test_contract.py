@@ -142,6 +142,15 @@ def at(place: int, value: float, x: Tensor) -> Tensor:
         (features(lambda x: [object()]), "x_train_NCHW = 'list': must be a tensor or an array of numbers"),
         (lambda d: {"num_classes": 1}, "num_classes = 1: must be a whole number of at least 2"),
         (lambda d: {"augment": True, **features(lambda x: x.flatten(1))(d)}, r"augment = True: .* \(64,\)"),
+        (
+            lambda data: {"natural_ids_N": data.y_train_N.int()},
+            "natural_ids_N = torch.int32: must be a tensor of",
+        ),
+        (lambda data: {"natural_ids_N": ["ann", "bob"]}, "natural_ids_N = 'list': must be a tensor of int64"),
+        (
+            lambda data: {"natural_ids_N": data.y_train_N[1:]},
+            r"shape of natural_ids_N = \(199,\): must be one id for each of the 200 training samples",
+        ),
     ],
 )
 def test_everything_else_is_one_line_with_field_value_and_rule(change: Change, line: str) -> None:

@@ -248,7 +248,7 @@ def test_a_last_batch_that_is_too_small_joins_the_one_before(num_samples: int) -
     [
         (0, "iid", 0.5, "number of agents = 0"),
         (41, "iid", 0.5, "must be from 1 to the 40 training samples"),
-        (4, "sorted", 0.5, "partition = 'sorted': must be iid or dirichlet"),
+        (4, "sorted", 0.5, "partition = 'sorted': must be one of iid, linear, "),
         (4, "dirichlet", 0.0, "must be a finite number > 0"),
         (4, "dirichlet", float("nan"), "must be a finite number > 0"),
     ],
