@@ -120,7 +120,8 @@ class SeededFedAvg(FedAvg):
             if metrics is not None:
                 self.result.evaluate_metrics_clientapp[round_] = metrics
             # 3. Our record of it
-            ended = add_up(round_, self._reports, time.monotonic() - began)
+            elapsed_s = time.monotonic() - began
+            ended = add_up(round_, self._reports, elapsed_s, metrics=setup.task.metrics)
             record = record.with_round(ended, self._reports)
             self._server.end_round()
             yield record

@@ -58,7 +58,15 @@ def run_splitfed(
         server = Agent(SERVER, setup)
         carrier = WithServer(agents, server, program, federation, private_key)
         models = ModelsHere(lambda: [server], models_agree=True)
-        rounds = run_rounds(carrier, program, federation.ids, config, terminal, setup.availability)
+        rounds = run_rounds(
+            carrier,
+            program,
+            federation.ids,
+            config,
+            terminal,
+            setup.availability,
+            metrics=setup.task.metrics,
+        )
         with closing(carrier):
             written = recorded(rounds, config, len(federation.ids), terminal, models=models)
             return as_result(last(written))

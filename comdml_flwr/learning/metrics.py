@@ -6,12 +6,15 @@ here needs torch: whoever adds up has no model.
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
+from comdml_flwr.core.errors import InputError, RunError
 from comdml_flwr.core.typed_json import Json, read_as, read_float, read_int
 
 Sums: TypeAlias = Mapping[str, float | None]
 """Sums over test samples by name; None: not finite."""
+Better: TypeAlias = Literal["higher", "lower"]
+"""Which of two values of a metric is the better one."""
 
 
 class Metrics(Protocol):
@@ -20,6 +23,14 @@ class Metrics(Protocol):
     @property
     def primary(self) -> str:
         """Name of the metric that targets and the choice of the best model use."""
+
+    @property
+    def better(self) -> Better:
+        """Which value of the primary metric is the better one."""
+
+    @property
+    def most(self) -> float:
+        """The largest value that the primary metric can have; infinity where there is none."""
 
     @property
     def nothing(self) -> Mapping[str, float]:
@@ -42,6 +53,8 @@ class ClassificationMetrics:
     """
 
     primary = "accuracy"
+    better: Better = "higher"
+    most = 1.0
     nothing: Mapping[str, float] = MappingProxyType({"correct": 0, "loss_sum": 0.0, "num_evaluated": 0})
 
     def is_possible(self, sums: Sums) -> bool:
@@ -61,14 +74,42 @@ class ClassificationMetrics:
 CLASSIFICATION_METRICS = ClassificationMetrics()
 
 
+def reaches(score: float | None, target: float, better: Better) -> bool:
+    """Tell whether a metric is as good as a target; 0: there is no target.
+
+    Examples
+    --------
+    >>> reaches(0.9, 0.8, "higher"), reaches(35.0, 40.0, "lower"), reaches(0.9, 0.0, "higher")
+    (True, True, False)
+    """
+    if score is None or target <= 0:
+        return False
+    return score >= target if better == "higher" else score <= target
+
+
+def rank(score: float, better: Better) -> float:
+    """Return a number that is the larger, the better a metric is."""
+    return score if better == "higher" else -score
+
+
+def check_target(target: float, metrics: Metrics) -> None:
+    """Refuse a `target-metric` that no model can reach."""
+    if metrics.better == "higher" and target > metrics.most:
+        rule = f"must be at most {metrics.most:g}, which is the best {metrics.primary} that there is"
+        raise InputError("target-metric", target, rule)
+
+
 def read_sums(told: Mapping[str, Json], metrics: Metrics) -> dict[str, float | None]:
     """Return the sums that an agent tells.
 
     Raises
     ------
     RunError
-        One of them is no number; a sum that is no count may be None.
+        One of them is no number; a sum that is no count may be None. Or they are those of another task.
     """
+    if not told.keys() & metrics.nothing.keys():
+        rule = f"a report has no {', '.join(metrics.nothing)}: whoever adds up must know the agents' task"
+        raise RunError(rule)
     sums: dict[str, float | None] = {}
     for name, zero in metrics.nothing.items():
         value, what = told.get(name), f"{name} in a report"

@@ -34,6 +34,7 @@ from comdml_flwr.learning.data.published_files import cinic_lack
 from comdml_flwr.learning.data.source import partitioned
 from comdml_flwr.learning.device import Device
 from comdml_flwr.learning.learner_pool import LearnerPool
+from comdml_flwr.learning.metrics import check_target
 from comdml_flwr.learning.models.builder import BuiltModel, build_model
 from comdml_flwr.learning.models.contract import ModelTraits
 from comdml_flwr.learning.models.resnet import resnet
@@ -202,6 +203,7 @@ def assemble(config: RunConfig, fleet: Fleet, num_agents: int, catalogue: Catalo
         warnings += [lack.says for lack in [cinic_lack(Path(config.data_dir))] if lack]
     dataset = check_data(loaded, config.dataset, num_agents=num_agents, warn=warnings.append)
     task = dataset.task
+    check_target(config.target_metric, task.metrics)
     built = build_model(
         partial(catalogue.model(config.model), task.input_shape, task.num_classes),
         config.model,

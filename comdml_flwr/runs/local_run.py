@@ -125,5 +125,6 @@ def local_rounds(
             terminal,
             setup.availability,
             begun=resumed.record if resumed else None,
+            metrics=setup.task.metrics,
         )
         yield from recorded(rounds, config, len(setup.ids), terminal, checkpoints, resumed, models)

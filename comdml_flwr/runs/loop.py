@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.display import Display
 from comdml_flwr.core.program import Carrier, Program
+from comdml_flwr.learning.metrics import CLASSIFICATION_METRICS, Metrics, reaches
 from comdml_flwr.planning.fleet.scenario import Availability
 from comdml_flwr.planning.participation import draw_participants
 from comdml_flwr.runs.lock_step import LockStep
@@ -22,8 +23,8 @@ if TYPE_CHECKING:  # it loads torch, which a dry run of a table of cuts has no u
 
 
 def has_ended(rounds: Sequence[RoundRecord], config: RunConfig) -> bool:
-    """Tell whether a run ends with the last of these rounds, as its test accuracy reaches `target-metric`."""
-    return bool(rounds) and 0 < config.target_metric <= rounds[-1].accuracy
+    """Tell whether a run ends with the last of these rounds, as its metric reaches `target-metric`."""
+    return bool(rounds) and reaches(rounds[-1].score, config.target_metric, rounds[-1].better)
 
 
 def checkpoint_follows(round_: int, config: RunConfig) -> bool:
@@ -40,6 +41,7 @@ def run_rounds(
     availability: Availability | None = None,
     *,
     begun: RunRecord | None = None,
+    metrics: Metrics = CLASSIFICATION_METRICS,
 ) -> Iterator[RunRecord]:
     """Run the rounds of a method over a carrier, up to the one that reaches `target-metric`.
 
@@ -62,6 +64,8 @@ def run_rounds(
         Who leaves and returns, as all agents know it.
     begun : RunRecord, optional
         The rounds that are over already, of a run that goes on.
+    metrics : Metrics, optional
+        Those of the agents' task.
 
     Yields
     ------
@@ -87,7 +91,14 @@ def run_rounds(
     began = time.monotonic()
     for round_, reports in loop.run(len(record.rounds) + 1, record.gone, ends_apart):
         elapsed_s = time.monotonic() - began
-        ended = add_up(round_, reports, elapsed_s, gone=loop.gone, models_agree=program.models_agree)
+        ended = add_up(
+            round_,
+            reports,
+            elapsed_s,
+            gone=loop.gone,
+            models_agree=program.models_agree,
+            metrics=metrics,
+        )
         record = record.with_round(ended, reports, loop.gone_next)
         yield record
         if has_ended(record.rounds, config):

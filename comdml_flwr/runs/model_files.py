@@ -27,13 +27,11 @@ from safetensors import SafetensorError, safe_open
 from comdml_flwr.core.errors import LONGEST_VALUE, InputError
 from comdml_flwr.core.files import write_file
 from comdml_flwr.core.wire import layout_parts
-from comdml_flwr.learning.metrics import CLASSIFICATION_METRICS
 
 if TYPE_CHECKING:
     from comdml_flwr.learning.state_layout import StateLayout
 
 LAST, BEST = "last", "best"
-METRIC = CLASSIFICATION_METRICS.primary
 _OF_ONE = {LAST: "model.safetensors", BEST: "model-best.safetensors"}
 _OF_EACH = {LAST: "models", BEST: "models-best"}
 
@@ -101,9 +99,14 @@ class ModelFile:
         return int(self.facts["round"])
 
     @property
-    def accuracy(self) -> float:
-        """Of the run in that round."""
-        return float(self.facts[METRIC])
+    def metric(self) -> str:
+        """Name of the task's metric that counts."""
+        return self.facts["metric"]
+
+    @property
+    def score(self) -> float:
+        """That metric, of the run in that round; NaN: not known, or not finite."""
+        return float(self.facts[self.metric])
 
 
 def read_model(path: Path) -> ModelFile:

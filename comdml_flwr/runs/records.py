@@ -3,13 +3,13 @@
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from typing import Any, get_args
 
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.messages import Report
 from comdml_flwr.core.round_metrics import combine_metrics
 from comdml_flwr.core.typed_json import Json, read_as, read_float, read_ints
-from comdml_flwr.learning.metrics import CLASSIFICATION_METRICS, add_sums, read_sums
+from comdml_flwr.learning.metrics import CLASSIFICATION_METRICS, Better, Metrics, add_sums, read_sums
 from comdml_flwr.planning.types import SERVER
 
 _OF_AGENTS = ("batches_per_s", "timeline")
@@ -38,10 +38,13 @@ class RoundRecord:
     ----------
     round : int
         Counted from 1.
-    accuracy : float
-    loss : float or None
-        On the whole test set after the round; where the agents' models differ, each on its own part of it.
-        None means that a loss was not finite.
+    scores : dict[str, float or None]
+        The task's metrics and "loss" by name, on the whole test set after the round; where the agents' models
+        differ, each on its own part of it. None means that one was not finite.
+    metric : str
+        Name of the one that counts: that targets and the choice of the best model use.
+    better : "higher" or "lower"
+        Which of its values is the better one.
     virtual_time_s : float
         Virtual end of the round, averaging included (modelled).
     makespan_s, predicted_s : float
@@ -76,8 +79,9 @@ class RoundRecord:
     """
 
     round: int
-    accuracy: float
-    loss: float | None
+    scores: dict[str, float | None]
+    metric: str = "accuracy"
+    better: Better = "higher"
     virtual_time_s: float
     makespan_s: float
     predicted_s: float
@@ -116,6 +120,16 @@ class RoundRecord:
     agents: tuple[Mapping[str, Json], ...] = ()
 
     @property
+    def score(self) -> float | None:
+        """The metric that counts; None: it was not finite."""
+        return self.scores[self.metric]
+
+    @property
+    def loss(self) -> float | None:
+        """The mean loss; None: it was not finite."""
+        return self.scores["loss"]
+
+    @property
     def left_out(self) -> frozenset[int]:
         """Whose share is not in this round's model, or not all of it, for whatever reason."""
         return frozenset(
@@ -127,6 +141,7 @@ AGENT_LISTS: Mapping[str, Mapping[str, Any]] = {
     one.name: one.metadata for one in fields(RoundRecord) if "line" in one.metadata
 }
 """Field of a round's record that lists agents -> what is known of it, see `_naming`."""
+_FIELDS = frozenset(one.name for one in fields(RoundRecord))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,17 +207,20 @@ def add_up(
     *,
     gone: Iterable[int] = (),
     models_agree: bool = True,
+    metrics: Metrics = CLASSIFICATION_METRICS,
 ) -> RoundRecord:
     """Return the record of a round from its reports: of all who took part, and of the server.
 
-    Of one who is gone, there is no report: the test samples of its share are not among those of the accuracy.
+    Of one who is gone, there is no report: the test samples of its share are not among those of the metrics,
+    which are those of the agents' task.
 
     A method that predicts nothing is its own forecast, and has no times without offload.
 
     Raises
     ------
     RunError
-        After AllReduce all who took part must hold the same weights; the line names two that do not.
+        After AllReduce all who took part must hold the same weights; the line names two that do not. Or
+        nobody has evaluated a test sample, or the agents' task has other metrics.
     """
     by_digest: dict[str, int] = {}
     for agent, digest in digests_of(reports).items():
@@ -212,13 +230,14 @@ def add_up(
         raise RunError(f"round {round_}: agents {one} and {other} hold different weights after averaging")
     virtual_time_s, makespan_s = _most(reports, "end_s"), _most(reports, "training_end_s")
     forecast = next((r for r in reports.values() if "predicted_s" in r), {})
-    metrics = CLASSIFICATION_METRICS
     sums = add_sums((read_sums(report, metrics) for _, report in sorted(reports.items())), metrics)
-    found = metrics.of(sums)
+    if sums == dict(metrics.nothing):
+        raise RunError(f"round {round_}: no agent has evaluated a test sample")
     return RoundRecord(
         round=round_,
-        accuracy=number_in(found, metrics.primary),
-        loss=found["loss"],
+        scores=metrics.of(sums),
+        metric=metrics.primary,
+        better=metrics.better,
         virtual_time_s=virtual_time_s,
         makespan_s=makespan_s,
         predicted_s=number_in(forecast, "predicted_s") if forecast else makespan_s,
@@ -242,12 +261,25 @@ def add_up(
 
 def as_json(record: RoundRecord) -> dict[str, Json]:
     """Return a line of `rounds.jsonl`."""
-    return {name: value for name, value in asdict(record).items() if name != "agents"}
+    values = {name: value for name, value in asdict(record).items() if name not in ("agents", "scores")}
+    return {"round": values.pop("round"), **record.scores, **values}
+
+
+def score_names(line: Iterable[str]) -> list[str]:
+    """Return the names of the task's metrics in a line of `rounds.jsonl`: what is no field of a record."""
+    return [name for name in line if name not in _FIELDS]
 
 
 def read_record(line: Mapping[str, Json]) -> RoundRecord:
     """Return the record of a line of `rounds.jsonl`. Raises TypeError where it is none."""
-    return RoundRecord(**line)  # type: ignore[arg-type]
+    scores = {name: line[name] for name in score_names(line)}
+    record = RoundRecord(
+        scores=scores,  # type: ignore[arg-type]
+        **{name: value for name, value in line.items() if name not in scores},  # type: ignore[arg-type]
+    )
+    if not {record.metric, "loss"} <= scores.keys() or record.better not in get_args(Better):
+        raise TypeError(f"lacks {record.metric} or loss")
+    return record
 
 
 def _plan(reports: Mapping[int, Report]) -> dict[str, Json]:

@@ -70,7 +70,8 @@ class Terminal:
         cells = _cells(record, self._num_rounds)
         if not self._columns:
             predicts = record.no_offload_virtual_time_s is not None
-            self._columns = tuple(name for name in _WIDTHS if predicts or name not in _OF_OFFLOAD)
+            columns = ("round", record.metric, *_WIDTHS)
+            self._columns = tuple(name for name in columns if predicts or name not in _OF_OFFLOAD)
             self.say("")
             self.say(_row(self._columns, {name: name for name in self._columns}))
         self.say(_row(self._columns, cells))
@@ -99,8 +100,6 @@ class Terminal:
 
 
 _WIDTHS = {
-    "round": 7,
-    "accuracy": 8,
     "loss": 8,
     "virtual": 9,
     "no offload": 10,
@@ -115,7 +114,7 @@ def _cells(record: RoundRecord, num_rounds: int) -> dict[str, str]:
     alone_s = record.no_offload_virtual_time_s
     return {
         "round": f"{record.round}/{num_rounds}",
-        "accuracy": f"{record.accuracy:.4f}",
+        record.metric: "-" if record.score is None else f"{record.score:.4f}",
         "loss": "-" if record.loss is None else f"{record.loss:.4f}",
         "virtual": human_s(record.virtual_time_s),
         "no offload": "-" if alone_s is None else human_s(alone_s),
@@ -126,7 +125,8 @@ def _cells(record: RoundRecord, num_rounds: int) -> dict[str, str]:
 
 
 def _row(columns: tuple[str, ...], cells: Mapping[str, str]) -> str:
-    return "  ".join(f"{cells[name]:>{_WIDTHS[name]}}" for name in columns)
+    first = dict(zip(columns[:2], (7, max(8, len(columns[1]))), strict=True))
+    return "  ".join(f"{cells[name]:>{(first | _WIDTHS)[name]}}" for name in columns)
 
 
 def _ids(agents: list[int]) -> str:
@@ -173,6 +173,8 @@ def _model_lines(summary: Mapping[str, Json], folder: Path) -> list[str]:
 
 def _summary_lines(summary: Mapping[str, Json]) -> list[tuple[str, str]]:
     number = {name: value for name, value in summary.items() if isinstance(value, int | float)}
+    metric = str(summary["metric"])
+    score = f"{number[metric]:.4f}" if metric in number else "not finite"
     num_rounds = f"{number['num_rounds']} round{'' if number['num_rounds'] == 1 else 's'}"
     virtual_s, training_s = number["virtual_time_s"], number["virtual_training_s"]
     time, training = human_s(virtual_s), human_s(training_s)
@@ -182,7 +184,7 @@ def _summary_lines(summary: Mapping[str, Json]) -> list[tuple[str, str]]:
     if "no_offload_virtual_training_s" in number:
         training += f"; {human_s(number['no_offload_virtual_training_s'])} without offload"
     return [
-        ("test accuracy", f"{number['accuracy']:.4f} after {num_rounds}"),
+        (f"test {metric}", f"{score} after {num_rounds}"),
         ("time, modelled", time),
         ("  of it training", training),
         ("time, measured", f"{human_s(number['elapsed_s'])} on this machine"),

@@ -1,4 +1,4 @@
-"""The models that a run leaves: of its last round, and of the one with the best accuracy.
+"""The models that a run leaves: of its last round, and of the one with the best metric.
 
 Where all agents end a round with the same model, there is one of each; otherwise one of each agent:
 
@@ -21,10 +21,10 @@ from comdml_flwr.agents.agent import Agent
 from comdml_flwr.agents.state import ENDED
 from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.typed_json import Json
+from comdml_flwr.learning.metrics import rank
 from comdml_flwr.runs.model_files import (
     BEST,
     LAST,
-    METRIC,
     config_sha256,
     file_name,
     files_of_best,
@@ -47,8 +47,10 @@ class SavedModel:
         Its path: from the run's folder, or the full one on the agent's node.
     round : int
         After which the model was as it is.
-    accuracy : float
-        Of the run in that round.
+    metric : str
+        Name of the task's metric that counts.
+    score : float
+        That metric, of the run in that round.
     weights_sha256 : str
         Digest of its floats.
     agent : int, optional
@@ -60,14 +62,16 @@ class SavedModel:
     kind: str
     file: str
     round: int
-    accuracy: float
+    metric: str
+    score: float
     weights_sha256: str
     agent: int | None = None
     node: int | None = None
 
     def as_json(self) -> dict[str, Json]:
         """Return its entry in `summary.json`."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        values = {name: value for name, value in asdict(self).items() if value is not None}
+        return {**values, self.metric: values.pop("score")}
 
 
 class ModelKeeper(Protocol):
@@ -84,12 +88,16 @@ class ModelKeeper(Protocol):
 
 
 def best_round(rounds: Iterable[RoundRecord]) -> RoundRecord | None:
-    """Return the round with the best accuracy, the first of equals; None if there is none.
+    """Return the round with the best metric, the first of equals; None if there is none.
 
     A round that was not committed left no model of its own.
     """
-    found = [r for r in rounds if _is_number(r.accuracy) and not r.not_committed]
-    return max(found, key=lambda record: (record.accuracy, -record.round), default=None)
+    found = [
+        (rank(record.score, record.better), -record.round, record)
+        for record in rounds
+        if record.score is not None and isfinite(record.score) and not record.not_committed
+    ]
+    return max(found)[-1] if found else None
 
 
 def last_rounds(rounds: Iterable[RoundRecord]) -> dict[int, RoundRecord]:
@@ -105,13 +113,15 @@ def took_part(record: RoundRecord) -> tuple[int, ...]:
     return tuple(sorted(agent for agent in {*paired, *_list(solo)} if isinstance(agent, int)))
 
 
-def facts_of_round(run: str, config_digest: str, round_: int, accuracy: float | None) -> dict[str, str]:
-    """Return what a model's file says of the round that it is of; None is an accuracy that is not known."""
+def facts_of_round(
+    run: str, config_digest: str, round_: int, metric: str, score: float | None
+) -> dict[str, str]:
+    """Return what a model's file says of the round that it is of; a score that is not known is None."""
     return {
         "run": run,
         "round": str(round_),
-        "metric": METRIC,
-        METRIC: repr(nan if accuracy is None else accuracy),
+        "metric": metric,
+        metric: repr(nan if score is None else score),
         "config_sha256": config_digest,
     }
 
@@ -146,7 +156,8 @@ def save_model(path: Path, kind: str, agent: Agent, facts: Mapping[str, str], *,
         kind=kind,
         file=str(path),
         round=int(facts["round"]),
-        accuracy=float(facts[METRIC]),
+        metric=facts["metric"],
+        score=float(facts[facts["metric"]]),
         weights_sha256=digest,
         agent=whose,
     )
@@ -202,7 +213,9 @@ class ModelsHere:
 
     def _save(self, kind: str, agent: Agent, record: RoundRecord) -> SavedModel:
         name = file_name(kind, None if self._models_agree else agent.id)
-        facts = facts_of_round(self._folder.name, self._config_digest, record.round, record.accuracy)
+        facts = facts_of_round(
+            self._folder.name, self._config_digest, record.round, record.metric, record.score
+        )
         saved = save_model(self._folder / name, kind, agent, facts, is_own=not self._models_agree)
         return replace(saved, file=name)
 
@@ -221,14 +234,11 @@ def saved_in(path: Path, kind: str) -> SavedModel:
         kind=kind,
         file=str(path),
         round=found.round,
-        accuracy=found.accuracy,
+        metric=found.metric,
+        score=found.score,
         weights_sha256=found.weights_sha256,
         agent=int(found.facts["agent"]) if "agent" in found.facts else None,
     )
-
-
-def _is_number(accuracy: float | None) -> bool:
-    return accuracy is not None and isfinite(accuracy)
 
 
 def _list(value: Json) -> Sequence[Json]:

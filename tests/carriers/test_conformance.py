@@ -38,7 +38,7 @@ def local(config, tmp_path, monkeypatch, **keys):
     return Outcome(
         record.weights_sha256,
         [r.virtual_time_s for r in record.rounds],
-        [r.accuracy for r in record.rounds],
+        [r.score for r in record.rounds],
         [r.bytes_sent for r in record.rounds],
     )
 
@@ -70,7 +70,7 @@ def outcome_of(records, digest):
     return Outcome(
         digest,
         [r.virtual_time_s for r in records],
-        [r.accuracy for r in records],
+        [r.score for r in records],
         [r.bytes_sent for r in records],
     )
 

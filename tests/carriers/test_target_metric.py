@@ -15,7 +15,7 @@ QUICK = {"local_epochs": 1, "batch_size": 16, "learning_rate": 0.02}
 
 def first_to_reach(rounds, before):
     """Return the best accuracy of the rounds before one, and the first round that has it."""
-    accuracies = [line.accuracy for line in rounds]
+    accuracies = [line.score for line in rounds]
     target = max(accuracies[: before - 1])
     return target, accuracies.index(target) + 1
 
@@ -43,7 +43,7 @@ def test_those_who_are_left_end_with_the_round_that_reaches_it(monkeypatch):
     config = config.model_copy(update={"target_metric": target})
     reports, _, _ = run_direct_with(config, FLEET, [fault])
     rounds = [add_up(number, told, 0.0) for number, told in sorted(reports.items())]
-    told, expected = ([line.accuracy for line in lines[1:first]] for lines in (rounds, whole.rounds))
+    told, expected = ([line.score for line in lines[1:first]] for lines in (rounds, whole.rounds))
     assert told == expected, "what agent 0 told of round 1 died with it"
     assert len(rounds) == first
 

@@ -53,7 +53,7 @@ def test_a_run_ends_with_the_round_that_reaches_its_target(keys, tmp_path):
     """Whoever was absent in it, too, though a message may have held more rounds."""
     keys |= {"num_rounds": 5, "local_epochs": 1, "batch_size": 16, "learning_rate": 0.02}
     whole, _ = run_local(small_config(**keys), small_fleet(NUM_AGENTS))
-    accuracies = [line.accuracy for line in whole.rounds]
+    accuracies = [line.score for line in whole.rounds]
     target = max(accuracies[:3])
     first = accuracies.index(target) + 1
     keys["target_metric"] = target

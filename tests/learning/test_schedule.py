@@ -49,7 +49,7 @@ def test_all_agents_train_at_the_rate_of_the_round(keys):
     step = {"schedule": "step", "schedule_every": 1}
     constant, _ = run_local(small_config(**keys), fleet)
     slower, _ = run_local(small_config(**keys, **step), fleet)
-    assert constant.rounds[0].accuracy == slower.rounds[0].accuracy == first.rounds[0].accuracy
+    assert constant.rounds[0].score == slower.rounds[0].score == first.rounds[0].score
     assert constant.weights_sha256 != slower.weights_sha256
     assert [record.metrics.get("learning_rate") for record in slower.rounds] == pytest.approx([0.02, 0.002])
     assert constant.rounds[0].metrics == {}

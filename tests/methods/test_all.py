@@ -36,7 +36,7 @@ def run(keys, fleet=None, *, side_by_side=False, **more):
 
 def outcome(record):
     """Return what must not differ: all but what a stopwatch measured."""
-    lines = [(r.loss, r.accuracy, r.virtual_time_s, r.makespan_s, r.bytes_sent) for r in record.rounds]
+    lines = [(r.loss, r.score, r.virtual_time_s, r.makespan_s, r.bytes_sent) for r in record.rounds]
     return record.weights_sha256, lines
 
 

@@ -35,7 +35,7 @@ def test_without_offload_comdml_allreduce_and_fedavg_are_equal_to_the_bit(fleet,
     assert all(line.plan["pairs"] == [] for line in comdml.rounds)
     assert comdml.weights_sha256 == allreduce.weights_sha256 == fedavg.weights_sha256
     for lines in zip(comdml.rounds, allreduce.rounds, fedavg.rounds, strict=True):
-        assert len({(line.accuracy, line.loss, line.num_agents) for line in lines}) == 1
+        assert len({(line.score, line.loss, line.num_agents) for line in lines}) == 1
 
 
 def test_with_offload_the_weights_differ():

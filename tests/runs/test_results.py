@@ -96,7 +96,7 @@ def test_a_run_writes_its_configuration_its_rounds_and_its_summary(tmp_path):
     assert parse_config(written) == config_in(tmp_path / "new" / "results", seed=4)
     rounds = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
     assert [line["round"] for line in rounds] == [1, 2]
-    assert rounds[0].keys() == {*RoundRecord.__dataclass_fields__} - {"agents"}
+    assert rounds[0].keys() == {*RoundRecord.__dataclass_fields__, "accuracy", "loss"} - {"agents", "scores"}
     told = json.loads((folder / "agents.json").read_text())
     first = {**FIRST["data"], "batches_per_s": 2.0, "timeline": []}
     assert told == {"round": 1, "agents": [{"agent": agent, **first} for agent in IDS]}
@@ -185,8 +185,7 @@ def round_record(**facts):
     return replace(
         RoundRecord(
             round=1,
-            accuracy=0.12345,
-            loss=2.34567,
+            scores={"accuracy": 0.12345, "loss": 2.34567},
             virtual_time_s=17.04,
             makespan_s=15.0,
             predicted_s=15.0,
@@ -257,13 +256,16 @@ def test_a_round_with_many_pairs_is_still_one_line():
     assert len(printed().splitlines()) == 3
 
 
+UNKNOWN_LOSS = {"accuracy": 0.12345, "loss": None}
+
+
 def test_a_loss_that_is_not_finite_is_null_in_the_file_and_a_dash_on_the_screen(tmp_path):
     folder, (screen, printed) = RunFolder(config_in(tmp_path)), printed_by()
-    folder.add_round(round_record(loss=None, elapsed_s=float("inf")))
+    folder.add_round(round_record(scores=UNKNOWN_LOSS, elapsed_s=float("inf")))
     (line,) = (folder.path / "rounds.jsonl").read_text().splitlines()
     assert '"loss": null' in line
     assert '"elapsed_s": null' in line
-    screen.round_ends(round_record(loss=None))
+    screen.round_ends(round_record(scores=UNKNOWN_LOSS))
     assert printed().splitlines()[-1].split()[:3] == ["1/2", "0.1235", "-"]
 
 
@@ -390,5 +392,5 @@ def test_what_is_written_of_a_round_is_all_that_is_known_of_it(tmp_path):
     (line,) = (folder.path / "rounds.jsonl").read_text().splitlines()
     known = asdict(round_record(refused=[4]))
     assert known.pop("agents") == (), "stands in a file of its own"
-    assert json.loads(line) == known
+    assert json.loads(line) == {**known.pop("scores"), **known}
     assert Path(folder.path / "config.json").is_file()

@@ -207,8 +207,7 @@ def test_a_rounds_reports_added_up_by_hand():
     }
     assert add_up(6, reports, 1.25) == RoundRecord(
         round=6,
-        accuracy=(2 + 6 + 0 + 1) / 20,
-        loss=(3.5 + 2.5 + 4.0) / 20,
+        scores={"accuracy": (2 + 6 + 0 + 1) / 20, "loss": (3.5 + 2.5 + 4.0) / 20},
         virtual_time_s=4.5,
         makespan_s=3.0,
         predicted_s=2.5,
@@ -264,7 +263,7 @@ def test_a_report_without_a_number_where_one_belongs_is_an_error_in_one_line(nam
 
 def test_a_loss_that_is_not_finite_leaves_the_round_without_one_and_with_its_accuracy():
     record = add_up(1, {0: report(), 1: report(loss_sum=None)}, 0.0)
-    assert (record.loss, record.accuracy) == (None, 0.6)
+    assert (record.loss, record.score) == (None, 0.6)
     assert read_record(json.loads(to_json(as_json(record)))) == record
 
 

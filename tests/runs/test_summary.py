@@ -26,7 +26,7 @@ def test_a_summary_by_hand():
             makespan_s=1.0,
             no_offload_virtual_time_s=4.0,
             no_offload_makespan_s=3.0,
-            accuracy=0.75,
+            scores={"accuracy": 0.75, "loss": 0.5},
             bytes_sent=23,
         ),
     )
@@ -44,6 +44,8 @@ def test_a_summary_by_hand():
         "status": "complete",
         "missing": [],
         "diverged": False,
+        "metric": "accuracy",
+        "better": "higher",
         "accuracy": 0.75,
         "virtual_time_s": 6.0,
         "no_offload_virtual_time_s": 12.0,

@@ -25,7 +25,7 @@ def modelled(record):
 
 def target_of(record, before=ROUNDS):
     """Return an accuracy that a run reaches before a round, and the first round that reaches it."""
-    accuracies = [line.accuracy for line in record.rounds]
+    accuracies = [line.score for line in record.rounds]
     target = max(accuracies[: before - 1])
     return target, accuracies.index(target) + 1
 
@@ -59,13 +59,13 @@ def test_so_does_a_run_on_the_grid(keys, tmp_path):
     """Whoever was absent has the model when it takes part again, though each round ends by itself."""
     keys = {**QUICK, **keys, "num_rounds": 5}
     whole, _ = run_local(small_config(**keys), FLEET)
-    target = max(line.accuracy for line in whole.rounds)
+    target = max(line.score for line in whole.rounds)
     config = small_config(target_metric=target, **keys)
     here, _ = run_local(config, FLEET)
     run_on_grid(grid_config(config, tmp_path), fleet_text(NUM_AGENTS), NUM_AGENTS)
     (folder,) = tmp_path.iterdir()
     lines = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
-    assert [line["accuracy"] for line in lines] == [line.accuracy for line in here.rounds]
+    assert [line["accuracy"] for line in lines] == [line.score for line in here.rounds]
     assert [line["bytes_sent"] for line in lines] == [line.bytes_sent for line in here.rounds]
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["stopped"] == f"target-metric reached in round {len(lines)}"
@@ -102,7 +102,7 @@ def test_a_run_that_stopped_has_finished_and_a_larger_target_trains_on(stopped):
     keys = {"catalogue": CATALOGUE, "terminal": quiet_terminal(ROUNDS)}
     record = run_locally({"resume": str(folder), "target-metric": 1.0}, **keys)
     assert record.weights_sha256 == whole.weights_sha256
-    assert [line.accuracy for line in record.rounds] == [line.accuracy for line in whole.rounds]
+    assert [line.score for line in record.rounds] == [line.score for line in whole.rounds]
     assert json.loads((folder / "summary.json").read_text())["stopped"] is None
 
 

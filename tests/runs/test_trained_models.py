@@ -223,7 +223,7 @@ def test_a_checkpoint_brings_the_last_model_and_keeps_the_best(tmp_path, monkeyp
     assert accuracies[2] > max(accuracies[:2]), "round 3 was the best when it was killed"
     assert read_model(folder / "model-best.safetensors").round == 3
     kept = read_model(folder / "checkpoints" / "2" / "model-best.safetensors")
-    assert kept.accuracy == max(accuracies[:2])
+    assert kept.score == max(accuracies[:2])
     run({"resume": str(folder), "num-rounds": 2}, num_agents=None)
     best = {entry["kind"]: entry for entry in summary_of(folder)["models"]}["best"]
     assert (best["round"], best["weights_sha256"]) == (kept.round, kept.weights_sha256)
@@ -266,7 +266,7 @@ def test_a_model_of_complex_numbers_is_refused_in_one_line():
 
 def test_the_best_round_is_the_first_of_the_most_accurate_that_left_a_model():
     rounds = [
-        round_record(round=number, accuracy=accuracy, not_committed=aside)
+        round_record(round=number, scores={"accuracy": accuracy}, not_committed=aside)
         for number, accuracy, aside in (
             (1, 0.5, []),
             (2, 0.7, []),
@@ -276,7 +276,9 @@ def test_the_best_round_is_the_first_of_the_most_accurate_that_left_a_model():
         )
     ]
     assert best_round(rounds).round == 2
-    assert best_round([replace(rounds[0], accuracy=None)]) is None
+    assert best_round([replace(rounds[0], scores={"accuracy": None})]) is None
+    lower = [replace(record, better="lower") for record in rounds[:4]]
+    assert best_round(lower).round == 1, "of a loss, the lowest"
     assert {agent: record.round for agent, record in last_rounds(rounds).items()} == {0: 5, 1: 5, 2: 5}
 
 

@@ -141,7 +141,7 @@ class DirectRounds:
             seconds_per_batch=seconds_per_batch,
         )
         self._model_of = 0  # the last round whose model this agent has
-        self.accuracy: float | None = None  # of the round that ended last; None: not known, or not committed
+        self.score: float | None = None  # of the round that ended last; None: not known, or not committed
         self._ends_run = False  # the round that ended last has reached the run's target
         self._end = 0  # the last round of the message
 
@@ -223,7 +223,7 @@ class DirectRounds:
     def _round(self, round_: int) -> Report:
         """Run a round until it is committed; return this agent's report."""
         ended = self._runner.run(round_)
-        self.accuracy, self._ends_run = ended.accuracy, ended.ends_run
+        self.score, self._ends_run = ended.score, ended.ends_run
         self._commit(round_, ended)
         return ended.report
 

@@ -42,7 +42,7 @@ class RoundEnd:
     ----------
     report : Report
         This agent's report.
-    accuracy : float, optional
+    score : float, optional
         The task's primary metric, where all members have reported it and their models are equal.
     ends_run : bool
         Whether the round has reached the run's target.
@@ -53,7 +53,7 @@ class RoundEnd:
     """
 
     report: Report
-    accuracy: float | None
+    score: float | None
     ends_run: bool
     missing: frozenset[int]
     joining: Mapping[int, int]
@@ -117,9 +117,9 @@ class RoundRunner:
                 report = self._take_decided(round_)
                 self._ends_run = self.links.ended_after == round_
                 break
-        accuracy = self._accuracy(report)
+        score = self._score(report)
         if not self._digests_agree():
-            accuracy = None
+            score = None
             log.warning("round %d: the agents' models differ after averaging; it is not committed", round_)
             self.agent.tensors.roll_back()
             report = {**report, "not_committed": [self.agent.id]}
@@ -132,7 +132,7 @@ class RoundRunner:
         said = [pair for mark in self.collector.marks.values() for pair in mark.joining or ()]
         return RoundEnd(
             report={**report, "elapsed_s": ended_s - began_s, "gone": sorted(missing)},
-            accuracy=accuracy,
+            score=score,
             ends_run=self._ends_run,
             missing=missing,
             joining={p: n for p, n in sorted([*said, *self._told_joining.items()]) if p in missing},
@@ -226,7 +226,7 @@ class RoundRunner:
         for peer in (*others, *(peer for peer in newcomers if peer not in others)):
             self.links.say(peer, mark, is_needed=True)
 
-    def _accuracy(self, report: Report) -> float | None:
+    def _score(self, report: Report) -> float | None:
         """Return the round's metric, where the last marks of all others are there."""
         marks, metrics = self.collector.marks, self.agent.setup.task.metrics
         if not marks.keys() >= {*self._others()}:

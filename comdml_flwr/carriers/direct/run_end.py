@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from comdml_flwr.agents.setup import Setup
 from comdml_flwr.carriers.direct.counts import metric_of
 from comdml_flwr.core.typed_json import Json
+from comdml_flwr.learning.metrics import reaches
 
 
 class RunEndedError(Exception):
@@ -17,6 +18,6 @@ class RunEndedError(Exception):
 
 
 def reaches_target(setup: Setup, told: Iterable[Mapping[str, Json]]) -> bool:
-    """Tell whether a round's metric, by what all who took part told, is at least `target-metric`; 0: none."""
-    metric = metric_of(told, setup.task.metrics)
-    return metric is not None and 0 < setup.config.target_metric <= metric
+    """Tell whether a round's metric, by what all who took part told, reaches `target-metric`; 0: none."""
+    metrics = setup.task.metrics
+    return reaches(metric_of(told, metrics), setup.config.target_metric, metrics.better)

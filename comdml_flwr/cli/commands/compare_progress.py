@@ -88,9 +88,10 @@ class CompareProgress:
             return
         self._num_ended += 1
         summary = json.loads(outcome["summary.json"])
-        accuracy, elapsed_s = summary["accuracy"], summary["elapsed_s"]
+        metric = str(summary.get("metric", "accuracy"))
+        score, elapsed_s = summary[metric], summary["elapsed_s"]
         place = f"{self._num_ended}/{self._num_runs}"
-        self._say(f"{place}  {run}: accuracy {accuracy:.4f}; {elapsed_s:.1f} s, measured")
+        self._say(f"{place}  {run}: {metric} {score:.4f}; {elapsed_s:.1f} s, measured")
 
     def _move(self, run: PlannedRun, round_: int) -> None:
         self._rounds[str(run)] = round_

@@ -49,7 +49,7 @@ def model(
     found = [_checked(read_model(entry.path), entry) for entry in here]
     for file in found:
         typer.echo(
-            f"{_shown(file.path, run)}: round {file.round}, accuracy {file.accuracy:.4f},"
+            f"{_shown(file.path, run)}: round {file.round}, {file.metric} {file.score:.4f},"
             f" weights sha256 {file.weights_sha256}"
         )
     for entry in listed:

@@ -22,8 +22,8 @@ class MethodSettings(Settings, title="The run as a whole"):
     target_metric: float = setting(
         0.0,
         ge=0,
-        le=1,
-        description="test accuracy with which the run ends after the first round that reaches it; 0: none",
+        description="value of the task's metric (for classes, accuracy) with which the run ends after the"
+        " first round that reaches it; 0: none",
         on_resume="may change",
     )
     participation: float = setting(

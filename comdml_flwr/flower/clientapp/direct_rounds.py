@@ -67,11 +67,11 @@ def run_rounds_of(
     facts: ConfigRecord,
     context: Context,
     folder: Path,
-    on_round: Callable[[float | None], None] = lambda accuracy: None,
+    on_round: Callable[[float | None], None] = lambda score: None,
 ) -> ConfigRecord:
     """Run the rounds that a message asks for; return this agent's reports of them.
 
-    `on_round` is told of each that has ended here: its accuracy, where all members have reported it.
+    `on_round` is told of each that has ended here: its metric, where all members have reported it.
 
     Raises
     ------
@@ -103,7 +103,7 @@ def run_rounds_of(
         try:
             for round_, report in rounds.run(integer(facts, "first"), last):
                 reports[round_] = report
-                on_round(rounds.accuracy)
+                on_round(rounds.score)
                 observe_traffic(agent, transport)
                 save_state(agent, folder, round_)
                 _append(folder / "reports" / f"{agent.id}.jsonl", {"round": round_, **report})

@@ -6,7 +6,7 @@ folder with the results. Elsewhere no weight leaves its node: the files stay in 
 
 With every message a node is told which round was the best so far (`ModelNews`); if its agent has just ended
 that round, it writes the model before it goes on. Where mail goes from peer to peer, many rounds for each
-message, agents know a round's accuracy from each other.
+message, agents know a round's metric from each other.
 """
 
 import json
@@ -20,6 +20,7 @@ from pathlib import Path
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.errors import InputError, RunError
 from comdml_flwr.flower.mail import lasting_place
+from comdml_flwr.learning.metrics import rank
 from comdml_flwr.runs.model_files import BEST, LAST, file_name
 from comdml_flwr.runs.trained_models import SavedModel, facts_of_round, save_model, saved_in
 
@@ -42,21 +43,21 @@ class ModelNews:
         Whether the agents' models differ.
     best_round : int
         The best round so far, if this node is to write its model; otherwise 0.
-    best_accuracy : float, optional
-        Of the best round so far; None if there is none.
+    best_score : float, optional
+        The task's metric, of the best round so far; None if there is none.
     last_round : int
         The last round of this agent, if the node is to write the model as it is now; otherwise 0.
-    last_accuracy : float, optional
-        Of the run in that round; None if it is not known.
+    last_score : float, optional
+        The metric, of the run in that round; None if it is not known.
     """
 
     run: str
     config_sha256: str
     is_own: bool
     best_round: int = 0
-    best_accuracy: float | None = None
+    best_score: float | None = None
     last_round: int = 0
-    last_accuracy: float | None = None
+    last_score: float | None = None
 
     def pack(self) -> str:
         """Return it as a fact of a message."""
@@ -93,12 +94,13 @@ def write_best(agent: Agent, news: ModelNews, place: Path) -> None:
 
     A disk that does not take it costs the run nothing else.
     """
-    if news.best_round and agent.ended_round == news.best_round and news.best_accuracy is not None:
-        _write_best(agent, news, place, news.best_accuracy)
+    if news.best_round and agent.ended_round == news.best_round and news.best_score is not None:
+        _write_best(agent, news, place, news.best_score)
 
 
-def _write_best(agent: Agent, news: ModelNews, place: Path, accuracy: float) -> None:
-    facts = facts_of_round(news.run, news.config_sha256, agent.ended_round, accuracy)
+def _write_best(agent: Agent, news: ModelNews, place: Path, score: float) -> None:
+    metric = agent.setup.task.metrics.primary
+    facts = facts_of_round(news.run, news.config_sha256, agent.ended_round, metric, score)
     try:
         save_model(place / file_name(BEST), BEST, agent, facts, is_own=news.is_own)
     except OSError as error:
@@ -114,7 +116,8 @@ def write_last(agent: Agent, news: ModelNews, place: Path) -> None:
         The disk does not take it.
     """
     if news.last_round:
-        facts = facts_of_round(news.run, news.config_sha256, news.last_round, news.last_accuracy)
+        metric = agent.setup.task.metrics.primary
+        facts = facts_of_round(news.run, news.config_sha256, news.last_round, metric, news.last_score)
         path = place / file_name(LAST)
         try:
             save_model(path, LAST, agent, facts, is_own=news.is_own)
@@ -142,20 +145,21 @@ class BestOfMessage:
     agent : Agent
         Whose rounds.
     news : ModelNews
-        With the best accuracy before.
+        With the best metric before.
     place : Path
         Where the model goes.
     """
 
     def __init__(self, agent: Agent, news: ModelNews, place: Path) -> None:
         self._agent, self._news, self._place = agent, news, place
-        self._accuracy = -inf if news.best_accuracy is None else news.best_accuracy
+        self._better = agent.setup.task.metrics.better
+        self._best = -inf if news.best_score is None else rank(news.best_score, self._better)
 
-    def round_ended(self, accuracy: float | None) -> None:
-        """Write the model if the round that has just ended was the best; None: its accuracy is not known."""
-        if accuracy is not None and accuracy > self._accuracy:
-            self._accuracy = accuracy
-            _write_best(self._agent, self._news, self._place, accuracy)
+    def round_ended(self, score: float | None) -> None:
+        """Write the model if the round that has just ended was the best; None: its metric is not known."""
+        if score is not None and rank(score, self._better) > self._best:
+            self._best = rank(score, self._better)
+            _write_best(self._agent, self._news, self._place, score)
 
 
 def pack_written(models: list[SavedModel]) -> str:
@@ -176,10 +180,18 @@ def _read_saved(entry: Mapping[str, object]) -> SavedModel:
     kind, path, digest = (str(entry[name]) for name in ("kind", "file", "weights_sha256"))
     if kind not in (LAST, BEST) or not path.isprintable() or not re.fullmatch("[0-9a-f]{64}", digest):
         raise ValueError(kind)
-    round_, accuracy, agent = entry["round"], entry["accuracy"], entry.get("agent")
-    if not isinstance(round_, int) or not isinstance(accuracy, int | float):
+    metric, round_, agent = str(entry["metric"]), entry["round"], entry.get("agent")
+    score = entry[metric]
+    is_name = metric.isidentifier() and metric not in SavedModel.__slots__
+    if not isinstance(round_, int) or not isinstance(score, int | float) or not is_name:
         raise TypeError
     whose = agent if isinstance(agent, int) else None
     return SavedModel(
-        kind=kind, file=path, round=round_, accuracy=accuracy, weights_sha256=digest, agent=whose
+        kind=kind,
+        file=path,
+        round=round_,
+        metric=metric,
+        score=score,
+        weights_sha256=digest,
+        agent=whose,
     )

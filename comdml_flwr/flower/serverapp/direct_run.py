@@ -23,6 +23,7 @@ from comdml_flwr.core.program import NOBODY, Program, agent_failed
 from comdml_flwr.flower.records import NO_STATE, facts_of, integer, integers, task, text
 from comdml_flwr.flower.serverapp.federation import Federation
 from comdml_flwr.flower.serverapp.messenger import POLL_S, SHORTEST_PATIENCE_S
+from comdml_flwr.learning.metrics import Metrics
 from comdml_flwr.planning.participation import check_left
 from comdml_flwr.runs.loop import checkpoint_follows, has_ended
 from comdml_flwr.runs.records import RunRecord, add_up, number_in
@@ -46,9 +47,14 @@ class DirectRun:
         Number of rounds, and of rounds per message.
     program : Program
         One round; its phases run at the nodes.
+    metrics : Metrics
+        Those of the agents' task.
     """
 
-    def __init__(self, federation: Federation, config: RunConfig, program: Program[Agent]) -> None:
+    def __init__(
+        self, federation: Federation, config: RunConfig, program: Program[Agent], metrics: Metrics
+    ) -> None:
+        self._metrics = metrics
         self._federation, self._config, self._program = federation, config, program
         self._grid, self._display = federation.messenger.grid, federation.messenger.display
         self._absent: frozenset[int] = frozenset()  # who does not have the current model
@@ -88,8 +94,14 @@ class DirectRun:
             self._display.exchange_begins(first, f"to round {until}, peer to peer", len(self._states))
             for round_, (reports, gone) in self._message(first, until).items():
                 elapsed_s = max(number_in(report, "elapsed_s") for report in reports.values())
-                agree = self._program.models_agree
-                ended = add_up(round_, reports, elapsed_s, gone=gone, models_agree=agree)
+                ended = add_up(
+                    round_,
+                    reports,
+                    elapsed_s,
+                    gone=gone,
+                    models_agree=self._program.models_agree,
+                    metrics=self._metrics,
+                )
                 record = record.with_round(ended, reports, self._absent)
                 yield record
                 if has_ended(record.rounds, config):

@@ -78,9 +78,9 @@ class NodeModels:
             config_sha256=self._config_digest,
             is_own=not self._models_agree,
             best_round=best.round if best and agent in self._writers(best) else 0,
-            best_accuracy=best.accuracy if best else None,
+            best_score=best.score if best else None,
             last_round=last.round if last else 0,
-            last_accuracy=last.accuracy if last else None,
+            last_score=last.score if last else None,
         )
         return {FACT: news.pack()}
 

@@ -13,6 +13,8 @@ from comdml_flwr.flower.app_paths import fleet_path, notes_on_paths, with_data_f
 from comdml_flwr.flower.serverapp.choices import without_choice
 from comdml_flwr.flower.serverapp.last_line import tell_errors_last
 from comdml_flwr.flower.serverapp.serverless_run import TIMEOUT_S, run_serverless
+from comdml_flwr.learning.metrics import CLASSIFICATION_METRICS, check_target
+from comdml_flwr.learning.task import Task
 from comdml_flwr.planning.fleet.fleet_file import self_contained_text
 from comdml_flwr.runs.assemble import SERVERLESS, WITH_SERVER, Catalogue, DatasetLoader, ModelBuilder
 from comdml_flwr.runs.records import RunRecord
@@ -41,6 +43,8 @@ class PeerStrategy:
         Take replies in reversed order, which must not matter.
     resumed : Resumed, optional
         The run that goes on; `config` is its configuration, and `fleet_text` its fleet.
+    task : Task, optional
+        That of the nodes, whose metrics are added up here; without it, classification.
     """
 
     def __init__(
@@ -51,7 +55,9 @@ class PeerStrategy:
         *,
         reverse_replies: bool = False,
         resumed: Resumed | None = None,
+        task: Task | None = None,
     ) -> None:
+        self._metrics = task.metrics if task else CLASSIFICATION_METRICS
         self._config, self._fleet_text, self._terminal = config, fleet_text, terminal
         self._reverse_replies, self._resumed = reverse_replies, resumed
 
@@ -72,7 +78,7 @@ class PeerStrategy:
         Returns
         -------
         Result
-            Accuracy and loss per round; no arrays.
+            The task's metrics per round; no arrays.
 
         Raises
         ------
@@ -89,6 +95,7 @@ class PeerStrategy:
             self._fleet_text,
             self._terminal,
             resumed=self._resumed,
+            metrics=self._metrics,
             timeout_s=timeout,
             reverse_replies=self._reverse_replies,
         )
@@ -101,11 +108,10 @@ class PeerStrategy:
 
 
 def as_result(record: RunRecord) -> Result:
-    """Return a run's accuracy and loss as Flower keeps them; a loss that was not finite is left out."""
+    """Return a run's metrics as Flower keeps them; one that was not finite is left out."""
     result = Result()
     for line in record.rounds:
-        loss = {} if line.loss is None else {"loss": line.loss}
-        metrics = MetricRecord({"accuracy": line.accuracy, **loss})
+        metrics = MetricRecord({name: x for name, x in line.scores.items() if x is not None})
         result.evaluate_metrics_clientapp[line.round] = metrics
     return result
 
@@ -119,6 +125,7 @@ def peer_server_app(
     models: Mapping[str, ModelBuilder] | None = None,
     datasets: Mapping[str, DatasetLoader] | None = None,
     with_server: Mapping[str, RunWithServer] | None = None,
+    task: Task | None = None,
 ) -> ServerApp:
     """Return a ServerApp that starts serverless training.
 
@@ -128,6 +135,8 @@ def peer_server_app(
         Names that the configuration may use besides ours; give the same to `peer_client_app`.
     with_server : Mapping, optional
         How to run the methods that have a server, by name; the ServerApp then plays it.
+    task : Task, optional
+        That of the nodes; without it, classification.
     """
     catalogue = Catalogue(models=models or {}, datasets=datasets or {})
     app = ServerApp()
@@ -138,6 +147,7 @@ def peer_server_app(
         resumed = _resumed(config, context.run_config)
         config = resumed.config if resumed else config
         catalogue.check(config)
+        check_target(config.target_metric, task.metrics if task else CLASSIFICATION_METRICS)
         if config.carrier == "local":
             raise InputError("carrier", config.carrier, "must be 'grid', 'direct' or 'auto' under `flwr run`")
         text = resumed.checkpoint.fleet if resumed else self_contained_text(fleet_path(config.fleet))
@@ -155,7 +165,7 @@ def peer_server_app(
             config = with_data_found(without_choice(config))
             (with_server or {})[config.method](grid, config, text, catalogue, terminal)
             return
-        strategy = PeerStrategy(config, text, terminal, resumed=resumed)
+        strategy = PeerStrategy(config, text, terminal, resumed=resumed, task=task)
         strategy.summary()
         strategy.start(grid)
 

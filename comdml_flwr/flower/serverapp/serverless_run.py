@@ -19,6 +19,7 @@ from comdml_flwr.flower.serverapp.direct_run import DirectRun
 from comdml_flwr.flower.serverapp.grid_carrier import GridCarrier
 from comdml_flwr.flower.serverapp.models import NodeModels
 from comdml_flwr.flower.serverapp.nodes import greet
+from comdml_flwr.learning.metrics import CLASSIFICATION_METRICS, Metrics
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.runs.assemble import SERVERLESS
 from comdml_flwr.runs.checkpoints import Checkpoints
@@ -39,6 +40,7 @@ def run_serverless(
     terminal: Terminal,
     *,
     resumed: Resumed | None = None,
+    metrics: Metrics = CLASSIFICATION_METRICS,
     timeout_s: float = TIMEOUT_S,
     reverse_replies: bool = False,
 ) -> RunRecord:
@@ -56,6 +58,8 @@ def run_serverless(
         Where progress is printed.
     resumed : Resumed, optional
         The run that goes on; `config` is its configuration, and `fleet_text` its fleet.
+    metrics : Metrics, optional
+        Those of the agents' task.
     timeout_s : float
         How long to wait for all nodes to be there.
     reverse_replies : bool
@@ -74,7 +78,7 @@ def run_serverless(
         # 1. Who runs the phases: Flower, mail and all, or the agents, many rounds at a time.
         carrier: GridCarrier | DirectRun
         if config.carrier == "direct":
-            carrier = DirectRun(federation, config, program)
+            carrier = DirectRun(federation, config, program, metrics)
         else:
             federation.check_relay()
             federation.tell_of_unsigned_keys()
@@ -107,7 +111,14 @@ def run_serverless(
             else:
                 availability = parse_fleet(fleet_text, "fleet").availability
                 rounds = run_rounds(
-                    carrier, program, federation.ids, config, terminal, availability, begun=begun
+                    carrier,
+                    program,
+                    federation.ids,
+                    config,
+                    terminal,
+                    availability,
+                    begun=begun,
+                    metrics=metrics,
                 )
             num_agents = len(federation.ids)
             record = last(recorded(rounds, config, num_agents, terminal, checkpoints, resumed, models))

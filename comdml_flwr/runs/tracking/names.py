@@ -5,10 +5,10 @@ The method's own are in a group of their own, `method`, under the names that it 
 
 from collections.abc import Mapping
 
-from comdml_flwr.runs.records import AGENT_LISTS
+from comdml_flwr.runs.records import AGENT_LISTS, score_names
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "measured": ("accuracy", "loss", "elapsed_s", "evaluation_s"),
+    "measured": ("elapsed_s", "evaluation_s"),
     "modelled": (
         "virtual_time_s",
         "makespan_s",
@@ -18,7 +18,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "counted": ("bytes_sent", "num_agents"),
 }
-"""Group -> numbers of a line of `rounds.jsonl`; the round itself is the step."""
+"""Group -> numbers of a line of `rounds.jsonl`; the task's metrics are measured; the round is the step."""
 
 LISTS = tuple(AGENT_LISTS)
 """Lists of agents in such a line: their lengths are counted."""
@@ -32,7 +32,8 @@ def numbers(line: Mapping[str, object]) -> dict[str, float]:
     >>> numbers({"round": 1, "elapsed_s": 2.5, "makespan_s": 4.0, "plan": {"pairs": []}, "refused": []})
     {'measured/elapsed_s': 2.5, 'modelled/makespan_s': 4.0, 'counted/num_pairs': 0, 'counted/num_refused': 0}
     """
-    found = {f"{group}/{name}": line.get(name) for group, names in GROUPS.items() for name in names}
+    found = {f"measured/{name}": line[name] for name in score_names(line)}
+    found |= {f"{group}/{name}": line.get(name) for group, names in GROUPS.items() for name in names}
     plan = line.get("plan")
     found["counted/num_pairs"] = _length(plan.get("pairs") if isinstance(plan, Mapping) else None)
     found |= {f"counted/num_{name}": _length(line[name]) for name in LISTS if name in line}

@@ -88,7 +88,7 @@ def test_where_nodes_share_no_folder_each_keeps_its_models_and_the_last_lines_na
         assert entry["file"] == str(path / name)
         found = read_model(path / name)
         assert (found.round, found.weights_sha256) == (entry["round"], entry["weights_sha256"])
-        assert found.accuracy == rounds[entry["round"] - 1]["accuracy"]
+        assert found.score == rounds[entry["round"] - 1]["accuracy"]
         assert line.endswith(f"round {entry['round']}, on the node of agent {entry['node']}: {path / name}")
     local = {(e["kind"], e.get("agent"), e["round"], e["weights_sha256"]) for e in summary_of(here)["models"]}
     mine = {(e["kind"], e.get("agent"), e["round"], e["weights_sha256"]) for e in entries}
@@ -157,10 +157,12 @@ def test_a_run_of_any_name_that_we_give_is_taken(tmp_path):
         {"weights_sha256": "12"},
         {"round": "1"},
         {"accuracy": None},
+        {"metric": "perplexity"},
+        {"metric": "round"},
     ],
 )
 def test_what_a_node_says_of_its_models_is_read_with_care(entry):
-    model = SavedModel(kind="last", file="/x", round=1, accuracy=0.5, weights_sha256="0" * 64)
+    model = SavedModel(kind="last", file="/x", round=1, metric="accuracy", score=0.5, weights_sha256="0" * 64)
     assert read_written(node_models.pack_written([model])) == [model]
     for packed in (json.dumps([{**model.as_json(), **entry}]), "7", "{", "[3]"):
         with pytest.raises(RunError, match=r"in a reply is no list of models$"):

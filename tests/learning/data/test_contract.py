@@ -192,6 +192,6 @@ def test_a_run_with_fewer_test_samples_than_agents_says_so_once_and_ends(tmp_pat
     terminal = quiet_terminal(1)
     with terminal.console.capture() as printed:
         record = run_locally(values, num_agents=4, catalogue=catalogue, terminal=terminal)
-    assert record.rounds[0].accuracy in (0, 1 / 3, 2 / 3, 1)
+    assert record.rounds[0].score in (0, 1 / 3, 2 / 3, 1)
     line = "warning: data set own: 3 test samples for 4 agents: some evaluate nothing\n"
     assert printed.get().count(line) == 1

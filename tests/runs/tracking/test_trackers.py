@@ -2,9 +2,9 @@
 
 import subprocess
 import sys
-from dataclasses import asdict, fields
+from dataclasses import fields
 
-from comdml_flwr.runs.records import RoundRecord
+from comdml_flwr.runs.records import RoundRecord, as_json
 from comdml_flwr.runs.tracking.names import GROUPS, LISTS, numbers
 from tests.runs.test_results import files, record, round_record
 
@@ -30,13 +30,23 @@ def test_a_default_run_loads_and_writes_nothing_of_them(tmp_path):
 
 def test_every_number_of_a_round_has_one_group():
     grouped = [name for names in GROUPS.values() for name in names]
-    others = {"round", "plan", "agents", "metrics", *LISTS}  # the step, what is counted, a file of its own
+    others = {
+        "round",
+        "plan",
+        "agents",
+        "metrics",
+        "scores",
+        "metric",
+        "better",
+        *LISTS,
+    }  # the step, what is counted, a file of its own
     assert sorted([*grouped, *others]) == sorted(field.name for field in fields(RoundRecord))
 
 
 def test_a_stopwatch_is_no_model():
-    shown = numbers(asdict(round_record(refused=[4, 7])))
+    shown = numbers(as_json(round_record(refused=[4, 7])))
     assert shown["measured/elapsed_s"] == 3.44
+    assert shown["measured/accuracy"] == 0.12345
     assert shown["modelled/virtual_time_s"] == 17.04
     assert (shown["counted/num_pairs"], shown["counted/num_refused"]) == (1, 2)
     assert {name.split("/")[0] for name in shown if name.endswith("_s")} == {"measured", "modelled"}
