@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING
 
 from comdml_flwr.core.strict_json import to_json
 from comdml_flwr.core.typed_json import Json
-from comdml_flwr.methods.phases.split_training import aux_head_weights
 
 if TYPE_CHECKING:
     from comdml_flwr.agents.agent import Agent
@@ -76,6 +75,8 @@ def shares(agent_id: int, run_config: str, num_agents: int) -> dict[str, Json]:
     dict
         `slow 1`, `fast 1`, `slow 2`, ...: what each side takes of the whole model's time; medians.
     """
+    from comdml_flwr.methods.phases.split_training import aux_head_weights  # here: it loads torch
+
     agent = _agent(agent_id, run_config, num_agents)
     bench, (x, y_N) = agent.setup.learners, agent.samples(agent.batches()[0], 0)
     learners = {"whole": (bench.whole().begin(agent.weights_P), x)}
