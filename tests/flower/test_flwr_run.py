@@ -1,9 +1,11 @@
-"""`flwr run .` for real: Flower's engine, Ray actors, and a SuperLink that belongs to another checkout."""
+"""`flwr run .` for real: Flower's engine, Ray actors, and a SuperLink that may belong to another checkout."""
 
 import json
+from importlib.metadata import version
 
 import pytest
 
+from comdml_flwr.cli.doctor.network import check_superlink
 from comdml_flwr.runs.local_run import run_locally
 from comdml_flwr.runs.model_files import read_model
 from tests.flower.engine import ROOT, Engine, copy_of_checkout
@@ -15,6 +17,16 @@ RUN_CONFIG = "num-rounds=2 local-epochs=1 num-chunks=2 batch-size=100 participat
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory):
+    """A SuperLink that the first run starts."""
+    folder = tmp_path_factory.mktemp("engine")
+    engine = Engine(folder / "home")
+    (folder / "home").mkdir()
+    yield engine
+    engine.stop()
+
+
+@pytest.fixture(scope="module")
+def engine_of_another_checkout(tmp_path_factory):
     """A SuperLink that was started in another checkout, whose client code cannot run."""
     folder = tmp_path_factory.mktemp("engine")
     other = copy_of_checkout(folder / "other-checkout")
@@ -28,12 +40,25 @@ def engine(tmp_path_factory):
     engine.stop()
 
 
-def test_a_run_that_raises_is_shown_as_failed(engine):
-    assert engine.last_status() == "finished:failed"
+def test_flower_gives_the_weights_of_the_local_carrier(engine, tmp_path):
+    assert_a_run_gives_the_weights_of_the_local_carrier(engine, 2, tmp_path)
+    assert engine.last_status() == "finished:completed"
+    found = check_superlink(f"127.0.0.1:{engine.http_port}")
+    assert (found.state, f"Flower {version('flwr')} without TLS" in found.says) == ("warning", True)
 
 
-@pytest.mark.parametrize("num_actors", [pytest.param(1, marks=pytest.mark.slow), 2])
-def test_flower_gives_the_weights_of_the_local_carrier(engine, num_actors, tmp_path):
+@pytest.mark.slow
+def test_so_it_does_where_the_superlink_was_started_in_another_checkout(engine_of_another_checkout, tmp_path):
+    """What everyday runs prove of this without a SuperLink: test_own_code.py."""
+    engine = engine_of_another_checkout
+    assert engine.last_status() == "finished:failed", "a run that raises is shown as failed"
+    for num_actors in (1, 2):
+        folder = tmp_path / str(num_actors)
+        assert_a_run_gives_the_weights_of_the_local_carrier(engine, num_actors, folder)
+    assert engine.last_status() == "finished:completed"
+
+
+def assert_a_run_gives_the_weights_of_the_local_carrier(engine, num_actors, tmp_path):
     values = {"num-rounds": 2, "local-epochs": 1, "num-chunks": 2, "batch-size": 100, "participation": 0.7}
     here = run_locally(
         {**values, "results-dir": str(tmp_path / "local")}, num_agents=NUM_NODES, terminal=quiet_terminal(2)
@@ -57,7 +82,6 @@ def test_flower_gives_the_weights_of_the_local_carrier(engine, num_actors, tmp_p
         assert (found.weights_sha256, found.round) == (entry["weights_sha256"], entry["round"])
         assert str(found.path) in log
     assert "No additional application dependencies needed installation" in log
-    assert engine.last_status() == "finished:completed"
 
 
 @pytest.mark.slow

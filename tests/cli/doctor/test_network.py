@@ -92,7 +92,9 @@ def test_a_file_without_certificates_is_wrong(tmp_path):
     assert (finding.state, "is no file of certificates" in finding.says) == ("wrong", True)
 
 
-def test_flowers_own_superlink_is_one(made, tmp_path):
+@pytest.mark.slow
+def test_flowers_own_superlink_with_tls_is_one(made, tmp_path):
+    """Without TLS: tests/flower/test_flwr_run.py."""
     address, own = free_address(), made / "agent-0"
     words = ["--host", "127.0.0.1", "--port", port_of(address), "--ssl-ca-certfile", own / "ca.crt"]
     words += ["--ssl-certfile", own / "agent.crt", "--ssl-keyfile", own / "agent.key"]
