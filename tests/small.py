@@ -40,6 +40,27 @@ def four_stages(shape: tuple[int, ...], num_classes: int, generator: torch.Gener
         )
 
 
+class Residual(nn.Module):
+    """Adds a layer to its input."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(width, width)
+
+    def forward(self, x_NI: torch.Tensor) -> torch.Tensor:
+        """Return the input and what a layer makes of it."""
+        return x_NI + self.layer(x_NI).relu()
+
+
+def eight_stages(shape: tuple[int, ...], num_classes: int, generator: torch.Generator) -> nn.Sequential:
+    """Return a network with as many stages and cuts as ResNet-56, which a few batches teach."""
+    width = shape[0] * shape[1] * shape[2]
+    with _GLOBAL_RANDOM_STATE, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(generator.initial_seed())
+        stem = nn.Sequential(nn.Flatten(), nn.Linear(width, 32), nn.ReLU())
+        return nn.Sequential(stem, *(Residual(32) for _ in range(6)), nn.Linear(32, num_classes))
+
+
 @lru_cache
 def few_digits() -> Dataset:
     """Return some of the handwritten digits."""
