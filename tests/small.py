@@ -100,6 +100,7 @@ def small_config(**keys: bool | int | float | str) -> RunConfig:
         "model": "four-stages",
         "dataset": "few-digits",
         "num-rounds": 2,
+        "local-epochs": 1,
         "batch-size": 8,
         "carrier": "local",
         "profiles": "fleet",

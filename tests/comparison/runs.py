@@ -22,7 +22,7 @@ class Run:
 @lru_cache
 def real_run(seed=1, num_agents=4, **keys):
     """Run the small network on real digits; its timeline is what the agents' clocks really did."""
-    config = small_config(seed=seed, num_rounds=3, **keys)
+    config = small_config(seed=seed, num_rounds=3, local_epochs=2, **keys)
     record, _ = run_local(config, small_fleet(num_agents))
     return Run(
         config=config.with_defaults_named(),

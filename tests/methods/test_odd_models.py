@@ -144,7 +144,8 @@ def test_a_batch_draws_what_its_seed_says():
 def test_a_last_batch_of_one_sample_joins_the_one_before_where_it_cannot_train_alone():
     sizes = {}
     for model in ("drawing", "four-stages"):
-        config = small_config(model=model, method="allreduce", batch_size=13, num_rounds=1)
+        keys = {"method": "allreduce", "batch_size": 13, "num_rounds": 1, "local_epochs": 2}
+        config = small_config(model=model, **keys)
         _, agents = run_local(config, small_fleet(5))
         sizes[model] = [len(batch) for batch in agents[0].batches()]
         assert agents[0].setup.most_batches == len(sizes[model])
