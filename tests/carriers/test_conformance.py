@@ -105,58 +105,49 @@ def grid_without_shared_folder(config, tmp_path, monkeypatch):
     return grid(config, tmp_path, monkeypatch)
 
 
-CARRIERS = [
-    local_side_by_side,
-    local_reversed,
-    grid,
-    grid_reversed,
-    grid_with_files,
-    grid_without_shared_folder,
-    direct,
-    pytest.param(direct_in_messages_of_one_round, marks=pytest.mark.slow),
-    simulated,
-    simulated_in_messages_of_one_round,
-]
+RUNS = {
+    "one chunk": {},
+    "three chunks": {"num_chunks": 3, "local_epochs": 2},
+    "two chunks of a resnet": {"model": "resnet-20", "num_chunks": 2, "num_rounds": 1, "batch_size": 20},
+    "half take part": {"participation": 0.5, "num_rounds": 4},
+    "allreduce": {"method": "allreduce", "participation": 0.5, "num_rounds": 4},
+    "mixing": {"averaging": "mixing", "topology": "ring", "num_chunks": 2},
+    "gossip": {"method": "gossip"},
+    "braintorrent": {"method": "braintorrent", "participation": 0.6},
+    "dpsgd": {"method": "dpsgd", "topology": "ring", "participation": 0.6},
+    "dropout, a last batch of one": {"model": "drawing", "batch_size": 13, "num_chunks": 2},
+    "a schedule, clipped gradients, adamw": {
+        "optimizer": "adamw",
+        "weight_decay": 0.1,
+        "decay_norms": False,
+        "clip_norm": 0.5,
+        "schedule": "cosine",
+        "warmup_rounds": 1,
+        "num_rounds": 3,
+    },
+}
+CARRIERS = [local_side_by_side, local_reversed, grid, direct, simulated]
+SOME = ("three chunks", "half take part", "gossip")  # they have each kind of mail and of absence
+VARIANTS = {
+    grid_reversed: SOME,
+    grid_with_files: SOME,
+    grid_without_shared_folder: SOME,
+    simulated_in_messages_of_one_round: (*SOME, "a schedule, clipped gradients, adamw"),
+    direct_in_messages_of_one_round: (),
+}
+"""Carriers of which every day sees some runs, and `pytest -m slow` the others."""
 
 
-@pytest.mark.parametrize("carrier", CARRIERS, ids=lambda carrier: carrier.__name__)
-@pytest.mark.parametrize(
-    "keys",
-    [
-        {},
-        {"num_chunks": 3, "local_epochs": 2},
-        {"model": "resnet-20", "num_chunks": 2, "num_rounds": 1, "local_epochs": 1, "batch_size": 20},
-        {"participation": 0.5, "num_rounds": 4},
-        {"method": "allreduce", "participation": 0.5, "num_rounds": 4},
-        {"averaging": "mixing", "topology": "ring", "num_chunks": 2, "local_epochs": 1},
-        {"method": "gossip", "local_epochs": 1},
-        {"method": "braintorrent", "participation": 0.6, "local_epochs": 1},
-        {"method": "dpsgd", "topology": "ring", "participation": 0.6, "local_epochs": 1},
-        {"model": "drawing", "batch_size": 13, "num_chunks": 2},
-        {
-            "optimizer": "adamw",
-            "weight_decay": 0.1,
-            "decay_norms": False,
-            "clip_norm": 0.5,
-            "schedule": "cosine",
-            "warmup_rounds": 1,
-            "num_rounds": 3,
-        },
-    ],
-    ids=[
-        "one chunk",
-        "three chunks",
-        "two chunks of a resnet",
-        "half take part",
-        "allreduce",
-        "mixing",
-        "gossip",
-        "braintorrent",
-        "dpsgd",
-        "dropout, a last batch of one",
-        "a schedule, clipped gradients, adamw",
-    ],
-)
+def cases():
+    """Return every carrier with every run."""
+    for carrier in (*CARRIERS, *VARIANTS):
+        for name, keys in RUNS.items():
+            is_everyday = name in VARIANTS.get(carrier, RUNS)
+            marks = () if is_everyday else pytest.mark.slow
+            yield pytest.param(carrier, keys, id=f"{name}-{carrier.__name__}", marks=marks)
+
+
+@pytest.mark.parametrize(("carrier", "keys"), cases())
 def test_every_carrier_gives_the_same_outcome(carrier, keys, tmp_path, monkeypatch):
     config = small_config(**keys)
     assert carrier(config, tmp_path, monkeypatch) == local_outcome(config)
