@@ -35,11 +35,14 @@ NUM_ROUNDS = 6
 NAMES = {"models": CATALOGUE.models, "datasets": CATALOGUE.datasets}
 
 
-@pytest.fixture(params=[True, False], ids=["one folder", "folders of their own"])
+HOMES = ("one folder", "folders of their own")
+
+
+@pytest.fixture(params=HOMES)
 def home(request, tmp_path, temporary, monkeypatch):
     """Flower's own folder, in which nodes keep checkpoints unless all see the run's folder."""
     monkeypatch.setenv("FLWR_HOME", str(tmp_path / "flwr"))
-    if not request.param:
+    if request.param == "folders of their own":
         monkeypatch.setattr(session, "is_shared", lambda folder, token: False)
     return tmp_path / "flwr" / "comdml-flwr"
 
@@ -121,15 +124,24 @@ DIRECT = {
     f"{name}, direct": {**SCENARIOS[name], "carrier": "direct", "rounds-per-message": 3}
     for name in ("comdml", "gossip", "dpsgd")
 }
-EVERY_DAY = ("comdml", "gossip", "comdml, direct")
+EVERY_DAY = (  # each carrier with each home, and a method whose models differ
+    ("comdml", "one folder"),
+    ("gossip", "folders of their own"),
+    ("comdml, direct", "one folder"),
+    ("comdml, direct", "folders of their own"),
+)
 
 
 @pytest.mark.parametrize(
-    "keys",
+    ("keys", "home"),
     [
-        pytest.param(keys, id=name, marks=[] if name in EVERY_DAY else pytest.mark.slow)
+        pytest.param(
+            keys, home, id=f"{name}-{home}", marks=() if (name, home) in EVERY_DAY else pytest.mark.slow
+        )
         for name, keys in {**GRID, **DIRECT}.items()
+        for home in HOMES
     ],
+    indirect=["home"],
 )
 def test_a_resumed_run_comes_to_what_an_undisturbed_one_does(keys, tmp_path, home, monkeypatch):
     whole = undisturbed(keys)
@@ -153,7 +165,16 @@ def test_a_resumed_run_comes_to_what_an_undisturbed_one_does(keys, tmp_path, hom
         assert json.loads((killed / "config.json").read_text())["resume"] == ""
 
 
-@pytest.mark.parametrize("carrier", ["grid", "direct"])
+@pytest.mark.parametrize(
+    ("carrier", "home"),
+    [
+        ("grid", "folders of their own"),
+        ("direct", "one folder"),
+        pytest.param("grid", "one folder", marks=pytest.mark.slow),
+        pytest.param("direct", "folders of their own", marks=pytest.mark.slow),
+    ],
+    indirect=["home"],
+)
 def test_a_serverapp_that_dies_when_the_nodes_have_written_goes_on_from_the_checkpoint_before(
     carrier, tmp_path, home, monkeypatch
 ):
