@@ -25,14 +25,14 @@ def broken_by(setup, histories):
 @pytest.mark.parametrize("method", ["comdml", "allreduce"])
 def test_one_crash_at_any_action_costs_the_dead_agents_share_and_no_more(method):
     setup = tiny_setup(method)
-    assert broken_by(setup, [draws.draw(draws.one_crash, seed, setup.ids) for seed in range(100)]) == {}
+    assert broken_by(setup, [draws.draw(draws.one_crash, seed, setup.ids) for seed in range(50)]) == {}
 
 
 def test_nobody_healthy_is_given_up_when_one_dies_in_the_first_introduction():
     """Some have its introduction and go on; the others wait for it, with the deadline of a start."""
     setup = tiny_setup("allreduce")
     last = max(setup.ids)  # the others find later that it is dead than that somebody waits
-    histories = [History(seed=seed, faults=(Crash(last, 6 + seed % 6),)) for seed in range(48)]
+    histories = [History(seed=seed, faults=(Crash(last, 6 + seed % 6),)) for seed in range(24)]
     assert broken_by(setup, histories) == {}
 
 

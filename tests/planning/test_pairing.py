@@ -20,7 +20,7 @@ from comdml_flwr.planning.costs import TIME_MODELS, pair_finish_s
 from comdml_flwr.planning.pairing import is_valid_plan, pair_agents
 from comdml_flwr.planning.types import Cut, CutTable, Link, Pair, Plan, Profile
 
-LAW = settings(max_examples=150)
+LAW = settings(max_examples=100)
 ONE_TO_ONE = ("exact", "greedy")  # the others: test_integer_program.py, test_sharing.py
 Instance = tuple[list[Profile], CutTable]
 

@@ -19,7 +19,7 @@ from comdml_flwr.planning.types import Cut, Link, Profile
 from tests.fleets import agent_tables
 from tests.planning.test_pairing import INSTANCES
 
-LAW = settings(max_examples=60)
+LAW = settings(max_examples=40)
 WAYS = st.fixed_dictionaries(
     {"solver": st.sampled_from(sorted(SOLVERS)), "time_model": st.sampled_from(TIME_MODELS)}
 )

@@ -188,7 +188,7 @@ def check(status, out, err):
 
 
 FUZZ = settings(
-    max_examples=300, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+    max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
 
 
@@ -280,7 +280,7 @@ def test_a_bad_file_is_one_line_and_status_2(tmp_path, name):
     check(status, out, err)
 
 
-@pytest.mark.parametrize("name", ["NaN", "duplicated row", "huge in hexadecimal", "bytes", "flat input"])
+@pytest.mark.parametrize("name", ["NaN", "flat input"])
 def test_it_is_so_in_a_process_of_its_own(tmp_path, name):
     path, content = tmp_path / "fleet.toml", BAD[name]
     path.write_bytes(content if isinstance(content, bytes) else content.encode())

@@ -16,7 +16,7 @@ from comdml_flwr.planning.solvers.groups import GroupCosts
 from comdml_flwr.planning.types import Cut, CutTable, Link, Plan, Profile
 from tests.planning.fleets import generated_case, resnet_cuts
 
-LAW = settings(max_examples=200)
+LAW = settings(max_examples=100)
 NUMBERS = [number for number in range(48) if number // 6 % 2 == 0]  # those without bounds on memory
 
 
