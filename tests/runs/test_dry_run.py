@@ -12,10 +12,11 @@ from comdml_flwr.cli import main as cli
 from comdml_flwr.core.config import parse_config
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.planning.fleet.presets import preset_text
+from comdml_flwr.runs.assemble import MODELS
 from comdml_flwr.runs.dry_run import DryRun
 from comdml_flwr.runs.model_costs import model_costs
 from tests.fleets import agent_tables
-from tests.small import run_local, small_config
+from tests.small import resnet_20, run_local, small_config
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = '[model]\nname = "resnet-56"\ninput = [1, 8, 8]\nbatch_size = 16\n'
@@ -44,7 +45,9 @@ WITH_LINK = LINKS + "[[link]]\nbetween = [0, 4]\nbandwidth_mbps = 50\nlatency_ms
     ],
     ids=["constant", "changing", "allreduce"],
 )
-def test_a_dry_run_takes_the_virtual_time_of_a_run_to_the_bit(keys, tables):
+def test_a_dry_run_takes_the_virtual_time_of_a_run_to_the_bit(keys, tables, monkeypatch):
+    """Its model has the cuts of ResNet-56, and fewer layers."""
+    monkeypatch.setitem(MODELS, "resnet-56", resnet_20)
     num_agents = 5
     config = small_config(**{"model": "resnet-56", "local_epochs": 1, "batch_size": 16, **keys})
     fleet = fleet_of(num_agents, 40, WITH_LINK, tables)
