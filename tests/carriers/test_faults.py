@@ -43,17 +43,45 @@ def places(config, program=None):
 CONFIG = small_config(num_rounds=ROUNDS, num_chunks=3)
 
 
+@cache
+def run_with(fault):
+    return run_local_with(CONFIG, FLEET, [fault])
+
+
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("role", ["slow", "helper", "other"])
-def test_the_others_go_on_with_equal_weights(role, place, tmp_path):
+def test_the_others_go_on_with_equal_weights(role, place):
     fault = FailAt(roles(CONFIG)[role], places(CONFIG)[place], round=2)
-    record, agents = run_local_with(CONFIG, FLEET, [fault])
+    record, agents = run_with(fault)
     survivors = [agent for agent in agents if agent != fault.agent]
     assert len({agents[agent].weights_sha256() for agent in survivors}) == 1
     first = [fault.agent] if place == "introduce" else []  # together with the end of the round before
     assert [r.gone for r in record.rounds] == [first, [fault.agent], [fault.agent]]
     assert [r.num_agents + len(r.gone) for r in record.rounds] == [NUM_AGENTS] * ROUNDS
 
+
+ON_THE_GRID = {  # each role at two or three places, each place in one or two roles
+    ("slow", "introduce"),
+    ("slow", "after the offload"),
+    ("helper", "before the offload"),
+    ("helper", "during the offload"),
+    ("helper", "gather"),
+    ("other", "during the offload"),
+    ("other", "adopt"),
+}
+
+
+@pytest.mark.parametrize(
+    ("role", "place"),
+    [
+        pytest.param(role, place, marks=() if (role, place) in ON_THE_GRID else pytest.mark.slow)
+        for role in ("slow", "helper", "other")
+        for place in PLACES
+    ],
+)
+def test_so_they_do_on_the_grid_with_the_same_ones(role, place, tmp_path):
+    fault = FailAt(roles(CONFIG)[role], places(CONFIG)[place], round=2)
+    record, _ = run_with(fault)
     run_grid_with(grid_config(CONFIG, tmp_path), fleet_text(NUM_AGENTS), NUM_AGENTS, [fault])
     (folder,) = tmp_path.iterdir()
     lines = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]

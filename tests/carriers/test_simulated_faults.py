@@ -8,8 +8,8 @@ from comdml_flwr.core.program import Step
 from comdml_flwr.runs.assemble import program_of
 from tests.carriers.simulation import run_hooked, run_simulated_with, simulate, tiny_setup
 from tests.carriers.test_direct_faults import DIRECT, phase_of
-from tests.carriers.test_faults import CONFIG, FLEET, NUM_AGENTS, PLACES, places, roles
-from tests.faults import FailAt, run_local_with
+from tests.carriers.test_faults import CONFIG, FLEET, NUM_AGENTS, PLACES, places, roles, run_with
+from tests.faults import FailAt
 from tests.small import small_setup
 
 
@@ -23,7 +23,7 @@ def test_the_others_go_on_with_the_weights_of_the_local_carrier(role, place):
     assert len({*digests.values()}) == 1
     assert all(reports[3][other]["gone"] == [agent] for other in digests)
     if place != "adopt":  # who dies before its mark that it has the model has no share in the round here
-        _, agents = run_local_with(CONFIG, FLEET, [FailAt(agent, places(CONFIG)[place], round=2)])
+        _, agents = run_with(FailAt(agent, places(CONFIG)[place], round=2))
         survivor = min(digests)
         assert digests[survivor] == agents[survivor].weights_sha256()
 
