@@ -147,7 +147,7 @@ def cases():
             yield pytest.param(carrier, keys, id=f"{name}-{carrier.__name__}", marks=marks)
 
 
-@pytest.mark.parametrize(("carrier", "keys"), cases())
+@pytest.mark.parametrize(("carrier", "keys"), [*cases()])
 def test_every_carrier_gives_the_same_outcome(carrier, keys, tmp_path, monkeypatch):
     config = small_config(**keys)
     assert carrier(config, tmp_path, monkeypatch) == local_outcome(config)

@@ -54,8 +54,19 @@ DIFFERING = {"method": "gossip", "participation": 0.6}
 AGREEING = {"participation": 0.6, "learning_rate": 0.05}
 
 
-@pytest.mark.parametrize("keys", [AGREEING, DIFFERING], ids=["one model", "models differ"])
-@pytest.mark.parametrize("carrier", ["grid", "direct"])
+def cases(*everyday):
+    """Return each carrier with one model and with some that differ; those not named are slow."""
+    return [
+        pytest.param(
+            carrier, keys, id=f"{carrier}-{name}", marks=() if case in everyday else pytest.mark.slow
+        )
+        for carrier in ("grid", "direct")
+        for name, keys in (("one model", AGREEING), ("models differ", DIFFERING))
+        for case in [(carrier, name)]
+    ]
+
+
+@pytest.mark.parametrize(("carrier", "keys"), cases(("grid", "models differ"), ("direct", "one model")))
 def test_where_nodes_share_a_folder_the_runs_folder_has_the_models_of_the_local_carrier(
     carrier, keys, tmp_path, temporary, flower_home
 ):
@@ -72,8 +83,7 @@ def test_where_nodes_share_a_folder_the_runs_folder_has_the_models_of_the_local_
     assert not list(temporary.rglob("*.safetensors")), "nothing else is left of the run"
 
 
-@pytest.mark.parametrize("keys", [AGREEING, DIFFERING], ids=["one model", "models differ"])
-@pytest.mark.parametrize("carrier", ["grid", "direct"])
+@pytest.mark.parametrize(("carrier", "keys"), cases(("grid", "one model"), ("direct", "models differ")))
 def test_where_nodes_share_no_folder_each_keeps_its_models_and_the_last_lines_name_them(
     carrier, keys, tmp_path, apart, flower_home
 ):
