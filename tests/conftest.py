@@ -7,13 +7,7 @@ from collections.abc import Iterator
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch loads, and for the processes that tests start
 
 import pytest
-import torch
 from hypothesis import HealthCheck, settings
-
-from comdml_flwr.cli import main as cli
-from comdml_flwr.cli.doctor import memory
-from comdml_flwr.runs import assemble, model_costs
-from tests.counting import count_once
 
 # A busy machine breaks no law.
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -30,11 +24,17 @@ def pytest_addoption(parser):
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     """Run every test with the number of threads that agents use by default."""
+    import torch  # not above: the process that hands tests to workers needs none
+
     torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _count_each_model_once() -> Iterator[None]:
+    from comdml_flwr.cli.doctor import memory
+    from comdml_flwr.runs import assemble, model_costs
+    from tests.counting import count_once
+
     with pytest.MonkeyPatch.context() as patch:
         for module in (assemble, model_costs, memory):
             patch.setattr(module, "profile_model", count_once)
@@ -47,6 +47,7 @@ def comdml(monkeypatch, capsys, here):
 
     Returns exit status, standard output and standard error.
     """
+    from comdml_flwr.cli import main as cli
 
     def run(*words):
         monkeypatch.setattr(sys, "argv", ["comdml", *words])
