@@ -1,5 +1,6 @@
 """Writes tiny data sets of noise in the formats in which the real ones are published."""
 
+import gzip
 import hashlib
 import pickle
 from pathlib import Path
@@ -61,3 +62,23 @@ def write_cinic(folder: Path, num_per_class: int = 2) -> dict[str, NDArray[np.ui
             for number in reversed(range(num_per_class)):
                 Image.fromarray(pixels[label, number]).save(base / f"n02708555_{number}.png")
     return {part: pixels.reshape(-1, 32, 32, 3) for part, pixels in parts.items()}
+
+
+def idx_bytes(array: NDArray[np.uint8]) -> bytes:
+    """Return an array as an IDX file holds it."""
+    head = bytes([0, 0, 8, array.ndim]) + b"".join(length.to_bytes(4, "big") for length in array.shape)
+    return head + array.tobytes()
+
+
+def write_fashion(folder: Path, ending: str = "") -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Write Fashion-MNIST with 20 training and 10 test images; return the training images and labels."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng, written = np.random.default_rng(28), []
+    for part, num in (("train", 20), ("t10k", 10)):
+        pixels, labels = rng.integers(0, 256, (num, 28, 28), np.uint8), np.arange(num, dtype=np.uint8) % 10
+        for kind, array in (("images-idx3", pixels), ("labels-idx1", labels)):
+            raw = idx_bytes(array)
+            path = folder / f"{part}-{kind}-ubyte{ending}"
+            path.write_bytes(gzip.compress(raw) if ending else raw)
+            written.append(array)
+    return written[0], written[1]

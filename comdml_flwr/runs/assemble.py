@@ -29,6 +29,7 @@ from comdml_flwr.learning.data.cinic import load_cinic
 from comdml_flwr.learning.data.contract import check_data
 from comdml_flwr.learning.data.dataset import Dataset
 from comdml_flwr.learning.data.digits import load_digits
+from comdml_flwr.learning.data.fashion import load_fashion
 from comdml_flwr.learning.data.partition import partition
 from comdml_flwr.learning.data.published_files import cinic_lack
 from comdml_flwr.learning.data.source import partitioned
@@ -77,6 +78,7 @@ DATASETS: Mapping[str, DatasetLoader] = {
     "cifar-10": lambda config: load_cifar(Path(config.data_dir), 10, download=config.download),
     "cifar-100": lambda config: load_cifar(Path(config.data_dir), 100, download=config.download),
     "cinic-10": lambda config: load_cinic(Path(config.data_dir)),
+    "fashion-mnist": lambda config: load_fashion(Path(config.data_dir), download=config.download),
 }
 CODEC: ActivationCodec = Plain()
 

@@ -296,7 +296,10 @@ def test_a_model_that_is_not_there_is_one_line_and_status_2(comdml, here):
         (["--set", "optimizer="], ["optimizer = ''", "'sgd', 'adam' or 'adamw'"]),
         (["--set", "method=magic"], ["method = 'magic'", "must be one of allreduce, braintorrent, comdml, "]),
         (["--set", "model=resnet-57"], ["model = 'resnet-57'", "resnet-110, resnet-56"]),
-        (["--set", "dataset=mnist"], ["dataset = 'mnist'", "cifar-10, cifar-100, cinic-10, digits"]),
+        (
+            ["--set", "dataset=mnist"],
+            ["dataset = 'mnist'", "cifar-10, cifar-100, cinic-10, digits, fashion-mnist"],
+        ),
         (["--set", "carrier=grid"], ["carrier = 'grid'", "must be 'local'"]),
         (["--set", "fleet=../none.toml"], ["fleet = ", "none.toml", "No such file"]),
         (["--set", "fleet=../bad.toml"], ["fleet = ", "bad.toml", "is not TOML"]),

@@ -5,7 +5,13 @@ from pathlib import Path
 from comdml_flwr.cli.doctor.findings import Finding, State
 from comdml_flwr.core.config import RunConfig
 from comdml_flwr.learning.data.digits import load_digits
-from comdml_flwr.learning.data.published_files import CINIC_FOLDER, cifar_lack, cinic_lack
+from comdml_flwr.learning.data.published_files import (
+    CINIC_FOLDER,
+    cifar_lack,
+    cinic_lack,
+    fashion_files,
+    fashion_lack,
+)
 from comdml_flwr.runs.assemble import DATASETS
 
 CHECK = "data"
@@ -22,6 +28,8 @@ def check_data(config: RunConfig) -> Finding:
     folder = Path(config.data_dir).absolute()
     if config.dataset == "cinic-10":
         return _check_cinic(folder)
+    if config.dataset == "fashion-mnist":
+        return _check_fashion(folder, config.download)
     return _check_cifar(folder, 10 if config.dataset == "cifar-10" else 100, config.download)
 
 
@@ -35,6 +43,21 @@ def _check_cifar(folder: Path, num_classes: int, download: bool) -> Finding:
         return Finding(CHECK, "warning", says, "nothing, with a network", facts)
     mend = "--set data-dir=FOLDER, the one that holds that folder; or download=true in the run configuration"
     return Finding(CHECK, "wrong", lack.says, mend, facts)
+
+
+def _check_fashion(folder: Path, download: bool) -> Finding:
+    lack, files = fashion_lack(folder), fashion_files(folder)
+    if lack is None and files is not None:
+        place = next(iter(files.values())).parent
+        return Finding(CHECK, "ok", f"Fashion-MNIST: all files in {place}")
+    says, facts = lack.says if lack else "", {"lacking": lack.lacking if lack else ()}
+    if download:
+        return Finding(CHECK, "warning", f"{says}; the run will fetch them", "nothing, with a network", facts)
+    mend = (
+        "apt install dataset-fashion-mnist; or --set data-dir=FOLDER that has them; or download=true in the"
+        " run configuration"
+    )
+    return Finding(CHECK, "wrong", says, mend, facts)
 
 
 def _check_cinic(folder: Path) -> Finding:

@@ -37,6 +37,7 @@ IMAGES: Mapping[str, Images] = {
     "cifar-10": Images(Classification(input_shape=(3, 32, 32), num_classes=10), 60_000),
     "cifar-100": Images(Classification(input_shape=(3, 32, 32), num_classes=100), 60_000),
     "cinic-10": Images(Classification(input_shape=(3, 32, 32), num_classes=10), 180_000),
+    "fashion-mnist": Images(Classification(input_shape=(1, 28, 28), num_classes=10), 70_000),
 }
 
 

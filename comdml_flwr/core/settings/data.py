@@ -10,17 +10,18 @@ class DataSettings(Settings, title="Data"):
 
     dataset: str = setting(
         "digits",
-        description="`digits`, `cifar-10`, `cifar-100`, `cinic-10`, or a data set of your own app",
+        description="`digits`, `cifar-10`, `cifar-100`, `cinic-10`, `fashion-mnist`, or a data set of"
+        " your own app",
         dry_run="of the fleet",
     )
     data_dir: str = setting(
         "data",
-        description="folder with the files of CIFAR or CINIC-10 in their published layout",
+        description="folder with the files of CIFAR, CINIC-10 or Fashion-MNIST as they are published",
         on_resume="may change",
     )
     download: bool = setting(
         False,
-        description="let torchvision download the CIFAR files that `data-dir` lacks",
+        description="let torchvision download the files of CIFAR or Fashion-MNIST that `data-dir` lacks",
         on_resume="may change",
     )
     partition: Literal[

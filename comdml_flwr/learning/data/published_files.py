@@ -14,6 +14,12 @@ CINIC_CLASSES = (
 )  # fmt: skip
 CINIC_IMAGES = 9_000  # of each class in each part
 
+FASHION_FILES = (
+    "train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte",
+)  # fmt: skip
+FASHION_FOLDER = Path("FashionMNIST", "raw")  # as torchvision lays them
+FASHION_OF_DEBIAN = Path("/usr/share/datasets/fashion-mnist")  # of the package dataset-fashion-mnist
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lack:
@@ -79,6 +85,45 @@ def cinic_lack(folder: Path) -> Lack | None:
     others = len(lacking) - 1
     says += f" (and {others} more folder{'s' * (others > 1)} lack some)" if others else ""
     return Lack(says=says, is_fatal=CINIC_IMAGES in lacking.values(), lacking=lacking)
+
+
+def fashion_files(folder: Path) -> Mapping[str, Path] | None:
+    """Return the path of each of Fashion-MNIST's files; None where no place has all four.
+
+    Parameters
+    ----------
+    folder : Path
+        Looked at are `FashionMNIST/raw` in it, the folder itself, and where Debian's package puts the files;
+        for each file plain, then `.gz`.
+    """
+    found = (_fashion_files_in(place) for place in _fashion_places(folder))
+    return next((files for files in found if len(files) == len(FASHION_FILES)), None)
+
+
+def fashion_lack(folder: Path) -> Lack | None:
+    """Say which of Fashion-MNIST's files are not there, in the place that has most of them.
+
+    Parameters
+    ----------
+    folder : Path
+        As for `fashion_files`.
+    """
+    if fashion_files(folder) is not None:
+        return None
+    place = max(_fashion_places(folder), key=lambda place: len(_fashion_files_in(place)))
+    lacking = [name for name in FASHION_FILES if name not in _fashion_files_in(place)]
+    says = f"Fashion-MNIST: {place} lacks {', '.join(lacking)} (plain or .gz)"
+    return Lack(says=says, is_fatal=True, lacking=lacking)
+
+
+def _fashion_places(folder: Path) -> Sequence[Path]:
+    return folder.absolute() / FASHION_FOLDER, folder.absolute(), FASHION_OF_DEBIAN
+
+
+def _fashion_files_in(place: Path) -> Mapping[str, Path]:
+    ways = {name: (place / name, place / f"{name}.gz") for name in FASHION_FILES}
+    found = {name: [path for path in paths if path.is_file()] for name, paths in ways.items()}
+    return {name: paths[0] for name, paths in found.items() if paths}
 
 
 def _num_images(folder: Path) -> int:

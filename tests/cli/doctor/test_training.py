@@ -17,7 +17,7 @@ from comdml_flwr.learning.data.digits import load_digits
 from comdml_flwr.learning.task import Classification
 from comdml_flwr.planning.bounded_queue import offloading_bytes
 from comdml_flwr.runs.assemble import CODEC, MODELS, cut_table
-from tests.published import write_cifar, write_cinic
+from tests.published import write_cifar, write_cinic, write_fashion
 from tests.small import fleet_text
 
 
@@ -82,6 +82,17 @@ def test_cinic_is_there_whole_or_one_is_told_what_it_lacks(tmp_path, monkeypatch
     assert (state, "test/dog lacks 1 of 2 images" in says) == ("warning", True)
     second.unlink()
     assert of_data(tmp_path, "cinic-10")[0] == "wrong", "a run would not begin without a class"
+
+
+def test_fashion_mnist_is_there_whole_or_one_is_told_what_it_lacks(tmp_path, monkeypatch):
+    monkeypatch.setattr(published_files, "FASHION_OF_DEBIAN", tmp_path / "debian")
+    assert of_data(tmp_path, "fashion-mnist")[0] == "wrong"
+    assert of_data(tmp_path, "fashion-mnist", download=True)[0] == "warning"
+    write_fashion(tmp_path / "debian", ".gz")
+    assert of_data(tmp_path, "fashion-mnist") == ("ok", f"Fashion-MNIST: all files in {tmp_path / 'debian'}")
+    next((tmp_path / "debian").glob("t10k-images*")).unlink()
+    state, says = of_data(tmp_path, "fashion-mnist")
+    assert (state, "lacks t10k-images-idx3-ubyte (plain" in says) == ("wrong", True)
 
 
 def test_data_and_models_of_an_app_of_ones_own_are_not_looked_at():
