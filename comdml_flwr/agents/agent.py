@@ -205,14 +205,16 @@ class Agent:
 
         It counts from the next round on, so that within a round all plan with what was introduced.
         """
+        if self.measured is None:
+            yield
+            return
         self.setup.device.synchronize()
         began = time.perf_counter()
         yield
         self.setup.device.synchronize()
-        if self.measured is not None:
-            work_s, before = self.notes.get(OBSERVED_S, 0.0), self.notes.get(OBSERVED_BATCHES, 0.0)
-            self.notes[OBSERVED_S] = read_float(work_s) + time.perf_counter() - began
-            self.notes[OBSERVED_BATCHES] = read_float(before) + num_batches
+        work_s, before = self.notes.get(OBSERVED_S, 0.0), self.notes.get(OBSERVED_BATCHES, 0.0)
+        self.notes[OBSERVED_S] = read_float(work_s) + time.perf_counter() - began
+        self.notes[OBSERVED_BATCHES] = read_float(before) + num_batches
 
     def _take_in_observed(self) -> None:
         work_s = read_float(self.notes.get(OBSERVED_S, 0.0))

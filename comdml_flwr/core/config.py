@@ -18,6 +18,7 @@ from comdml_flwr.core.settings.carrier import CarrierSettings
 from comdml_flwr.core.settings.checkpoints import CheckpointSettings
 from comdml_flwr.core.settings.comdml import ComdmlSettings
 from comdml_flwr.core.settings.data import DataSettings
+from comdml_flwr.core.settings.device import DeviceSettings
 from comdml_flwr.core.settings.method import MethodSettings
 from comdml_flwr.core.settings.planning import PlanningSettings
 from comdml_flwr.core.settings.results import ResultsSettings
@@ -29,6 +30,7 @@ SUBJECTS: tuple[type[Settings], ...] = (
     MethodSettings,
     DataSettings,
     TrainingSettings,
+    DeviceSettings,
     PlanningSettings,
     ComdmlSettings,
     SplitfedSettings,
@@ -45,6 +47,7 @@ class RunConfig(
     SplitfedSettings,
     ComdmlSettings,
     PlanningSettings,
+    DeviceSettings,
     TrainingSettings,
     DataSettings,
     MethodSettings,

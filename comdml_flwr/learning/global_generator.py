@@ -1,16 +1,16 @@
-"""PyTorch's global random generator, lent to one user at a time: seeded, then put back as it was.
+"""PyTorch's global random generators, lent to one user at a time: seeded, then put back as they were.
 
-Dropout and other layers that draw take no generator of their own: they draw from the process's global one. So
-do most initialisations. For such a draw to depend on the run's seed alone, and not on what else this process
-has drawn, whoever runs that code seeds the global generator first and puts it back afterwards. Agents of one
-process may train side by side in threads, hence the lock: a model that draws runs forward in one thread at a
-time.
+Dropout and other layers that draw take no generator of their own: they draw from the process's global one,
+and on a GPU from that GPU's. So do most initialisations. For such a draw to depend on the run's seed alone,
+and not on what else this process has drawn, whoever runs that code seeds the generators first and puts them
+back afterwards. Agents of one process may train side by side in threads, hence the lock: a model that draws
+runs forward in one thread at a time.
 
 Not covered: what a layer draws from NumPy's or Python's own global generator, and while it runs backward.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -19,13 +19,17 @@ _LENT = threading.RLock()
 
 
 @contextmanager
-def global_generator(seed: int | None) -> Iterator[None]:
-    """Seed the global generator for what runs inside, and put it back; with None, do nothing.
+def global_generator(
+    seed: int | None, generators: Sequence[torch.Generator] = (torch.default_generator,)
+) -> Iterator[None]:
+    """Seed the global generators for what runs inside, and put them back; with None, do nothing.
 
     Parameters
     ----------
     seed : int or None
         None: what runs inside draws nothing.
+    generators : Sequence[torch.Generator]
+        Which ones: those of a `Device`; by default the CPU's.
 
     Examples
     --------
@@ -40,12 +44,14 @@ def global_generator(seed: int | None) -> Iterator[None]:
         yield
         return
     with _LENT:
-        state = torch.default_generator.get_state()
-        torch.default_generator.manual_seed(seed)
+        states = [generator.get_state() for generator in generators]
+        for generator in generators:
+            generator.manual_seed(seed)
         try:
             yield
         finally:
-            torch.default_generator.set_state(state)
+            for generator, state in zip(generators, states, strict=True):
+                generator.set_state(state)
 
 
 def has_drawn(seed: int) -> bool:

@@ -33,17 +33,20 @@ class OptimizerSettings:
     decay_norms: bool = True
     clip_norm: float = 0.0
 
-    def start(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-        """Return a new optimizer over these parameters; of none, one that does nothing."""
+    def start(self, parameters: list[nn.Parameter], *, fused: bool = True) -> torch.optim.Optimizer:
+        """Return a new optimizer over these parameters; of none, one that does nothing.
+
+        `fused` says whether one kernel steps over all of them; not every device has such.
+        """
         parameters = parameters or [nn.Parameter(torch.empty(0))]
         rate, decay = self.learning_rate, self.weight_decay
         groups = [{"params": parameters}] if self.decay_norms else _groups(parameters)
         if self.name == "sgd":
-            return torch.optim.SGD(groups, lr=rate, momentum=self.momentum, weight_decay=decay, fused=True)
+            return torch.optim.SGD(groups, lr=rate, momentum=self.momentum, weight_decay=decay, fused=fused)
         if self.name == "adam":
-            return torch.optim.Adam(groups, lr=rate, weight_decay=decay, fused=True)
+            return torch.optim.Adam(groups, lr=rate, weight_decay=decay, fused=fused)
         if self.name == "adamw":
-            return torch.optim.AdamW(groups, lr=rate, weight_decay=decay, fused=True)
+            return torch.optim.AdamW(groups, lr=rate, weight_decay=decay, fused=fused)
         raise InputError("optimizer", self.name, "must be 'sgd', 'adam' or 'adamw'")
 
     def clip(self, parameters: Iterable[nn.Parameter]) -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from comdml_flwr.core.errors import InputError
+from comdml_flwr.learning.device import Device
 
 
 def num_cuts(model: nn.Sequential) -> int:
@@ -88,12 +89,15 @@ class FlatFloats:
     ----------
     module : nn.Module
         Whose floats.
+    device : Device, optional
+        Where it is placed; the flat tensors that are taken and returned are on the host. By default the CPU.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, device: Device | None = None) -> None:
+        self._device = device or Device()
         self._tensors = [tensor for _, tensor in float_state(module)]
         sizes = [tensor.numel() for tensor in self._tensors]
-        self._flat_P = torch.empty(sum(sizes))
+        self._flat_P = self._device.to(torch.empty(sum(sizes)))
         pieces = zip(torch.split(self._flat_P, sizes), self._tensors, strict=True) if sizes else ()
         self._views = [piece.view_as(tensor) for piece, tensor in pieces]
 
@@ -111,7 +115,7 @@ class FlatFloats:
         if flat_P.shape != self._flat_P.shape:
             rule = f"must be {tuple(self._flat_P.shape)} here"
             raise InputError("shape of the flat tensor", tuple(flat_P.shape), rule)
-        self._flat_P.copy_(flat_P)
+        self._flat_P.copy_(self._device.to(flat_P))
         if self._tensors:
             torch._foreach_copy_(self._tensors, self._views)
 
@@ -119,7 +123,7 @@ class FlatFloats:
         """Copy the module's float state into a new flat tensor, shape (P,), float32."""
         if self._tensors:
             torch._foreach_copy_(self._views, self._tensors)
-        return self._flat_P.clone()
+        return self._device.copy_back(self._flat_P)
 
 
 def num_floats(module: nn.Module) -> int:

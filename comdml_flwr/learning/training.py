@@ -15,6 +15,7 @@ samples.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 import torch
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 
 from comdml_flwr.learning.device import Device
 from comdml_flwr.learning.global_generator import global_generator
+from comdml_flwr.learning.loss_scale import LossScale
 from comdml_flwr.learning.optimizer import OptimizerSettings
 from comdml_flwr.learning.split import FlatFloats
 from comdml_flwr.learning.structure import Nested, call, count_samples, map_tensors, take
@@ -76,9 +78,11 @@ class Learner:
         modules = [self._device.place(part).train() for part in (body, head) if part is not None]
         self.body, self.head = body, head
         self._parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
-        self._body_floats = FlatFloats(body)
-        self._head_floats = None if head is None else FlatFloats(head)
-        self._settings, self._optimizer = settings, settings.start(self._parameters)
+        self._body_floats = FlatFloats(body, self._device)
+        self._head_floats = None if head is None else FlatFloats(head, self._device)
+        self._settings = settings
+        self._optimizer = settings.start(self._parameters, fused=self._device.has_fused_steps)
+        self._loss_scale = LossScale(self._device)
         self._task, self._slot = task, slot or ModuleSlot()
 
     @property
@@ -97,6 +101,7 @@ class Learner:
         self._slot.evict()
         self._load(body_P, head_P)
         self._forget_steps()
+        self._loss_scale.begin()
         return self
 
     def pause(self) -> SuspendedTraining:
@@ -133,11 +138,17 @@ class Learner:
         with torch.inference_mode():
             for start in range(0, num, batch_size):
                 rows = slice(start, start + batch_size)
-                output = call(self.body, self._placed(take(x, rows)))
-                for name, value in self._task.evaluate(output, self._placed(take(y_N, rows))).items():
+                with self._device.autocast():
+                    output = call(self.body, self._placed(take(x, rows)))
+                output, targets = self._device.in_full(output), self._placed(take(y_N, rows))
+                for name, value in self._task.evaluate(output, targets).items():
                     sums[name] += value
         self.body.train(was_training)
         return sums
+
+    def step(self, x: Nested, y_N: Nested, draws: int | None = None, hook: StepHook | None = None) -> None:
+        """Take one optimizer step: as `train_batch`, but so that nobody waits for a GPU to end it."""
+        self._train(x, y_N, draws, hook)
 
     def train_batch(
         self, x: Nested, y_N: Nested, draws: int | None = None, hook: StepHook | None = None
@@ -160,30 +171,43 @@ class Learner:
         tuple[Tensor, Tensor]
             The body's output, detached, and the mean loss of the batch.
         """
+        z, loss = self._train(x, y_N, draws, hook)
+        return self._device.back(z), self._device.back(loss)
+
+    def _train(
+        self, x: Nested, y_N: Nested, draws: int | None, hook: StepHook | None
+    ) -> tuple[Tensor, Tensor]:
+        """Take one optimizer step; what is returned is on the device."""
         z, loss = self._backward(self._placed(x), self._placed(y_N), draws)
+        self._loss_scale.unscale(self._optimizer)
         if hook is not None:
             hook(self._parameters)
         self._step()
-        return self._device.back(z), self._device.back(loss)
+        return z, loss
 
     def _placed(self, nested: Nested) -> Nested:
         """Return tensors of the host on the device."""
         return map_tensors(self._device.to, nested)
 
+    def _drawing(self, draws: int | None) -> AbstractContextManager[None]:
+        """Let layers draw from this seed; None for a model that draws nothing."""
+        return global_generator(draws, self._device.generators)
+
     def _backward(self, x: Nested, y_N: Nested, draws: int | None) -> tuple[Tensor, Tensor]:
         """Run a batch forward and backward; return the body's output and the loss, both detached."""
-        with global_generator(draws):
-            z = call(self.body, x)
-        loss = self._task.loss(z if self.head is None else self.head(z), y_N)
+        with self._device.autocast():
+            with self._drawing(draws):
+                z = call(self.body, x)
+            loss = self._task.loss(z if self.head is None else self.head(z), y_N)
         self._optimizer.zero_grad(set_to_none=True)
         if loss.requires_grad:
-            loss.backward()  # type: ignore[no-untyped-call]
+            self._loss_scale.backward(loss)
         return z.detach(), loss.detach()
 
     def _step(self) -> None:
-        """Step by the gradients that are there."""
+        """Step by the gradients that are there, unscaled."""
         self._settings.clip(self._parameters)
-        self._optimizer.step()
+        self._loss_scale.step(self._optimizer)
 
     def forward(self, x: Nested, draws: int | None = None) -> Tensor:
         """Return the body's output, in training mode but without a step.
@@ -191,7 +215,7 @@ class Learner:
         That moves BatchNorm's statistics, so a training that paused here is put down before.
         """
         self._slot.evict()
-        with torch.no_grad(), global_generator(draws):
+        with torch.no_grad(), self._device.autocast(), self._drawing(draws):
             z = call(self.body, self._placed(x))
         return self._device.back(z)
 
@@ -204,25 +228,33 @@ class Learner:
         if not _are_finite([z]):
             return None
         before = [(buffer, buffer.clone()) for buffer in self.body.buffers()]
-        z = self._device.to(z).detach().requires_grad_()
-        _, loss = self._backward(z, self._placed(y_N), draws)
-        if z.grad is None:  # the loss does not depend on it
-            z.grad = torch.zeros_like(z)
-        gradients = [p.grad for p in self._parameters if p.grad is not None]
-        if not _are_finite([loss, z.grad, *gradients, *(buffer for buffer, _ in before)]):
+        z, y_N = self._device.to(z).detach().requires_grad_(), self._placed(y_N)
+        while not self._has_finite_gradients(z, y_N, draws):
             for buffer, value in before:
                 buffer.copy_(value)
-            return None
+            if not self._loss_scale.halve():
+                return None
+        gradient = torch.zeros_like(z) if z.grad is None else z.grad  # the loss may not depend on it
+        gradient = self._loss_scale.unscaled(gradient)
+        self._loss_scale.unscale(self._optimizer)
         self._step()
-        return self._device.back(z.grad)
+        return self._device.back(gradient)
+
+    def _has_finite_gradients(self, z: Tensor, y_N: Nested, draws: int | None) -> bool:
+        """Run activations forward and backward; tell whether all that comes of it is finite."""
+        z.grad = None
+        _, loss = self._backward(z, y_N, draws)
+        gradients = [x.grad for x in (z, *self._parameters) if x.grad is not None]
+        return _are_finite([loss, *gradients, *self.body.buffers()])
 
     def train_by_gradient(self, x: Nested, gradient: Tensor, draws: int | None = None) -> None:
         """Take one optimizer step, given the gradient of a loss with respect to the body's output."""
         self._optimizer.zero_grad(set_to_none=True)
-        with global_generator(draws):
+        with self._device.autocast(), self._drawing(draws):
             z = call(self.body, self._placed(x))
         if z.requires_grad:
-            torch.autograd.backward(z, self._device.to(gradient))
+            self._loss_scale.backward_from(z, self._device.to(gradient))
+        self._loss_scale.unscale(self._optimizer)
         self._step()
 
     def weights(self) -> dict[str, Tensor]:
@@ -234,11 +266,10 @@ class Learner:
 
     def _suspend(self) -> dict[str, Tensor]:
         """Return weights and optimizer state; the optimizer's tensors are given away."""
-        state = self.weights()
-        for index, values in self._optimizer.state_dict()["state"].items():
-            state |= {f"optimizer/{index}/{name}": self._device.back(value) for name, value in values.items()}
+        steps = self._optimizer.state_dict()["state"].items()
+        tensors = {f"optimizer/{index}/{name}": x for index, values in steps for name, x in values.items()}
         self._optimizer.state.clear()
-        return state
+        return {**self.weights(), **self._device.back_all(tensors), **self._loss_scale.state()}
 
     def _forget_steps(self) -> None:
         """Make the optimizer a fresh one: its tensors at 0, which saves making hundreds of new ones."""
@@ -253,14 +284,13 @@ class Learner:
 
     def _load_state(self, state: Mapping[str, Tensor]) -> None:
         self._load(state["body"], state.get("head"))
+        self._loss_scale.load_state(state.get("loss_scale"))
         whole = self._optimizer.state_dict()
         stepped = [p for group in self._optimizer.param_groups for p in group["params"]]
-        for key, value in state.items():
-            if key.startswith("optimizer/"):
-                _, index, name = key.split("/")
-                whole["state"].setdefault(int(index), {})[name] = _laid_out_like(
-                    stepped[int(index)], self._device.to(value)
-                )
+        steps = {key: value for key, value in state.items() if key.startswith("optimizer/")}
+        for key, value in self._device.to_all(steps).items():
+            _, index, name = key.split("/")
+            whole["state"].setdefault(int(index), {})[name] = _laid_out_like(stepped[int(index)], value)
         self._optimizer.load_state_dict(whole)
 
 

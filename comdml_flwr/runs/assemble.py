@@ -21,7 +21,7 @@ from comdml_flwr.core.errors import InputError
 from comdml_flwr.core.program import Program
 from comdml_flwr.core.seeds import SHARED, derive_seed
 from comdml_flwr.core.user_code import naming_user_code
-from comdml_flwr.learning.codec import ActivationCodec, Plain
+from comdml_flwr.learning.codec import ActivationCodec, Cast, Plain
 from comdml_flwr.learning.cut_profile import ModelProfile, profile_model
 from comdml_flwr.learning.data.batches import epoch_sizes
 from comdml_flwr.learning.data.cifar import load_cifar
@@ -33,7 +33,7 @@ from comdml_flwr.learning.data.fashion import load_fashion
 from comdml_flwr.learning.data.partition import partition
 from comdml_flwr.learning.data.published_files import cinic_lack
 from comdml_flwr.learning.data.source import partitioned
-from comdml_flwr.learning.device import Device
+from comdml_flwr.learning.devices import find_device
 from comdml_flwr.learning.learner_pool import LearnerPool
 from comdml_flwr.learning.metrics import check_target
 from comdml_flwr.learning.models.builder import BuiltModel, build_model
@@ -81,6 +81,7 @@ DATASETS: Mapping[str, DatasetLoader] = {
     "fashion-mnist": lambda config: load_fashion(Path(config.data_dir), download=config.download),
 }
 CODEC: ActivationCodec = Plain()
+"""How activations travel in float32."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +169,11 @@ def cut_table(
     )
 
 
+def codec_of(config: RunConfig) -> ActivationCodec:
+    """Return how the activations of a run travel: in the type of its precision."""
+    return CODEC if config.precision == "float32" else Cast(config.precision)
+
+
 def program_of(setup: Setup) -> Program[Agent]:
     """Return one round of the method of a run."""
     return _program(setup.config, len(setup.ids), setup.most_batches)
@@ -198,6 +204,8 @@ def assemble(config: RunConfig, fleet: Fleet, num_agents: int, catalogue: Catalo
     """
     catalogue = catalogue or Catalogue()
     catalogue.check(config)
+    device = find_device(config.device, config.precision, is_deterministic=config.deterministic)
+    codec = codec_of(config)
     ids = agent_ids(fleet, num_agents)
     warnings: list[str] = []
     loaded = catalogue.dataset(config.dataset)(config)
@@ -232,12 +240,11 @@ def assemble(config: RunConfig, fleet: Fleet, num_agents: int, catalogue: Catalo
     epochs = [epoch_sizes(len(part), config.batch_size, built.traits.smallest_batch) for part in parts]
     program = _program(config, num_agents, max(map(len, epochs)) * config.local_epochs)
     largest_batch = max([config.batch_size, *(max(sizes) for sizes in epochs)])
-    profile = profile_model(built.model, task, largest_batch, CODEC)
+    profile = profile_model(built.model, task, largest_batch, codec)
     heads = {
         cut.cut: task.aux_head(cut.activation_shape, _generator(config, f"aux head {cut.cut}"))
         for cut in profile.cuts
     }
-    device = Device()
     return Setup(
         config=config,
         ids=ids,
@@ -254,7 +261,7 @@ def assemble(config: RunConfig, fleet: Fleet, num_agents: int, catalogue: Catalo
         load_data=partitioned(dataset, parts),
         same_data={field.name: getattr(dataset, field.name) for field in fields(dataset)},
         num_samples=num_samples,
-        codec=CODEC,
+        codec=codec,
         cuts=cut_table(profile, config.batch_size, fleet, built.traits.parted),
         traits=built.traits,
         device=device,

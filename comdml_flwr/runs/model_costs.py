@@ -8,6 +8,7 @@ import torch
 
 from comdml_flwr.core.by_cut import ByCut
 from comdml_flwr.core.errors import InputError
+from comdml_flwr.learning.codec import ActivationCodec
 from comdml_flwr.learning.cut_profile import ModelProfile, profile_model
 from comdml_flwr.learning.split import num_floats, split
 from comdml_flwr.learning.task import Classification
@@ -33,8 +34,8 @@ class ModelCosts:
     head_floats: ByCut[int]
 
 
-def model_costs(fleet: Fleet) -> ModelCosts:
-    """Count what the model of a fleet file costs.
+def model_costs(fleet: Fleet, codec: ActivationCodec = CODEC) -> ModelCosts:
+    """Count what the model of a fleet file costs, where activations travel by this codec.
 
     Raises
     ------
@@ -49,7 +50,7 @@ def model_costs(fleet: Fleet) -> ModelCosts:
     for what, size in (("input", prod(shape) * fleet.model.batch_size), ("num_classes", classes)):
         if size > MAX_NUMBERS:
             raise InputError(f"{fleet.source}: model.{what}", size, f"must be at most {MAX_NUMBERS:g}")
-    counted = _count(name, tuple(shape), classes, fleet.model.batch_size)
+    counted = _count(name, tuple(shape), classes, fleet.model.batch_size, codec)
     return ModelCosts(
         batch_flops=counted.profile.whole_flops * fleet.model.batch_size,
         cuts=cut_table(counted.profile, fleet.model.batch_size, fleet),
@@ -70,11 +71,13 @@ class _Counted:
 
 
 @lru_cache(maxsize=4)
-def _count(name: str, shape: tuple[int, ...], classes: int, batch_size: int) -> _Counted:
+def _count(
+    name: str, shape: tuple[int, ...], classes: int, batch_size: int, codec: ActivationCodec
+) -> _Counted:
     """Count a model's costs, which takes a second or two; the same model is not counted twice."""
     model = MODELS[name](shape, classes, torch.Generator())
     task = Classification(input_shape=shape, num_classes=classes)
-    profile = profile_model(model, task, batch_size, CODEC)
+    profile = profile_model(model, task, batch_size, codec)
     heads = [task.aux_head(cut.activation_shape, torch.Generator()) for cut in profile.cuts]
     return _Counted(
         profile=profile,

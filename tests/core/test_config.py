@@ -14,7 +14,7 @@ from comdml_flwr.core.errors import InputError
 
 PYPROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 KEYS = [name.replace("_", "-") for name in RunConfig.model_fields]
-SWITCHES = ["download", "tensorboard", "decay_norms"]
+SWITCHES = ["decay_norms", "deterministic", "download", "tensorboard"]
 NAN, INF = float("nan"), float("inf")
 
 
@@ -85,6 +85,8 @@ def test_true_and_false_are_refused_where_they_are_not_meant():
 
 
 TEXTS = [
+    "device",
+    "precision",
     "method", "model", "dataset", "data_dir", "partition", "optimizer", "fleet", "solver", "time_model",
     "averaging", "topology", "schedule", "profiles", "carrier", "resume", "results_dir", "wandb",
     "wandb_project",

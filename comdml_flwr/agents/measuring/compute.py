@@ -12,6 +12,7 @@ import torch
 
 from comdml_flwr.agents.setup import Setup
 from comdml_flwr.core.errors import InputError
+from comdml_flwr.learning.global_generator import global_generator
 from comdml_flwr.learning.structure import Nested
 
 
@@ -62,13 +63,13 @@ def _time_batches(setup: Setup, agent: int, is_enough: Callable[[Sequence[float]
         x, targets_N = training_data.batch(places_N)
         return setup.task.prepare(x, generator), targets_N
 
-    with torch.random.fork_rng(devices=[]):  # a model of one's own app may have layers that draw from it
+    with global_generator(0, setup.device.generators):  # layers of one's own model may draw
         learner = setup.learners.whole_apart().begin(setup.initial_weights_P)
-        learner.train_batch(*batch())
+        learner.step(*batch())
         while not is_enough(times_s):
             setup.device.synchronize()
             began = time.perf_counter()
-            learner.train_batch(*batch())
+            learner.step(*batch())
             setup.device.synchronize()
             times_s.append(time.perf_counter() - began)
     return times_s

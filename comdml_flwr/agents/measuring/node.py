@@ -13,13 +13,13 @@ from comdml_flwr.planning.measured import Measured, SpeedEstimate
 
 
 def measure_node(setup: Setup, agent: int) -> Measured:
-    """Measure this machine's training speed and what memory is left; no link.
+    """Measure the training speed of this machine's device and what memory is left there; no link.
 
-    Memory is what is left when data and model are loaded. It has just trained the whole model, so that at
-    least this fits, whatever the system says.
+    Memory is what is left when data and model are loaded: of a GPU's own, where that trains. It has just
+    trained the whole model, so that at least this fits, whatever the system says.
     """
     speed = SpeedEstimate(batch_s=sustained_seconds_per_batch(setup, agent))
-    free_bytes = available_memory_bytes()
+    free_bytes = available_memory_bytes() if setup.device.is_host else setup.device.free_memory_bytes()
     if free_bytes is None:
         return Measured(speed=speed)
     return Measured(speed=speed, memory_bytes=max(float(free_bytes), setup.cuts[1].whole_bytes))

@@ -75,11 +75,15 @@ def examine(machine: Machine, *, dial_peers: bool = True) -> Iterator[Finding]:
 
 def _examine_training(config: RunConfig) -> Iterator[Finding]:
     from comdml_flwr.cli.doctor.data_files import check_data  # torch, which is known to be there
+    from comdml_flwr.cli.doctor.devices import check_device
     from comdml_flwr.cli.doctor.memory import check_memory
 
     yield check_method(config)
     yield check_data(config)
-    yield check_memory(config)
+    finding, device = check_device(config)
+    yield finding
+    if device:
+        yield check_memory(config, device=device)
 
 
 def _examine_peers(machine: Machine, dial_peers: bool) -> Iterator[Finding]:

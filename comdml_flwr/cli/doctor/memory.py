@@ -1,8 +1,9 @@
-"""Whether what an agent trains fits into this machine's memory: alone, and as a helper at the worst cut.
+"""Whether what an agent trains fits into its device's memory: alone, and as a helper at the worst cut.
 
-Needed memory is counted from the model (`learning.cut_profile`) and compared as the planner does,
-which asks no agent for more than its `memory_bytes` in the fleet file. Not counted: workspace inside one
-operation, and what Python and torch take, which this process has taken, too, when it looks.
+On a CPU that is the machine's memory, where the data set lies as well. Needed memory is counted from the
+model (`learning.cut_profile`), in float32, and compared as the planner does, which asks no agent for more
+than its `memory_bytes` in the fleet file. Not counted: workspace inside one operation, and what Python and
+torch take, which this process has taken, too, when it looks.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,10 +17,11 @@ from comdml_flwr.cli.doctor.findings import Finding
 from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.units import human_bytes
 from comdml_flwr.learning.cut_profile import profile_model
+from comdml_flwr.learning.device import Device
 from comdml_flwr.learning.task import Classification
 from comdml_flwr.planning.bounded_queue import helping_bytes, offloading_bytes
 from comdml_flwr.planning.types import CutTable
-from comdml_flwr.runs.assemble import CODEC, MODELS, cut_table
+from comdml_flwr.runs.assemble import MODELS, codec_of, cut_table
 
 CHECK = "memory"
 
@@ -41,7 +43,9 @@ IMAGES: Mapping[str, Images] = {
 }
 
 
-def check_memory(config: RunConfig, available_bytes: int | None = None) -> Finding:
+def check_memory(
+    config: RunConfig, available_bytes: int | None = None, device: Device | None = None
+) -> Finding:
     """Compare available memory with what training takes.
 
     Parameters
@@ -49,16 +53,20 @@ def check_memory(config: RunConfig, available_bytes: int | None = None) -> Findi
     config : RunConfig
         Names model, data set and batch size; one that is not ours is not looked at.
     available_bytes : int, optional
-        By default what this machine has left.
+        By default what the device has left.
+    device : Device, optional
+        The one that trains; by default the CPU.
     """
     if config.model not in MODELS or config.dataset not in IMAGES:
         says = f"{config.model} on {config.dataset} is not counted: one of them is your own app's"
         return Finding(
             CHECK, "warning", says, f"--set model={'|'.join(MODELS)} --set dataset={'|'.join(IMAGES)}"
         )
-    available_bytes = available_memory_bytes() if available_bytes is None else available_bytes
+    device = device or Device()
+    if available_bytes is None:
+        available_bytes = available_memory_bytes() if device.is_host else device.free_memory_bytes()
     images = IMAGES[config.dataset]
-    cuts = _count(MODELS[config.model], images.task, config.batch_size)
+    cuts = _count(MODELS[config.model], images.task, config)
     data_bytes = images.num_samples * images.task.sample(1).nbytes
     whole, least = int(cuts[1].whole_bytes), int(min(offloading_bytes(cut) for cut in cuts))
     worst, cut = max((whole + int(helping_bytes(cut)), number) for number, cut in cuts.items())
@@ -76,8 +84,9 @@ def check_memory(config: RunConfig, available_bytes: int | None = None) -> Findi
     if available_bytes is None:
         mend = "look yourself: this system does not tell how much memory is available"
         return Finding(CHECK, "warning", needed, mend, facts)
-    says = f"{human_bytes(available_bytes)} available; {needed}"
-    left = available_bytes - data_bytes
+    where = "" if device.is_host else f" on {device.name}"
+    says = f"{human_bytes(available_bytes)} available{where}; {needed}"
+    left = available_bytes - data_bytes if device.is_host else available_bytes
     smaller = f"--set batch-size={max(1, config.batch_size // 2)}, on all machines"
     told = (
         f"memory_bytes = {max(left, 0):.2g} for this agent in the fleet file, and the plan asks for no more"
@@ -99,7 +108,7 @@ def check_memory(config: RunConfig, available_bytes: int | None = None) -> Findi
 def _count(
     build: Callable[[tuple[int, ...], int, torch.Generator], nn.Sequential],
     task: Classification,
-    batch_size: int,
+    config: RunConfig,
 ) -> CutTable:
     model = build(task.input_shape, task.num_classes, torch.Generator())
-    return cut_table(profile_model(model, task, batch_size, CODEC), batch_size)
+    return cut_table(profile_model(model, task, config.batch_size, codec_of(config)), config.batch_size)

@@ -12,6 +12,7 @@ from comdml_flwr.agents.setup import Setup
 from comdml_flwr.carriers.sealed.sealing import Sealer
 from comdml_flwr.core.config import parse_config
 from comdml_flwr.core.errors import InputError, RunError
+from comdml_flwr.core.settings.device import check_device_name
 from comdml_flwr.flower.app_paths import with_data_found
 from comdml_flwr.flower.clientapp.checkpoints import place_of
 from comdml_flwr.flower.clientapp.chosen import by_way_of_relay, chosen, relay_told
@@ -77,7 +78,8 @@ class NodeSession:
             what = f"{self.folder / FLEET} is not there: this node lost what it kept of the run"
             raise RunError(what) from None
         num_agents = self.number("num-partitions")
-        values, relay = {**self._run_config(), **chosen(self.facts)}, relay_told(self.facts)
+        values = {**self._run_config(), **chosen(self.facts), **self._own_device}
+        relay = relay_told(self.facts)
         key = (fleet_text, num_agents, *sorted(values.items()), relay)
         if key in _SETUPS:
             return _SETUPS[key]
@@ -95,6 +97,12 @@ class NodeSession:
         except FileNotFoundError:
             return self.context.run_config
         return values
+
+    @property
+    def _own_device(self) -> dict[str, str]:
+        """Return the device that this node's configuration names for the run's; none where it names none."""
+        name = self.context.node_config.get("device")
+        return {} if name is None else {"device": check_device_name(name, "--node-config device")}
 
     @cached_property
     def sealer(self) -> Sealer | None:

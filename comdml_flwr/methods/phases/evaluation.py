@@ -59,7 +59,8 @@ def evaluate_part(agent: Agent, start: int, stop: int) -> dict[str, float]:
     """Return the task's sums over the test samples [start, stop)."""
     learner = agent.learners.whole()
     learner.load(agent.weights_P)
-    with global_generator(agent.draws("evaluation", in_evaluation=True)):
+    draws = agent.draws("evaluation", in_evaluation=True)
+    with global_generator(draws, agent.setup.device.generators):
         return learner.evaluate(*agent.test_data.part(start, stop))
 
 

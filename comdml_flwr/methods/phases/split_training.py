@@ -61,7 +61,7 @@ def take_back(agent: Agent, pair: Pair) -> None:
         left = len(agent.batches()) - 1 - number
         z, _ = slow.train_batch(x, y_N, agent.draws(f"slow side, {left} left"))
         z = as_received(agent, z, f"{left} left")
-        fast.train_batch(z, y_N, agent.draws(f"fast side, {left} left"))
+        fast.step(z, y_N, agent.draws(f"fast side, {left} left"))
     agent.clock.work(agent.profile.num_batches)
     agent.suspend("own", slow, finished=True)
     agent.tensors["own/body"] = torch.cat([agent.tensors["own/body"], fast.weights()["body"]])
@@ -128,7 +128,7 @@ def _train_fast_side(
         sent, z, y_N = unpack_activations(agent, envelope)
         agent.clock.wait(envelope.arrives_s)
         left = sent.batches_left
-        learner.train_batch(z, y_N, agent.draws(f"fast side, {left} left", of=pair.slow))
+        learner.step(z, y_N, agent.draws(f"fast side, {left} left", of=pair.slow))
         work = agent.setup.cuts[pair.cut].fast_share * count_samples(y_N) / agent.setup.config.batch_size
         agent.clock.work(work, pair.slow)
     progress = Progress(num_samples=sent.num_samples, batches_left=sent.batches_left)

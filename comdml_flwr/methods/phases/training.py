@@ -21,7 +21,7 @@ def train_whole(
     with agent.observed(full_batches):
         for number in chunk:
             draws = agent.draws(f"{shuffle}, batch {number}")
-            learner.train_batch(*agent.samples(batches[number], number, shuffle), draws, hook)
+            learner.step(*agent.samples(batches[number], number, shuffle), draws, hook)
     agent.suspend("own", learner, finished=chunk.stop == len(batches))
 
 

@@ -95,8 +95,8 @@ def test_what_is_timed_is_a_full_batch_of_the_agents_own_samples(num_samples, mo
 
     def watched(bench):
         learner = real(bench)
-        train = learner.train_batch
-        learner.train_batch = lambda x, y_N: (seen.append((x, y_N)), train(x, y_N))[1]
+        train = learner.step
+        learner.step = lambda x, y_N: (seen.append((x, y_N)), train(x, y_N))[1]
         return learner
 
     monkeypatch.setattr(LearnerPool, "whole_apart", watched)
