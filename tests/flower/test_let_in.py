@@ -54,7 +54,7 @@ def test_rounds_shorter_than_a_start_cost_nobody_its_place(keys, tmp_path, monke
         return real(agent, facts, context, folder, on_round)
 
     monkeypatch.setattr(peer_client_app, "run_rounds_of", starts_late)
-    run = run_direct(tmp_path, num_rounds=5, rounds_per_message=2, **keys)
+    run = run_direct(tmp_path, num_rounds=5, rounds_per_message=2, local_epochs=2, **keys)
     assert gone_in(run) == [[LATE], [LATE], [], [], []]
     summary = json.loads((run / "summary.json").read_text())
     assert (summary["status"], summary["left_out"]) == ("complete", {str(LATE): 2})
