@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from comdml_flwr.flower.clientapp.peer_client_app import peer_client_app
     from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy, peer_server_app
     from comdml_flwr.learning.data.dataset import Dataset
+    from comdml_flwr.learning.task import Classification
+    from comdml_flwr.learning.tasks.language_model import LanguageModel
+    from comdml_flwr.learning.tasks.multi_label import MultiLabel
+    from comdml_flwr.learning.tasks.own_task import OwnTask
+    from comdml_flwr.learning.tasks.regression import Regression
+    from comdml_flwr.learning.tasks.segmentation import Segmentation
     from comdml_flwr.planning.fleet.fleet import Fleet
     from comdml_flwr.planning.fleet.fleet_file import load_fleet, parse_fleet
     from comdml_flwr.planning.pairing import pair_agents
@@ -27,15 +33,21 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "Catalogue": "runs.assemble",
+    "Classification": "learning.task",
     "ComdmlError": "core.errors",
     "Dataset": "learning.data.dataset",
     "Fleet": "planning.fleet.fleet",
     "InputError": "core.errors",
+    "LanguageModel": "learning.tasks.language_model",
+    "MultiLabel": "learning.tasks.multi_label",
+    "OwnTask": "learning.tasks.own_task",
     "Pair": "planning.types",
     "PeerStrategy": "flower.serverapp.peer_strategy",
     "Plan": "planning.types",
     "Profile": "planning.types",
+    "Regression": "learning.tasks.regression",
     "RunError": "core.errors",
+    "Segmentation": "learning.tasks.segmentation",
     "load_fleet": "planning.fleet.fleet_file",
     "pair_agents": "planning.pairing",
     "parse_fleet": "planning.fleet.fleet_file",
@@ -47,15 +59,21 @@ _MODULES = {
 
 __all__ = [
     "Catalogue",
+    "Classification",
     "ComdmlError",
     "Dataset",
     "Fleet",
     "InputError",
+    "LanguageModel",
+    "MultiLabel",
+    "OwnTask",
     "Pair",
     "PeerStrategy",
     "Plan",
     "Profile",
+    "Regression",
     "RunError",
+    "Segmentation",
     "__version__",
     "load_fleet",
     "pair_agents",

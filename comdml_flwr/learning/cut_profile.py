@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from comdml_flwr.core.by_cut import ByCut
 from comdml_flwr.core.errors import InputError
@@ -22,6 +22,7 @@ from comdml_flwr.core.messages import FLOAT_BYTES
 from comdml_flwr.learning.codec import ActivationCodec
 from comdml_flwr.learning.flop_count import StageCount, Weights, count_stage, count_stages, weights_of
 from comdml_flwr.learning.global_generator import global_generator
+from comdml_flwr.learning.structure import map_tensors
 from comdml_flwr.learning.task import Task
 
 
@@ -102,7 +103,7 @@ def profile_model(model: nn.Sequential, task: Task, batch_size: int, codec: Acti
         counts = count_stages(model, batch)
     except InputError:  # perhaps a stage makes tensors of its own, or looks at values
         with global_generator(0):
-            counts = count_stages(model, torch.zeros_like(batch, device="cpu"))
+            counts = count_stages(model, map_tensors(_zeros, batch))
     flops, params, peak_bytes = _add_up(counts)
     return ModelProfile(
         whole_flops=flops // batch_size,
@@ -148,3 +149,7 @@ def _add_up(counts: Iterable[StageCount]) -> tuple[int, int, int]:
     params = sum(trainable for trainable, _ in weights.values())
     num_kept = 2 * params + sum(number for _, number in weights.values())  # with a gradient and a momentum
     return flops, params, FLOAT_BYTES * num_kept + sum(storage.nbytes() for storage in saved.values())
+
+
+def _zeros(x: Tensor) -> Tensor:
+    return torch.zeros_like(x, device="cpu")

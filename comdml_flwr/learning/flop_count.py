@@ -12,14 +12,16 @@ from torch.utils.flop_counter import FlopCounterMode
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.core.user_code import describe_error, is_of_user
 from comdml_flwr.learning.split import float_state, memory_of, storage_of
+from comdml_flwr.learning.structure import Nested, call, flatten, map_tensors
 
 
-def count_stages(model: nn.Sequential, activation_N: Tensor) -> list["StageCount"]:
+def count_stages(model: nn.Sequential, batch_N: Nested) -> list["StageCount"]:
     """Count a copy of the model, where the input is: a copy, as training moves BatchNorm's statistics."""
     counts: list[StageCount] = []
-    input_shape = tuple(activation_N.shape[1:])
+    activation_N, first = batch_N, next(iter(flatten(batch_N).values()))
+    input_shape = tuple(first.shape[1:])
     try:
-        stages = copy.deepcopy(model).to(activation_N.device).train()
+        stages = copy.deepcopy(model).to(first.device).train()
         for stage, in_memory in zip(stages, model, strict=True):
             counts.append(count_stage(stage, activation_N, weights_of(in_memory)))
             activation_N = counts[-1].output
@@ -59,10 +61,10 @@ def weights_of(stage: nn.Module) -> Weights:
     return {memory: (number * (memory in trainable), number) for memory, number in floats}
 
 
-def count_stage(stage: nn.Module, input_N: Tensor, weights: Weights) -> StageCount:
+def count_stage(stage: nn.Module, input_N: Nested, weights: Weights) -> StageCount:
     """Count both passes; the input and the output go by one name in both, and in the neighbours' passes."""
-    free, output_N = run_stage(stage, input_N.detach())
-    if not input_N.is_floating_point():  # has no gradient: the ids of words
+    free, output_N = run_stage(stage, map_tensors(Tensor.detach, input_N))
+    if not isinstance(input_N, Tensor) or not input_N.is_floating_point():  # samples, or the ids of words
         return StageCount(weights, (free, free), output_N.detach())
     copy_N = input_N.detach().requires_grad_().clone()  # a stage may begin with an operation in place
     bound, bound_output_N = run_stage(stage, copy_N)
@@ -72,7 +74,7 @@ def count_stage(stage: nn.Module, input_N: Tensor, weights: Weights) -> StageCou
     return StageCount(weights, (free, bound), output_N.detach())
 
 
-def run_stage(stage: nn.Module, input_N: Tensor) -> tuple[Pass, Tensor]:
+def run_stage(stage: nn.Module, input_N: Nested) -> tuple[Pass, Tensor]:
     """Run one stage; return its FLOPs, what it keeps for the backward pass, and its output."""
     state = {storage_of(tensor) for tensor in (*stage.parameters(), *stage.buffers())}
     saved: dict[int, torch.UntypedStorage] = {}
@@ -83,7 +85,7 @@ def run_stage(stage: nn.Module, input_N: Tensor) -> tuple[Pass, Tensor]:
         return tensor
 
     with FlopCounterMode(display=False) as counter, saved_tensors_hooks(note, lambda tensor: tensor):
-        output_N = stage(input_N)
+        output_N = call(stage, input_N)
         if output_N.requires_grad:
-            output_N.backward(torch.empty_like(output_N))
+            torch.autograd.backward(output_N, torch.empty_like(output_N))
     return Pass(counter.get_total_flops(), saved, output_N.requires_grad), output_N

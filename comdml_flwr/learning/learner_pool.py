@@ -25,7 +25,7 @@ class LearnerPool(threading.local):
     ----------
     build_model : Callable[[], nn.Sequential]
         Builds the model; its weights do not matter.
-    build_aux_head : Callable[[int], nn.Sequential]
+    build_aux_head : Callable[[int], nn.Module]
         Builds the auxiliary head of a cut; its weights do not matter.
     settings : OptimizerSettings
         The optimizer that every training begins with.
@@ -38,7 +38,7 @@ class LearnerPool(threading.local):
     def __init__(
         self,
         build_model: Callable[[], nn.Sequential],
-        build_aux_head: Callable[[int], nn.Sequential],
+        build_aux_head: Callable[[int], nn.Module],
         settings: OptimizerSettings,
         task: Task,
         device: Device,

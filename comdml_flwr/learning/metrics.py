@@ -87,6 +87,12 @@ def reaches(score: float | None, target: float, better: Better) -> bool:
     return score >= target if better == "higher" else score <= target
 
 
+def counted(sums: Sums, name: str) -> int | None:
+    """Return a sum that counts; None where it cannot be one."""
+    value = sums.get(name)
+    return value if isinstance(value, int) and value >= 0 else None
+
+
 def rank(score: float, better: Better) -> float:
     """Return a number that is the larger, the better a metric is."""
     return score if better == "higher" else -score

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from comdml_flwr.core.errors import InputError, RunError
 
-Nested: TypeAlias = "Tensor | tuple[Nested, ...] | dict[str, Nested]"
+Nested: TypeAlias = Tensor | tuple["Nested", ...] | dict[str, "Nested"]
 """A tensor, or a tuple or dict of what is itself a `Nested`."""
 Rows: TypeAlias = slice | Tensor
 """Which samples: a slice, or their indices (int64)."""

@@ -7,7 +7,7 @@ Shape suffixes: N samples, K classes.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol, Self
 
 import torch
@@ -20,6 +20,8 @@ from comdml_flwr.learning.data.batches import augment
 from comdml_flwr.learning.metrics import CLASSIFICATION_METRICS, Metrics
 from comdml_flwr.learning.models.resnet import auxiliary_head
 from comdml_flwr.learning.structure import Nested, one_tensor
+from comdml_flwr.learning.tasks.heads import HeadKind, head_for_samples
+from comdml_flwr.learning.tasks.samples import OfSamples
 
 
 class Task(Protocol):
@@ -33,10 +35,18 @@ class Task(Protocol):
     def facts(self) -> Mapping[str, str]:
         """What a file of the trained model tells of the task, by name."""
 
-    def for_samples(self, x: Tensor) -> Self:
-        """Return this task for samples of the shape and type of these: a task says nothing of them before."""
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one sample; () where a sample is several tensors."""
 
-    def sample(self, batch_size: int) -> Tensor:
+    @property
+    def num_outputs(self) -> int:
+        """How many numbers a model gives for each sample (or place): of classes, K."""
+
+    def for_samples(self, x: Nested, targets: Nested) -> Self:
+        """Return this task for samples and targets like these: a task says nothing of them before."""
+
+    def sample(self, batch_size: int) -> Nested:
         """Return a batch as the model takes it, with shape and type but without values: on "meta"."""
 
     def target_bytes(self) -> int:
@@ -51,6 +61,9 @@ class Task(Protocol):
             They are none: it names `field`.
         """
 
+    def labels(self, targets: Nested) -> Tensor | None:
+        """Return the class of each sample (N,), int64, by which data may be skewed; None: there are none."""
+
     def output_rule(self, shape: tuple[int, ...], num_samples: int) -> str:
         """Return what a model must return for `num_samples` samples; empty where it may return this shape."""
 
@@ -60,7 +73,7 @@ class Task(Protocol):
     def loss(self, output: Tensor, target: Nested) -> Tensor:
         """Return the mean loss of a batch."""
 
-    def aux_head(self, activation_shape: tuple[int, ...], generator: torch.Generator) -> nn.Sequential:
+    def aux_head(self, activation_shape: tuple[int, ...], generator: torch.Generator) -> nn.Module:
         """Build the head over an activation (its shape without the samples) by which a slow side learns."""
 
     def evaluate(self, output: Tensor, target: Nested) -> dict[str, float]:
@@ -71,25 +84,27 @@ class Task(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Classification:
+class Classification(OfSamples):
     """One label for each sample: cross-entropy and accuracy.
 
     Parameters
     ----------
     num_classes : int
         K, at least 2.
-    input_shape : tuple[int, ...]
-        Shape of one sample; that of the data, which `for_samples` fills in.
-    dtype : torch.dtype
-        Of a sample; int64 where the model begins with an embedding.
     augmented : bool
         Whether training batches, of images, are shifted and mirrored at random.
+    head : "pool", "conv", "mean" or "first"
+        The auxiliary head.
     """
 
     num_classes: int
-    input_shape: tuple[int, ...] = ()
-    dtype: torch.dtype = torch.float32
     augmented: bool = False
+    head: HeadKind = "pool"
+
+    @property
+    def num_outputs(self) -> int:
+        """K."""
+        return self.num_classes
 
     @property
     def metrics(self) -> Metrics:
@@ -100,18 +115,6 @@ class Classification:
     def facts(self) -> Mapping[str, str]:
         """Shape of a sample and number of classes."""
         return {"input_shape": str(list(self.input_shape)), "num_classes": str(self.num_classes)}
-
-    def for_samples(self, x: Tensor) -> Self:
-        """Return it for samples of this shape and type."""
-        return replace(self, input_shape=tuple(x.shape[1:]), dtype=x.dtype)
-
-    def sample(self, batch_size: int) -> Tensor:
-        """Return a batch of samples on "meta"."""
-        return torch.empty((batch_size, *self.input_shape), device="meta", dtype=self.dtype)
-
-    def target_bytes(self) -> int:
-        """Return the size of a label, which is an int64."""
-        return torch.int64.itemsize
 
     def check_targets(self, targets: Nested, field: str) -> Tensor:
         """Return labels (N,), int64, of labels of any type of number, or of a column of them."""
@@ -133,6 +136,10 @@ class Classification:
             raise InputError(field, int(outside[0]), f"{rule} ({num} sample{'s' * (num > 1)} outside)")
         return labels_N
 
+    def labels(self, targets: Nested) -> Tensor:
+        """Return the labels themselves."""
+        return one_tensor(targets, "labels")
+
     def output_rule(self, shape: tuple[int, ...], num_samples: int) -> str:
         """Return that a model must return logits (N, K); empty where it does."""
         if shape == (num_samples, self.num_classes):
@@ -149,7 +156,9 @@ class Classification:
         return cross_entropy(output, one_tensor(target, "labels"))
 
     def aux_head(self, activation_shape: tuple[int, ...], generator: torch.Generator) -> nn.Sequential:
-        """Build a global average pool and one linear layer, which give logits (N, K)."""
+        """Build a head that gives logits (N, K)."""
+        if self.head != "pool":
+            return head_for_samples(self.head, activation_shape, self.num_classes, generator)
         return auxiliary_head(activation_shape, self.num_classes, generator)
 
     def evaluate(self, output: Tensor, target: Nested) -> dict[str, float]:

@@ -5,7 +5,7 @@ Bring your own: `assemble(..., models={...}, datasets={...})`, or the same argum
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
@@ -30,7 +30,7 @@ from comdml_flwr.learning.data.contract import check_data
 from comdml_flwr.learning.data.dataset import Dataset
 from comdml_flwr.learning.data.digits import load_digits
 from comdml_flwr.learning.data.fashion import load_fashion
-from comdml_flwr.learning.data.partition import partition
+from comdml_flwr.learning.data.partition import labels_to_spread, partition
 from comdml_flwr.learning.data.published_files import cinic_lack
 from comdml_flwr.learning.data.source import partitioned
 from comdml_flwr.learning.devices import find_device
@@ -42,6 +42,7 @@ from comdml_flwr.learning.models.resnet import resnet
 from comdml_flwr.learning.optimizer import OptimizerSettings
 from comdml_flwr.learning.split import num_cuts, num_floats, split, write_floats
 from comdml_flwr.learning.state_layout import layout_of
+from comdml_flwr.learning.structure import count_samples, take
 from comdml_flwr.methods import allreduce, braintorrent, comdml, dpsgd, fedavg, gossip, splitfed
 from comdml_flwr.planning.fleet.fleet import Fleet, TimeShares
 from comdml_flwr.planning.fleet.profiles import profiles_by_round
@@ -212,12 +213,12 @@ def assemble(config: RunConfig, fleet: Fleet, num_agents: int, catalogue: Catalo
     if config.dataset == "cinic-10" and config.dataset not in catalogue.datasets:
         warnings += [lack.says for lack in [cinic_lack(Path(config.data_dir))] if lack]
     dataset = check_data(loaded, config.dataset, num_agents=num_agents, warn=warnings.append)
-    task = dataset.task
+    task = dataset.to_learn()
     check_target(config.target_metric, task.metrics)
     built = build_model(
-        partial(catalogue.model(config.model), task.input_shape, task.num_classes),
+        partial(catalogue.model(config.model), task.input_shape, task.num_outputs),
         config.model,
-        dataset.x_train_NCHW[torch.arange(2) % len(dataset.y_train_N)],
+        take(dataset.x_train_NCHW, torch.arange(2) % count_samples(dataset.y_train_N)),
         task,
         partial(derive_seed, config.seed, SHARED, SHARED),
         warnings.append,
@@ -225,7 +226,7 @@ def assemble(config: RunConfig, fleet: Fleet, num_agents: int, catalogue: Catalo
     check_cuts(config, built)
     check_batch_size(config, built.traits)
     parts = partition(
-        dataset.y_train_N.numpy(),
+        labels_to_spread(dataset, config.partition),
         num_agents,
         scheme=config.partition,
         alpha=config.alpha,
@@ -259,7 +260,7 @@ def assemble(config: RunConfig, fleet: Fleet, num_agents: int, catalogue: Catalo
         relay=fleet.relay,
         task=task,
         load_data=partitioned(dataset, parts),
-        same_data={field.name: getattr(dataset, field.name) for field in fields(dataset)},
+        same_data=dataset.same_everywhere(),
         num_samples=num_samples,
         codec=codec,
         cuts=cut_table(profile, config.batch_size, fleet, built.traits.parted),

@@ -18,6 +18,7 @@ from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.units import human_bytes
 from comdml_flwr.learning.cut_profile import profile_model
 from comdml_flwr.learning.device import Device
+from comdml_flwr.learning.structure import one_tensor
 from comdml_flwr.learning.task import Classification
 from comdml_flwr.planning.bounded_queue import helping_bytes, offloading_bytes
 from comdml_flwr.planning.types import CutTable
@@ -67,7 +68,7 @@ def check_memory(
         available_bytes = available_memory_bytes() if device.is_host else device.free_memory_bytes()
     images = IMAGES[config.dataset]
     cuts = _count(MODELS[config.model], images.task, config)
-    data_bytes = images.num_samples * images.task.sample(1).nbytes
+    data_bytes = images.num_samples * one_tensor(images.task.sample(1), "images").nbytes
     whole, least = int(cuts[1].whole_bytes), int(min(offloading_bytes(cut) for cut in cuts))
     worst, cut = max((whole + int(helping_bytes(cut)), number) for number, cut in cuts.items())
     facts = {

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.learning.data.dataset import Dataset
-from comdml_flwr.learning.structure import one_tensor
+from comdml_flwr.learning.structure import Nested, check_structure, count_samples, flatten, map_tensors
 from comdml_flwr.learning.task import Task
 
 
@@ -55,33 +55,33 @@ def check_data(dataset: object, name: str, *, num_agents: int, warn: Callable[[s
     if not isinstance(dataset, Dataset):
         rule = "must be a comdml_flwr.learning.data.dataset.Dataset, returned by its loader"
         raise InputError(f"data set {name}", type(dataset).__name__, rule)
-    classes = dataset.num_classes
-    if isinstance(classes, bool) or not isinstance(classes, int | np.integer) or classes < 2:
-        raise InputError(f"data set {name}: num_classes", classes, "must be a whole number of at least 2")
+    classes = _num_classes(dataset, name)
     x_train = _features(dataset.x_train_NCHW, f"data set {name}: x_train_NCHW", warn)
     x_test = _features(dataset.x_test_NCHW, f"data set {name}: x_test_NCHW", warn)
-    task = replace(dataset, x_train_NCHW=x_train, num_classes=int(classes)).task
-    y_train = _targets(dataset.y_train_N, name, "train", len(x_train), task)
-    y_test = _targets(dataset.y_test_N, name, "test", len(x_test), task)
-    if x_train.shape[1:] != x_test.shape[1:]:
-        rule = f"must be {tuple(x_train.shape[1:])}, the shape of a training sample"
-        raise InputError(f"data set {name}: shape of a sample of x_test_NCHW", tuple(x_test.shape[1:]), rule)
-    if x_train.dtype != x_test.dtype:
-        rule = f"must be {x_train.dtype}, as x_train_NCHW"
-        raise InputError(f"data set {name}: x_test_NCHW", x_test.dtype, rule)
-    _check_natural_ids(dataset.natural_ids_N, name, len(y_train))
-    _check_channels(x_train, name)
+    task = replace(dataset, num_classes=classes).any_task
+    y_train = _targets(dataset.y_train_N, name, "train", count_samples(x_train), task)
+    y_test = _targets(dataset.y_test_N, name, "test", count_samples(x_test), task)
+    _check_same_kind(x_train, x_test, name)
+    _check_natural_ids(dataset.natural_ids_N, name, count_samples(y_train))
+    for x in flatten(x_train).values():
+        _check_channels(x, name)
     _check_augment(dataset, name, x_train)
     _check_finite(x_train, x_test, name, warn)
-    if len(y_test) < num_agents:
-        few = _samples(len(y_test), "test")
+    if count_samples(y_test) < num_agents:
+        few = _samples(count_samples(y_test), "test")
         warn(f"data set {name}: {few} for {num_agents} agents: some evaluate nothing")
-    kept = (dataset.x_train_NCHW, dataset.y_train_N, dataset.x_test_NCHW, dataset.y_test_N, classes)
-    if all(map(operator.is_, kept, (x_train, y_train, x_test, y_test, int(classes)))):
+    kept = (
+        dataset.x_train_NCHW,
+        dataset.y_train_N,
+        dataset.x_test_NCHW,
+        dataset.y_test_N,
+        dataset.num_classes,
+    )
+    if all(map(operator.is_, kept, (x_train, y_train, x_test, y_test, classes))):
         return dataset
     return replace(
         dataset,
-        num_classes=int(classes),
+        num_classes=classes,
         x_train_NCHW=x_train,
         y_train_N=y_train,
         x_test_NCHW=x_test,
@@ -89,22 +89,44 @@ def check_data(dataset: object, name: str, *, num_agents: int, warn: Callable[[s
     )
 
 
-def _targets(value: object, name: str, part: str, num_samples: int, task: Task) -> Tensor:
+def _num_classes(dataset: Dataset, name: str) -> int:
+    """Return the number of classes; of a data set with a task of its own, what it says."""
+    classes: object = dataset.num_classes
+    least = 2 if dataset.task is None else 0
+    if isinstance(classes, bool) or not isinstance(classes, int | np.integer) or classes < least:
+        raise InputError(f"data set {name}: num_classes", classes, "must be a whole number of at least 2")
+    return int(classes)
+
+
+def _targets(value: object, name: str, part: str, num_samples: int, task: Task) -> Nested:
     """Return the targets of the training or the test part, converted and checked: one for each sample."""
     x_field, y_field = f"data set {name}: x_{part}_NCHW", f"data set {name}: y_{part}_N"
-    targets_N = one_tensor(task.check_targets(_tensor(value, y_field), y_field), y_field)
-    if num_samples != len(targets_N):
+    targets_N = task.check_targets(_structure(value, y_field), y_field)
+    num_targets = count_samples(targets_N)
+    if num_samples != num_targets:
         kind = "training" if part == "train" else part
-        raise InputError(
-            x_field, _samples(num_samples, kind), f"must be as many as the {len(targets_N)} labels"
-        )
+        raise InputError(x_field, _samples(num_samples, kind), f"must be as many as the {num_targets} labels")
     if not num_samples:
         raise InputError(x_field, "0 samples", "must have at least 1")
     return targets_N
 
 
-def _features(value: object, field: str, warn: Callable[[str], None]) -> Tensor:
-    x = _tensor(value, field)
+def _structure(value: object, field: str) -> Nested:
+    """Return tensors in memory, of arrays without a copy, in the structure in which they are given."""
+    if isinstance(value, tuple | dict):
+        parts = value.items() if isinstance(value, dict) else enumerate(value)
+        found = {key: _structure(part, f"{field}[{key!r}]") for key, part in parts}
+        return check_structure(found if isinstance(value, dict) else tuple(found.values()), field)
+    return _tensor(value, field)
+
+
+def _features(value: object, field: str, warn: Callable[[str], None]) -> Nested:
+    if not isinstance(value, tuple | dict):
+        return _feature(_tensor(value, field), field, warn)
+    return map_tensors(lambda x: _feature(x, field, warn), _structure(value, field))
+
+
+def _feature(x: Tensor, field: str, warn: Callable[[str], None]) -> Tensor:
     if x.dim() < 2 or 0 in x.shape[1:]:
         raise InputError(field, f"shape {tuple(x.shape)}", "must be (samples, ...), with numbers in each")
     if x.dtype in (torch.uint8, torch.bool):
@@ -140,6 +162,21 @@ def _check_natural_ids(natural_ids_N: object, name: str, num_samples: int) -> No
         raise InputError(f"data set {name}: shape of natural_ids_N", tuple(natural_ids_N.shape), rule)
 
 
+def _check_same_kind(x_train: Nested, x_test: Nested, name: str) -> None:
+    """Refuse test samples of another shape or type than the training samples."""
+    train, test = flatten(x_train), flatten(x_test)
+    if train.keys() != test.keys():
+        rule = f"must be of the tensors {sorted(train)}, as x_train_NCHW"
+        raise InputError(f"data set {name}: x_test_NCHW", sorted(test), rule)
+    for place, x in train.items():
+        where, other = f"x_test_NCHW{place and f'.{place}'}", test[place]
+        if x.shape[1:] != other.shape[1:]:
+            rule = f"must be {tuple(x.shape[1:])}, the shape of a training sample"
+            raise InputError(f"data set {name}: shape of a sample of {where}", tuple(other.shape[1:]), rule)
+        if x.dtype != other.dtype:
+            raise InputError(f"data set {name}: {where}", other.dtype, f"must be {x.dtype}, as x_train_NCHW")
+
+
 def _check_channels(x_train: Tensor, name: str) -> None:
     """Refuse square images with their channels last, which would be taken for many narrow channels."""
     _, *shape = x_train.shape
@@ -150,14 +187,16 @@ def _check_channels(x_train: Tensor, name: str) -> None:
         raise InputError(f"data set {name}: shape of a sample of x_train_NCHW", tuple(shape), rule)
 
 
-def _check_augment(dataset: Dataset, name: str, x_train: Tensor) -> None:
-    if dataset.augment and (x_train.dim() != 4 or not x_train.is_floating_point()):
-        shape = tuple(x_train.shape[1:])
+def _check_augment(dataset: Dataset, name: str, x_train: Nested) -> None:
+    is_images = isinstance(x_train, Tensor) and x_train.dim() == 4 and x_train.is_floating_point()
+    if dataset.augment and not is_images:
+        shapes = {place: tuple(x.shape[1:]) for place, x in flatten(x_train).items()}
+        shape = shapes.get("", shapes)
         rule = f"must be False: it is for images, (channels, height, width), and a sample is {shape}"
         raise InputError(f"data set {name}: augment", dataset.augment, rule)
 
 
-def _check_finite(x_train: Tensor, x_test: Tensor, name: str, warn: Callable[[str], None]) -> None:
+def _check_finite(x_train: Nested, x_test: Nested, name: str, warn: Callable[[str], None]) -> None:
     num_test, num_train = _num_not_finite(x_test), _num_not_finite(x_train)
     if num_test:
         rule = f"must be finite in every test sample (it is not in {num_test}), or no metric could be told"
@@ -167,11 +206,14 @@ def _check_finite(x_train: Tensor, x_test: Tensor, name: str, warn: Callable[[st
         warn(f"data set {name}: {broken} with NaN or infinity: who trains on them is left out of the average")
 
 
-def _num_not_finite(x: Tensor) -> int:
+def _num_not_finite(nested: Nested) -> int:
     """Count samples with NaN or infinity; both survive a sum, so that most data sets are read once only."""
-    if not x.is_floating_point() or bool(torch.isfinite(x.sum())):
-        return 0
-    return sum(int((~torch.isfinite(part).flatten(1).all(1)).sum()) for part in torch.split(x, 4096))
+    broken_N = torch.zeros(count_samples(nested), dtype=torch.bool)
+    for x in flatten(nested).values():
+        if x.is_floating_point() and not bool(torch.isfinite(x.sum())):
+            parts = [~torch.isfinite(part).flatten(1).all(1) for part in torch.split(x, 4096)]
+            broken_N |= torch.cat(parts)
+    return int(broken_N.sum())
 
 
 def _samples(count: int, kind: str = "") -> str:

@@ -7,7 +7,25 @@ from numpy.typing import NDArray
 
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.learning.data import partitioners
+from comdml_flwr.learning.data.dataset import Dataset
 from comdml_flwr.learning.repair import share_out
+from comdml_flwr.learning.structure import count_samples
+
+_SKEWED = ("dirichlet", "inner-dirichlet", "shard", "pathological")
+
+
+def labels_to_spread(dataset: Dataset, scheme: str) -> NDArray[np.int64]:
+    """Return the class of each training sample; zeros where there are none, and the scheme needs none.
+
+    Raises
+    ------
+    InputError
+        The scheme spreads samples by their classes, and the task has none.
+    """
+    labels_N = dataset.any_task.labels(dataset.y_train_N)
+    if labels_N is None and scheme in _SKEWED:
+        raise InputError("partition", scheme, "must be one that needs no classes, as iid: the task has none")
+    return np.zeros(count_samples(dataset.y_train_N), np.int64) if labels_N is None else labels_N.numpy()
 
 
 def partition(

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.learning.global_generator import global_generator
 from comdml_flwr.learning.models.contract import ModelTraits, check_stages, copy_inputs, look_at
+from comdml_flwr.learning.structure import Nested
 from comdml_flwr.learning.task import Task
 
 
@@ -41,7 +42,7 @@ class BuiltModel:
 def build_model(
     builder: Callable[[torch.Generator], object],
     name: str,
-    samples: Tensor,
+    samples: Nested,
     task: Task,
     seed_for: Callable[[str], int],
     warn: Callable[[str], None],
@@ -54,7 +55,7 @@ def build_model(
         The user's: it should draw from the generator alone.
     name : str
         As in the run configuration.
-    samples : Tensor
+    samples : Nested
         Two training samples, shape (2, ...).
     task : Task
         What it is to learn.

@@ -28,6 +28,7 @@ from comdml_flwr.core.errors import InputError
 from comdml_flwr.core.user_code import describe_error, is_of_user
 from comdml_flwr.learning.global_generator import global_generator, has_drawn
 from comdml_flwr.learning.split import float_state, memory_of, named_stages
+from comdml_flwr.learning.structure import Nested, call, count_samples, flatten, map_tensors, take
 from comdml_flwr.learning.task import Task
 
 _SEED = 0  # of what the model draws while it is looked at
@@ -112,7 +113,7 @@ def _check_chain(model: nn.Sequential, name: str) -> None:
             raise InputError(f"model {name}", f"{type(model).__name__}.{method}", rule)
 
 
-def look_at(model: nn.Sequential, name: str, x: Tensor, task: Task) -> tuple[ModelTraits, list[int]]:
+def look_at(model: nn.Sequential, name: str, x: Nested, task: Task) -> tuple[ModelTraits, list[int]]:
     """Run a model, which nobody trains afterwards, on samples.
 
     Parameters
@@ -121,7 +122,7 @@ def look_at(model: nn.Sequential, name: str, x: Tensor, task: Task) -> tuple[Mod
         As `check_stages` returned it; its buffers change.
     name : str
         As in the run configuration.
-    x : Tensor
+    x : Nested
         Two training samples, shape (2, ...).
     task : Task
         What it is to learn: says what the model must return.
@@ -150,13 +151,13 @@ def look_at(model: nn.Sequential, name: str, x: Tensor, task: Task) -> tuple[Mod
             raise InputError(f"model {name}", "draws from NumPy's or Python's random generator", rule)
         with global_generator(_SEED):
             try:
-                _run(model, name, x[:1], task)
+                _run(model, name, take(x, slice(1)), task)
                 alone = ""
             except InputError as error:
                 alone = error.what.removeprefix(f"model {name}: ")
         model.eval()
         with global_generator(_SEED):
-            _run(model, name, x[:1], task)
+            _run(model, name, take(x, slice(1)), task)
             draws_in_evaluation = has_drawn(_SEED)
     traits = ModelTraits(
         draws=draws, draws_in_evaluation=draws_in_evaluation, alone=alone, parted=parted_weights(model)
@@ -167,7 +168,7 @@ def look_at(model: nn.Sequential, name: str, x: Tensor, task: Task) -> tuple[Mod
 def copy_inputs(model: nn.Sequential, places: list[int]) -> nn.Sequential:
     """Let these stages work on a copy of their input; return the model, whose bits stay the same."""
     for stage in {id(model[place]): model[place] for place in places}.values():
-        stage.register_forward_pre_hook(_copied)
+        stage.register_forward_pre_hook(_copied, with_kwargs=True)
     return model
 
 
@@ -192,27 +193,36 @@ def _other_generators() -> tuple[object, bytes, object]:
     return random.getstate(), np.asarray(keys).tobytes(), position
 
 
-def _copied(stage: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    return (args[0].clone(), *args[1:])
+def _copied(
+    stage: nn.Module, args: tuple[Tensor, ...], named: dict[str, Tensor]
+) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+    return tuple(map(Tensor.clone, args)), {name: x.clone() for name, x in named.items()}
 
 
-def _run(model: nn.Sequential, name: str, x: Tensor, task: Task) -> list[int]:
+def _run(model: nn.Sequential, name: str, x: Nested, task: Task) -> list[int]:
     """Run the stages one after another; return the places of those that write into their input."""
     in_place = []
     for place, (stage, where) in enumerate(_stages(model, name)):
-        x = x.clone()
-        version = x._version
+        x = map_tensors(Tensor.clone, x)
+        parts = flatten(x)
+        versions = [part._version for part in parts.values()]
         try:
-            z = stage(x)
+            z = call(stage, x)
         except Exception as error:
             told = describe_error(error) if is_of_user(error) else f"{type(error).__name__}: {error}"
             rule = f"must be taken: {' '.join(told.split())}"
-            raise InputError(where, f"input of shape {tuple(x.shape)}", rule) from error
-        if x._version != version:
+            raise InputError(where, f"input of shape {_shapes(parts)}", rule) from error
+        if [part._version for part in parts.values()] != versions:
             in_place.append(place)
-        _check_output(z, where, len(x), task if place == len(model) - 1 else None)
+        _check_output(z, where, count_samples(x), task if place == len(model) - 1 else None)
         x = z
     return in_place
+
+
+def _shapes(parts: Mapping[str, Tensor]) -> str:
+    """Return the shape of a tensor, or of each by name."""
+    shapes = {name: tuple(part.shape) for name, part in parts.items()}
+    return str(shapes.get("", shapes))
 
 
 def _check_output(z: object, where: str, num_samples: int, task: Task | None) -> None:
