@@ -233,9 +233,12 @@ def add_up(
     sums = add_sums((read_sums(report, metrics) for _, report in sorted(reports.items())), metrics)
     if sums == dict(metrics.nothing):
         raise RunError(f"round {round_}: no agent has evaluated a test sample")
+    scores = metrics.of(sums)
+    if taken := sorted(scores.keys() & _FIELDS):
+        raise RunError(f"{taken[0]} is a name that each round's record has, and no metric's")
     return RoundRecord(
         round=round_,
-        scores=metrics.of(sums),
+        scores=scores,
         metric=metrics.primary,
         better=metrics.better,
         virtual_time_s=virtual_time_s,

@@ -69,7 +69,7 @@ def how_to_load(file: "ModelFile") -> str:
         else f"from my_app import build  # what your app calls {name!r}",
         build=f"MODELS[{name!r}]" if is_ours else "build",
         shape=shape,
-        classes=file.facts.get("num_classes", "?"),
+        classes=file.facts.get("num_classes") or file.facts.get("num_outputs", "?"),
         path=str(file.path.absolute()),
     )
 
