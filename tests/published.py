@@ -82,3 +82,29 @@ def write_fashion(folder: Path, ending: str = "") -> tuple[NDArray[np.uint8], ND
             path.write_bytes(gzip.compress(raw) if ending else raw)
             written.append(array)
     return written[0], written[1]
+
+
+def write_folder(folder: Path) -> None:
+    """Write a folder of images of ten classes: two training images and a test image of each."""
+    rng = np.random.default_rng(5)
+    for part, num in (("train", 2), ("test", 1)):
+        for label in range(10):
+            base = folder / part / f"class {label}"
+            base.mkdir(parents=True)
+            for number in range(num):
+                Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(base / f"{number}.png")
+
+
+def write_hub(folder: Path) -> str:
+    """Write twenty training and ten test images as the package datasets does; return the data set's name."""
+    from datasets import ClassLabel, Dataset, DatasetDict, Features
+    from datasets import Image as ImageFeature
+
+    rng, features = np.random.default_rng(6), Features({"image": ImageFeature(), "label": ClassLabel(10)})
+    parts = {}
+    for part, num in (("train", 20), ("test", 10)):
+        images = [Image.fromarray(rng.integers(0, 256, (8, 8), np.uint8)) for _ in range(num)]
+        columns = {"image": images, "label": [row % 10 for row in range(num)]}
+        parts[part] = Dataset.from_dict(columns, features=features)
+    DatasetDict(parts).save_to_disk(str(folder))
+    return f"hf:{folder}"

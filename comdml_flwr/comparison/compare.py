@@ -21,6 +21,7 @@ from comdml_flwr.comparison.workers import Outcome, Watcher, check_address, perf
 from comdml_flwr.core.config import RunConfig, parse_config
 from comdml_flwr.core.errors import InputError, RunError, StoppedError
 from comdml_flwr.core.files import write_file
+from comdml_flwr.core.settings.data import DataSettings
 from comdml_flwr.core.strict_json import to_json
 from comdml_flwr.core.typed_json import Json
 from comdml_flwr.learning.data.dataset import Dataset
@@ -28,6 +29,8 @@ from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.runs.assemble import DATASETS, Catalogue, assemble
 
 OUTDATED = ("comparison.json", "elapsed.json", "report.html")  # while a run is missing
+SPREADING = frozenset({"partition", "alpha", "classes_per_agent", "shards_per_agent"})
+"""Keys that say who has which samples, and not what is loaded (but natural-id reads a column for that)."""
 GO_ON = "start the same command again to go on from there"
 
 
@@ -117,12 +120,13 @@ def _rehearse(missing: Sequence[PlannedRun]) -> None:
 
 
 def _load(config: RunConfig) -> Dataset:
-    return _load_once(config.dataset, config.data_dir, config.download)
+    spreads = SPREADING - ({"partition"} if config.partition == "natural-id" else set())
+    return _load_once(RunConfig(**config.model_dump(include=set(DataSettings.model_fields) - spreads)))
 
 
 @lru_cache(maxsize=1)
-def _load_once(name: str, data_dir: str, download: bool) -> Dataset:
-    return DATASETS[name](parse_config({"dataset": name, "data-dir": data_dir, "download": download}))
+def _load_once(config: RunConfig) -> Dataset:
+    return Catalogue().dataset(config.dataset)(config)
 
 
 def _remove_outdated(folder: Path) -> None:

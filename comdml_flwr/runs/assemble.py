@@ -30,6 +30,8 @@ from comdml_flwr.learning.data.contract import check_data
 from comdml_flwr.learning.data.dataset import Dataset
 from comdml_flwr.learning.data.digits import load_digits
 from comdml_flwr.learning.data.fashion import load_fashion
+from comdml_flwr.learning.data.folder import load_folder
+from comdml_flwr.learning.data.hub import PREFIX, HubSettings, load_hub
 from comdml_flwr.learning.data.partition import labels_to_spread, partition
 from comdml_flwr.learning.data.published_files import cinic_lack
 from comdml_flwr.learning.data.source import partitioned
@@ -74,12 +76,24 @@ MODELS: Mapping[str, ModelBuilder] = {
     "resnet-56": partial(resnet, blocks_per_group=3),
     "resnet-110": partial(resnet, blocks_per_group=6),
 }
+HUB = f"{PREFIX}NAME"
+"""Stands for all names of data sets that begin with `hf:`."""
 DATASETS: Mapping[str, DatasetLoader] = {
     "digits": lambda config: load_digits(),
     "cifar-10": lambda config: load_cifar(Path(config.data_dir), 10, download=config.download),
     "cifar-100": lambda config: load_cifar(Path(config.data_dir), 100, download=config.download),
     "cinic-10": lambda config: load_cinic(Path(config.data_dir)),
     "fashion-mnist": lambda config: load_fashion(Path(config.data_dir), download=config.download),
+    "folder": lambda config: load_folder(Path(config.data_dir), config.image_size, config.test_share),
+    HUB: lambda config: load_hub(
+        config.dataset,
+        HubSettings(
+            label_column=config.label_column,
+            partition_by=config.partition_by if config.partition == "natural-id" else "",
+            image_size=config.image_size,
+            test_share=config.test_share,
+        ),
+    ),
 }
 CODEC: ActivationCodec = Plain()
 """How activations travel in float32."""
@@ -105,7 +119,7 @@ class Catalogue:
         for key, name, table in (
             ("method", config.method, METHODS),
             ("model", config.model, {**MODELS, **self.models}),
-            ("dataset", config.dataset, {**DATASETS, **self.datasets}),
+            ("dataset", _listed(config.dataset), {**DATASETS, **self.datasets}),
         ):
             if name not in table:
                 raise InputError(key, name, f"must be one of {', '.join(sorted(table))}")
@@ -116,7 +130,11 @@ class Catalogue:
 
     def dataset(self, name: str) -> DatasetLoader:
         """Return the loader of a data set."""
-        return {**DATASETS, **self.datasets}[name]
+        return {**DATASETS, **self.datasets}[_listed(name)]
+
+
+def _listed(dataset: str) -> str:
+    return HUB if dataset.startswith(PREFIX) else dataset
 
 
 def agent_ids(fleet: Fleet, num_agents: int) -> tuple[int, ...]:

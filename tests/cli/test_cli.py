@@ -298,7 +298,7 @@ def test_a_model_that_is_not_there_is_one_line_and_status_2(comdml, here):
         (["--set", "model=resnet-57"], ["model = 'resnet-57'", "resnet-110, resnet-56"]),
         (
             ["--set", "dataset=mnist"],
-            ["dataset = 'mnist'", "cifar-10, cifar-100, cinic-10, digits, fashion-mnist"],
+            ["dataset = 'mnist'", "cifar-10, cifar-100, cinic-10, digits, fashion-mnist, folder, hf:NAME"],
         ),
         (["--set", "carrier=grid"], ["carrier = 'grid'", "must be 'local'"]),
         (["--set", "fleet=../none.toml"], ["fleet = ", "none.toml", "No such file"]),

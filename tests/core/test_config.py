@@ -89,7 +89,7 @@ TEXTS = [
     "precision",
     "method", "model", "dataset", "data_dir", "partition", "optimizer", "fleet", "solver", "time_model",
     "averaging", "topology", "schedule", "profiles", "carrier", "resume", "results_dir", "wandb",
-    "wandb_project",
+    "wandb_project", "partition_by", "label_column",
 ]  # fmt: skip
 WHOLE = [
     "num_rounds",
@@ -107,6 +107,7 @@ WHOLE = [
     "checkpoint_every",
     "classes_per_agent",
     "shards_per_agent",
+    "image_size",
 ]
 NUMBERS = [
     "alpha",
@@ -119,6 +120,7 @@ NUMBERS = [
     "schedule_factor",
     "participation",
     "target_metric",
+    "test_share",
 ]
 
 

@@ -9,11 +9,11 @@ from comdml_flwr.core.config import parse_config
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.learning.data import published_files
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
-from comdml_flwr.runs.assemble import DATASETS, assemble
+from comdml_flwr.runs.assemble import DATASETS, HUB, assemble
 from comdml_flwr.runs.local_run import run_locally
 from tests.fleets import agent_tables
 from tests.flower.loop_grid import quiet_terminal
-from tests.published import write_cifar, write_cinic, write_fashion
+from tests.published import write_cifar, write_cinic, write_fashion, write_folder, write_hub
 from tests.small import CATALOGUE
 
 FLEET = "[links]\nbandwidth_mbps = 100\n" + agent_tables(2, flops_per_s=(4e9, 0.2e9))
@@ -40,15 +40,15 @@ def write_files(dataset, folder, monkeypatch):
     if dataset == "cinic-10":
         write_cinic(folder)
         return 10
-    if dataset == "fashion-mnist":
-        write_fashion(folder)
+    if dataset in ("fashion-mnist", "folder"):
+        (write_fashion if dataset == "fashion-mnist" else write_folder)(folder)
         return 10
     num_classes = int(dataset.split("-")[1])
     write_cifar(folder, num_classes, monkeypatch)
     return num_classes
 
 
-PUBLISHED = [name for name in sorted(DATASETS) if name != "digits"]
+OF_FILES = [name for name in sorted(DATASETS) if name not in ("digits", HUB)]
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +56,7 @@ def no_package_of_debian(monkeypatch, tmp_path):
     monkeypatch.setattr(published_files, "FASHION_OF_DEBIAN", tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("dataset", PUBLISHED)
+@pytest.mark.parametrize("dataset", OF_FILES)
 def test_a_round_of_comdml_on_the_published_files(dataset, tmp_path, monkeypatch):
     num_classes = write_files(dataset, tmp_path, monkeypatch)
     record = run_on(dataset, tmp_path)
@@ -70,7 +70,16 @@ def test_a_round_of_comdml_on_the_published_files(dataset, tmp_path, monkeypatch
     assert run_on(dataset, tmp_path).weights_sha256 == record.weights_sha256
 
 
-@pytest.mark.parametrize("dataset", PUBLISHED)
+def test_a_round_on_a_folder_of_the_package_datasets(tmp_path):
+    name = write_hub(tmp_path / "set")
+    assert 0 < run_on(name, tmp_path).rounds[0].loss < 20
+    (summary,) = (tmp_path / "results").glob("*/summary.json")
+    assert json.loads(summary.read_text())["dataset"] == name
+    with pytest.raises(InputError, match=r"dataset = 'hf:.*nowhere': must be a folder: there is none"):
+        run_on("hf:./nowhere", tmp_path)
+
+
+@pytest.mark.parametrize("dataset", OF_FILES)
 def test_missing_files_end_a_run_before_it_has_a_folder(dataset, tmp_path):
     with pytest.raises(InputError, match=f"data-dir = '{tmp_path}'"):
         run_on(dataset, tmp_path)

@@ -59,7 +59,7 @@ def check_memory(
         The one that trains; by default the CPU.
     """
     if config.model not in MODELS or config.dataset not in IMAGES:
-        says = f"{config.model} on {config.dataset} is not counted: one of them is your own app's"
+        says = f"{config.model} on {config.dataset} is not counted: the model or the images are your own"
         return Finding(
             CHECK, "warning", says, f"--set model={'|'.join(MODELS)} --set dataset={'|'.join(IMAGES)}"
         )

@@ -1,6 +1,7 @@
 """What training needs: names that exist, the data's files, memory, cores and a disk."""
 
 import os
+import shutil
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from comdml_flwr.learning.data.digits import load_digits
 from comdml_flwr.learning.task import Classification
 from comdml_flwr.planning.bounded_queue import offloading_bytes
 from comdml_flwr.runs.assemble import CODEC, MODELS, cut_table
-from tests.published import write_cifar, write_cinic, write_fashion
+from tests.published import write_cifar, write_cinic, write_fashion, write_folder
 from tests.small import fleet_text
 
 
@@ -93,6 +94,23 @@ def test_fashion_mnist_is_there_whole_or_one_is_told_what_it_lacks(tmp_path, mon
     next((tmp_path / "debian").glob("t10k-images*")).unlink()
     state, says = of_data(tmp_path, "fashion-mnist")
     assert (state, "lacks t10k-images-idx3-ubyte (plain" in says) == ("wrong", True)
+
+
+def test_a_folder_of_images_is_counted_or_one_is_told_what_it_lacks(tmp_path):
+    assert of_data(tmp_path, "folder")[0] == "wrong"
+    write_folder(tmp_path)
+    says = f"{tmp_path}: 10 classes, 20 in train, 10 in test; not decoded here"
+    assert of_data(tmp_path, "folder") == ("ok", says)
+    shutil.rmtree(tmp_path / "test")
+    state, says = of_data(tmp_path, "folder")
+    assert (state, "has no test part" in says) == ("wrong", True)
+    assert of_data(tmp_path, "folder", test_share=0.2)[0] == "ok"
+
+
+def test_a_data_set_of_the_hub_may_need_the_network(tmp_path):
+    assert of_data("none", "hf:somebody/something")[0] == "warning"
+    assert of_data("none", f"hf:{tmp_path}")[0] == "ok"
+    assert of_data("none", f"hf:{tmp_path / 'nowhere'}")[0] == "wrong"
 
 
 def test_data_and_models_of_an_app_of_ones_own_are_not_looked_at():
