@@ -23,7 +23,7 @@ from comdml_flwr.core.program import NOBODY, Absence
 from comdml_flwr.core.seeds import derive_seed
 from comdml_flwr.core.typed_json import Json, read_float, read_int, read_table
 from comdml_flwr.learning.data.batches import batches
-from comdml_flwr.learning.data.source import Samples
+from comdml_flwr.learning.data.source import AgentData, Samples
 from comdml_flwr.learning.learner_pool import LearnerPool
 from comdml_flwr.learning.schedule import learning_rate
 from comdml_flwr.learning.structure import Nested
@@ -124,18 +124,19 @@ class Agent:
         return len(self.training_data)
 
     @property
-    def training_data(self) -> Samples:
-        """The samples that it trains on; a server has none."""
-        return self.setup.data(self.id)[0]
+    def data(self) -> AgentData:
+        """Its samples."""
+        return self.setup.data(self.id)
 
     @property
-    def test_data(self) -> Samples:
-        """The test samples that all share."""
-        return self.setup.data(self.id)[1]
+    def training_data(self) -> Samples:
+        """The samples that it trains on; a server has none."""
+        return self.data.train
 
     def describe_data(self) -> dict[str, Json]:
         """Return what `agents.json` tells of its training data; a server has none."""
-        described = self.setup.task.describe(self.training_data.all_targets())
+        targets = self.training_data.all_targets()
+        described = {} if targets is None else self.setup.task.describe(targets)
         return {"num_samples": self.num_samples, **described}
 
     def number(self, note: str) -> int:
@@ -266,7 +267,7 @@ class Agent:
         """
         drawn_for = "" if shuffle == "shuffle" else f" {shuffle}"
         generator = self.generator(f"augment {number}{drawn_for}")
-        x, targets_N = self.training_data.batch(places_N)
+        x, targets_N = self.training_data.batch(places_N, generator.initial_seed())
         return self.setup.task.prepare(x, generator), targets_N
 
     def send(self, receiver: int, mail: Mail) -> Envelope:

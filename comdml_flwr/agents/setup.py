@@ -1,7 +1,7 @@
 """What all agents of a run have in common: data, model, fleet and configuration."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
@@ -11,7 +11,7 @@ from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.slots import Slot
 from comdml_flwr.learning.codec import ActivationCodec
 from comdml_flwr.learning.data.batches import epoch_sizes
-from comdml_flwr.learning.data.source import DataSource, Place, Samples
+from comdml_flwr.learning.data.source import AgentData, DataSource, Place
 from comdml_flwr.learning.device import Device
 from comdml_flwr.learning.learner_pool import LearnerPool
 from comdml_flwr.learning.models.contract import ModelTraits
@@ -72,7 +72,9 @@ class Setup:
         What should be known before training and is no fault: a line each.
     drawn : dict[int, tuple[int, ...]]
         Who takes part, by round, as far as somebody of this process has asked.
-    loaded : dict[int, tuple[Samples, Samples]]
+    places : dict[int, Place]
+        What this process knows of its agents' places; of others, their numbers.
+    loaded : dict[int, AgentData]
         The data of each agent of this process.
     met : LastResult
         The last profiles that were read from introductions.
@@ -104,7 +106,8 @@ class Setup:
     availability: Availability | None = None
     warnings: tuple[str, ...] = ()
     drawn: dict[int, tuple[int, ...]] = field(default_factory=dict)
-    loaded: dict[int, tuple[Samples, Samples]] = field(default_factory=dict)
+    places: dict[int, Place] = field(default_factory=dict)
+    loaded: dict[int, AgentData] = field(default_factory=dict)
     met: LastResult[tuple[Profile, ...]] = field(default_factory=lambda: LastResult(are_same_objects))
     plans: LastResult[tuple[Judged, str]] = field(default_factory=LastResult)
     models: LastResult[Tensor] = field(default_factory=lambda: LastResult(are_same_objects))
@@ -116,17 +119,18 @@ class Setup:
         most_samples, smallest = max(self.num_samples.values()), self.traits.smallest_batch
         return len(epoch_sizes(most_samples, self.config.batch_size, smallest)) * self.config.local_epochs
 
-    def data(self, agent: int) -> tuple[Samples, Samples]:
-        """Return an agent's training samples, and the test samples that all share.
+    def data(self, agent: int) -> AgentData:
+        """Return an agent's samples.
 
-        A server has no training samples, and sees the test samples of the first agent.
+        A server has no training samples, and the test samples of the first agent, which all have.
         """
         if agent == SERVER:
-            _, test = self.data(self.ids[0])
-            return test.none(), test
+            first = self.data(self.ids[0])
+            return replace(first, train=first.train.none())
         if agent not in self.loaded:
-            place = Place(partition_id=self.ids.index(agent), num_partitions=len(self.ids))
-            self.loaded[agent] = self.load_data(place)
+            number = self.ids.index(agent)
+            numbers = Place(partition_id=number, num_partitions=len(self.ids))
+            self.loaded[agent] = self.load_data(self.places.get(agent, numbers))
         return self.loaded[agent]
 
     def present(self, round_: int) -> tuple[int, ...]:

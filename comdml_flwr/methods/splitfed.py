@@ -233,7 +233,7 @@ def report_whole(agent: Agent, inbox: Inbox) -> Outbox:
     """Evaluate the whole model on the whole test set: only the server has it."""
     told = ("training_end_s", "end_s", "not_finite", METRICS)
     agent.notes = {name: agent.notes[name] for name in told if name in agent.notes}
-    report_round(agent, 0, len(agent.test_data))
+    report_round(agent, 0, len(agent.data.test))
     return ()
 
 

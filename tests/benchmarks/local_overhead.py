@@ -60,7 +60,7 @@ def _evaluate_nothing(agent: Agent, start: int, stop: int) -> dict[str, float]:
 
 def bare_loop_s(setup: Setup) -> float:
     """Return how long the same batches take in a loop that knows of no agents."""
-    (data, _), config, model = setup.data(0), setup.config, setup.learners.model.train()
+    data, config, model = setup.data(0).train, setup.config, setup.learners.model.train()
     load_floats(model, setup.initial_weights_P)
     optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, fused=True)
     todo = []

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from comdml_flwr.core.errors import InputError, RunError
-from comdml_flwr.learning.data.source import Samples
+from comdml_flwr.learning.data.source import TensorSamples
 from comdml_flwr.learning.structure import (
     call,
     check_structure,
@@ -105,7 +105,7 @@ def test_one_tensor_is_no_structure():
 
 
 def test_samples_of_several_tensors_are_gathered_together():
-    samples = Samples(NESTED, (torch.arange(3), torch.arange(3)), torch.tensor([2, 0]))
+    samples = TensorSamples(NESTED, (torch.arange(3), torch.arange(3)), torch.tensor([2, 0]))
     assert len(samples) == 2
     x, targets = samples.batch(torch.tensor([1]))
     assert (flatten(x)["more.0"].item(), targets[1].item()) == (0, 0)
@@ -113,4 +113,4 @@ def test_samples_of_several_tensors_are_gathered_together():
     assert (flatten(x)["more.0"].item(), targets[1].item()) == (2, 2)
     assert [part.tolist() for part in samples.all_targets()] == [[2, 0], [2, 0]]
     assert len(samples.none()) == 0
-    assert len(Samples(NESTED, (torch.arange(3),))) == 3
+    assert len(TensorSamples(NESTED, (torch.arange(3),))) == 3

@@ -10,7 +10,7 @@ from comdml_flwr.agents.setup import Setup
 from comdml_flwr.agents.steps import run_steps
 from comdml_flwr.core.messages import Envelope, Inbox, Mailboxes, Outbox
 from comdml_flwr.core.program import Run, Step
-from comdml_flwr.learning.data.source import Samples
+from comdml_flwr.learning.data.source import AgentData, TensorSamples
 from comdml_flwr.planning.types import SERVER
 from comdml_flwr.runs.assemble import participants_of, program_of
 
@@ -50,6 +50,11 @@ def _inbox(agent: Agent, mail: Outbox) -> Inbox:
     return tuple(envelope for envelope in mail if envelope.receiver == agent.id)
 
 
-def samples(number: int) -> Samples:
+def samples(number: int) -> TensorSamples:
     """Return as many samples, of nothing but their number."""
-    return Samples(x=torch.zeros(number, 1), targets=torch.zeros(number, dtype=torch.int64))
+    return TensorSamples(x=torch.zeros(number, 1), targets=torch.zeros(number, dtype=torch.int64))
+
+
+def data_of(number: int) -> AgentData:
+    """Return what an agent has that trains on as many samples and tests on none."""
+    return AgentData(train=samples(number), test=samples(0), all_have_test=True)

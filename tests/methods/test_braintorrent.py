@@ -12,7 +12,7 @@ from comdml_flwr.methods.braintorrent import versions_of, whose_turn
 from comdml_flwr.methods.phases.training import train_alone
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from tests.fleets import agent_tables
-from tests.methods.stepping import deliver, samples, walk
+from tests.methods.stepping import data_of, deliver, walk
 from tests.small import run_local, small_config, small_fleet, small_setup
 
 QUICK = {"batch_size": 16, "local_epochs": 1}
@@ -25,7 +25,7 @@ def team(monkeypatch):
     agents = agent_tables(3, batches_per_s=1)
     setup = dataclasses.replace(
         small_setup(small_config(method="braintorrent"), parse_fleet(agents, "by hand")),
-        load_data=lambda place: (samples(SAMPLES[place.partition_id]), samples(0)),
+        load_data=lambda place: data_of(SAMPLES[place.partition_id]),
         num_samples=dict(enumerate(SAMPLES)),
     )
     team = [Agent(agent, setup) for agent in setup.ids]

@@ -12,7 +12,7 @@ from comdml_flwr.methods import gossip
 from comdml_flwr.methods.gossip import age_of, merge_by_age
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from tests.fleets import agent_tables
-from tests.methods.stepping import deliver, samples, walk
+from tests.methods.stepping import data_of, deliver, walk
 from tests.small import fleet_text, run_local, small_config, small_fleet, small_setup
 
 QUICK = {"batch_size": 16, "local_epochs": 1}
@@ -45,7 +45,7 @@ def by_hand(num_agents, sizes, links, monkeypatch, *, local_epochs=1):
     config = small_config(method="gossip", local_epochs=local_epochs)
     setup = dataclasses.replace(
         small_setup(config, parse_fleet(agents + text, "by hand")),
-        load_data=lambda place: (samples(sizes[place.partition_id]), samples(0)),
+        load_data=lambda place: data_of(sizes[place.partition_id]),
         num_samples=dict(enumerate(sizes)),
     )
     team = [Agent(agent, setup) for agent in setup.ids]

@@ -53,7 +53,7 @@ def sustained_seconds_per_batch(setup: Setup, agent: int, least_s: float = 1.0) 
 
 def _time_batches(setup: Setup, agent: int, is_enough: Callable[[Sequence[float]], bool]) -> list[float]:
     """Train until it is enough; return each batch's time but the first one's, which warms up."""
-    training_data, _ = setup.data(agent)
+    training_data = setup.data(agent).train
     places_N = torch.arange(setup.config.batch_size) % len(training_data)
     generator = torch.Generator().manual_seed(0)
     setup.device.make_deterministic(setup.config.threads_per_agent)

@@ -11,6 +11,9 @@ from comdml_flwr.core.typed_json import read_table
 from comdml_flwr.learning.global_generator import global_generator
 from comdml_flwr.learning.schedule import is_scheduled
 
+EVALUATION_BATCH = 256
+"""Test samples that are read and evaluated at once."""
+
 METRICS = "metrics"
 """Note that holds a method's own numbers."""
 
@@ -30,7 +33,7 @@ _REPORTED = (
 
 
 def evaluate(agent: Agent, inbox: Inbox) -> Outbox:
-    """Evaluate this agent's model on its share of the test set and report the round.
+    """Evaluate this agent's model on its test samples, or its share of those of all, and report the round.
 
     Where the agents' models differ (gossip, mixing), the sum of these is the mean accuracy over the agents,
     each judged by its own share.
@@ -41,8 +44,10 @@ def evaluate(agent: Agent, inbox: Inbox) -> Outbox:
 
 def share_of_test_set(agent: Agent) -> tuple[int, int]:
     """Return which test samples, [start, stop), this agent evaluates its model on."""
-    present = agent.members
-    return shard_bounds(len(agent.test_data), len(present))[present.index(agent.id)]
+    num_test, present = len(agent.data.test), agent.members
+    if not agent.data.all_have_test:
+        return 0, num_test
+    return shard_bounds(num_test, len(present))[present.index(agent.id)]
 
 
 def report_round(agent: Agent, start: int, stop: int) -> None:
@@ -59,9 +64,14 @@ def evaluate_part(agent: Agent, start: int, stop: int) -> dict[str, float]:
     """Return the task's sums over the test samples [start, stop)."""
     learner = agent.learners.whole()
     learner.load(agent.weights_P)
+    sums = dict(agent.setup.task.metrics.nothing)
     draws = agent.draws("evaluation", in_evaluation=True)
     with global_generator(draws, agent.setup.device.generators):
-        return learner.evaluate(*agent.test_data.part(start, stop))
+        for first in range(start, stop, EVALUATION_BATCH):
+            part = agent.data.test.part(first, min(first + EVALUATION_BATCH, stop))
+            for name, value in learner.evaluate(*part, EVALUATION_BATCH).items():
+                sums[name] += value
+    return sums
 
 
 def tell(agent: Agent, name: str, value: float, combine: Combine) -> None:

@@ -88,8 +88,9 @@ def test_a_machine_that_stands_still_now_and_then_is_measured_by_the_mean(took_s
 def test_what_is_timed_is_a_full_batch_of_the_agents_own_samples(num_samples, monkeypatch):
     setup = small_setup(small_config(threads_per_agent=1), small_fleet(2))
     own = np.arange(40, 40 + num_samples)
-    few = dataclasses.replace(setup.data(1)[0], rows_N=torch.from_numpy(own))
-    setup = dataclasses.replace(setup, loaded={1: (few, few.none())})
+    whole = setup.data(1)
+    few = dataclasses.replace(whole.train, rows_N=torch.from_numpy(own))
+    setup = dataclasses.replace(setup, loaded={1: dataclasses.replace(whole, train=few)})
     seen = []
     real = LearnerPool.whole_apart
 

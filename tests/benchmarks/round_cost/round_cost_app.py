@@ -102,7 +102,7 @@ def evaluate_part(message: Message, context: Context) -> Message:
     """Evaluate a tenth of the test set."""
     torch.set_num_threads(1)
     setup = setup_of(context)
-    model, test = setup.learners.model, Agent(context.node_config["partition-id"], setup).test_data
+    model, test = setup.learners.model, Agent(context.node_config["partition-id"], setup).data.test
     model.load_state_dict(message.content["arrays"].to_torch_state_dict())
     start, stop = shard_bounds(len(test), NUM_NODES)[context.node_config["partition-id"]]
     learner = Learner(model, None, optimizer_settings(setup.config), setup.task)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from comdml_flwr.agents.agent import Agent
-from comdml_flwr.learning.data.source import Place, Samples, partitioned
+from comdml_flwr.learning.data.source import Place, TensorSamples, partitioned
 from comdml_flwr.planning.types import SERVER
 from tests.small import few_digits, small_config, small_fleet, small_setup
 
@@ -19,7 +19,9 @@ def at(number: int) -> Place:
 def test_each_place_gets_its_part_and_the_test_samples_of_all():
     data, source = few_digits(), partitioned(few_digits(), PARTS)
     for number, part in enumerate(PARTS):
-        train, test = source(at(number))
+        own = source(at(number))
+        train, test = own.train, own.test
+        assert own.all_have_test
         assert len(train) == len(part)
         x, y = train.part(0, len(train))
         assert torch.equal(x, data.x_train_NCHW[part])
@@ -30,7 +32,7 @@ def test_each_place_gets_its_part_and_the_test_samples_of_all():
 
 def test_a_batch_is_at_places_of_its_own_samples():
     data = few_digits()
-    train, _ = partitioned(data, PARTS)(at(2))
+    train = partitioned(data, PARTS)(at(2)).train
     x, y = train.batch(torch.tensor([3, 0]))
     assert torch.equal(x, data.x_train_NCHW[[107, 101]])
     assert torch.equal(y, data.y_train_N[[107, 101]])
@@ -38,7 +40,7 @@ def test_a_batch_is_at_places_of_its_own_samples():
 
 @pytest.mark.parametrize("rows_N", [None, torch.tensor([4, 1, 2])])
 def test_parts_cover_samples_once_and_none_is_empty(rows_N):
-    samples = Samples(torch.arange(10).reshape(5, 2), torch.arange(5), rows_N)
+    samples = TensorSamples(torch.arange(10).reshape(5, 2), torch.arange(5), rows_N)
     whole = samples.batch(torch.arange(len(samples)))
     pieces = [samples.part(0, 1), samples.part(1, len(samples))]
     for index in (0, 1):
@@ -48,7 +50,7 @@ def test_parts_cover_samples_once_and_none_is_empty(rows_N):
 
 
 def test_all_of_a_data_set_is_not_copied():
-    samples = Samples(torch.arange(10).reshape(5, 2), torch.arange(5))
+    samples = TensorSamples(torch.arange(10).reshape(5, 2), torch.arange(5))
     x, targets = samples.part(1, 3)
     assert (x.untyped_storage(), targets.untyped_storage()) == (
         samples.x.untyped_storage(),
@@ -64,5 +66,5 @@ def test_a_setup_asks_for_an_agents_own_data_alone_and_once():
     assert setup.loaded.keys() == {1}
     assert agent.num_samples == setup.num_samples[1]
     server = Agent(SERVER, setup)
-    assert (server.num_samples, server.test_data) == (0, Agent(0, setup).test_data)
+    assert (server.num_samples, server.data.test) == (0, Agent(0, setup).data.test)
     assert server.describe_data() == {"num_samples": 0, "label_counts": []}
