@@ -20,7 +20,8 @@ convolution's backward pass is two of its forward passes); V1's copies train at 
 as the paper has a server with resources for all; V2's batches follow each other in the order that was drawn,
 so that the server waits for the agent whose turn it is. The shares of the work are those of ComDML's cuts,
 with an auxiliary head that is not there and without the gradient of the server side's input that is: together
-0.4 % less than the whole model's at a ResNet's cut 6. The gradient costs as many bytes as the activations.
+0.4 % less than the whole model's at a ResNet's cut 6. The gradient travels in float32, so of a run in
+float32 it costs as many bytes as the activations.
 
 Deviations: V2 draws its order for each batch; no noise (the paper's differential privacy); one server plays
 the paper's main server and its fed server, and stays in one process: its clock's lanes outlive no phase

@@ -12,7 +12,7 @@ from comdml_flwr.core.typed_json import Json, read_as, read_float, read_ints
 from comdml_flwr.learning.metrics import CLASSIFICATION_METRICS, Better, Metrics, add_sums, read_sums
 from comdml_flwr.planning.types import SERVER
 
-_OF_AGENTS = ("batches_per_s", "timeline")
+_OF_AGENTS = ("device", "batches_per_s", "timeline")
 
 
 def _naming(line: str, *, is_reported: bool = True, left_out: bool = True) -> dict[str, Any]:

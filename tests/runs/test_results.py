@@ -23,7 +23,12 @@ from tests.small import idle_program, run_local, small_config, small_fleet
 
 PHASES = ("introduce", "train", "adopt")
 IDS = (0, 1, 2)
-FIRST = {"data": {"num_samples": 4, "label_counts": [1, 3]}, "batches_per_s": 2.0, "timeline": []}
+FIRST = {
+    "data": {"num_samples": 4, "label_counts": [1, 3]},
+    "device": "cpu",
+    "batches_per_s": 2.0,
+    "timeline": [],
+}
 PAIR = {"slow": 2, "fast": 0, "cut": 3, "finish_s": 2.5, "bytes": 1e6}
 
 
@@ -98,7 +103,7 @@ def test_a_run_writes_its_configuration_its_rounds_and_its_summary(tmp_path):
     assert [line["round"] for line in rounds] == [1, 2]
     assert rounds[0].keys() == {*RoundRecord.__dataclass_fields__, "accuracy", "loss"} - {"agents", "scores"}
     told = json.loads((folder / "agents.json").read_text())
-    first = {**FIRST["data"], "batches_per_s": 2.0, "timeline": []}
+    first = {**FIRST["data"], "device": "cpu", "batches_per_s": 2.0, "timeline": []}
     assert told == {"round": 1, "agents": [{"agent": agent, **first} for agent in IDS]}
     assert rounds[0]["plan"] == {"pairs": [PAIR], "solo": [1]}
     assert rounds[1]["accuracy"] == 0.75

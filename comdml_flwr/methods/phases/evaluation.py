@@ -107,6 +107,7 @@ def report_traffic(agent: Agent) -> None:
         spans = agent.clock.timeline()
         agent.report |= {
             "data": agent.describe_data(),
+            "device": agent.setup.device.name,
             "batches_per_s": agent.profile.batches_per_s,
             "timeline": [
                 {"what": span.what, "start_s": span.start_s, "end_s": span.end_s, "peer": span.peer}
