@@ -59,8 +59,13 @@ def over_the_wire(state):
     return {name: torch.from_numpy(np.array(array)) for name, array in decode(blob)[0].items()}
 
 
-@pytest.mark.parametrize("carried", [dict, over_the_wire], ids=["in memory", "over the wire"])
-@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS.keys())
+@pytest.mark.parametrize(
+    ("carried", "settings"),
+    [
+        *(pytest.param(over_the_wire, settings, id=f"over the wire-{n}") for n, settings in SETTINGS.items()),
+        pytest.param(dict, SETTINGS["adam"], id="in memory-adam"),  # all: test_learner_pool.py
+    ],
+)
 @pytest.mark.parametrize("build", [four, small_resnet])
 @pytest.mark.parametrize("with_head", [False, True], ids=["whole", "slow side"])
 def test_a_training_put_down_and_taken_up_is_an_uninterrupted_one_to_the_bit(
