@@ -1,4 +1,4 @@
-"""Virtual time to each target accuracy: a bar per method, its ratio to the reference beside it."""
+"""Virtual time to each target: a bar per method, its ratio to the reference beside it."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -21,14 +21,21 @@ def chart(case: Case, targets: Sequence[float], reference: str, styles: Mapping[
     """Return the figure of a case; `targets` holds at least one."""
     return Chart(
         name="time-to-target",
-        title="Virtual time to the target accuracies",
+        title=f"Virtual time to the targets of test {case.metric}",
         about=(
             "Mean over the seeds, the thin line from the fastest seed to the slowest; behind it the ratio to"
             f" {reference} (the mean of the seeds' own ratios). A method that missed the target in a seed has"
             " no bar. Modelled: all times are virtual."
         ),
         source="comparison.json",
-        columns=("method", "target_accuracy", "seed", "virtual_time_s", "mean_s", "ratio_to_reference"),
+        columns=(
+            "method",
+            f"target_{case.methods[0].numbers.metric}",
+            "seed",
+            "virtual_time_s",
+            "mean_s",
+            "ratio_to_reference",
+        ),
         rows=[row for target in targets for row in _rows(case, target)],
         height_in=lambda layout: (
             -(-len(targets) // _num_columns(targets, layout)) * (_AROUND_IN + _ROW_IN * len(case.methods))
@@ -104,7 +111,7 @@ def _draw_panel(
             va="center",
             color=LIGHT["ink" if reached.mean is not None else "muted"],
         )
-    axes.set_title(f"to a test accuracy of {target:g}")
+    axes.set_title(f"to a test {case.metric} of {target:g}")
     axes.set_xlim(0, longest / (0.66 if layout.is_wide else 0.6))
     axes.set_ylim(len(found) - 0.4, -0.6)
     axes.set_yticks(range(len(found)), [short(method.label) for method in case.methods])

@@ -3,13 +3,23 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from comdml_flwr.learning.metrics import Better
 
 Scalar = bool | int | float | str
 
 
 class _Read(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+def _with_score(values: object) -> object:
+    """Give the metric that counts, which has a name of its own, the name `score`."""
+    if isinstance(values, Mapping) and "score" not in values:
+        metric = values.get("metric", "accuracy")
+        return {**values, "score": values[metric]} if metric in values else values
+    return values
 
 
 class Values(_Read):
@@ -21,7 +31,7 @@ class Values(_Read):
 
 
 class Reached(Values):
-    """When a target accuracy was reached; a seed's None means never, and then the mean is None, too."""
+    """When a target was reached; a seed's None means never, and then the mean is None, too."""
 
     num_reached: int
     ratio_to_reference: float | None = None
@@ -30,17 +40,22 @@ class Reached(Values):
 class MethodNumbers(_Read):
     """A method in `comparison.json`; times and bytes are modelled, bytes those of the whole run.
 
+    `score` is the task's metric after the last round; in the file it stands under the metric's own name.
     `left_out` tells by seed in how many rounds an agent's share was left out, where any was.
     """
 
     label: str
     settings: dict[str, Scalar]
-    accuracy: Values
+    metric: str = "accuracy"
+    better: Better = "higher"
+    score: Values
     virtual_time_s: Values
     bytes_sent: Values
     round_virtual_time_s: Values
     time_to: dict[float, Reached]
     left_out: dict[int, dict[int, int]] = {}
+
+    _score = model_validator(mode="before")(_with_score)
 
 
 class CaseNumbers(_Read):
@@ -81,10 +96,13 @@ class Round(_Read):
     """A line of `rounds.jsonl`, as far as a report needs it."""
 
     round: int
-    accuracy: float
+    metric: str = "accuracy"
+    score: float | None
     virtual_time_s: float
     bytes_sent: int
     plan: _PlanOfRound = _PlanOfRound()
+
+    _score = model_validator(mode="before")(_with_score)
 
 
 class Span(_Read):
@@ -183,6 +201,16 @@ class Case:
     settings: Mapping[str, Scalar]
     methods: tuple[Method, ...]
 
+    @property
+    def metric(self) -> str:
+        """Name of the task's metric that counts, for people."""
+        return self.methods[0].numbers.metric.replace("_", " ")
+
+    @property
+    def better(self) -> Better:
+        """Which of its values is the better one."""
+        return self.methods[0].numbers.better
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
@@ -193,7 +221,7 @@ class Comparison:
     name, about : str
         What it is called and what it is for.
     targets : tuple[float, ...]
-        Test accuracies.
+        Of the task's metric.
     reference : str
         Label of the method that ratios are taken to.
     seeds : tuple[int, ...]
@@ -211,6 +239,11 @@ class Comparison:
     seeds: tuple[int, ...]
     cases: tuple[Case, ...]
     inputs: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def metric(self) -> str:
+        """Name of the task's metric that counts, for people."""
+        return self.cases[0].metric
 
     @property
     def labels(self) -> tuple[str, ...]:

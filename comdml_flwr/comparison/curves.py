@@ -1,6 +1,6 @@
-"""Test accuracy against rounds, virtual time and bytes: a line per method, a band over its seeds.
+"""The task's metric against rounds, virtual time and bytes: a line per method, a band over its seeds.
 
-A round's accuracy holds until the next round ends, so a run is a step function of time and of bytes. Seeds
+A round's metric holds until the next round ends, so a run is a step function of time and of bytes. Seeds
 end their rounds at different times; the mean, the least and the most over the seeds are taken of their step
 functions, wherever any of them has a step, from where all of them have ended their first round.
 """
@@ -31,7 +31,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
-    """A method's accuracy over its seeds: x, and mean, least and most there, all of one length."""
+    """A method's metric over its seeds: x, and mean, least and most there, all of one length."""
 
     label: str
     x: Floats
@@ -54,25 +54,26 @@ class _Axis:
 def charts(case: Case, targets: Sequence[float], styles: Mapping[str, Style]) -> Iterator[Chart]:
     """Return the three figures of a case."""
     dotted = f" Dotted: {' and '.join(f'{target:g}' for target in targets)}." if targets else ""
+    column = case.methods[0].numbers.metric
     for axis in _axes_of(case):
         curves = [curve_of(m.label, m.runs, axis.x_of) for m in case.methods]
         yield Chart(
-            name=f"accuracy-by-{axis.name}",
-            title=f"Test accuracy by {axis.title}",
+            name=f"{column}-by-{axis.name}",
+            title=f"Test {case.metric} by {axis.title}",
             about=(
                 f"Lines are means over the seeds, bands go from the worst seed to the best.{dotted}"
                 f" {axis.about}"
             ),
             source=f"runs/{case.name}/*/seed-*/rounds.jsonl",
-            columns=("method", axis.column, "accuracy_mean", "accuracy_min", "accuracy_max"),
+            columns=("method", axis.column, f"{column}_mean", f"{column}_min", f"{column}_max"),
             rows=[row for curve in curves for row in _rows(curve)],
             height_in=lambda layout: 3.9 if layout.is_wide else 3.0 + 0.17 * _legend_rows(case, layout),
-            draw=partial(_draw, axis, curves, targets, styles),
+            draw=partial(_draw, axis, curves, targets, styles, case.metric),
         )
 
 
 def curve_of(label: str, runs: Sequence[Run], x_of: Callable[[Run], list[float]]) -> Curve:
-    """Return a method's mean, least and most accuracy over its seeds as step functions of x.
+    """Return a method's mean, least and most metric over its seeds as step functions of x.
 
     Parameters
     ----------
@@ -87,18 +88,20 @@ def curve_of(label: str, runs: Sequence[Run], x_of: Callable[[Run], list[float]]
     start = max(end[0] for end in ends)
     x = np.unique(np.concatenate(ends))
     x = x[x >= start]
-    accuracies_SX = np.array(
+    scores_SX = np.array(
         [
-            np.array([round_.accuracy for round_ in run.rounds])[np.searchsorted(end, x, side="right") - 1]
+            np.array([round_.score for round_ in run.rounds], dtype=np.float64)[
+                np.searchsorted(end, x, side="right") - 1
+            ]
             for run, end in zip(runs, ends, strict=True)
         ]
     )
     return Curve(
         label=label,
         x=x,
-        mean=accuracies_SX.mean(axis=0),
-        least=accuracies_SX.min(axis=0),
-        most=accuracies_SX.max(axis=0),
+        mean=scores_SX.mean(axis=0),
+        least=scores_SX.min(axis=0),
+        most=scores_SX.max(axis=0),
     )
 
 
@@ -118,7 +121,7 @@ def _axes_of(case: Case) -> tuple[_Axis, ...]:
     runs = [run for method in case.methods for run in method.runs]
     seconds = unit_of_s(max(_seconds_of(run)[-1] for run in runs))
     sizes = unit_of_bytes(max(_bytes_of(run)[-1] for run in runs))
-    steps = "Between the ends of two rounds the accuracy is held (a step function)"
+    steps = "Between the ends of two rounds the metric is held (a step function)"
     return (
         _Axis(
             name="round",
@@ -169,6 +172,7 @@ def _draw(
     curves: Sequence[Curve],
     targets: Sequence[float],
     styles: Mapping[str, Style],
+    metric: str,
     figure: "Figure",
     layout: Layout,
 ) -> None:
@@ -182,7 +186,7 @@ def _draw(
     else:
         axes.set_xlim(left=0)
         axes.locator_params("x", nbins=9 if layout.is_wide else 5, integer=axis.name == "round")
-    axes.set(xlabel=axis.label, ylabel="test accuracy")
+    axes.set(xlabel=axis.label, ylabel=f"test {metric}")
     figure.legend(
         axes.get_lines()[: len(curves)],
         [short(curve.label) for curve in curves],
@@ -220,7 +224,7 @@ def _draw_curve(axes: "Axes", curve: Curve, style: Style, axis: _Axis) -> None:
 
 
 def _draw_targets(axes: "Axes", curves: Sequence[Curve], targets: Sequence[float]) -> None:
-    lowest = min(float(curve.least.min()) for curve in curves)
+    lowest = min([*targets, *(float(curve.least.min()) for curve in curves)])
     highest = max([*targets, *(float(curve.most.max()) for curve in curves)])
     margin = 0.04 * max(highest - lowest, 0.01)
     axes.set_ylim(lowest - margin, highest + margin)

@@ -9,6 +9,7 @@ from comdml_flwr.comparison.bars import say, unit_of_times
 from comdml_flwr.comparison.chart import Cell
 from comdml_flwr.comparison.contents import Case, Method, Values
 from comdml_flwr.core.units import Unit, unit_of_bytes, unit_of_s
+from comdml_flwr.learning.metrics import rank
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,10 +22,10 @@ class Shown:
     is_missing: bool = False
 
 
-def main_columns(targets: Sequence[float]) -> list[str]:
+def main_columns(metric: str, targets: Sequence[float]) -> list[str]:
     """Return the headings of the main table."""
     times = [f"Time to {target:g}" for target in targets]
-    return ["Method", "Final test accuracy", *times, "Time of the run", "Mean round", "Sent by all"]
+    return ["Method", f"Final test {metric}", *times, "Time of the run", "Mean round", "Sent by all"]
 
 
 def main_rows(case: Case, targets: Sequence[float]) -> list[list[Shown]]:
@@ -34,7 +35,7 @@ def main_rows(case: Case, targets: Sequence[float]) -> list[list[Shown]]:
     """
     columns = [
         [Shown(text=method.label) for method in case.methods],
-        _accuracies(case),
+        _scores(case),
         *(_times_to(case, target) for target in targets),
         _values(case, "virtual_time_s"),
         _values(case, "round_virtual_time_s"),
@@ -45,7 +46,8 @@ def main_rows(case: Case, targets: Sequence[float]) -> list[list[Shown]]:
 
 def main_csv(case: Case, targets: Sequence[float]) -> bytes:
     """Return the main table of a case in SI units; what was not reached is empty."""
-    columns = ["method", "accuracy_mean", "accuracy_spread"]
+    metric = case.methods[0].numbers.metric
+    columns = ["method", f"{metric}_mean", f"{metric}_spread"]
     for target in targets:
         columns += [
             f"time_to_{target:g}_mean_s",
@@ -70,7 +72,7 @@ def csv_file(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> bytes:
 
 def _csv_row(method: Method, targets: Sequence[float]) -> list[Cell]:
     numbers = method.numbers
-    row: list[Cell] = [method.label, numbers.accuracy.mean, numbers.accuracy.spread]
+    row: list[Cell] = [method.label, numbers.score.mean, numbers.score.spread]
     for target in targets:
         reached = numbers.time_to[target]
         row += [reached.mean, reached.spread, reached.num_reached, reached.ratio_to_reference]
@@ -79,9 +81,10 @@ def _csv_row(method: Method, targets: Sequence[float]) -> list[Cell]:
     return row
 
 
-def _accuracies(case: Case) -> list[Shown]:
-    found = [method.numbers.accuracy for method in case.methods]
-    best = max((values.mean for values in found if values.mean is not None), default=None)
+def _scores(case: Case) -> list[Shown]:
+    found = [method.numbers.score for method in case.methods]
+    means = [values.mean for values in found if values.mean is not None]
+    best = max(means, key=lambda mean: rank(mean, case.better), default=None)
     return [
         Shown(
             text="" if values.mean is None else f"{values.mean:.3f}",

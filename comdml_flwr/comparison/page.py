@@ -56,7 +56,8 @@ def _header(comparison: Comparison) -> str:
     facts = {
         "Compared": f"{count(num_methods, 'method')} in {count(num_cases, 'case')}",
         "Seeds": ", ".join(map(str, comparison.seeds)),
-        "Target accuracies": ", ".join(f"{target:g}" for target in comparison.targets) or "none",
+        f"Targets of test {comparison.metric}": ", ".join(f"{target:g}" for target in comparison.targets)
+        or "none",
         "Ratios are to": comparison.reference,
     }
     listed = "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items())
@@ -117,7 +118,7 @@ def _case(comparison: Comparison, case: Case, drawings: Drawings, styles: Mappin
 
 
 def _main_table(comparison: Comparison, case: Case, styles: Mapping[str, Style]) -> str:
-    columns = main_columns(comparison.targets)
+    columns = main_columns(case.metric, comparison.targets)
     head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
     body = "\n".join(
         "<tr>" + _label(row[0], styles) + "".join(map(_cell, columns[1:], row[1:])) + "</tr>"
@@ -153,8 +154,8 @@ def _how_to_read(comparison: Comparison, case: Case) -> str:
     bold = ", bold the best of a column" if can_be_best(case) else ""
     return (
         f"{numbers}; x is the ratio to {comparison.reference}{bold}. A time to a target ends with the first"
-        " round whose test accuracy reaches it; unless all seeds did, the cell says how many, and how long"
-        " the longest run was. Modelled: all times are virtual, averaging included."
+        f" round whose test {case.metric} reaches it; unless all seeds did, the cell says how many, and how"
+        " long the longest run was. Modelled: all times are virtual, averaging included."
     )
 
 

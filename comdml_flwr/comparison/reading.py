@@ -145,5 +145,6 @@ def _check(kind: type[_Kind], values: Mapping[str, object], path: Path) -> _Kind
         return kind.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
+        metric = str(values.get("metric", "accuracy"))  # what stands in the file for `score`
+        where = ".".join(metric if part == "score" else str(part) for part in first["loc"])
         raise InputError("file", str(path), f"{where}: {broken_rule(first)}") from None

@@ -3,7 +3,7 @@
     name = "main"                       # names the folder and heads the report
     about = "Ten unequal devices"       # one line, optional
     seeds = [1, 2, 3]
-    targets = [0.90, 0.95]              # test accuracies: how long does it take to get there?
+    targets = [0.90, 0.95]              # accuracies (or the task's metric): how long does it take there?
     reference = "AllReduce"             # label of the method that ratios are taken to
 
     [run]                               # keys of the run configuration, for all runs

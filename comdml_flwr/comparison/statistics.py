@@ -1,7 +1,7 @@
 """The outcome of a comparison's runs: `comparison.json`, a pure function of the runs' files.
 
 All of it is modelled or learnt, nothing is measured, so the same runs give the same bytes. A method has
-reached a target at the end of the first round whose test accuracy is at least the target; what it took is the
+reached a target at the end of the first round whose metric is as good as the target; what it took is the
 sum over the rounds until then. Not to reach a target is a result, too: a mean is null unless all seeds got
 there, and a ratio unless both methods did.
 """
@@ -14,6 +14,7 @@ from comdml_flwr.comparison.records import RunFiles
 from comdml_flwr.comparison.settings import Case, Comparison, Method
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.core.typed_json import Json
+from comdml_flwr.learning.metrics import Better, reaches
 
 Values = dict[int, float | None]
 """A number by seed; None: not reached."""
@@ -89,11 +90,14 @@ def _method(
             for target in comparison.targets
         }
 
-    config = next(iter(runs.values())).config
+    any_run = next(iter(runs.values()))
+    config, (metric, better) = any_run.config, _metric(any_run)
     return {
         "label": method.label,
         "settings": {"method": config["method"], **{key: config[key] for key in method.keys}},
-        "accuracy": over(lambda run: _column(run, "accuracy")[-1]),
+        "metric": metric,
+        "better": better,
+        metric: over(lambda run: _scores(run)[-1]),
         "virtual_time_s": over(lambda run: _total(run, "virtual_time_s")),
         "bytes_sent": over(lambda run: _total(run, "bytes_sent")),
         "round_virtual_time_s": over(lambda run: fmean(_column(run, "virtual_time_s"))),
@@ -103,6 +107,19 @@ def _method(
             str(seed): run.summary["left_out"] for seed, run in runs.items() if run.summary.get("left_out")
         },
     }
+
+
+def _metric(run: RunFiles) -> tuple[str, Better]:
+    """Return the name of the metric that counts in a run, and which value is the better one."""
+    first = run.rounds[0] if run.rounds else {}
+    better: Better = "lower" if first.get("better") == "lower" else "higher"
+    return str(first.get("metric", "accuracy")), better
+
+
+def _scores(run: RunFiles) -> list[float]:
+    """Return the metric that counts, of each round."""
+    metric, _ = _metric(run)
+    return _column(run, metric)
 
 
 def _column(run: RunFiles, name: str) -> list[float]:
@@ -122,8 +139,9 @@ def _total(run: RunFiles, name: str) -> float:
 def _until(run: RunFiles, target: float, name: str) -> float | None:
     """Return the sum of a column over the rounds until the target was reached; None: it was not."""
     totals = accumulate(_column(run, name))
-    accuracies = _column(run, "accuracy")
-    return next((total for total, reached in zip(totals, accuracies, strict=True) if reached >= target), None)
+    _, better = _metric(run)
+    ended = zip(totals, _scores(run), strict=True)
+    return next((total for total, score in ended if reaches(score, target, better)), None)
 
 
 def _spread(values: Values) -> dict[str, Json]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from comdml_flwr.comparison.contents import MethodNumbers, Reached
 from comdml_flwr.core.units import human_bytes, unit_of_s
+from comdml_flwr.learning.metrics import rank
 
 _SAME = 0.005  # times that differ by a smaller share are called equal
 
@@ -22,7 +23,7 @@ def verdict(methods: Sequence[MethodNumbers], targets: Sequence[float], referenc
     methods : Sequence[MethodNumbers]
         In the order of the comparison.
     targets : Sequence[float]
-        Test accuracies. The highest that the subject reached with all seeds is the one that counts.
+        Of the task's metric. The best that the subject reached with all seeds is the one that counts.
     reference : str
         Label of the method that ratios are taken to.
     """
@@ -31,11 +32,12 @@ def verdict(methods: Sequence[MethodNumbers], targets: Sequence[float], referenc
     others = [m for m in methods if m is not subject]
     rivals = [m for m in others if _kind(m) != _kind(subject)] or others
     compared = next((m for m in others if m.label == reference), None)
-    reached = [target for target in targets if subject.time_to[target].mean is not None]
-    missed = sorted(target for target in targets if target > max(reached, default=0.0))
-    said = [_time(subject, max(reached), rivals, reference)] if reached else []
+    easiest_first = sorted(targets, key=lambda target: rank(target, subject.better))
+    reached = [target for target in easiest_first if subject.time_to[target].mean is not None]
+    missed = easiest_first[easiest_first.index(reached[-1]) + 1 :] if reached else easiest_first
+    said = [_time(subject, reached[-1], rivals, reference)] if reached else []
     but = "" if len(rivals) == len(others) else " but its own variants"
-    said += [_rank(subject, max(reached), rivals, but)] if reached else []
+    said += [_rank(subject, reached[-1], rivals, but)] if reached else []
     said += [_missed(subject, missed[0], rivals, compared)] if missed else []
     return " ".join(sentence for sentence in (*said, _cost(subject, compared)) if sentence)
 
@@ -78,10 +80,10 @@ def _time(subject: MethodNumbers, target: float, rivals: Sequence[MethodNumbers]
     num_seeds = len(own.by_seed)
     seeds = f"mean of {num_seeds} seeds" if num_seeds > 1 else "one seed"
     if own.ratio_to_reference is None or subject.label == reference:
-        said = f"{subject.label} reached {_percent(target)} in {_mean(own)} of virtual time ({seeds})"
+        said = f"{subject.label} reached {_shown(target, subject)} in {_mean(own)} of virtual time ({seeds})"
     else:
         ratio = f"{own.ratio_to_reference:.2f} of {reference}'s virtual time"
-        said = f"{subject.label} reached {_percent(target)} in {ratio} ({_mean(own)}, {seeds})"
+        said = f"{subject.label} reached {_shown(target, subject)} in {ratio} ({_mean(own)}, {seeds})"
     best = _quickest(rivals, target)
     if best is None or best.label == reference:
         return f"{said}."
@@ -141,7 +143,7 @@ def _missed(
     best = _quickest(rivals, target)
     shown = {method.label: method for method in (subject, compared, best) if method is not None}
     said = [f"{m.label} {_how_often(m.time_to[target], ran_for(m))}" for m in shown.values()]
-    return f"{_percent(target)}: {', '.join(said)}."
+    return f"{_shown(target, subject)}: {', '.join(said)}."
 
 
 def _how_often(reached: Reached, ran: str) -> str:
@@ -153,19 +155,20 @@ def _how_often(reached: Reached, ran: str) -> str:
 
 
 def _cost(subject: MethodNumbers, compared: MethodNumbers | None) -> str:
-    """Say how accurate the subject was in the end and what it sent, next to the reference."""
-    said = f"In the end {subject.label}'s accuracy was {_accuracy(subject)}"
+    """Say how good the subject was in the end and what it sent, next to the reference."""
+    metric = subject.metric.replace("_", " ")
+    said = f"In the end {subject.label}'s {metric} was {_score(subject)}"
     if compared is None:
         return f"{said}."
-    said += f", {compared.label}'s {_accuracy(compared)}"
+    said += f", {compared.label}'s {_score(compared)}"
     own, other = subject.bytes_sent.mean, compared.bytes_sent.mean
     if not own or not other:
         return f"{said}."
     return f"{said}; it had sent {human_bytes(own)}, {own / other:.2f} times as much."
 
 
-def _accuracy(method: MethodNumbers) -> str:
-    values = method.accuracy
+def _score(method: MethodNumbers) -> str:
+    values = method.score
     spread = "" if values.spread is None else f" ± {values.spread:.3f}"
     return "unknown" if values.mean is None else f"{values.mean:.3f}{spread}"
 
@@ -174,5 +177,12 @@ def _mean(reached: Reached) -> str:
     return "" if reached.mean is None else unit_of_s(reached.mean).show(reached.mean, reached.spread)
 
 
-def _percent(target: float) -> str:
-    return f"{100 * target:.4g} %"
+def _shown(target: float, method: MethodNumbers) -> str:
+    return show_target(target, method.metric)
+
+
+def show_target(target: float, metric: str) -> str:
+    """Return a target for people: an accuracy in percent, another metric with its name."""
+    return (
+        f"{100 * target:.4g} %" if metric == "accuracy" else f"a {metric.replace('_', ' ')} of {target:.4g}"
+    )

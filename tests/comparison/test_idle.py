@@ -14,7 +14,7 @@ def run_of(trains, pairs=(), links=None):
         spans += [Span(what="compute", start_s=own_s, end_s=end_s, peer=peer) for peer, end_s in help_]
         agents.append(AgentOfRun(agent=agent, timeline=spans))
     plan = _PlanOfRound(pairs=[Pair(slow=slow, fast=fast, cut=1) for slow, fast in pairs])
-    line = Round(round=1, accuracy=0.5, virtual_time_s=12.0, bytes_sent=0, plan=plan)
+    line = Round(round=1, score=0.5, virtual_time_s=12.0, bytes_sent=0, plan=plan)
     return Run(seed=1, rounds=(line,), agents=tuple(agents), links=links)
 
 

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from comdml_flwr.cli.commands.show import make_console, make_table
 from comdml_flwr.comparison.contents import MethodNumbers
-from comdml_flwr.comparison.verdict import ran_for, shares_left_out, verdict
+from comdml_flwr.comparison.verdict import ran_for, shares_left_out, show_target, verdict
 from comdml_flwr.core.typed_json import Json
 from comdml_flwr.core.units import human_bytes, unit_of_s
 
@@ -20,17 +20,18 @@ def print_comparison(comparison: Mapping[str, Json], folder: Path) -> None:
     for case in result["cases"]:
         console.print(Text(f"\n{case['label']} ({case['num_agents']} agents of {case['fleet']})", "bold"))
         targets = [str(target) for target in result["targets"]]
+        metric = str(case["methods"][0].get("metric", "accuracy"))
         table = make_table(
             "method",
-            "accuracy",
+            metric.replace("_", " "),
             "a round",
-            *(column for target in targets for column in (f"to {100 * float(target):.4g} %", "ratio")),
+            *(c for target in targets for c in (f"to {show_target(float(target), metric)}", "ratio")),
             "sent",
         )
         for method in case["methods"]:
             table.add_row(
                 Text(method["label"]),
-                _with_spread(method["accuracy"]),
+                _with_spread(method[metric]),
                 _time(method["round_virtual_time_s"]),
                 *(cell for target in targets for cell in _reached(method, target)),
                 human_bytes(method["bytes_sent"]["mean"]),
