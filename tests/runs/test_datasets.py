@@ -75,7 +75,7 @@ def test_a_round_on_a_folder_of_the_package_datasets(tmp_path):
     assert 0 < run_on(name, tmp_path).rounds[0].loss < 20
     (summary,) = (tmp_path / "results").glob("*/summary.json")
     assert json.loads(summary.read_text())["dataset"] == name
-    with pytest.raises(InputError, match=r"dataset = 'hf:.*nowhere': must be a folder: there is none"):
+    with pytest.raises(InputError, match=r"dataset = 'hf:.*nowhere': must be a folder: there is no /"):
         run_on("hf:./nowhere", tmp_path)
 
 

@@ -66,6 +66,7 @@ class DataSettings(Settings, title="Data"):
     image_size: int = setting(
         0,
         ge=0,
+        le=4096,
         description="of `folder` and `hf:`: side, in pixels, that images are scaled and cropped to; 0: they"
         " are of one size already",
         dry_run="of the fleet",

@@ -101,7 +101,7 @@ def _tables(name: str) -> "Mapping[str, Table]":
 
     folder = folder_of(name)
     try:
-        found = _of_folder(folder) if folder else _of_hub(name)
+        found = _of_folder(name, folder) if folder else _of_hub(name)
     except (InputError, KeyboardInterrupt):
         raise
     except Exception as error:  # of any kind: what is there may be anything
@@ -114,11 +114,11 @@ def _tables(name: str) -> "Mapping[str, Table]":
     return tables
 
 
-def _of_folder(folder: Path) -> "Table":
+def _of_folder(name: str, folder: Path) -> "Table":
     from datasets import Value, concatenate_datasets, load_from_disk
 
     if not folder.is_dir():
-        raise InputError("dataset", f"{PREFIX}{folder}", "must be a folder: there is none")
+        raise InputError("dataset", name, f"must be a folder: there is no {folder}")
     found = {int(match[1]): path for path in folder.iterdir() if (match := _PARTITION.fullmatch(path.name))}
     if not found:
         return load_from_disk(str(folder))

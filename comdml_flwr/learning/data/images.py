@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comdml_flwr.core.errors import InputError
+from comdml_flwr.core.units import human_bytes
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -43,14 +44,15 @@ def decode_images(sources: Iterable[Source], num: int, size: int, about: str) ->
     Raises
     ------
     InputError
-        An image cannot be decoded, or with `size` 0 is of another size than the first; it is named.
+        An image cannot be decoded, or with `size` 0 is of another size than the first; it is named. Or
+        memory does not hold them all.
     """
     pixels_NHWC = np.empty(0, np.uint8)
     first = ""
     for number, (name, source) in enumerate(_shown(sources, num, about)):
         pixels_HWC = _read_image(name, source, size)
         if not number:
-            first, pixels_NHWC = name, np.empty((num, *pixels_HWC.shape), np.uint8)
+            first, pixels_NHWC = name, _memory(num, pixels_HWC)
         if pixels_HWC.shape != pixels_NHWC.shape[1:]:
             rule = (
                 f"{_size(pixels_HWC)}, and {first} is {_size(pixels_NHWC[0])}; image-size brings all to one"
@@ -58,6 +60,15 @@ def decode_images(sources: Iterable[Source], num: int, size: int, about: str) ->
             raise InputError("image", name, f"is {rule}")
         pixels_NHWC[number] = pixels_HWC
     return pixels_NHWC
+
+
+def _memory(num: int, first_HWC: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    try:
+        return np.empty((num, *first_HWC.shape), np.uint8)
+    except MemoryError as error:
+        needed = human_bytes(num * first_HWC.nbytes)
+        rule = f"are {needed}, more than memory holds; image-size makes them smaller"
+        raise InputError("images", f"{num} of {_size(first_HWC)}", rule) from error
 
 
 def _shown(sources: Iterable[Source], num: int, about: str) -> Iterable[Source]:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.learning.data import folder as of_folder
+from comdml_flwr.learning.data import images as of_images
 from comdml_flwr.learning.data.folder import load_folder
 from comdml_flwr.learning.data.images import decode_images
 
@@ -233,3 +234,18 @@ def test_an_image_that_would_fill_the_memory_is_named(images, monkeypatch):
 def test_few_images_are_decoded_in_silence(images, capfd):
     load_folder(images)
     assert capfd.readouterr() == ("", "")
+
+
+def test_more_images_than_memory_holds_are_one_line(images):
+    with pytest.raises(InputError) as caught:
+        decode_images([("x", images / "test" / "cat" / "0.png")], 10**10, 4096, "")
+    assert str(caught.value).startswith("images = '10000000000 of 4096 x 4096 pixels': are ")
+    assert str(caught.value).endswith("more than memory holds; image-size makes them smaller")
+
+
+def test_many_images_show_a_bar_in_a_terminal(images, monkeypatch, capfd):
+    monkeypatch.setattr(of_images, "SHOWN_FROM", 1)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # by which rich takes standard error for a terminal
+    load_folder(images)
+    out, err = capfd.readouterr()
+    assert (out, "decoding train" in err, "decoding test" in err) == ("", True, True)

@@ -107,7 +107,7 @@ def columns(**more):
 @pytest.mark.parametrize(
     ("make", "settings", "says"),
     [
-        (lambda path: f"hf:{path}/nowhere", {}, "/nowhere': must be a folder: there is none"),
+        (lambda path: f"hf:{path}/nowhere", {}, "/nowhere': must be a folder: there is no /"),
         (lambda path: f"hf:{path}", {}, "cannot be loaded (FileNotFoundError: Directory "),
         (lambda path: saved(path, train=table()), {}, "has no test part; test-share = 0.2 holds out a fifth"),
         (lambda path: saved(path, a=table(), b=table()), {}, "has no part train; its parts are a, b"),
