@@ -17,7 +17,13 @@ from numpy.typing import NDArray
 
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.learning.data.dataset import Dataset
-from comdml_flwr.learning.data.hub_columns import classes_of, image_column, label_column, natural_ids_of
+from comdml_flwr.learning.data.hub_columns import (
+    check_same_columns,
+    classes_of,
+    image_column,
+    label_column,
+    natural_ids_of,
+)
 from comdml_flwr.learning.data.image_parts import Part, check_test_share, hold_out, image_dataset
 from comdml_flwr.learning.data.images import Source, decode_images
 from comdml_flwr.learning.data.pixel_cache import cached_pixels, listing_digest
@@ -77,6 +83,8 @@ def load_hub(name: str, settings: HubSettings) -> Dataset:
     if test is None:
         check_test_share(name, settings.test_share)
     image, label = image_column(name, train), label_column(name, train, settings.label_column)
+    if test is not None:
+        check_same_columns(name, train, test, (image, label))
     classes = classes_of(name, train, label)
     read = [
         _read_part(name, part, table, (image, label), classes, settings)
@@ -102,7 +110,7 @@ def _tables(name: str) -> "Mapping[str, Table]":
     folder = folder_of(name)
     try:
         found = _of_folder(name, folder) if folder else _of_hub(name)
-    except (InputError, KeyboardInterrupt):
+    except InputError:
         raise
     except Exception as error:  # of any kind: what is there may be anything
         reason = " ".join(str(error).split())

@@ -63,6 +63,14 @@ def classes_of(name: str, table: "Table", column: str) -> Mapping[object, int]:
     return {value: label for label, value in enumerate(sorted(known))}
 
 
+def check_same_columns(name: str, train: "Table", test: "Table", columns: Iterable[str]) -> None:
+    """Refuse a test part in which a column is missing or of another kind, as of classes in another order."""
+    for column in columns:
+        if test.features.get(column) != train.features[column]:
+            rule = f"must be in the test part what it is in the training part, not: {_columns(test)}"
+            raise InputError(f"{name}: column", column, rule)
+
+
 def natural_ids_of(name: str, table: "Table", column: str) -> NDArray[np.int64] | None:
     """Return whose each sample is, 0, 1, ...: as a column says, by default the one called partition."""
     column = column or ("partition" if "partition" in table.features else "")

@@ -168,6 +168,20 @@ def test_what_is_wrong_is_one_line(tmp_path, make, settings, says):
     assert says in refusal(make(tmp_path), **settings)
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        table().remove_columns("label"),
+        table(feature=ClassLabel(names=["dog", "cat"])),
+        table().rename_column("img", "image"),
+        table().rename_column("img", "x").add_column("img", ["x"] * 6),
+    ],
+)
+def test_a_test_part_with_other_columns_is_refused(tmp_path, other):
+    line = refusal(saved(tmp_path, train=table(), test=other))
+    assert "must be in the test part what it is in the training part, not: " in line
+
+
 def test_tables_without_images_are_refused(tmp_path):
     numbers = Table.from_dict({"x": [1.0, 2.0], "y": [0, 1]})
     name = saved(tmp_path, train=numbers, test=numbers)
