@@ -1,16 +1,15 @@
 """What the programs that our documents and containers name can be told: the options that they know."""
 
-import io
 import re
 import shlex
+import shutil
+import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import redirect_stdout
 from functools import lru_cache
-from importlib.metadata import entry_points
+from pathlib import Path
 
 import click
-import pytest
 from typer.main import get_command
 
 from comdml_flwr.cli.main import app
@@ -43,13 +42,11 @@ def known_options(words: Sequence[str]) -> frozenset[str]:
 
 @lru_cache
 def _options_in_help(program: str, subcommand: tuple[str, ...]) -> frozenset[str]:
-    (entry,) = entry_points(group="console_scripts", name=program)
-    printed = io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed):
-        patch.setattr(sys, "argv", [program, *subcommand, "--help"])
-        with pytest.raises(SystemExit):
-            entry.load()()
-    return frozenset(_OPTION.findall(printed.getvalue()))
+    path = shutil.which(program, path=str(Path(sys.executable).parent)) or program
+    done = subprocess.run(
+        [path, *subcommand, "--help"], capture_output=True, text=True, check=True, timeout=60
+    )
+    return frozenset(_OPTION.findall(done.stdout))
 
 
 def _options_of_comdml(words: Sequence[str]) -> frozenset[str]:
