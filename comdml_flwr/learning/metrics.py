@@ -113,9 +113,8 @@ def read_sums(told: Mapping[str, Json], metrics: Metrics) -> dict[str, float | N
     RunError
         One of them is no number; a sum that is no count may be None. Or they are those of another task.
     """
-    if not told.keys() & metrics.nothing.keys():
-        rule = f"a report has no {', '.join(metrics.nothing)}: whoever adds up must know the agents' task"
-        raise RunError(rule)
+    if missing := [name for name in metrics.nothing if name not in told]:
+        raise RunError(f"a report has no {missing[0]}: whoever adds up must know the agents' task")
     sums: dict[str, float | None] = {}
     for name, zero in metrics.nothing.items():
         value, what = told.get(name), f"{name} in a report"

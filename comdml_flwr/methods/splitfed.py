@@ -51,7 +51,12 @@ from comdml_flwr.core.typed_json import read_float, read_int
 from comdml_flwr.learning.averaging import is_finite, weighted_mean
 from comdml_flwr.learning.structure import count_samples
 from comdml_flwr.learning.training import Learner
-from comdml_flwr.methods.phases.activations import Activations, pack_activations, unpack_activations
+from comdml_flwr.methods.phases.activations import (
+    Activations,
+    aligned,
+    pack_activations,
+    unpack_activations,
+)
 from comdml_flwr.methods.phases.evaluation import METRICS, report_round, report_traffic
 from comdml_flwr.methods.phases.introduction import Model
 from comdml_flwr.methods.phases.server import (
@@ -129,7 +134,7 @@ def forward_after_backward(number: int) -> Run[Agent]:
         for _, mail in gradients:
             if mail.gradient is not None:
                 x, y_N = agent.samples(batches[number - 1], number - 1)
-                gradient = torch.from_numpy(mail.gradient)
+                gradient = aligned(torch.from_numpy(mail.gradient))
                 learner.train_by_gradient(x, gradient, _draws(agent, number - 1))
                 _work(agent, agent.clock, "slow", count_samples(y_N), 1 - FORWARD_SHARE)
             agent.suspend("own", learner, finished=number == len(batches))

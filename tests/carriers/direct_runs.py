@@ -25,10 +25,10 @@ def free_addresses(count):
         return [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
 
 
-def run_direct(config, fleet, *, rounds_per_message=100):
+def run_direct(config, fleet, *, rounds_per_message=100, setup=None):
     """Run all rounds, so many in each message; return the records and the digest of all weights."""
     config = config.model_copy(update={"carrier": "direct"})
-    setup = small_setup(config, fleet)
+    setup = setup or small_setup(config, fleet)
     agents = {agent.id: agent for agent in participants_of(setup)}
     reports, left_over = {}, dict.fromkeys(agents, ())
     for first in range(1, config.num_rounds + 1, rounds_per_message):
@@ -46,7 +46,8 @@ def added_up(setup, reports):
     agree = program_of(setup).models_agree
     record = RunRecord()
     for round_, told in sorted(reports.items()):
-        record = record.with_round(add_up(round_, told, 0.0, models_agree=agree), told)
+        ended = add_up(round_, told, 0.0, models_agree=agree, metrics=setup.task.metrics)
+        record = record.with_round(ended, told)
     return list(record.rounds), record.weights_sha256
 
 

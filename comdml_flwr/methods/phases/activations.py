@@ -10,8 +10,9 @@ from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.mail import Mail, Tensors
 from comdml_flwr.core.messages import Array, Envelope
-from comdml_flwr.learning.structure import Nested, flatten, unflatten
+from comdml_flwr.learning.structure import Nested, flatten, map_tensors, unflatten
 
+ALIGNMENT_BYTES = 64  # of torch's own memory on a CPU
 TARGETS = "labels"
 """Array of a batch's targets; of several tensors, what begins the names of their arrays: "labels.1.mask"."""
 
@@ -67,14 +68,22 @@ def unpack_activations(agent: Agent, mail: Envelope) -> tuple[Activations, Tenso
     try:
         if not targets:
             raise RunError(f"{TARGETS} are not there")
-        return sent, agent.setup.codec.decode(arrays), unflatten(targets)
+        return sent, aligned(agent.setup.codec.decode(arrays)), map_tensors(aligned, unflatten(targets))
     except RunError as error:
         raise RunError(f"{mail.where}: {error}") from None
 
 
 def as_received(agent: Agent, z: Tensor, purpose: str) -> Tensor:
     """Return an agent's own activations with the bits that another agent would train on."""
-    return agent.setup.codec.decode(_encode(agent, z, purpose))
+    return aligned(agent.setup.codec.decode(_encode(agent, z, purpose)))
+
+
+def aligned(x: Tensor) -> Tensor:
+    """Return a tensor whose memory begins where torch would have put it; the same one where it does.
+
+    What lies in the middle of a message may not, and a product of matrices then gives other last bits.
+    """
+    return x if x.data_ptr() % ALIGNMENT_BYTES == 0 else x.clone()
 
 
 def _encode(agent: Agent, z: Tensor, purpose: str) -> dict[str, Array]:

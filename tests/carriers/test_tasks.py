@@ -1,0 +1,75 @@
+"""Whoever moves the mail: tasks of another kind than classes come to the same weights and the same metric."""
+
+import json
+
+import pytest
+
+from comdml_flwr.core.config import parse_config
+from comdml_flwr.core.errors import RunError
+from comdml_flwr.flower.clientapp.peer_client_app import peer_client_app
+from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy
+from comdml_flwr.planning.fleet.fleet_file import parse_fleet
+from comdml_flwr.runs.assemble import Catalogue, assemble
+from comdml_flwr.runs.local_run import run_locally
+from tests.carriers.direct_runs import run_direct
+from tests.fleets import agent_tables
+from tests.flower.loop_grid import LoopGrid, quiet_terminal
+from tests.learning.tasks.small_tasks import TASKS
+
+FLEET = f"[links]\nbandwidth_mbps = 100\n{agent_tables(4, flops_per_s=(4e7, 2e7, 1e6, 0.5e6))}"
+
+
+def catalogue_of(name):
+    task, data_for, build = TASKS[name]
+    return Catalogue(models={"tiny": build}, datasets={"tiny": lambda config: data_for(task)})
+
+
+def values_of(tmp_path, carrier):
+    """Return a run's keys; its fleet lies beside the results."""
+    (tmp_path / "fleet.toml").write_text(FLEET)
+    return {
+        "model": "tiny",
+        "dataset": "tiny",
+        "num-rounds": 2,
+        "batch-size": 8,
+        "local-epochs": 1,
+        "learning-rate": 0.02,
+        "profiles": "fleet",
+        "fleet": str(tmp_path / "fleet.toml"),
+        "results-dir": str(tmp_path / carrier),
+        "carrier": carrier,
+    }
+
+
+def over_grid(name, tmp_path, task):
+    config, catalogue = parse_config(values_of(tmp_path, "grid")), catalogue_of(name)
+    app = peer_client_app(models=catalogue.models, datasets=catalogue.datasets)
+    grid = LoopGrid(app, 4, config.with_defaults_named())
+    result = PeerStrategy(config, FLEET, quiet_terminal(2), task=task).start(grid)
+    (folder,) = (tmp_path / "grid").iterdir()
+    lines = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
+    summary = json.loads((folder / "summary.json").read_text())
+    return [line[line["metric"]] for line in lines], summary["weights_sha256"], result
+
+
+@pytest.mark.parametrize("name", ["regression", "own", "language model", "two inputs"])
+def test_every_carrier_gives_the_same_outcome(name, tmp_path):
+    task, catalogue = TASKS[name][0], catalogue_of(name)
+    values = values_of(tmp_path, "local")
+    here = run_locally(values, num_agents=4, catalogue=catalogue, terminal=quiet_terminal(2))
+    expected = [line.score for line in here.rounds]
+    assert here.rounds[0].plan["pairs"], "targets travel"
+
+    scores, digest, result = over_grid(name, tmp_path, task)
+    assert (scores, digest) == (expected, here.weights_sha256)
+    assert result.evaluate_metrics_clientapp[2][task.metrics.primary] == expected[-1]
+
+    config, fleet = parse_config(values_of(tmp_path, "direct")), parse_fleet(FLEET, "fleet")
+    records, digest, _ = run_direct(config, fleet, setup=assemble(config, fleet, 4, catalogue))
+    assert ([line.score for line in records], digest) == (expected, here.weights_sha256)
+
+
+def test_a_server_app_that_is_not_told_the_task_says_so(tmp_path):
+    line = "^a report has no correct: whoever adds up must know the agents' task"
+    with pytest.raises(RunError, match=line):
+        over_grid("regression", tmp_path, None)
