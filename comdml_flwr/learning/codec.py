@@ -65,7 +65,7 @@ class Plain:
 class Cast:
     """Activations travel in the 16 bits of a run's precision.
 
-    NumPy and JSON have no bfloat16: its bits travel as an int16 array, whose name says what they are.
+    NumPy and JSON have no bfloat16: its bits travel as an int16 array whose name is the type's.
 
     Parameters
     ----------
@@ -76,26 +76,22 @@ class Cast:
     --------
     >>> arrays = Cast("bfloat16").encode(torch.tensor([[1.0, -2.0]]), torch.Generator())
     >>> arrays
-    {'activations-bfloat16': array([[ 16256, -16384]], dtype=int16)}
+    {'bfloat16': array([[ 16256, -16384]], dtype=int16)}
     >>> Cast("bfloat16").decode(arrays)
     tensor([[ 1., -2.]], dtype=torch.bfloat16)
     """
 
     precision: Precision
 
-    @property
-    def _name(self) -> str:
-        return f"activations-{self.precision}"
-
     def encode(self, z: Tensor, generator: torch.Generator) -> dict[str, Array]:
         """Return the bits of the activations, without a copy where they are contiguous and of this type."""
-        return {self._name: z.to(TYPES[self.precision]).contiguous().view(torch.int16).numpy()}
+        return {self.precision: z.to(TYPES[self.precision]).contiguous().view(torch.int16).numpy()}
 
     def decode(self, arrays: Mapping[str, Array]) -> Tensor:
         """Return the activations in this type, without a copy."""
-        bits = arrays.get(self._name)
+        bits = arrays.get(self.precision)
         if bits is None or bits.dtype != np.int16:
-            raise RunError(f"{self._name} is no int16 array")
+            raise RunError(f"{self.precision} is no int16 array")
         return torch.from_numpy(bits).view(TYPES[self.precision])
 
     def bytes_per_sample(self, shape: tuple[int, ...]) -> int:

@@ -24,6 +24,8 @@ METHODS = (
     {"method": "allreduce", "participation": 0.6},
     {"method": "fedavg"},
     {"method": "splitfed", "cut": 1},
+    {"method": "comdml", "precision": "bfloat16", **LONG},
+    {"method": "splitfed", "cut": 1, "precision": "float16"},
     {"method": "gossip"},
     {"method": "braintorrent"},
 )

@@ -6,7 +6,8 @@ import torch
 
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.messages import size_of
-from comdml_flwr.learning.codec import Plain
+from comdml_flwr.core.wire import decode, encode
+from comdml_flwr.learning.codec import Cast, Plain
 from tests.rounding import Rounding
 
 
@@ -36,3 +37,34 @@ def test_a_codec_sends_as_many_bytes_as_it_says_and_draws_from_its_generator_alo
     assert torch.equal(codec.decode(arrays), codec.decode(again))
     assert torch.allclose(codec.decode(arrays), z, atol=float(z.abs().max()) / 100)
     assert codec.decode(arrays).dtype == torch.float32
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_a_cast_keeps_the_bits_of_its_own_type_on_the_wire_too(precision):
+    dtype = getattr(torch, precision)
+    special = torch.tensor([0.0, -0.0, float("inf"), float("nan"), 1e-7, 65504.0])
+    z = torch.cat([special, torch.randn(58, generator=seeded())]).reshape(8, 8).to(dtype)
+    arrays = Cast(precision).encode(z, seeded())
+    blob = bytearray(encode(arrays, {}))
+    for carried in (arrays, decode(blob)[0]):
+        back = Cast(precision).decode(carried)
+        assert back.dtype == dtype
+        assert torch.equal(back.view(torch.int16), z.view(torch.int16))
+    assert size_of(arrays) == 8 * Cast(precision).bytes_per_sample((8,)) == 2 * z.numel()
+
+
+def test_a_cast_of_float32_rounds_and_is_copied_only_then():
+    z = torch.randn(4, 3, generator=seeded())
+    decoded = Cast("bfloat16").decode(Cast("bfloat16").encode(z, seeded()))
+    assert torch.equal(decoded, z.to(torch.bfloat16))
+    assert (
+        Cast("bfloat16").decode(Cast("bfloat16").encode(decoded, seeded())).data_ptr() == decoded.data_ptr()
+    )
+
+
+@pytest.mark.parametrize(
+    "arrays", [{}, {"bfloat16": np.zeros(3, np.float32)}, {"float16": np.zeros(3, np.int16)}]
+)
+def test_what_is_no_cast_is_refused(arrays):
+    with pytest.raises(RunError, match="bfloat16 is no int16 array"):
+        Cast("bfloat16").decode(arrays)

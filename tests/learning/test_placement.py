@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from comdml_flwr.learning import split as split_module
 from comdml_flwr.learning import training as training_module
@@ -67,6 +68,27 @@ def test_a_learner_mixes_nothing_and_gets_the_bits_of_the_cpu(device):
     expected_sums, expected = walk_all_paths(training_module.Learner, on_cpu)
     assert sums == expected_sums
     assert all(torch.equal(one, other) for one, other in zip(seen, expected, strict=True))
+
+
+class Two(nn.Module):
+    """Takes images and their mirror images."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(64, 10)
+
+    def forward(self, left, right):
+        return self.linear(left.flatten(1)) + self.linear(right.flatten(1))
+
+
+def test_all_tensors_of_inputs_cross_over():
+    x, y = batches()[0]
+    for inputs in ((x, x.flip(-1)), {"left": x, "right": x.flip(-1)}):
+        with kept_apart():
+            learner = training_module.Learner(Two(), None, SETTINGS["sgd"], TASK, SecondDevice())
+            z, loss = learner.train_batch(inputs, y)
+            learner.evaluate(inputs, y)
+        on_host(z, loss)
 
 
 def without_crossing(module, number):

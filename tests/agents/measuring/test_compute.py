@@ -10,7 +10,9 @@ from torch import nn
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.agents.measuring.compute import seconds_per_batch, sustained_seconds_per_batch
 from comdml_flwr.core.errors import InputError
+from comdml_flwr.learning.device import Device
 from comdml_flwr.learning.learner_pool import LearnerPool
+from comdml_flwr.learning.training import Learner
 from comdml_flwr.methods.phases.training import train_whole
 from comdml_flwr.runs.assemble import Catalogue, assemble
 from tests.small import CATALOGUE, four_stages, small_config, small_fleet, small_setup
@@ -118,3 +120,20 @@ def test_fifty_times_the_batch_takes_longer():
 def test_no_batch_is_no_measurement():
     with pytest.raises(InputError, match="num_batches = 0: must be at least 1"):
         seconds_per_batch(small_setup(small_config(), small_fleet(1)), 0, num_batches=0)
+
+
+def test_the_stopwatch_waits_for_the_device_before_and_after_each_batch(monkeypatch):
+    """A GPU takes work and trains on: without waiting, only the time of handing it over would be measured."""
+    seen = []
+    monkeypatch.setattr(Device, "synchronize", lambda device: seen.append("wait"))
+    real = Learner.step
+    monkeypatch.setattr(Learner, "step", lambda *given: (seen.append("train"), real(*given)))
+    seconds_per_batch(small_setup(small_config(), small_fleet(2)), 1, num_batches=2)
+    assert seen == ["train", *["wait", "train", "wait"] * 2]
+
+
+def test_a_training_that_is_not_measured_waits_for_nothing(monkeypatch):
+    seen = []
+    monkeypatch.setattr(Device, "synchronize", lambda device: seen.append("wait"))
+    trained(small_setup(small_config(), small_fleet(2)))
+    assert not seen
