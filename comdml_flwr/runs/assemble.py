@@ -45,6 +45,7 @@ from comdml_flwr.learning.optimizer import OptimizerSettings
 from comdml_flwr.learning.split import num_cuts, num_floats, split, write_floats
 from comdml_flwr.learning.state_layout import layout_of
 from comdml_flwr.learning.structure import count_samples, take
+from comdml_flwr.learning.tasks.heads import with_head
 from comdml_flwr.methods import allreduce, braintorrent, comdml, dpsgd, fedavg, gossip, splitfed
 from comdml_flwr.planning.fleet.fleet import Fleet, TimeShares
 from comdml_flwr.planning.fleet.profiles import profiles_by_round
@@ -231,7 +232,7 @@ def assemble(config: RunConfig, fleet: Fleet, num_agents: int, catalogue: Catalo
     if config.dataset == "cinic-10" and config.dataset not in catalogue.datasets:
         warnings += [lack.says for lack in [cinic_lack(Path(config.data_dir))] if lack]
     dataset = check_data(loaded, config.dataset, num_agents=num_agents, warn=warnings.append)
-    task = dataset.to_learn()
+    task = with_head(dataset.to_learn(), config.aux_head)
     check_target(config.target_metric, task.metrics)
     built = build_model(
         partial(catalogue.model(config.model), task.input_shape, task.num_outputs),

@@ -172,7 +172,7 @@ def _workload(fleet: Fleet, config: RunConfig) -> tuple[float | None, Workload]:
     from comdml_flwr.runs.assemble import codec_of  # imports torch, to count the model's FLOPs
     from comdml_flwr.runs.model_costs import model_costs, workload_of
 
-    costs = model_costs(fleet, codec_of(config))
+    costs = model_costs(fleet, codec_of(config), config.aux_head)
     assert fleet.model is not None, "model_costs found one"
     fleet.profiles(batch_flops=costs.batch_flops)  # says what the file lacks
     for agent in fleet.agents:

@@ -12,6 +12,7 @@ from comdml_flwr.learning.codec import ActivationCodec
 from comdml_flwr.learning.cut_profile import ModelProfile, profile_model
 from comdml_flwr.learning.split import num_floats, split
 from comdml_flwr.learning.task import Classification
+from comdml_flwr.learning.tasks.heads import with_head
 from comdml_flwr.planning.clock.simulation import Workload, batch_sizes
 from comdml_flwr.planning.fleet.fleet import Fleet
 from comdml_flwr.planning.types import CutTable, Profile
@@ -34,7 +35,7 @@ class ModelCosts:
     head_floats: ByCut[int]
 
 
-def model_costs(fleet: Fleet, codec: ActivationCodec = CODEC) -> ModelCosts:
+def model_costs(fleet: Fleet, codec: ActivationCodec = CODEC, aux_head: str = "auto") -> ModelCosts:
     """Count what the model of a fleet file costs, where activations travel by this codec.
 
     Raises
@@ -50,7 +51,7 @@ def model_costs(fleet: Fleet, codec: ActivationCodec = CODEC) -> ModelCosts:
     for what, size in (("input", prod(shape) * fleet.model.batch_size), ("num_classes", classes)):
         if size > MAX_NUMBERS:
             raise InputError(f"{fleet.source}: model.{what}", size, f"must be at most {MAX_NUMBERS:g}")
-    counted = _count(name, tuple(shape), classes, fleet.model.batch_size, codec)
+    counted = _count(name, tuple(shape), classes, fleet.model.batch_size, codec, aux_head)
     return ModelCosts(
         batch_flops=counted.profile.whole_flops * fleet.model.batch_size,
         cuts=cut_table(counted.profile, fleet.model.batch_size, fleet),
@@ -72,11 +73,11 @@ class _Counted:
 
 @lru_cache(maxsize=4)
 def _count(
-    name: str, shape: tuple[int, ...], classes: int, batch_size: int, codec: ActivationCodec
+    name: str, shape: tuple[int, ...], classes: int, batch_size: int, codec: ActivationCodec, aux_head: str
 ) -> _Counted:
     """Count a model's costs, which takes a second or two; the same model is not counted twice."""
     model = MODELS[name](shape, classes, torch.Generator())
-    task = Classification(input_shape=shape, num_classes=classes)
+    task = with_head(Classification(input_shape=shape, num_classes=classes), aux_head)
     profile = profile_model(model, task, batch_size, codec)
     heads = [task.aux_head(cut.activation_shape, torch.Generator()) for cut in profile.cuts]
     return _Counted(

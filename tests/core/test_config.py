@@ -88,7 +88,7 @@ TEXTS = [
     "device",
     "precision",
     "method", "model", "dataset", "data_dir", "partition", "optimizer", "fleet", "solver", "time_model",
-    "averaging", "topology", "schedule", "profiles", "carrier", "resume", "results_dir", "wandb",
+    "averaging", "topology", "schedule", "aux_head", "profiles", "carrier", "resume", "results_dir", "wandb",
     "wandb_project", "partition_by", "label_column",
 ]  # fmt: skip
 WHOLE = [

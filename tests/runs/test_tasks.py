@@ -11,6 +11,7 @@ from comdml_flwr.runs.model_files import read_model
 from tests.fleets import agent_tables
 from tests.flower.loop_grid import quiet_terminal
 from tests.learning.tasks.small_tasks import TASKS
+from tests.small import run_local, small_config, small_fleet
 
 ROUNDS = 4
 SPEEDS = (4e7, 2e7, 1e6, 0.5e6)  # FLOP/s: slow ones, so that it pays to offload a tiny model
@@ -77,6 +78,21 @@ def test_a_run_goes_on_from_its_checkpoint_with_its_metric(tmp_path):
     )
     assert [line.score for line in record.rounds] == [line.score for line in whole.rounds]
     assert record.weights_sha256 == whole.weights_sha256
+
+
+def test_the_key_says_which_head_a_slow_agent_learns_by(tmp_path):
+    keys = {"num_rounds": 1, "local_epochs": 1}
+    records = [
+        run_local(small_config(**keys, aux_head=h), small_fleet(3))[0] for h in ("auto", "pool", "conv")
+    ]
+    auto, pool, conv = (record.weights_sha256 for record in records)
+    assert (auto == pool, pool == conv) == (True, False)
+    with pytest.raises(InputError, match=r"activation shape of the auxiliary head 'conv' = \(8,\): must be"):
+        run("regression", tmp_path / "conv", **{"aux-head": "conv"})
+    with pytest.raises(
+        InputError, match="aux-head = 'mean': must be auto: LanguageModel has heads of its own"
+    ):
+        run("language model", tmp_path / "mean of tokens", **{"aux-head": "mean"})
 
 
 def test_what_cannot_be_is_refused_in_one_line(tmp_path):

@@ -20,6 +20,7 @@ from comdml_flwr.learning.cut_profile import profile_model
 from comdml_flwr.learning.device import Device
 from comdml_flwr.learning.structure import one_tensor
 from comdml_flwr.learning.task import Classification
+from comdml_flwr.learning.tasks.heads import with_head
 from comdml_flwr.planning.bounded_queue import helping_bytes, offloading_bytes
 from comdml_flwr.planning.types import CutTable
 from comdml_flwr.runs.assemble import MODELS, codec_of, cut_table
@@ -111,5 +112,8 @@ def _count(
     task: Classification,
     config: RunConfig,
 ) -> CutTable:
-    model = build(task.input_shape, task.num_classes, torch.Generator())
+    model, task = (
+        build(task.input_shape, task.num_classes, torch.Generator()),
+        with_head(task, config.aux_head),
+    )
     return cut_table(profile_model(model, task, config.batch_size, codec_of(config)), config.batch_size)

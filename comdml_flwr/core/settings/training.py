@@ -39,6 +39,11 @@ class TrainingSettings(Settings, title="Training"):
         description="longest gradient of a batch, all parameters together (each side of a split model for"
         " itself); a longer one is scaled down; 0: none",
     )
+    aux_head: Literal["auto", "pool", "conv", "mean", "first"] = setting(
+        "auto",
+        description="head by which a slow agent learns: `pool` over all places, `conv` before that, `mean` or"
+        " `first` of a sequence's positions, each with a linear layer; `auto`: the task's own (`pool`)",
+    )
     threads_per_agent: int = setting(
         1, ge=1, description="threads of a convolution; another number, other bits"
     )

@@ -11,7 +11,8 @@ Weights are drawn from the generator alone: uniform within 1 / sqrt(fan-in), as 
 Shape suffixes: N samples, D features, L positions, K outputs.
 """
 
-from typing import Literal, TypeAlias
+from dataclasses import is_dataclass, replace
+from typing import Literal, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +39,24 @@ class FirstPosition(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """Return it."""
         return z[:, 0]
+
+
+TaskT = TypeVar("TaskT")
+
+
+def with_head(task: TaskT, kind: str) -> TaskT:
+    """Return a task with this kind of head in place of its own; "auto" is its own.
+
+    Raises
+    ------
+    InputError
+        Its heads are of no kind: they give more than one output for each sample.
+    """
+    if kind == "auto":
+        return task
+    if is_dataclass(task) and not isinstance(task, type) and hasattr(task, "head"):
+        return replace(task, head=kind)
+    raise InputError("aux-head", kind, f"must be auto: {type(task).__name__} has heads of its own")
 
 
 def head_for_samples(
