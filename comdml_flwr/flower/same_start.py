@@ -6,6 +6,8 @@ ServerApp compares them before anything is trained. It sees no sample and no wei
 
 from collections.abc import Mapping
 
+import numpy as np
+import torch
 from flwr.app import ConfigRecord
 from torch import Tensor
 
@@ -16,6 +18,7 @@ from comdml_flwr.flower.records import floats, texts
 from comdml_flwr.learning.models.sketch import Sketch, sketch
 
 WEIGHTS = "initial weights"
+FROZEN = "weights that are not trained"
 SAME_DATA = "every node must load the same data set, of which it trains on its part"
 SAME_MODEL = "a model builder must build the same everywhere, and draw from the generator that it is given"
 
@@ -31,6 +34,9 @@ def start_of(setup: Setup) -> dict[str, Sketch]:
 
 def _start(setup: Setup) -> dict[str, Sketch]:
     values = {**setup.same_data, WEIGHTS: setup.initial_weights_P}
+    frozen = [x.reshape(-1) for x in setup.layout.others.values() if x.dtype == np.float32]
+    if frozen:  # they do not travel, so they must be equal from the start
+        values[FROZEN] = torch.from_numpy(np.concatenate(frozen))
     return {
         name: sketch(value) if isinstance(value, Tensor) else Sketch(repr(value))
         for name, value in values.items()
@@ -74,8 +80,8 @@ def check_same_start(starts: Mapping[str, Mapping[str, Sketch]]) -> None:
             mine, its_own = start.get(name, Sketch("nothing")), its.get(name, Sketch("nothing"))
             if mine.is_like(its_own):
                 continue
-            rule = SAME_MODEL if name == WEIGHTS else SAME_DATA
+            rule = SAME_MODEL if name in (WEIGHTS, FROZEN) else SAME_DATA
             forms = f"is {mine.form}, or {its_own.form}"
             differs = "has other values" if mine.form == its_own.form else forms
-            what = name if name == WEIGHTS else f"data ({name})"
+            what = name if name in (WEIGHTS, FROZEN) else f"data ({name})"
             raise RunError(f"{first} and {other} do not begin with the same {what}: it {differs}; {rule}")

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.core.user_code import describe_error, is_of_user
-from comdml_flwr.learning.split import float_state, memory_of, storage_of
+from comdml_flwr.learning.split import all_floats, memory_of, storage_of
 from comdml_flwr.learning.structure import Nested, call, flatten, map_tensors
 
 
@@ -57,7 +57,7 @@ class StageCount:
 def weights_of(stage: nn.Module) -> Weights:
     """Return of each distinct block of weights how many floats are trained, and how many it has."""
     trainable = {memory_of(parameter) for parameter in stage.parameters() if parameter.requires_grad}
-    floats = [(memory_of(tensor), tensor.numel()) for _, tensor in float_state(stage)]
+    floats = [(memory_of(tensor), tensor.numel()) for _, tensor in all_floats(stage)]
     return {memory: (number * (memory in trainable), number) for memory, number in floats}
 
 

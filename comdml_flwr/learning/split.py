@@ -56,12 +56,19 @@ def join(slow_side: nn.Sequential, fast_side: nn.Sequential) -> nn.Sequential:
 
 
 def float_state(module: nn.Module) -> list[tuple[str, Tensor]]:
-    """List the floats that travel: parameters and buffers, BatchNorm's running mean and variance included.
+    """List the floats that travel: parameters that are trained, and buffers, BatchNorm's statistics included.
 
     The order is depth first, so a slow side's entries are a prefix of the model's, names included, and the
-    fast side's are the rest. The tensors are the module's own memory, detached. Integer buffers stay at home.
+    fast side's are the rest. The tensors are the module's own memory, detached. Integer buffers stay at home,
+    and so does a parameter that requires no gradient: everybody's builder makes the same.
     What has two names, as a weight that two layers share, goes by the first one.
     """
+    frozen = {memory_of(p) for p in module.parameters() if not p.requires_grad and p.numel()}
+    return [(name, x) for name, x in all_floats(module) if memory_of(x) not in frozen]
+
+
+def all_floats(module: nn.Module) -> list[tuple[str, Tensor]]:
+    """List the floats that a module keeps: those that travel, and parameters that require no gradient."""
     floats: dict[object, tuple[str, Tensor]] = {}
     for name, x in module.state_dict().items():
         if isinstance(x, Tensor) and x.is_floating_point():
@@ -144,6 +151,13 @@ def load_floats(module: nn.Module, flat_P: Tensor) -> None:
 def named_stages(model: nn.Sequential) -> list[tuple[str, nn.Module]]:
     """List the stages with their names, one that comes twice as often as it comes."""
     return list(zip(model._modules, model, strict=True))  # named_children() skips a stage that comes twice
+
+
+def own_name(chain: nn.Sequential, name: str) -> str:
+    """Return the name that a tensor of a chain has in the user's model: its stages may be no part of that."""
+    stage, _, rest = name.partition(".")
+    prefix = getattr(chain._modules.get(stage), "own_prefix", None)
+    return name if prefix is None else rest.removeprefix(prefix)
 
 
 def _chain(stages: list[tuple[str, nn.Module]], training: bool) -> nn.Sequential:

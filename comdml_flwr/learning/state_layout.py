@@ -6,13 +6,14 @@ such as BatchNorm's `num_batches_tracked`, stays as its builder made it.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from comdml_flwr.core.errors import InputError
-from comdml_flwr.learning.split import float_state, memory_of
+from comdml_flwr.learning.split import float_state, memory_of, own_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +25,7 @@ class StateLayout:
     shapes : Mapping[str, tuple[int, ...]]
         Of the floats, by name, in the order in which they lie in the flat tensor.
     others : Mapping[str, ndarray]
-        The state that is no float, by name.
+        The state that does not travel, by name: what is no float, and parameters that are not trained.
     second_names : Mapping[str, str]
         Further names of floats that layers share, with the name under which they are in `shapes`.
     buffers : frozenset[str]
@@ -52,17 +53,21 @@ class StateLayout:
 
 
 def layout_of(model: nn.Module) -> StateLayout:
-    """Return the layout of a model that was just built. What its state holds beside tensors is left out.
+    """Return the layout of a model that was just built, by the names that its builder's model has.
+
+    What its state holds beside tensors is left out.
 
     Raises
     ------
     InputError
         It holds complex numbers.
     """
-    floats = float_state(model)
+    own = partial(own_name, model) if isinstance(model, nn.Sequential) else str
+    floats = [(own(name), tensor) for name, tensor in float_state(model)]
     shapes = {name: tuple(tensor.shape) for name, tensor in floats}
-    state = {name: tensor for name, tensor in model.state_dict().items() if isinstance(tensor, Tensor)}
-    first = {memory_of(tensor): name for name, tensor in floats}
+    state = {own(name): tensor for name, tensor in model.state_dict().items() if isinstance(tensor, Tensor)}
+    first = {memory_of(tensor): name for name, tensor in floats if tensor.numel()}
+    parameters = {own(name): p for name, p in model.named_parameters(remove_duplicate=False)}
     second_names = {
         name: first[memory_of(tensor)]
         for name, tensor in state.items()
@@ -74,13 +79,12 @@ def layout_of(model: nn.Module) -> StateLayout:
         if name not in shapes and name not in second_names
     }
     for name, array in others.items():
-        if array.dtype.kind not in "biu":
+        if array.dtype.kind not in "biu" and name not in parameters:
             rule = "must hold floats, whole numbers or truth values: this could not be trained or saved"
             raise InputError(f"the model's {name}", array.dtype.name, rule)
-    parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     return StateLayout(
         shapes=shapes,
         others=others,
         second_names=second_names,
-        buffers=frozenset(shapes.keys() - parameters),
+        buffers=frozenset(shapes.keys() - parameters.keys()),
     )
