@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from comdml_flwr.flower.clientapp.peer_client_app import peer_client_app
     from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy, peer_server_app
     from comdml_flwr.learning.data.dataset import Dataset
+    from comdml_flwr.learning.models.cutting import cut_at
     from comdml_flwr.learning.task import Classification
     from comdml_flwr.learning.tasks.language_model import LanguageModel
     from comdml_flwr.learning.tasks.multi_label import MultiLabel
@@ -48,6 +49,7 @@ _MODULES = {
     "Regression": "learning.tasks.regression",
     "RunError": "core.errors",
     "Segmentation": "learning.tasks.segmentation",
+    "cut_at": "learning.models.cutting",
     "load_fleet": "planning.fleet.fleet_file",
     "pair_agents": "planning.pairing",
     "parse_fleet": "planning.fleet.fleet_file",
@@ -75,6 +77,7 @@ __all__ = [
     "RunError",
     "Segmentation",
     "__version__",
+    "cut_at",
     "load_fleet",
     "pair_agents",
     "parse_fleet",

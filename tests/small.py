@@ -22,6 +22,7 @@ from comdml_flwr.runs.loop import last, run_rounds
 from comdml_flwr.runs.records import RunRecord
 from tests.fleets import agent_tables
 from tests.odd_models import ODD
+from tests.odd_modules import MODULES
 
 SPEEDS = (4e9, 2e9, 1e9, 0.5e9, 0.2e9)
 NUM_SAMPLES = 200
@@ -78,7 +79,7 @@ def few_digits() -> Dataset:
 
 resnet_20 = partial(resnet, blocks_per_group=1)  # the eight stages of ResNet-56, a third of their blocks
 CATALOGUE = Catalogue(
-    models={"four-stages": four_stages, "resnet-20": resnet_20, **ODD},
+    models={"four-stages": four_stages, "resnet-20": resnet_20, **ODD, **MODULES},
     datasets={"few-digits": lambda config: few_digits()},
 )
 

@@ -40,6 +40,7 @@ from comdml_flwr.learning.learner_pool import LearnerPool
 from comdml_flwr.learning.metrics import check_target
 from comdml_flwr.learning.models.builder import BuiltModel, build_model
 from comdml_flwr.learning.models.contract import ModelTraits
+from comdml_flwr.learning.models.cutting import CutModel
 from comdml_flwr.learning.models.resnet import resnet
 from comdml_flwr.learning.optimizer import OptimizerSettings
 from comdml_flwr.learning.split import num_cuts, num_floats, split, write_floats
@@ -51,8 +52,12 @@ from comdml_flwr.planning.fleet.fleet import Fleet, TimeShares
 from comdml_flwr.planning.fleet.profiles import profiles_by_round
 from comdml_flwr.planning.types import SERVER, Cut, CutTable
 
-ModelBuilder: TypeAlias = Callable[[tuple[int, ...], int, torch.Generator], nn.Sequential]
-"""(input shape of a sample, number of classes, generator) -> stages; cut m leaves out the last m stages."""
+ModelBuilder: TypeAlias = Callable[[tuple[int, ...], int, torch.Generator], nn.Module | CutModel]
+"""(input shape of a sample, number of classes, generator) -> model.
+
+An `nn.Sequential` is a chain of stages as it stands: cut m leaves out the last m. Any other module is cut by
+its graph (learning/models/cutting.py)."""
+ChainBuilder: TypeAlias = Callable[[tuple[int, ...], int, torch.Generator], nn.Sequential]
 
 DatasetLoader: TypeAlias = Callable[[RunConfig], Dataset]
 
@@ -73,7 +78,7 @@ WITH_SERVER: Mapping[str, Callable[[RunConfig, int], Program[Agent]]] = {
 }
 """(configuration, most batches of an agent in a round) -> one round. Whoever plays the server has data."""
 METHODS = (*SERVERLESS, *WITH_SERVER)
-MODELS: Mapping[str, ModelBuilder] = {
+MODELS: Mapping[str, ChainBuilder] = {
     "resnet-56": partial(resnet, blocks_per_group=3),
     "resnet-110": partial(resnet, blocks_per_group=6),
 }
@@ -312,7 +317,7 @@ def check_cuts(config: RunConfig, built: BuiltModel) -> None:
     """
     num, parted = num_cuts(built.model), built.traits.parted
     if config.method == "comdml" and len(parted) == num:
-        why = f"each parts {parted[num]}" if num else "it has one stage"
+        why = f"each parts {parted[num]}" if num else built.traits.uncut or "it has one stage"
         rule = f"must have a cut for comdml ({why}); method = allreduce trains it whole"
         raise InputError("model", config.model, rule)
     if config.method == "splitfed" and config.cut > num:

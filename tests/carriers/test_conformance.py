@@ -116,6 +116,7 @@ RUNS = {
     "braintorrent": {"method": "braintorrent", "participation": 0.6},
     "dpsgd": {"method": "dpsgd", "topology": "ring", "participation": 0.6},
     "dropout, a last batch of one": {"model": "drawing", "batch_size": 13, "num_chunks": 2},
+    "a model that is cut by its graph": {"model": "encoder"},
     "a schedule, clipped gradients, adamw": {
         "optimizer": "adamw",
         "weight_decay": 0.1,

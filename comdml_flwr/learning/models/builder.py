@@ -8,14 +8,15 @@ it was.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.learning.global_generator import global_generator
-from comdml_flwr.learning.models.contract import ModelTraits, check_stages, copy_inputs, look_at
+from comdml_flwr.learning.models.contract import ModelTraits, check_model, copy_inputs, is_chain, look_at
+from comdml_flwr.learning.models.cutting import CutModel, Cutting, find_cutting
 from comdml_flwr.learning.structure import Nested
 from comdml_flwr.learning.task import Task
 
@@ -71,29 +72,50 @@ def build_model(
     """
     seed = seed_for("model")
 
-    def built(global_seed: int) -> nn.Sequential:
+    def given(global_seed: int) -> tuple[nn.Module, object]:
         with global_generator(global_seed):
-            return check_stages(builder(torch.Generator().manual_seed(seed)), name)
+            returned = builder(torch.Generator().manual_seed(seed))
+        return check_model(returned.model if isinstance(returned, CutModel) else returned, name), returned
 
     layers = seed_for("layers of the model")
-    model, another = built(layers), built(seed_for("another model"))
+    (model, returned), (another, _) = given(layers), given(seed_for("another model"))
     if not _are_equal(model, another):
-        another = built(layers)
+        another, _ = given(layers)
         if not _are_equal(model, another):
             rule = "must be equal: initialise it from the generator that it gets and from nothing else"
             raise InputError(f"model {name}", "two builds from one seed", rule)
         warn(f"model {name}: its builder does not draw from the generator that it gets: seeded for it")
-    traits, in_place = look_at(another, name, samples, task)
+    cutting = _cutting(model, returned, name, samples)
+    if cutting is not None and cutting.reason:
+        warn(f"model {name} is trained whole: {cutting.reason}")
+    traits, in_place = look_at(_in_stages(another, cutting), name, samples, task)
     if traits.draws_in_evaluation:
         warn(f"model {name}: draws random numbers in evaluation, too; the same in each run of one seed")
     return BuiltModel(
-        model=copy_inputs(model, in_place),
-        traits=traits,
-        build=lambda: copy_inputs(built(layers), in_place),
+        model=copy_inputs(_in_stages(model, cutting), in_place),
+        traits=replace(traits, uncut=cutting.reason if cutting is not None else ""),
+        build=lambda: copy_inputs(_in_stages(given(layers)[0], cutting), in_place),
     )
 
 
-def _are_equal(one: nn.Sequential, other: nn.Sequential) -> bool:
+def _cutting(model: nn.Module, returned: object, name: str, samples: Nested) -> Cutting | None:
+    """Return how a model becomes a chain of stages; None where it is one."""
+    if is_chain(model) and not isinstance(returned, CutModel):
+        return None
+    try:
+        return find_cutting(returned if isinstance(returned, CutModel) else model, samples)
+    except InputError as error:
+        raise InputError(f"model {name}: {error.what}", error.value, error.rule) from error
+
+
+def _in_stages(model: nn.Module, cutting: Cutting | None) -> nn.Sequential:
+    if cutting is not None:
+        return cutting.stages_of(model)
+    assert isinstance(model, nn.Sequential)
+    return model
+
+
+def _are_equal(one: nn.Module, other: nn.Module) -> bool:
     ours, theirs = one.state_dict(), other.state_dict()
     return ours.keys() == theirs.keys() and all(_is_equal(ours[name], theirs[name]) for name in ours)
 

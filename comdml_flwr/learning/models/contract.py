@@ -46,12 +46,15 @@ class ModelTraits:
         The stage that cannot train on one sample; empty where all can.
     parted : Mapping[int, str]
         The cuts that would part a weight that stages share: which one.
+    uncut : str
+        Why a model that is no chain of stages cannot be cut; empty where it can.
     """
 
     draws: bool = False
     draws_in_evaluation: bool = False
     alone: str = ""
     parted: Mapping[int, str] = field(default_factory=dict)
+    uncut: str = ""
 
     @property
     def smallest_batch(self) -> int:
@@ -59,8 +62,13 @@ class ModelTraits:
         return 2 if self.alone else 1
 
 
-def check_stages(model: object, name: str) -> nn.Sequential:
-    """Return a model that is a chain of stages with float32 weights in memory.
+def is_chain(model: nn.Module) -> bool:
+    """Tell whether a model is an `nn.Sequential`, whose children are its stages, and no more than that."""
+    return isinstance(model, nn.Sequential) and type(model).forward is nn.Sequential.forward
+
+
+def check_model(model: object, name: str) -> nn.Module:
+    """Return a model with float32 weights in memory.
 
     Parameters
     ----------
@@ -74,31 +82,35 @@ def check_stages(model: object, name: str) -> nn.Sequential:
     InputError
         It is none.
     """
-    if not isinstance(model, nn.Sequential) or not len(model):
+    if not isinstance(model, nn.Module) or (isinstance(model, nn.Sequential) and not len(model)):
         kind = "no stage" if isinstance(model, nn.Sequential) else type(model).__name__
-        raise InputError(f"model {name}", kind, "must be an nn.Sequential, whose children are its stages")
-    if type(model).forward is not nn.Sequential.forward:
-        rule = "must not have a forward of its own: its halves run their stages one after another"
-        raise InputError(f"model {name}", type(model).__name__, rule)
-    _check_chain(model, name)
-    for stage, where in _stages(model, name):
-        tensors = [*stage.named_parameters(), *stage.named_buffers()]
-        if lazy := [tensor for tensor, value in tensors if is_lazy(value)]:
-            rule = "must have a size: let the builder run the model on a sample before it returns it"
-            raise InputError(where, f"lazy {lazy[0]}", rule)
-        for tensor, value in tensors:
-            if (value.is_floating_point() or value.is_complex()) and value.dtype != torch.float32:
-                raise InputError(where, f"{tensor} of {value.dtype}", "must be float32")
-            if value.device.type != "cpu":
-                raise InputError(where, f"{tensor} on {value.device}", "must be on the CPU")
-        try:
-            copy.deepcopy(stage)
-        except Exception as error:
-            rule = "must be one that can (a weight_norm of torch.nn.utils.parametrizations can)"
-            raise InputError(where, f"cannot be copied ({type(error).__name__})", rule) from error
+        raise InputError(f"model {name}", kind, "must be an nn.Module, or an nn.Sequential of stages")
+    parts: list[tuple[nn.Module, str]] = [(model, f"model {name}: {type(model).__name__}")]
+    if isinstance(model, nn.Sequential) and is_chain(model):
+        _check_chain(model, name)
+        parts = _stages(model, name)
+    for part, where in parts:
+        _check_tensors(part, where)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise InputError(f"model {name}", "no trainable parameter", "must have one that requires a gradient")
     return model
+
+
+def _check_tensors(part: nn.Module, where: str) -> None:
+    tensors = [*part.named_parameters(), *part.named_buffers()]
+    if lazy := [tensor for tensor, value in tensors if is_lazy(value)]:
+        rule = "must have a size: let the builder run the model on a sample before it returns it"
+        raise InputError(where, f"lazy {lazy[0]}", rule)
+    for tensor, value in tensors:
+        if (value.is_floating_point() or value.is_complex()) and value.dtype != torch.float32:
+            raise InputError(where, f"{tensor} of {value.dtype}", "must be float32")
+        if value.device.type != "cpu":
+            raise InputError(where, f"{tensor} on {value.device}", "must be on the CPU")
+    try:
+        copy.deepcopy(part)
+    except Exception as error:
+        rule = "must be one that can (a weight_norm of torch.nn.utils.parametrizations can)"
+        raise InputError(where, f"cannot be copied ({type(error).__name__})", rule) from error
 
 
 def _check_chain(model: nn.Sequential, name: str) -> None:
@@ -119,7 +131,7 @@ def look_at(model: nn.Sequential, name: str, x: Nested, task: Task) -> tuple[Mod
     Parameters
     ----------
     model : nn.Sequential
-        As `check_stages` returned it; its buffers change.
+        Whose buffers change.
     name : str
         As in the run configuration.
     x : Nested
@@ -265,6 +277,9 @@ def _check_buffers(model: nn.Sequential, name: str, before: Mapping[str, tuple[T
 def _stages(model: nn.Sequential, name: str) -> list[tuple[nn.Module, str]]:
     """Return the stages, each with the words that name it."""
     return [
-        (stage, f"model {name}: stage {number} of {len(model)} ({type(stage).__name__})")
+        (
+            stage,
+            f"model {name}: stage {number} of {len(model)} ({getattr(stage, 'label', type(stage).__name__)})",
+        )
         for number, stage in enumerate(model, start=1)
     ]
