@@ -43,7 +43,8 @@ class LearnerPool(threading.local):
         task: Task,
         device: Device,
     ) -> None:
-        self.model = build_model()
+        self.model = build_model()  # on the host, for whoever wants its names and shapes
+        self._own_model = self.model if device.is_host else copy.deepcopy(self.model)
         self._build_model, self._build_aux_head = build_model, build_aux_head
         self._settings, self._task, self._device = settings, task, device
         self._partner_model: nn.Sequential | None = None
@@ -58,7 +59,7 @@ class LearnerPool(threading.local):
 
     def whole(self) -> Learner:
         """Return the learner of the whole model."""
-        return self._learner(("whole", 0), self._own_modules, lambda: (self.model, None))
+        return self._learner(("whole", 0), self._own_modules, lambda: (self._own_model, None))
 
     def whole_apart(self) -> Learner:
         """Return a new learner of the whole model in modules of its own, which the others never see."""
@@ -69,13 +70,13 @@ class LearnerPool(threading.local):
         return self._learner(
             ("slow side", cut),
             self._own_modules,
-            lambda: (split(self.model, cut)[0], self._build_aux_head(cut)),
+            lambda: (split(self._own_model, cut)[0], self._build_aux_head(cut)),
         )
 
     def lower_part(self, cut: int) -> Learner:
         """Return the learner of a slow side without a head of its own, as SplitFed trains it."""
         return self._learner(
-            ("lower part", cut), self._own_modules, lambda: (split(self.model, cut)[0], None)
+            ("lower part", cut), self._own_modules, lambda: (split(self._own_model, cut)[0], None)
         )
 
     def fast_side(self, cut: int) -> Learner:

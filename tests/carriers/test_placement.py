@@ -11,7 +11,7 @@ from tests.carriers.test_conformance import grid, local_outcome, outcome_of
 from tests.carriers.test_faults import CONFIG, FLEET, places
 from tests.carriers.test_resume_locally import die_at, run, values_of
 from tests.faults import FailAt, run_local_with
-from tests.second_device import SecondDevice, kept_apart
+from tests.second_device import SecondDevice, is_on_device, kept_apart
 from tests.small import run_local, small_config, small_fleet, small_setup
 
 
@@ -91,6 +91,15 @@ def test_peers_mix_nothing():
         train_on_second_device(patch)
         records, digest, _ = run_direct(config, small_fleet(5))
     assert outcome_of(records, digest) == local_outcome(config)
+
+
+def test_the_model_that_others_look_at_stays_on_the_host(monkeypatch):
+    train_on_second_device(monkeypatch)
+    setup = small_setup(small_config(num_rounds=1), small_fleet(3))
+    with kept_apart():
+        setup.learners.whole().begin(setup.initial_weights_P)
+        setup.learners.slow_side(2)
+        assert not any(is_on_device(tensor) for tensor in setup.learners.model.state_dict().values())
 
 
 def test_measuring_mixes_nothing_and_tells_of_the_devices_own_memory(monkeypatch):

@@ -24,7 +24,7 @@ def catalogue_of(name):
     return Catalogue(models={"tiny": build}, datasets={"tiny": lambda config: data_for(task)})
 
 
-def values_of(tmp_path, carrier):
+def values_of(tmp_path, carrier, **keys):
     """Return a run's keys; its fleet lies beside the results."""
     (tmp_path / "fleet.toml").write_text(FLEET)
     return {
@@ -38,11 +38,12 @@ def values_of(tmp_path, carrier):
         "fleet": str(tmp_path / "fleet.toml"),
         "results-dir": str(tmp_path / carrier),
         "carrier": carrier,
+        **keys,
     }
 
 
-def over_grid(name, tmp_path, task):
-    config, catalogue = parse_config(values_of(tmp_path, "grid")), catalogue_of(name)
+def over_grid(name, tmp_path, task, **keys):
+    config, catalogue = parse_config(values_of(tmp_path, "grid", **keys)), catalogue_of(name)
     app = peer_client_app(models=catalogue.models, datasets=catalogue.datasets)
     grid = LoopGrid(app, 4, config.with_defaults_named())
     result = PeerStrategy(config, FLEET, quiet_terminal(2), task=task).start(grid)
@@ -52,19 +53,33 @@ def over_grid(name, tmp_path, task):
     return [line[line["metric"]] for line in lines], summary["weights_sha256"], result
 
 
-@pytest.mark.parametrize("name", ["regression", "own", "language model", "two inputs"])
-def test_every_carrier_gives_the_same_outcome(name, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [
+        ("regression", "float32"),
+        ("own", "float32"),
+        ("language model", "float32"),
+        ("two inputs", "float32"),
+        pytest.param("own", "bfloat16", marks=pytest.mark.slow),
+        ("language model", "bfloat16"),
+        ("two inputs", "float16"),
+    ],
+)
+def test_every_carrier_gives_the_same_outcome(name, precision, tmp_path):
     task, catalogue = TASKS[name][0], catalogue_of(name)
-    values = values_of(tmp_path, "local")
+    values = values_of(tmp_path, "local", precision=precision)
     here = run_locally(values, num_agents=4, catalogue=catalogue, terminal=quiet_terminal(2))
     expected = [line.score for line in here.rounds]
     assert here.rounds[0].plan["pairs"], "targets travel"
 
-    scores, digest, result = over_grid(name, tmp_path, task)
+    scores, digest, result = over_grid(name, tmp_path, task, precision=precision)
     assert (scores, digest) == (expected, here.weights_sha256)
     assert result.evaluate_metrics_clientapp[2][task.metrics.primary] == expected[-1]
 
-    config, fleet = parse_config(values_of(tmp_path, "direct")), parse_fleet(FLEET, "fleet")
+    config, fleet = (
+        parse_config(values_of(tmp_path, "direct", precision=precision)),
+        parse_fleet(FLEET, "fleet"),
+    )
     records, digest, _ = run_direct(config, fleet, setup=assemble(config, fleet, 4, catalogue))
     assert ([line.score for line in records], digest) == (expected, here.weights_sha256)
 
