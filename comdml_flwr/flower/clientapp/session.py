@@ -85,7 +85,12 @@ class NodeSession:
             return _SETUPS[key]
         config = with_data_found(parse_config(values))
         fleet = parse_fleet(fleet_text, str(self.folder / FLEET))
-        setup = by_way_of_relay(assemble(config, fleet, num_agents, self.catalogue), relay)
+        try:
+            setup = by_way_of_relay(assemble(config, fleet, num_agents, self.catalogue), relay)
+        except InputError as error:
+            if error.what != "device":  # the others are the run's: they are the same at all nodes
+                raise
+            raise InputError(self._device_here, error.value, error.rule) from None
         _SETUPS.clear()
         _SETUPS[key] = setup
         return setup
@@ -102,7 +107,13 @@ class NodeSession:
     def _own_device(self) -> dict[str, str]:
         """Return the device that this node's configuration names for the run's; none where it names none."""
         name = self.context.node_config.get("device")
-        return {} if name is None else {"device": check_device_name(name, "--node-config device")}
+        return {} if name is None else {"device": check_device_name(name, self._device_here)}
+
+    @property
+    def _device_here(self) -> str:
+        """What people know this node's device by."""
+        key = "--node-config device" if "device" in self.context.node_config else "device"
+        return f"{key} (partition-id={self.number('partition-id')})"
 
     @cached_property
     def sealer(self) -> Sealer | None:

@@ -23,9 +23,9 @@ def run_with(config, node_config, num_nodes=3):
 @pytest.mark.parametrize(
     ("device", "rule"),
     [
-        ("cuda:7", "device = 'cuda:7': must be one that is here: cpu"),
-        ("abacus", "--node-config device = 'abacus': must be auto, cpu, cuda, cuda:N"),
-        (1, "--node-config device = 1: must be auto"),
+        ("cuda:7", "'cuda:7': must be one that is here: cpu"),
+        ("abacus", "'abacus': must be auto, cpu, cuda, cuda:N"),
+        (1, "1: must be auto"),
     ],
 )
 def test_a_device_that_a_node_lacks_ends_the_run_in_one_line(device, rule, tmp_path, monkeypatch):
@@ -33,9 +33,18 @@ def test_a_device_that_a_node_lacks_ends_the_run_in_one_line(device, rule, tmp_p
     config = grid_config(small_config(), tmp_path)
     with pytest.raises(RunError) as caught:
         run_with(config, lambda place: {"device": device} if place == 1 else {})
-    assert rule in str(caught.value)
+    assert f"--node-config device (partition-id=1) = {rule}" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not [*tmp_path.iterdir()]
+
+
+def test_a_node_that_lacks_the_runs_device_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(devices, "_accelerators", lambda: iter(()))
+    with pytest.raises(RunError, match=r"^device \(partition-id=[1-3]\) = 'cuda': must be one that is here"):
+        run_with(
+            grid_config(small_config(device="cuda"), tmp_path),
+            lambda place: {"device": "cpu"} if place == 0 else {},
+        )
 
 
 def test_the_nodes_of_a_run_may_mix_devices(tmp_path, monkeypatch):
