@@ -68,16 +68,18 @@ def test_a_target_ends_the_run_in_its_own_direction(name, tmp_path):
     assert json.loads((folder / "summary.json").read_text())["stopped"] == "target-metric reached in round 2"
 
 
-def test_a_run_goes_on_from_its_checkpoint_with_its_metric(tmp_path):
+def test_a_run_goes_on_from_its_checkpoint_with_its_metric_and_its_rate(tmp_path):
+    halved = {"schedule": "step", "schedule-every": 1, "schedule-factor": 0.5}
     task, data_for, build = TASKS["language model"]
-    whole, _ = run("language model", tmp_path / "whole")
-    _, folder = run("language model", tmp_path / "part", **{"num-rounds": 2, "checkpoint-every": 1})
+    whole, _ = run("language model", tmp_path / "whole", **halved)
+    _, folder = run("language model", tmp_path / "part", **halved, **{"num-rounds": 2, "checkpoint-every": 1})
     catalogue = Catalogue(models={"tiny": build}, datasets={"tiny": lambda config: data_for(task)})
     record = run_locally(
         {"resume": str(folder), "num-rounds": ROUNDS}, catalogue=catalogue, terminal=quiet_terminal(ROUNDS)
     )
     assert [line.score for line in record.rounds] == [line.score for line in whole.rounds]
     assert record.weights_sha256 == whole.weights_sha256
+    assert [line.metrics["learning_rate"] for line in record.rounds] == [0.02, 0.01, 0.005, 0.0025]
 
 
 def test_the_key_says_which_head_a_slow_agent_learns_by(tmp_path):
