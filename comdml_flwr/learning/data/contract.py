@@ -14,7 +14,6 @@ Shape suffixes: N samples.
 """
 
 import operator
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -23,8 +22,9 @@ import torch
 from torch import Tensor
 
 from comdml_flwr.core.errors import InputError
+from comdml_flwr.learning.data.conversion import as_features, as_structure
 from comdml_flwr.learning.data.dataset import Dataset
-from comdml_flwr.learning.structure import Nested, check_structure, count_samples, flatten, map_tensors
+from comdml_flwr.learning.structure import Nested, count_samples, flatten
 from comdml_flwr.learning.task import Task
 
 
@@ -56,8 +56,8 @@ def check_data(dataset: object, name: str, *, num_agents: int, warn: Callable[[s
         rule = "must be a comdml_flwr.learning.data.dataset.Dataset, returned by its loader"
         raise InputError(f"data set {name}", type(dataset).__name__, rule)
     classes = _num_classes(dataset, name)
-    x_train = _features(dataset.x_train_NCHW, f"data set {name}: x_train_NCHW", warn)
-    x_test = _features(dataset.x_test_NCHW, f"data set {name}: x_test_NCHW", warn)
+    x_train = as_features(dataset.x_train_NCHW, f"data set {name}: x_train_NCHW", warn)
+    x_test = as_features(dataset.x_test_NCHW, f"data set {name}: x_test_NCHW", warn)
     task = replace(dataset, num_classes=classes).any_task
     y_train = _targets(dataset.y_train_N, name, "train", count_samples(x_train), task)
     y_test = _targets(dataset.y_test_N, name, "test", count_samples(x_test), task)
@@ -101,7 +101,7 @@ def _num_classes(dataset: Dataset, name: str) -> int:
 def _targets(value: object, name: str, part: str, num_samples: int, task: Task) -> Nested:
     """Return the targets of the training or the test part, converted and checked: one for each sample."""
     x_field, y_field = f"data set {name}: x_{part}_NCHW", f"data set {name}: y_{part}_N"
-    targets_N = task.check_targets(_structure(value, y_field), y_field)
+    targets_N = task.check_targets(as_structure(value, y_field), y_field)
     num_targets = count_samples(targets_N)
     if num_samples != num_targets:
         kind = "training" if part == "train" else part
@@ -109,46 +109,6 @@ def _targets(value: object, name: str, part: str, num_samples: int, task: Task) 
     if not num_samples:
         raise InputError(x_field, "0 samples", "must have at least 1")
     return targets_N
-
-
-def _structure(value: object, field: str) -> Nested:
-    """Return tensors in memory, of arrays without a copy, in the structure in which they are given."""
-    if isinstance(value, tuple | dict):
-        parts = value.items() if isinstance(value, dict) else enumerate(value)
-        found = {key: _structure(part, f"{field}[{key!r}]") for key, part in parts}
-        return check_structure(found if isinstance(value, dict) else tuple(found.values()), field)
-    return _tensor(value, field)
-
-
-def _features(value: object, field: str, warn: Callable[[str], None]) -> Nested:
-    if not isinstance(value, tuple | dict):
-        return _feature(_tensor(value, field), field, warn)
-    return map_tensors(lambda x: _feature(x, field, warn), _structure(value, field))
-
-
-def _feature(x: Tensor, field: str, warn: Callable[[str], None]) -> Tensor:
-    if x.dim() < 2 or 0 in x.shape[1:]:
-        raise InputError(field, f"shape {tuple(x.shape)}", "must be (samples, ...), with numbers in each")
-    if x.dtype in (torch.uint8, torch.bool):
-        if x.dtype == torch.uint8:
-            warn(f"{field}: uint8 becomes float32 as it is; scale it in the loader if it is to be 0..1")
-        return x.float()
-    if x.is_complex():
-        raise InputError(field, x.dtype, "must be real numbers")
-    return x.to(torch.float32 if x.is_floating_point() else torch.int64)
-
-
-def _tensor(value: object, field: str) -> Tensor:
-    """Return a tensor in memory; of an array, without a copy."""
-    if isinstance(value, Tensor):
-        return value if value.device.type == "cpu" and not value.requires_grad else value.detach().cpu()
-    try:
-        with warnings.catch_warnings(action="ignore"):  # an array that is read-only: nobody writes into it
-            array = np.ascontiguousarray(value)
-            return torch.from_numpy(array.copy() if min(array.strides, default=0) < 0 else array)
-    except (TypeError, ValueError, RuntimeError):
-        rule = "must be a tensor or an array of numbers"
-        raise InputError(field, type(value).__name__, rule) from None
 
 
 def _check_natural_ids(natural_ids_N: object, name: str, num_samples: int) -> None:
