@@ -16,7 +16,7 @@ from comdml_flwr.learning.split import load_floats, write_floats
 from comdml_flwr.methods.phases.evaluation import evaluate, report_traffic, share_of_test_set
 from comdml_flwr.methods.phases.server import upload
 from comdml_flwr.methods.phases.training import train_alone
-from comdml_flwr.runs.assemble import Catalogue
+from comdml_flwr.runs.catalogue import Catalogue
 
 Handler = Callable[[Agent, Message], dict[str, ArrayRecord | MetricRecord]]
 

@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from comdml_flwr.planning.fleet.fleet_file import load_fleet, parse_fleet
     from comdml_flwr.planning.pairing import pair_agents
     from comdml_flwr.planning.types import Pair, Plan, Profile
-    from comdml_flwr.runs.assemble import Catalogue
+    from comdml_flwr.runs.catalogue import Catalogue
     from comdml_flwr.runs.local_run import run_locally
     from comdml_flwr.runs.planned import plan
 
 _MODULES = {
-    "Catalogue": "runs.assemble",
+    "Catalogue": "runs.catalogue",
     "Classification": "learning.task",
     "ComdmlError": "core.errors",
     "Dataset": "learning.data.dataset",

@@ -196,7 +196,7 @@ def _offloaded_layers(model: FleetModel) -> ByCut[int]:
     from torch import nn
 
     from comdml_flwr.learning.split import num_cuts, split
-    from comdml_flwr.runs.assemble import MODELS
+    from comdml_flwr.runs.catalogue import MODELS
 
     built = MODELS[model.name](model.input, model.num_classes, torch.Generator())
     return ByCut(

@@ -33,7 +33,8 @@ from comdml_flwr.methods.phases.evaluation import report_traffic
 from comdml_flwr.methods.phases.server import send_down
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.planning.types import SERVER
-from comdml_flwr.runs.assemble import Catalogue, assemble
+from comdml_flwr.runs.assemble import assemble
+from comdml_flwr.runs.catalogue import Catalogue
 from comdml_flwr.runs.loop import has_ended, last
 from comdml_flwr.runs.records import RunRecord, add_up
 from comdml_flwr.runs.results import recorded

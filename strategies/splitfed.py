@@ -29,7 +29,8 @@ from comdml_flwr.flower.serverapp.nodes import greet
 from comdml_flwr.flower.serverapp.peer_strategy import as_result
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.planning.types import SERVER
-from comdml_flwr.runs.assemble import Catalogue, assemble, program_of
+from comdml_flwr.runs.assemble import assemble, program_of
+from comdml_flwr.runs.catalogue import Catalogue
 from comdml_flwr.runs.loop import last, run_rounds
 from comdml_flwr.runs.results import recorded
 from comdml_flwr.runs.terminal import Terminal

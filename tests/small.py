@@ -17,7 +17,8 @@ from comdml_flwr.learning.data.digits import load_digits
 from comdml_flwr.learning.models.resnet import resnet
 from comdml_flwr.planning.fleet.fleet import Fleet
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
-from comdml_flwr.runs.assemble import Catalogue, assemble, participants_of, program_of
+from comdml_flwr.runs.assemble import assemble, participants_of, program_of
+from comdml_flwr.runs.catalogue import Catalogue
 from comdml_flwr.runs.loop import last, run_rounds
 from comdml_flwr.runs.records import RunRecord
 from tests.fleets import agent_tables

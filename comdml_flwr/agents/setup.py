@@ -36,6 +36,8 @@ class Setup:
     profiles_at : Callable[[int], Mapping[int, Profile]]
         Speed, links and work of every agent in a round, and of the server; an agent uses its own and learns
         the others' by mail.
+    batch_flops : float
+        FLOPs to train the whole model on a full batch.
     relay : Link
         Stands in where two agents have no direct link (on the virtual clock, outside the offload).
     task : Task
@@ -45,7 +47,8 @@ class Setup:
     same_data : Mapping[str, object]
         What all nodes must have loaded alike, by name.
     num_samples : Mapping[int, int]
-        How many training samples every agent has.
+        How many training samples every agent has; of data that are the agents' own, those of the agents of
+        this process, until all have told.
     codec : ActivationCodec
         How activations travel between the sides of a split model.
     cuts : CutTable
@@ -88,6 +91,7 @@ class Setup:
     config: RunConfig
     ids: tuple[int, ...]
     profiles_at: Callable[[int], Mapping[int, Profile]]
+    batch_flops: float
     relay: Link
     task: Task
     load_data: DataSource

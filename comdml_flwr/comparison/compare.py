@@ -26,7 +26,8 @@ from comdml_flwr.core.strict_json import to_json
 from comdml_flwr.core.typed_json import Json
 from comdml_flwr.learning.data.dataset import Dataset
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
-from comdml_flwr.runs.assemble import DATASETS, Catalogue, assemble
+from comdml_flwr.runs.assemble import assemble
+from comdml_flwr.runs.catalogue import DATASETS, Catalogue
 
 OUTDATED = ("comparison.json", "elapsed.json", "report.html")  # while a run is missing
 SPREADING = frozenset({"partition", "alpha", "classes_per_agent", "shards_per_agent"})
@@ -126,7 +127,7 @@ def _load(config: RunConfig) -> Dataset:
 
 @lru_cache(maxsize=1)
 def _load_once(config: RunConfig) -> Dataset:
-    return Catalogue().dataset(config.dataset)(config)
+    return Catalogue().loader(config.dataset)(config)
 
 
 def _remove_outdated(folder: Path) -> None:

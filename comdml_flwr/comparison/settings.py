@@ -44,7 +44,7 @@ from comdml_flwr.core.config import RunConfig, parse_config
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet, self_contained_text
 from comdml_flwr.planning.fleet.presets import FIXED, FLEET_NAMES, PRESETS, preset_text
-from comdml_flwr.runs.assemble import Catalogue
+from comdml_flwr.runs.catalogue import Catalogue
 
 RESULTS_DIR = "runs"  # what config.json says of every run: where it was trained is of no interest
 

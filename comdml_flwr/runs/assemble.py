@@ -1,17 +1,10 @@
-"""The one literal table: names in a configuration -> method, model, data; and the set-up of a run from them.
+"""The set-up of a run, from its configuration: what all agents share."""
 
-Bring your own: `assemble(..., models={...}, datasets={...})`, or the same arguments of `peer_client_app` and
-`peer_server_app` in an app of your own, add names to the table for that app.
-"""
-
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import TypeAlias
 
 import torch
-from torch import nn
 
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.agents.setup import Setup
@@ -24,123 +17,23 @@ from comdml_flwr.core.user_code import naming_user_code
 from comdml_flwr.learning.codec import ActivationCodec, Cast, Plain
 from comdml_flwr.learning.cut_profile import ModelProfile, profile_model
 from comdml_flwr.learning.data.batches import epoch_sizes
-from comdml_flwr.learning.data.cifar import load_cifar
-from comdml_flwr.learning.data.cinic import load_cinic
-from comdml_flwr.learning.data.contract import check_data
-from comdml_flwr.learning.data.dataset import Dataset
-from comdml_flwr.learning.data.digits import load_digits
-from comdml_flwr.learning.data.fashion import load_fashion
-from comdml_flwr.learning.data.folder import load_folder
-from comdml_flwr.learning.data.hub import PREFIX, HubSettings, load_hub
-from comdml_flwr.learning.data.partition import labels_to_spread, partition
-from comdml_flwr.learning.data.published_files import cinic_lack
-from comdml_flwr.learning.data.source import partitioned
+from comdml_flwr.learning.data.source import Place
 from comdml_flwr.learning.devices import find_device
 from comdml_flwr.learning.learner_pool import LearnerPool
 from comdml_flwr.learning.metrics import check_target
 from comdml_flwr.learning.models.builder import BuiltModel, build_model
 from comdml_flwr.learning.models.contract import ModelTraits
-from comdml_flwr.learning.models.cutting import CutModel
-from comdml_flwr.learning.models.resnet import resnet
 from comdml_flwr.learning.optimizer import OptimizerSettings
 from comdml_flwr.learning.split import num_cuts, num_floats, split, write_floats
 from comdml_flwr.learning.state_layout import layout_of
-from comdml_flwr.learning.structure import count_samples, take
 from comdml_flwr.learning.tasks.heads import with_head
-from comdml_flwr.methods import allreduce, braintorrent, comdml, dpsgd, fedavg, gossip, splitfed
 from comdml_flwr.planning.fleet.fleet import Fleet, TimeShares
 from comdml_flwr.planning.fleet.profiles import profiles_by_round
-from comdml_flwr.planning.types import SERVER, Cut, CutTable
+from comdml_flwr.planning.types import SERVER, Cut, CutTable, Profile
+from comdml_flwr.runs.catalogue import SERVERLESS, WITH_SERVER, Catalogue
 
-ModelBuilder: TypeAlias = Callable[[tuple[int, ...], int, torch.Generator], nn.Module | CutModel]
-"""(input shape of a sample, number of classes, generator) -> model.
-
-An `nn.Sequential` is a chain of stages as it stands: cut m leaves out the last m. Any other module is cut by
-its graph (learning/models/cutting.py)."""
-ChainBuilder: TypeAlias = Callable[[tuple[int, ...], int, torch.Generator], nn.Sequential]
-
-DatasetLoader: TypeAlias = Callable[[RunConfig], Dataset]
-
-
-SERVERLESS: Mapping[str, Callable[[RunConfig, int], Program[Agent]]] = {
-    "comdml": lambda config, num_agents: comdml.program(config.num_chunks, config.averaging),
-    "allreduce": lambda config, num_agents: allreduce.program(),
-    "gossip": lambda config, num_agents: gossip.program(),
-    "braintorrent": lambda config, num_agents: braintorrent.program(
-        max(1, round(config.participation * num_agents))
-    ),
-    "dpsgd": lambda config, num_agents: dpsgd.program(),
-}
-"""(configuration, number of agents) -> one round. A ServerApp, which has no data, knows it as well."""
-WITH_SERVER: Mapping[str, Callable[[RunConfig, int], Program[Agent]]] = {
-    "fedavg": lambda config, num_batches: fedavg.program(),
-    "splitfed": lambda config, num_batches: splitfed.program(config.splitfed_version, num_batches),
-}
-"""(configuration, most batches of an agent in a round) -> one round. Whoever plays the server has data."""
-METHODS = (*SERVERLESS, *WITH_SERVER)
-MODELS: Mapping[str, ChainBuilder] = {
-    "resnet-56": partial(resnet, blocks_per_group=3),
-    "resnet-110": partial(resnet, blocks_per_group=6),
-}
-HUB = f"{PREFIX}NAME"
-"""Stands for all names of data sets that begin with `hf:`."""
-DATASETS: Mapping[str, DatasetLoader] = {
-    "digits": lambda config: load_digits(),
-    "cifar-10": lambda config: load_cifar(Path(config.data_dir), 10, download=config.download),
-    "cifar-100": lambda config: load_cifar(Path(config.data_dir), 100, download=config.download),
-    "cinic-10": lambda config: load_cinic(Path(config.data_dir)),
-    "fashion-mnist": lambda config: load_fashion(Path(config.data_dir), download=config.download),
-    "folder": lambda config: load_folder(Path(config.data_dir), config.image_size, config.test_share),
-    HUB: lambda config: load_hub(
-        config.dataset,
-        HubSettings(
-            label_column=config.label_column,
-            partition_by=config.partition_by if config.partition == "natural-id" else "",
-            image_size=config.image_size,
-            test_share=config.test_share,
-        ),
-    ),
-}
 CODEC: ActivationCodec = Plain()
 """How activations travel in float32."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Catalogue:
-    """The names that a configuration may use: ours and those of your own app.
-
-    Parameters
-    ----------
-    models : Mapping[str, ModelBuilder]
-        Added to `MODELS`.
-    datasets : Mapping[str, DatasetLoader]
-        Added to `DATASETS`.
-    """
-
-    models: Mapping[str, ModelBuilder] = field(default_factory=dict)
-    datasets: Mapping[str, DatasetLoader] = field(default_factory=dict)
-
-    def check(self, config: RunConfig) -> None:
-        """Raise InputError where the configuration names what does not exist."""
-        for key, name, table in (
-            ("method", config.method, METHODS),
-            ("model", config.model, {**MODELS, **self.models}),
-            ("dataset", _listed(config.dataset), {**DATASETS, **self.datasets}),
-        ):
-            if name not in table:
-                raise InputError(key, name, f"must be one of {', '.join(sorted(table))}")
-
-    def model(self, name: str) -> ModelBuilder:
-        """Return the builder of a model."""
-        return {**MODELS, **self.models}[name]
-
-    def dataset(self, name: str) -> DatasetLoader:
-        """Return the loader of a data set."""
-        return {**DATASETS, **self.datasets}[_listed(name)]
-
-
-def _listed(dataset: str) -> str:
-    return HUB if dataset.startswith(PREFIX) else dataset
 
 
 def agent_ids(fleet: Fleet, num_agents: int) -> tuple[int, ...]:
@@ -217,8 +110,28 @@ def participants_of(setup: Setup) -> tuple[Agent, ...]:
 
 
 @naming_user_code()
-def assemble(config: RunConfig, fleet: Fleet, num_agents: int, catalogue: Catalogue | None = None) -> Setup:
+def assemble(
+    config: RunConfig,
+    fleet: Fleet,
+    num_agents: int,
+    catalogue: Catalogue | None = None,
+    places: Mapping[int, Place] | None = None,
+) -> Setup:
     """Build what all agents of a run share: data, partition, model, cuts, profiles, initial weights.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Of the run.
+    fleet : Fleet
+        Of the run.
+    num_agents : int
+        How many of the fleet take part.
+    catalogue : Catalogue, optional
+        The app's own models and data.
+    places : Mapping[int, Place], optional
+        Of the agents of this process, where data are the app's own; by default all. How many samples the
+        others have is then to be told: `knowing_samples`.
 
     Raises
     ------
@@ -228,64 +141,44 @@ def assemble(config: RunConfig, fleet: Fleet, num_agents: int, catalogue: Catalo
         A loader, a model builder or a stage of the model fails: with the user's file and line.
     """
     catalogue = catalogue or Catalogue()
+    config = catalogue.with_own_names(config)
     catalogue.check(config)
     device = find_device(config.device, config.precision, is_deterministic=config.deterministic)
     codec = codec_of(config)
     ids = agent_ids(fleet, num_agents)
     warnings: list[str] = []
-    loaded = catalogue.dataset(config.dataset)(config)
-    if config.dataset == "cinic-10" and config.dataset not in catalogue.datasets:
-        warnings += [lack.says for lack in [cinic_lack(Path(config.data_dir))] if lack]
-    dataset = check_data(loaded, config.dataset, num_agents=num_agents, warn=warnings.append)
-    task = with_head(dataset.to_learn(), config.aux_head)
+    places = places or _all_places(config, ids)
+    data = catalogue.load_data(config, ids, places, warnings.append)
+    task = with_head(data.task, config.aux_head)
     check_target(config.target_metric, task.metrics)
     built = build_model(
         partial(catalogue.model(config.model), task.input_shape, task.num_outputs),
         config.model,
-        take(dataset.x_train_NCHW, torch.arange(2) % count_samples(dataset.y_train_N)),
+        data.example,
         task,
         partial(derive_seed, config.seed, SHARED, SHARED),
         warnings.append,
     )
     check_cuts(config, built)
     check_batch_size(config, built.traits)
-    parts = partition(
-        labels_to_spread(dataset, config.partition),
-        num_agents,
-        scheme=config.partition,
-        alpha=config.alpha,
-        classes_per_agent=config.classes_per_agent,
-        shards_per_agent=config.shards_per_agent,
-        natural_ids=None if dataset.natural_ids_N is None else dataset.natural_ids_N.numpy(),
-        seed=derive_seed(config.seed, SHARED, SHARED, "partition"),
-        smallest=built.traits.smallest_batch,
-        warn=warnings.append,
-    )
-    num_samples = {agent: len(part) for agent, part in zip(ids, parts, strict=True)}
-    epochs = [epoch_sizes(len(part), config.batch_size, built.traits.smallest_batch) for part in parts]
-    program = _program(config, num_agents, max(map(len, epochs)) * config.local_epochs)
-    largest_batch = max([config.batch_size, *(max(sizes) for sizes in epochs)])
-    profile = profile_model(built.model, task, largest_batch, codec)
+    shares = data.share(built.traits.smallest_batch)
+    program = _program(config, num_agents, _most_batches(config, shares.num_samples, built.traits))
+    profile = profile_model(built.model, task, shares.largest_batch, codec)
     heads = {
         cut.cut: task.aux_head(cut.activation_shape, _generator(config, f"aux head {cut.cut}"))
         for cut in profile.cuts
     }
+    batch_flops = profile.whole_flops * config.batch_size
     return Setup(
         config=config,
         ids=ids,
-        profiles_at=profiles_by_round(
-            config,
-            fleet,
-            num_samples,
-            batch_flops=profile.whole_flops * config.batch_size,
-            has_server=program.has_server,
-            needs_links=program.needs_links,
-        ),
+        profiles_at=_profiles_at(config, fleet, ids, shares.num_samples, program, batch_flops),
+        batch_flops=batch_flops,
         relay=fleet.relay,
         task=task,
-        load_data=partitioned(dataset, parts),
-        same_data=dataset.same_everywhere(),
-        num_samples=num_samples,
+        load_data=shares.load,
+        same_data=data.same,
+        num_samples=shares.num_samples,
         codec=codec,
         cuts=cut_table(profile, config.batch_size, fleet, built.traits.parted),
         traits=built.traits,
@@ -304,6 +197,50 @@ def assemble(config: RunConfig, fleet: Fleet, num_agents: int, catalogue: Catalo
         slots=program.slots,
         availability=fleet.availability,
         warnings=tuple(warnings),
+        places=dict(places),
+    )
+
+
+def knowing_samples(setup: Setup, fleet: Fleet, num_samples: Mapping[int, int]) -> Setup:
+    """Return a set-up that knows how many training samples all agents have, ids ascending."""
+    if setup.num_samples == num_samples:
+        return setup
+    program = _program(setup.config, len(setup.ids), 0)
+    profiles_at = _profiles_at(setup.config, fleet, setup.ids, num_samples, program, setup.batch_flops)
+    return replace(setup, num_samples=num_samples, profiles_at=profiles_at)
+
+
+def _all_places(config: RunConfig, ids: Sequence[int]) -> dict[int, Place]:
+    """Return the places of all agents, for one process that has them all."""
+    run_config, num = config.with_defaults_named(), len(ids)
+    numbers = [{"partition-id": number, "num-partitions": num} for number in range(num)]
+    return {
+        agent: Place(partition_id=number, num_partitions=num, node_config=node, run_config=run_config)
+        for (number, agent), node in zip(enumerate(ids), numbers, strict=True)
+    }
+
+
+def _most_batches(config: RunConfig, num_samples: Mapping[int, int], traits: ModelTraits) -> int:
+    most = max(num_samples.values())
+    return len(epoch_sizes(most, config.batch_size, traits.smallest_batch)) * config.local_epochs
+
+
+def _profiles_at(
+    config: RunConfig,
+    fleet: Fleet,
+    ids: Sequence[int],
+    num_samples: Mapping[int, int],
+    program: Program[Agent],
+    batch_flops: float,
+) -> Callable[[int], Mapping[int, Profile]]:
+    return profiles_by_round(
+        config,
+        fleet,
+        num_samples,
+        ids=ids,
+        batch_flops=batch_flops,
+        has_server=program.has_server,
+        needs_links=program.needs_links,
     )
 
 

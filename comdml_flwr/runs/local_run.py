@@ -9,7 +9,8 @@ from comdml_flwr.carriers.local import LocalCarrier
 from comdml_flwr.core.config import find_fleet, parse_config
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.planning.fleet.fleet_file import load_fleet, self_contained_text
-from comdml_flwr.runs.assemble import Catalogue, agent_ids, assemble, participants_of, program_of
+from comdml_flwr.runs.assemble import agent_ids, assemble, participants_of, program_of
+from comdml_flwr.runs.catalogue import Catalogue
 from comdml_flwr.runs.checkpoints import Checkpoints
 from comdml_flwr.runs.loop import last, run_rounds
 from comdml_flwr.runs.records import RunRecord

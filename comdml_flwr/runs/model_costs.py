@@ -16,7 +16,8 @@ from comdml_flwr.learning.tasks.heads import with_head
 from comdml_flwr.planning.clock.simulation import Workload, batch_sizes
 from comdml_flwr.planning.fleet.fleet import Fleet
 from comdml_flwr.planning.types import CutTable, Profile
-from comdml_flwr.runs.assemble import CODEC, MODELS, cut_table
+from comdml_flwr.runs.assemble import CODEC, cut_table
+from comdml_flwr.runs.catalogue import MODELS
 
 MAX_NUMBERS = 1e9  # in a batch: nothing so large is trained, and torch's own sizes overflow from 1e18 on
 

@@ -68,7 +68,7 @@ class Session:
 
     def check_names(self) -> None:
         """Raise InputError where methods, model or data set are none that this app has."""
-        from comdml_flwr.runs.assemble import Catalogue  # imports torch
+        from comdml_flwr.runs.catalogue import Catalogue  # imports torch
 
         for method in self.methods:
             Catalogue().check(parse_config({**self.run_config, "method": method}))

@@ -22,7 +22,8 @@ from comdml_flwr.learning.data.dataset import Dataset
 from comdml_flwr.learning.split import load_floats
 from comdml_flwr.methods.phases import evaluation as phases
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
-from comdml_flwr.runs.assemble import Catalogue, assemble, participants_of, program_of
+from comdml_flwr.runs.assemble import assemble, participants_of, program_of
+from comdml_flwr.runs.catalogue import Catalogue
 from comdml_flwr.runs.loop import last, run_rounds
 from tests.benchmarks.local_overhead import _evaluate_nothing
 from tests.fleets import agent_tables

@@ -56,7 +56,8 @@ from comdml_flwr.methods.phases.activations import Activations
 from comdml_flwr.methods.phases.split_training import aux_head_weights
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.planning.types import BYTES_PER_S_PER_MBPS
-from comdml_flwr.runs.assemble import Catalogue, assemble, program_of
+from comdml_flwr.runs.assemble import assemble, program_of
+from comdml_flwr.runs.catalogue import Catalogue
 from experiments.testbed.cgroups import find_hierarchy
 from experiments.testbed.hosts import NETWORK, Host, hosts_of
 from experiments.testbed.life import living_hosts

@@ -14,7 +14,8 @@ from comdml_flwr.carriers.simulated.turns import CrashError
 from comdml_flwr.learning.data.dataset import Dataset
 from comdml_flwr.methods.phases.introduction import Model
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
-from comdml_flwr.runs.assemble import Catalogue, assemble, participants_of, program_of
+from comdml_flwr.runs.assemble import assemble, participants_of, program_of
+from comdml_flwr.runs.catalogue import Catalogue
 from tests.carriers.direct_runs import added_up
 from tests.small import fleet_text, small_config, small_setup
 

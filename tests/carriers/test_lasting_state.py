@@ -8,7 +8,7 @@ import pytest
 from comdml_flwr.core.program import together
 from comdml_flwr.core.slots import Lifetime, Slot
 from comdml_flwr.methods import allreduce
-from comdml_flwr.runs import assemble
+from comdml_flwr.runs import catalogue
 from tests.carriers import draws
 from tests.carriers.simulation import NUM_ROUNDS, simulate, tiny_setup
 from tests.faults import FailAt, run_grid_with, run_local_with
@@ -43,7 +43,7 @@ def counted(monkeypatch):
         return replace(plain, phases=tuple(phases), slots=(ROUNDS,))
 
     def in_phase(phase):
-        monkeypatch.setitem(assemble.SERVERLESS, "allreduce", lambda config, num_agents: program(phase))
+        monkeypatch.setitem(catalogue.SERVERLESS, "allreduce", lambda config, num_agents: program(phase))
         return found
 
     return in_phase

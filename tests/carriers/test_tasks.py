@@ -9,7 +9,8 @@ from comdml_flwr.core.errors import RunError
 from comdml_flwr.flower.clientapp.peer_client_app import peer_client_app
 from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
-from comdml_flwr.runs.assemble import Catalogue, assemble
+from comdml_flwr.runs.assemble import assemble
+from comdml_flwr.runs.catalogue import Catalogue
 from comdml_flwr.runs.local_run import run_locally
 from tests.carriers.direct_runs import run_direct
 from tests.fleets import agent_tables

@@ -19,7 +19,7 @@ from comdml_flwr.cli.commands.init import OF_APP
 from comdml_flwr.cli.main import app as comdml
 from comdml_flwr.core.config import RunConfig, parse_config
 from comdml_flwr.core.errors import InputError
-from comdml_flwr.runs.assemble import Catalogue
+from comdml_flwr.runs.catalogue import Catalogue
 from comdml_flwr.runs.local_run import run_locally
 from tests.comparison.small_comparison import add_small_names
 from tests.flower.engine import ROOT, copy_of_checkout

@@ -8,7 +8,7 @@ import pytest
 
 from comdml_flwr.cli import main as cli
 from comdml_flwr.cli.commands.model import OURS
-from comdml_flwr.runs.assemble import MODELS
+from comdml_flwr.runs.catalogue import MODELS
 from tests.carriers.interrupted import only_run_in
 from tests.runs.test_trained_models import run, values_of
 

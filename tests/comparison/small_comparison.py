@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from comdml_flwr.runs import assemble
+from comdml_flwr.runs import catalogue
 from tests.small import few_digits, fleet_text, four_stages
 
 TOML = """
@@ -43,8 +43,8 @@ MEASURED = ("elapsed_s", "evaluation_s")
 
 def add_small_names(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let configurations name the small model and the small data set."""
-    monkeypatch.setitem(assemble.MODELS, "four-stages", four_stages)
-    monkeypatch.setitem(assemble.DATASETS, "few-digits", lambda config: few_digits())
+    monkeypatch.setitem(catalogue.MODELS, "four-stages", four_stages)
+    monkeypatch.setitem(catalogue.DATASETS, "few-digits", lambda config: few_digits())
 
 
 def write_comparison(folder: Path, text: str = TOML) -> Path:

@@ -9,7 +9,7 @@ import pytest
 from comdml_flwr.comparison.compare import compare
 from comdml_flwr.comparison.settings import load_comparison
 from comdml_flwr.core.errors import RunError, StoppedError
-from comdml_flwr.runs import assemble
+from comdml_flwr.runs import catalogue
 from tests.comparison.small_comparison import TOML, add_small_names, without_stopwatch, write_comparison
 from tests.small import few_digits
 
@@ -102,7 +102,7 @@ def test_a_run_that_fails_is_one_line_and_the_others_go_on(tmp_path, monkeypatch
         return few_digits()
 
     with monkeypatch.context() as patch:
-        patch.setitem(assemble.DATASETS, "few-digits", broken)
+        patch.setitem(catalogue.DATASETS, "few-digits", broken)
         with pytest.raises(RunError, match=r"3 of 4 runs are done, comparison\.json needs all"):
             perform(tmp_path)
     assert not (tmp_path / "out" / "comparison.json").exists()
@@ -148,7 +148,7 @@ def test_a_failed_run_names_itself_and_ends_the_command_with_status_1(here, comd
             raise ZeroDivisionError("no such luck")
         return few_digits()
 
-    monkeypatch.setitem(assemble.DATASETS, "few-digits", broken)
+    monkeypatch.setitem(catalogue.DATASETS, "few-digits", broken)
     status, out, err = comdml("compare", str(write_comparison(here)), "--workers", "1", "-o", "there")
     assert (status, out) == (1, "")
     assert (here / "there/runs").is_dir()

@@ -9,7 +9,8 @@ import pytest
 from comdml_flwr.core.errors import InputError, RunError
 from comdml_flwr.core.user_code import naming_user_code
 from comdml_flwr.flower.serverapp.last_line import tell_errors_last
-from comdml_flwr.runs.assemble import Catalogue, assemble
+from comdml_flwr.runs.assemble import assemble
+from comdml_flwr.runs.catalogue import Catalogue
 from comdml_flwr.runs.local_run import run_locally
 from tests.flower.loop_grid import quiet_terminal
 from tests.small import CATALOGUE, fleet_text, small_config, small_fleet

@@ -10,7 +10,7 @@ from comdml_flwr.cli.commands.compare_progress import CompareProgress
 from comdml_flwr.comparison.compare import compare
 from comdml_flwr.comparison.report import write_report
 from comdml_flwr.comparison.settings import load_comparison
-from comdml_flwr.runs.assemble import MODELS
+from comdml_flwr.runs.catalogue import MODELS
 from tests.small import eight_stages
 
 CONFIGS = Path(__file__).resolve().parents[2] / "experiments" / "configs"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from comdml_flwr.runs.assemble import Catalogue
+from comdml_flwr.runs.catalogue import Catalogue
 from comdml_flwr.runs.local_run import run_locally
 from tests.flower.engine import Engine
 from tests.flower.installed import comdml, install_wheel

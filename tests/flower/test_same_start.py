@@ -9,7 +9,7 @@ from clients.fedavg import add_fedavg
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.flower.clientapp import peer_client_app, session
 from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy
-from comdml_flwr.runs.assemble import Catalogue
+from comdml_flwr.runs.catalogue import Catalogue
 from strategies.fedavg import run_fedavg
 from strategies.splitfed import run_splitfed
 from tests.flower.loop_grid import LoopGrid, grid_config, quiet_terminal

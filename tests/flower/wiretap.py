@@ -17,7 +17,7 @@ from torch import nn
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.flower.clientapp import peer_client_app
 from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy
-from comdml_flwr.runs.assemble import Catalogue
+from comdml_flwr.runs.catalogue import Catalogue
 from strategies.splitfed import run_splitfed
 from tests.flower.loop_grid import LoopGrid, grid_config, quiet_terminal
 from tests.small import few_digits, fleet_text, small_config

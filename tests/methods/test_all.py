@@ -10,7 +10,8 @@ from comdml_flwr.methods.phases.agreement import agree
 from comdml_flwr.planning.clock.clock import Clock
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.planning.types import SERVER
-from comdml_flwr.runs.assemble import METHODS, SERVERLESS, WITH_SERVER, program_of
+from comdml_flwr.runs.assemble import program_of
+from comdml_flwr.runs.catalogue import METHODS, SERVERLESS, WITH_SERVER
 from tests.small import fleet_text, run_local, small_config, small_fleet, small_setup
 
 QUICK = {"batch_size": 16, "local_epochs": 1}

@@ -11,7 +11,7 @@ from comdml_flwr.core.program import Phase, Program, together
 from comdml_flwr.core.round_metrics import combine_metrics, pack_metric
 from comdml_flwr.methods.allreduce import contribute, program, train
 from comdml_flwr.methods.phases.evaluation import tell
-from comdml_flwr.runs.assemble import SERVERLESS
+from comdml_flwr.runs.catalogue import SERVERLESS
 from comdml_flwr.runs.local_run import run_locally
 from tests.flower.loop_grid import grid_config, quiet_terminal, run_on_grid
 from tests.small import CATALOGUE, fleet_text, small_config

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file
 
 from comdml_flwr.core.errors import InputError
-from comdml_flwr.runs.assemble import Catalogue
+from comdml_flwr.runs.catalogue import Catalogue
 from comdml_flwr.runs.local_run import run_locally
 from tests.flower.loop_grid import quiet_terminal
 from tests.odd_modules import MODULES, ControlFlow, seeded

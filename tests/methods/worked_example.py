@@ -3,7 +3,7 @@
 import sys
 import types
 
-from comdml_flwr.runs import assemble
+from comdml_flwr.runs import catalogue
 from tests.docs.commands import ROOT, blocks
 
 PAGE = ROOT / "docs" / "development" / "adding_a_method.md"
@@ -17,8 +17,8 @@ def add_method(monkeypatch):
     monkeypatch.setitem(sys.modules, NAME, module)
     exec(compile(method, f"{PAGE.name}, the method", "exec"), module.__dict__)
     for name, program in eval(entry, {"diloco": module}).items():
-        monkeypatch.setitem(assemble.SERVERLESS, name, program)
-    monkeypatch.setattr(assemble, "METHODS", (*assemble.SERVERLESS, *assemble.WITH_SERVER))
+        monkeypatch.setitem(catalogue.SERVERLESS, name, program)
+    monkeypatch.setattr(catalogue, "METHODS", (*catalogue.SERVERLESS, *catalogue.WITH_SERVER))
     return module
 
 

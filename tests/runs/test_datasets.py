@@ -9,7 +9,8 @@ from comdml_flwr.core.config import parse_config
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.learning.data import published_files
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
-from comdml_flwr.runs.assemble import DATASETS, HUB, assemble
+from comdml_flwr.runs.assemble import assemble
+from comdml_flwr.runs.catalogue import DATASETS, HUB
 from comdml_flwr.runs.local_run import run_locally
 from tests.fleets import agent_tables
 from tests.flower.loop_grid import quiet_terminal

@@ -12,7 +12,7 @@ from comdml_flwr.cli import main as cli
 from comdml_flwr.core.config import parse_config
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.planning.fleet.presets import preset_text
-from comdml_flwr.runs.assemble import MODELS
+from comdml_flwr.runs.catalogue import MODELS
 from comdml_flwr.runs.dry_run import DryRun
 from comdml_flwr.runs.model_costs import model_costs
 from tests.fleets import agent_tables

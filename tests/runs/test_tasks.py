@@ -5,7 +5,7 @@ import json
 import pytest
 
 from comdml_flwr.core.errors import InputError
-from comdml_flwr.runs.assemble import Catalogue
+from comdml_flwr.runs.catalogue import Catalogue
 from comdml_flwr.runs.local_run import run_locally
 from comdml_flwr.runs.model_files import read_model
 from tests.fleets import agent_tables

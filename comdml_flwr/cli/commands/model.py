@@ -13,7 +13,7 @@ from comdml_flwr.core.errors import InputError, RunError
 if TYPE_CHECKING:
     from comdml_flwr.runs.model_files import ModelFile
 
-OURS = ("resnet-56", "resnet-110")  # the keys of assemble.MODELS, which would load torch
+OURS = ("resnet-56", "resnet-110")  # the keys of catalogue.MODELS, which would load torch
 LOAD = """\
 import safetensors.torch, torch
 {builder}
@@ -64,7 +64,7 @@ def how_to_load(file: "ModelFile") -> str:
     name, shape = file.facts.get("model", ""), tuple(json.loads(file.facts.get("input_shape", "[]")))
     is_ours = name in OURS
     return LOAD.format(
-        builder="from comdml_flwr.runs.assemble import MODELS"
+        builder="from comdml_flwr.runs.catalogue import MODELS"
         if is_ours
         else f"from my_app import build  # what your app calls {name!r}",
         build=f"MODELS[{name!r}]" if is_ours else "build",

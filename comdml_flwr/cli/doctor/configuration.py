@@ -10,7 +10,7 @@ METHOD, FLEET = "method", "fleet"
 
 def check_method(config: RunConfig) -> Finding:
     """Look whether there is such a method."""
-    from comdml_flwr.runs.assemble import METHODS  # torch
+    from comdml_flwr.runs.catalogue import METHODS  # torch
 
     if config.method in METHODS:
         return Finding(METHOD, "ok", config.method)

@@ -16,7 +16,7 @@ from comdml_flwr.learning.data.published_files import (
     fashion_files,
     fashion_lack,
 )
-from comdml_flwr.runs.assemble import DATASETS
+from comdml_flwr.runs.catalogue import DATASETS
 
 CHECK = "data"
 

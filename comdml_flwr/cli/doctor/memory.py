@@ -23,7 +23,8 @@ from comdml_flwr.learning.task import Classification
 from comdml_flwr.learning.tasks.heads import with_head
 from comdml_flwr.planning.bounded_queue import helping_bytes, offloading_bytes
 from comdml_flwr.planning.types import CutTable
-from comdml_flwr.runs.assemble import MODELS, codec_of, cut_table
+from comdml_flwr.runs.assemble import codec_of, cut_table
+from comdml_flwr.runs.catalogue import MODELS
 
 CHECK = "memory"
 

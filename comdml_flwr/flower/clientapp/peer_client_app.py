@@ -55,7 +55,8 @@ from comdml_flwr.flower.records import (
 from comdml_flwr.flower.same_start import pack_start, start_of
 from comdml_flwr.flower.serverapp.last_line import tell_errors_last
 from comdml_flwr.flower.serverapp.port_owner import claim_address, release_address
-from comdml_flwr.runs.assemble import Catalogue, DatasetLoader, ModelBuilder, program_of
+from comdml_flwr.runs.assemble import program_of
+from comdml_flwr.runs.catalogue import Catalogue, DatasetLoader, ModelBuilder
 
 Handler = Callable[[NodeSession], ConfigRecord]
 

@@ -22,7 +22,8 @@ from comdml_flwr.flower.clientapp.probe import load_measured
 from comdml_flwr.flower.mail import CONFIG, FLEET, is_shared, own_folder
 from comdml_flwr.flower.records import blobs, integer, text
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
-from comdml_flwr.runs.assemble import Catalogue, assemble, program_of
+from comdml_flwr.runs.assemble import assemble, program_of
+from comdml_flwr.runs.catalogue import Catalogue
 
 _SETUPS: dict[tuple[object, ...], Setup] = {}
 """The set-up of the run that this process last worked for; it can be built again from the run's files."""

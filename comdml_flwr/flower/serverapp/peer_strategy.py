@@ -16,7 +16,7 @@ from comdml_flwr.flower.serverapp.serverless_run import TIMEOUT_S, run_serverles
 from comdml_flwr.learning.metrics import CLASSIFICATION_METRICS, check_target
 from comdml_flwr.learning.task import Task
 from comdml_flwr.planning.fleet.fleet_file import self_contained_text
-from comdml_flwr.runs.assemble import SERVERLESS, WITH_SERVER, Catalogue, DatasetLoader, ModelBuilder
+from comdml_flwr.runs.catalogue import SERVERLESS, WITH_SERVER, Catalogue, DatasetLoader, ModelBuilder
 from comdml_flwr.runs.records import RunRecord
 from comdml_flwr.runs.resuming import Resumed, find_run, given_to_flower
 from comdml_flwr.runs.terminal import Terminal

@@ -21,7 +21,7 @@ from comdml_flwr.flower.serverapp.models import NodeModels
 from comdml_flwr.flower.serverapp.nodes import greet
 from comdml_flwr.learning.metrics import CLASSIFICATION_METRICS, Metrics
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
-from comdml_flwr.runs.assemble import SERVERLESS
+from comdml_flwr.runs.catalogue import SERVERLESS
 from comdml_flwr.runs.checkpoints import Checkpoints
 from comdml_flwr.runs.loop import last, run_rounds
 from comdml_flwr.runs.records import RunRecord

@@ -28,6 +28,7 @@ def profiles_by_round(
     fleet: Fleet,
     sizes: Mapping[int, int],
     *,
+    ids: Sequence[int],
     batch_flops: float,
     has_server: bool,
     needs_links: bool,
@@ -41,7 +42,9 @@ def profiles_by_round(
     fleet : Fleet
         Of the run.
     sizes : Mapping[int, int]
-        How many training samples each agent has, by id, ascending.
+        How many training samples agents have, by id, ascending; there are profiles of these agents.
+    ids : Sequence[int]
+        All agents, ascending.
     batch_flops : float
         FLOPs to train the whole model on a full batch.
     has_server : bool
@@ -54,11 +57,11 @@ def profiles_by_round(
     InputError
         What the fleet file lacks, or a topology that cannot be: before any training.
     """
-    ids = tuple(sizes)
+    ids = tuple(ids)
     edges = edges_of(config, ids)
     server_speed = _server_speed(fleet, batch_flops) if has_server else None
-    first = _profiles(config, fleet, sizes, batch_flops, edges, server_speed)
-    if needs_links:
+    first = _profiles(config, fleet, ids, sizes, batch_flops, edges, server_speed)
+    if needs_links and len(sizes) == len(ids):
         topology_of_links([first[agent] for agent in ids])  # raises where they do not connect all
     for round_ in range(1, config.num_rounds + 1):
         draw_participants(ids, config.participation, config.seed, round_, fleet.availability)
@@ -66,7 +69,7 @@ def profiles_by_round(
     @lru_cache(maxsize=2)
     def since(round_: int) -> Mapping[int, Profile]:
         now = fleet_at(fleet, config.seed, round_)
-        return _profiles(config, now, sizes, batch_flops, edges, server_speed)
+        return _profiles(config, now, ids, sizes, batch_flops, edges, server_speed)
 
     return lambda round_: since(unchanged_since(fleet, round_))
 
@@ -134,6 +137,7 @@ def edges_of(config: RunConfig, ids: Sequence[int]) -> Edges | None:
 def _profiles(
     config: RunConfig,
     fleet: Fleet,
+    ids: Sequence[int],
     sizes: Mapping[int, int],
     batch_flops: float,
     edges: Edges | None,
@@ -146,7 +150,7 @@ def _profiles(
         speed = _speed(device.flops_per_s, device.batches_per_s, batch_flops)
         if speed is None:
             raise InputError(f"{fleet.source}: agent {agent}", None, "must have flops_per_s or batches_per_s")
-        own = {peer: links[agent][peer] for peer in sizes if peer != agent and has_edge(edges, agent, peer)}
+        own = {peer: links[agent][peer] for peer in ids if peer != agent and has_edge(edges, agent, peer)}
         profiles[agent] = Profile(
             agent=agent,
             batches_per_s=speed,

@@ -14,7 +14,8 @@ from comdml_flwr.learning.device import Device
 from comdml_flwr.learning.learner_pool import LearnerPool
 from comdml_flwr.learning.training import Learner
 from comdml_flwr.methods.phases.training import train_whole
-from comdml_flwr.runs.assemble import Catalogue, assemble
+from comdml_flwr.runs.assemble import assemble
+from comdml_flwr.runs.catalogue import Catalogue
 from tests.small import CATALOGUE, four_stages, small_config, small_fleet, small_setup
 
 

@@ -17,7 +17,8 @@ from comdml_flwr.learning.data import published_files
 from comdml_flwr.learning.data.digits import load_digits
 from comdml_flwr.learning.task import Classification
 from comdml_flwr.planning.bounded_queue import offloading_bytes
-from comdml_flwr.runs.assemble import CODEC, MODELS, cut_table
+from comdml_flwr.runs.assemble import CODEC, cut_table
+from comdml_flwr.runs.catalogue import MODELS
 from tests.published import write_cifar, write_cinic, write_fashion, write_folder
 from tests.small import fleet_text
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.learning.data.contract import check_data
 from comdml_flwr.learning.data.dataset import Dataset
-from comdml_flwr.runs.assemble import Catalogue
+from comdml_flwr.runs.catalogue import Catalogue
 from comdml_flwr.runs.local_run import run_locally
 from tests.flower.loop_grid import quiet_terminal
 from tests.small import few_digits, fleet_text, four_stages

@@ -1,0 +1,153 @@
+"""Data that stay where they are: an app's own function gives each agent its samples.
+
+`load_data(place) -> (training data, test data or None)` is called where the agent is, with its `Place`, and
+nowhere else. What it gives may be
+
+* a map-style `torch.utils.data.Dataset`, whose samples are (inputs, ..., target) or a dict;
+* a `DataLoader`: its data set and its collate function are taken; the run says batches and order;
+* a `datasets.Dataset` of Hugging Face, whose transform or format gives tensors;
+* a tuple (inputs, targets) of tensors or arrays, or of tuples or dicts of them, in memory.
+
+Where a sample is a dict, its target is called "label", "labels", "target", "targets" or "y".
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias, cast
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, default_collate
+
+from comdml_flwr.core.errors import InputError
+from comdml_flwr.learning.data.conversion import as_features, as_structure
+from comdml_flwr.learning.data.item_samples import Collate, ItemSamples, MapStyle
+from comdml_flwr.learning.data.source import AgentData, DataSource, Place, Samples, TensorSamples
+from comdml_flwr.learning.structure import Nested, count_samples, flatten
+from comdml_flwr.learning.task import Task
+
+LoadData: TypeAlias = Callable[[Place], "tuple[object, object | None]"]
+"""(place) -> (training data, test data or None)."""
+
+LoadSharedTest: TypeAlias = Callable[[Place], object]
+"""(place) -> test data that all agents have alike."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppData:
+    """What an app says of its data.
+
+    Parameters
+    ----------
+    load : Callable
+        `load_data`: gives an agent its own.
+    task : Task
+        What is learned from them.
+    load_shared_test : Callable, optional
+        Gives test data that all agents have alike: agents without test data of their own each evaluate a
+        share of them.
+    """
+
+    load: LoadData
+    task: Task
+    load_shared_test: LoadSharedTest | None = None
+
+    def source(self, warn: Callable[[str], None]) -> DataSource:
+        """Return the source of the agents' samples; `warn` is told what is no fault but should be known.
+
+        It raises InputError where what `load` returns is no data, names the agent's place, and hands on what
+        `load` itself raises.
+        """
+        return lambda place: self._read(place, warn)
+
+    def _read(self, place: Place, warn: Callable[[str], None]) -> AgentData:
+        where = f"data of partition {place.partition_id}"
+        given = self.load(place)
+        if not isinstance(given, tuple) or len(given) != 2:
+            rule = "must be (training data, test data or None)"
+            raise InputError(f"{where}: what the app's function returns", type(given).__name__, rule)
+        train = as_samples(given[0], self.task, f"{where}: training data", warn)
+        if not len(train):
+            raise InputError(f"{where}: training data", "0 samples", "must be at least 1")
+        shared = given[1] is None and self.load_shared_test is not None
+        tests = self.load_shared_test(place) if shared and self.load_shared_test else given[1]
+        test = train.none() if tests is None else as_samples(tests, self.task, f"{where}: test data", warn)
+        if len(test):
+            check_alike(train, test, where)
+        return AgentData(train=train, test=test, all_have_test=shared)
+
+
+def as_samples(given: object, task: Task, field: str, warn: Callable[[str], None]) -> Samples:
+    """Return data that a user gives as samples; one of them is read.
+
+    Parameters
+    ----------
+    given : object
+        As the module says.
+    task : Task
+        Checks the targets.
+    field : str
+        Their name, for errors.
+    warn : Callable[[str], None]
+        Is told, in one line each, what is no fault but should be known.
+
+    Raises
+    ------
+    InputError
+        They are no data, in one line with the rule.
+    """
+    if isinstance(given, DataLoader):
+        return _items(given.dataset, cast("Collate", given.collate_fn), task, field)
+    if isinstance(given, tuple):
+        return _in_memory(given, task, field, warn)
+    return _items(given, default_collate, task, field)
+
+
+def example_of(samples: Samples) -> tuple[Nested, Nested]:
+    """Return two of an agent's samples with their targets, one of them twice if there is no other."""
+    return samples.batch(torch.arange(2) % len(samples))
+
+
+def check_alike(train: Samples, test: Samples, where: str) -> None:
+    """Refuse test samples of another shape or type than the training samples."""
+    one, other = (_form(example_of(samples)[0]) for samples in (train, test))
+    if one != other:
+        rule = f"must be {_words(one)}, as a training sample"
+        raise InputError(f"{where}: a test sample", _words(other), rule)
+
+
+def _in_memory(given: tuple[object, ...], task: Task, field: str, warn: Callable[[str], None]) -> Samples:
+    if len(given) != 2:
+        raise InputError(field, f"a tuple of {len(given)}", "must be (inputs, targets)")
+    x = as_features(given[0], f"{field}: inputs", warn)
+    targets = task.check_targets(as_structure(given[1], f"{field}: targets"), f"{field}: targets")
+    if count_samples(x) != count_samples(targets):
+        rule = f"must be {count_samples(x)}, one for each sample"
+        raise InputError(f"{field}: number of targets", count_samples(targets), rule)
+    return TensorSamples(x, targets)
+
+
+def _items(given: object, collate: Collate, task: Task, field: str) -> Samples:
+    if isinstance(given, IterableDataset):
+        rule = "must be map style, with a length: samples are drawn by their place"
+        raise InputError(field, type(given).__name__, rule)
+    if isinstance(given, Mapping):  # also the splits of a Hugging Face data set
+        rule = f"must be one data set: of {', '.join(map(str, given))}, pick one"
+        raise InputError(field, type(given).__name__, rule)
+    if isinstance(given, Tensor | str) or not (hasattr(given, "__getitem__") and hasattr(given, "__len__")):
+        rule = "must be a data set, a DataLoader, or (inputs, targets)"
+        raise InputError(field, type(given).__name__, rule)
+    samples = ItemSamples(cast("MapStyle", given), collate, task, field)
+    if len(samples):
+        samples.all_targets()  # checks them all, where that reads no sample
+        example_of(samples)
+    return samples
+
+
+def _form(x: Nested) -> dict[str, tuple[tuple[int, ...], str]]:
+    return {name: (tuple(part.shape[1:]), str(part.dtype)) for name, part in flatten(x).items()}
+
+
+def _words(form: Mapping[str, tuple[tuple[int, ...], str]]) -> str:
+    parts = [f"{name} {kind.removeprefix('torch.')} {shape}".strip() for name, (shape, kind) in form.items()]
+    return ", ".join(parts)
