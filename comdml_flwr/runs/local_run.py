@@ -96,6 +96,7 @@ def local_rounds(
         raise InputError("num_agents", num_agents, "must be given for a run that begins")
     config = config.model_copy(update={"profiles": "fleet"})
     setup = assemble(config, fleet, num_agents, catalogue)
+    config = setup.config  # with the names of the app's own model and data
     program = program_of(setup)
     terminal = terminal or Terminal(config.num_rounds)
     terminal.warn(setup.warnings)

@@ -107,6 +107,7 @@ def greeted(grid: LoopGrid, nodes: dict[int, int], **common: bool) -> Federation
         addresses={},
         hello_s=0.0,
         start={},
+        names={},
         model_bytes=0,
     )
 

@@ -6,7 +6,7 @@ from typing import TypeAlias
 from flwr.app import ConfigRecord
 
 from comdml_flwr.agents.setup import Setup
-from comdml_flwr.flower.records import floats, text
+from comdml_flwr.flower.records import floats, integers, text
 from comdml_flwr.planning.fleet.profiles import through_relay, up_and_down
 from comdml_flwr.planning.types import Link
 
@@ -27,6 +27,11 @@ def relay_told(facts: ConfigRecord) -> Relay:
         return ()
     told = zip(floats(facts, "relay-bytes-per-s"), floats(facts, "relay-latency-s"), strict=True)
     return tuple(Link(bytes_per_s=speed, latency_s=latency_s) for speed, latency_s in told)
+
+
+def samples_told(facts: ConfigRecord) -> tuple[int, ...]:
+    """Return how many training samples each agent has, in ascending id; none before all have told."""
+    return tuple(integers(facts, "num-samples")) if "num-samples" in facts else ()
 
 
 def by_way_of_relay(setup: Setup, relay: Relay) -> Setup:

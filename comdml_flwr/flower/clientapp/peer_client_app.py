@@ -55,6 +55,8 @@ from comdml_flwr.flower.records import (
 from comdml_flwr.flower.same_start import pack_start, start_of
 from comdml_flwr.flower.serverapp.last_line import tell_errors_last
 from comdml_flwr.flower.serverapp.port_owner import claim_address, release_address
+from comdml_flwr.learning.data.app_data import LoadData, LoadSharedTest, own_data
+from comdml_flwr.learning.task import Task
 from comdml_flwr.runs.assemble import program_of
 from comdml_flwr.runs.catalogue import Catalogue, DatasetLoader, ModelBuilder
 
@@ -65,6 +67,10 @@ tell_errors_last()
 
 def peer_client_app(
     *,
+    model: ModelBuilder | None = None,
+    task: Task | None = None,
+    data: LoadData | None = None,
+    shared_test: LoadSharedTest | None = None,
     models: Mapping[str, ModelBuilder] | None = None,
     datasets: Mapping[str, DatasetLoader] | None = None,
 ) -> ClientApp:
@@ -74,10 +80,31 @@ def peer_client_app(
 
     Parameters
     ----------
+    model : Callable, optional
+        Builds the model, whatever the configuration names: (shape of a sample, number of classes, generator)
+        -> stages.
+    task : Task, optional
+        What is learned from `data`, as `Classification(num_classes=10)`.
+    data : Callable, optional
+        `load_data(place) -> (training data, test data or None)`: gives the node its own data, whatever data
+        set the configuration names. See `Place`, and `learning/data/app_data.py` for what it may return.
+    shared_test : Callable, optional
+        `load_test(place) -> test data` that all nodes have alike, for nodes without test data of their own:
+        each evaluates a share of them.
     models, datasets : Mapping, optional
         Names that the configuration may use besides ours; see `Catalogue`.
+
+    Raises
+    ------
+    InputError
+        `data` and `task` are not given together.
     """
-    catalogue = Catalogue(models=models or {}, datasets=datasets or {})
+    catalogue = Catalogue(
+        models=models or {},
+        datasets=datasets or {},
+        own_model=model,
+        own_data=own_data(data, task, shared_test),
+    )
     app = OwnCodeApp()
     for register, handler in (
         (app.query("count"), _count),
@@ -128,6 +155,9 @@ def _hello(session: NodeSession) -> ConfigRecord:
     told["address"], told["card"] = address, card
     told["warnings"] = list(setup.warnings)
     told["model-bytes"] = setup.initial_weights_P.nbytes
+    data = setup.data(session.agent_id)
+    told["num-samples"], told["num-test"] = len(data.train), len(data.test)
+    told["model"], told["dataset"] = setup.config.model, setup.config.dataset
     return ConfigRecord({**told, **pack_start(start_of(setup))})
 
 

@@ -15,18 +15,22 @@ from comdml_flwr.core.errors import InputError, RunError
 from comdml_flwr.core.settings.device import check_device_name
 from comdml_flwr.flower.app_paths import with_data_found
 from comdml_flwr.flower.clientapp.checkpoints import place_of
-from comdml_flwr.flower.clientapp.chosen import by_way_of_relay, chosen, relay_told
+from comdml_flwr.flower.clientapp.chosen import by_way_of_relay, chosen, relay_told, samples_told
 from comdml_flwr.flower.clientapp.keys import sealer_of
 from comdml_flwr.flower.clientapp.models import FACT, ModelNews, place_of_models, read_news
 from comdml_flwr.flower.clientapp.probe import load_measured
 from comdml_flwr.flower.mail import CONFIG, FLEET, is_shared, own_folder
 from comdml_flwr.flower.records import blobs, integer, text
+from comdml_flwr.learning.data.source import Place
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
-from comdml_flwr.runs.assemble import assemble, program_of
+from comdml_flwr.runs.assemble import agent_ids, assemble, knowing_samples, program_of
 from comdml_flwr.runs.catalogue import Catalogue
 
 _SETUPS: dict[tuple[object, ...], Setup] = {}
-"""The set-up of the run that this process last worked for; it can be built again from the run's files."""
+"""The set-up of the run that this process last worked for; it can be built again from the run's files.
+
+And what became of it with what the ServerApp has told since.
+"""
 
 
 class NodeSession:
@@ -78,23 +82,35 @@ class NodeSession:
         except OSError:
             what = f"{self.folder / FLEET} is not there: this node lost what it kept of the run"
             raise RunError(what) from None
-        num_agents = self.number("num-partitions")
+        num_agents, number = self.number("num-partitions"), self.number("partition-id")
         values = {**self._run_config(), **chosen(self.facts), **self._own_device}
-        relay = relay_told(self.facts)
-        key = (fleet_text, num_agents, *sorted(values.items()), relay)
-        if key in _SETUPS:
-            return _SETUPS[key]
-        config = with_data_found(parse_config(values))
         fleet = parse_fleet(fleet_text, str(self.folder / FLEET))
-        try:
-            setup = by_way_of_relay(assemble(config, fleet, num_agents, self.catalogue), relay)
-        except InputError as error:
-            if error.what != "device":  # the others are the run's: they are the same at all nodes
-                raise
-            raise InputError(self._device_here, error.value, error.rule) from None
-        _SETUPS.clear()
-        _SETUPS[key] = setup
-        return setup
+        place = Place(
+            partition_id=number,
+            num_partitions=num_agents,
+            node_config=self.context.node_config,
+            run_config=self.context.run_config,
+        )
+        of_run = (fleet_text, num_agents, *sorted(values.items()))
+        if of_run not in _SETUPS:
+            config = with_data_found(parse_config(values))
+            places = {agent_ids(fleet, num_agents)[number]: place}
+            try:
+                base = assemble(config, fleet, num_agents, self.catalogue, places)
+            except InputError as error:
+                if error.what != "device":  # the others are the run's: they are the same at all nodes
+                    raise
+                raise InputError(self._device_here, error.value, error.rule) from None
+            _SETUPS.clear()
+            _SETUPS[of_run] = base
+        setup, sizes, relay = _SETUPS[of_run], samples_told(self.facts), relay_told(self.facts)
+        setup.places[setup.ids[number]] = place  # a process may be several nodes, one after another
+        told = (*of_run, sizes, relay)
+        if told not in _SETUPS:
+            if sizes:
+                setup = knowing_samples(setup, fleet, dict(zip(setup.ids, sizes, strict=True)))
+            _SETUPS[told] = by_way_of_relay(setup, relay)
+        return _SETUPS[told]
 
     def _run_config(self) -> Mapping[str, bool | int | float | str | bytes]:
         """Return the run's configuration; that of a run that goes on is in its folder."""

@@ -42,6 +42,8 @@ class Federation:
         How long the slowest node took to load what the run needs and to answer (measured).
     start : dict[str, Sketch]
         What all nodes begin with, by name.
+    names : dict[str, str]
+        Of the model and the data set, by key of the configuration.
     model_bytes : int
         Of the run's model.
     """
@@ -53,6 +55,7 @@ class Federation:
     addresses: dict[int, str]
     hello_s: float
     start: dict[str, Sketch]
+    names: dict[str, str]
     model_bytes: int
 
     @property

@@ -10,7 +10,7 @@ from flwr.app import ConfigRecord, RecordDict
 from flwr.serverapp import Grid
 
 from comdml_flwr.core.code_digest import code_digest
-from comdml_flwr.core.errors import RunError
+from comdml_flwr.core.errors import InputError, RunError
 from comdml_flwr.flower.code_version import MEND, app_digest
 from comdml_flwr.flower.mail import new_shared_folder
 from comdml_flwr.flower.records import blob, flower_reason, integer, text, texts
@@ -63,12 +63,15 @@ def greet(
             messenger=messenger,
             nodes={agent: node for agent, (node, _) in told.items()},
             folder=folder,
-            common=ConfigRecord({**common, "files": not cards, "cards": cards}),
+            common=ConfigRecord(
+                {**common, "files": not cards, "cards": cards, "num-samples": samples_of(told)}
+            ),
             addresses={
                 agent: text(facts, "address") for agent, (_, facts) in told.items() if facts["address"]
             },
             hello_s=hello_s,
             start=next(iter(starts.values())),
+            names=names_of(told),
             model_bytes=integer(next(iter(told.values()))[1], "model-bytes"),
         )
     except Exception:
@@ -118,6 +121,37 @@ def gather_nodes(
             raise RunError(f"two nodes say that they are agent {agent}: each needs a partition-id of its own")
         told[agent] = node, facts
     return told, time.monotonic() - began
+
+
+def samples_of(told: Mapping[int, tuple[int, ConfigRecord]]) -> list[int]:
+    """Return how many training samples each agent has, in ascending id.
+
+    Raises
+    ------
+    InputError
+        No agent has test data: nothing could be said of the model.
+    """
+    if not any(integer(facts, "num-test") for _, facts in told.values()):
+        raise InputError("test data", "0 samples at all agents", "must be at least 1 at one of them")
+    return [integer(facts, "num-samples") for _, (_, facts) in sorted(told.items())]
+
+
+def names_of(told: Mapping[int, tuple[int, ConfigRecord]]) -> dict[str, str]:
+    """Return the names of model and data set, which may be those of the app's own functions.
+
+    Raises
+    ------
+    RunError
+        Two nodes name different ones.
+    """
+    (first, names), *others = [
+        (agent, {key: text(facts, key) for key in ("model", "dataset")})
+        for agent, (_, facts) in sorted(told.items())
+    ]
+    for agent, other in others:
+        if other != names:
+            raise RunError(f"agent {first} trains {names}, and agent {agent} {other}: {MEND}")
+    return names
 
 
 def _cards(told: Mapping[int, tuple[int, ConfigRecord]]) -> list[bytes]:

@@ -73,7 +73,7 @@ def run_serverless(
     begun = resumed.record if resumed else RunRecord()
     config_text = to_json(config.with_defaults_named()) if resumed else ""
     with greet(grid, fleet_text, terminal, timeout_s, config_text) as greeted:
-        config, federation = choose(greeted, config)
+        config, federation = choose(greeted, config.model_copy(update=greeted.names))
         program = SERVERLESS[config.method](config, len(federation.ids))
         # 1. Who runs the phases: Flower, mail and all, or the agents, many rounds at a time.
         carrier: GridCarrier | DirectRun

@@ -77,6 +77,26 @@ class AppData:
         return AgentData(train=train, test=test, all_have_test=shared)
 
 
+def own_data(
+    load: LoadData | None, task: Task | None, load_shared_test: LoadSharedTest | None = None
+) -> AppData | None:
+    """Return what an app says of its data; None where it says nothing.
+
+    Raises
+    ------
+    InputError
+        Data and task are not given together.
+    """
+    if load is None and task is None and load_shared_test is None:
+        return None
+    if load is None:
+        raise InputError("data", None, "must be given with a task: load_data(place) -> (training, test data)")
+    if task is None:
+        rule = "must be given with data: as Classification(num_classes=10), or Regression()"
+        raise InputError("task", None, rule)
+    return AppData(load=load, task=task, load_shared_test=load_shared_test)
+
+
 def as_samples(given: object, task: Task, field: str, warn: Callable[[str], None]) -> Samples:
     """Return data that a user gives as samples; one of them is read.
 
