@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from comdml_flwr.flower.clientapp.peer_client_app import peer_client_app
     from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy, peer_server_app
     from comdml_flwr.learning.data.dataset import Dataset
+    from comdml_flwr.learning.data.source import Place
     from comdml_flwr.learning.models.cutting import cut_at
     from comdml_flwr.learning.task import Classification
     from comdml_flwr.learning.tasks.language_model import LanguageModel
@@ -44,6 +45,7 @@ _MODULES = {
     "OwnTask": "learning.tasks.own_task",
     "Pair": "planning.types",
     "PeerStrategy": "flower.serverapp.peer_strategy",
+    "Place": "learning.data.source",
     "Plan": "planning.types",
     "Profile": "planning.types",
     "Regression": "learning.tasks.regression",
@@ -71,6 +73,7 @@ __all__ = [
     "OwnTask",
     "Pair",
     "PeerStrategy",
+    "Place",
     "Plan",
     "Profile",
     "Regression",

@@ -109,7 +109,7 @@ def test_labels_are_known_where_no_sample_must_be_read_for_them(given, counts):
 
 def test_what_a_transform_draws_comes_from_the_seed_alone():
     def noisy(place):
-        return torch.rand(1) + random.random() + np.random.rand(1).astype(np.float32), 0  # noqa: NPY002
+        return torch.rand(1) + random.random() + float(np.random.rand()), 0  # noqa: NPY002
 
     samples, before = samples_of(Items(noisy)), random.getstate()
     one, other, again = (samples.batch(torch.tensor([0]), seed)[0] for seed in (1, 2, 1))
