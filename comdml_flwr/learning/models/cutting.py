@@ -118,7 +118,7 @@ def find_cutting(given: nn.Module | CutModel, inputs: Nested, most: int | None =
         except InputError as error:
             if isinstance(given, CutModel):
                 raise
-            return _uncut(whole, f"{error.what}: {error}" if not str(error) else str(error))
+            return _uncut(whole, f"{error.value} {error.rule}")
         except Exception as error:
             told = " ".join(f"{type(error).__name__}: {error}".split())
             return _uncut(whole, f"its graph does not run: {told[:200]}")

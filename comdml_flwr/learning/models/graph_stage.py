@@ -242,11 +242,8 @@ class _Copy:
         if isinstance(value, torch.device):
             return self._written(value)
         if isinstance(value, tuple | list):
-            return (
-                type(value)(map(self._taken, value))
-                if type(value) in (tuple, list)
-                else tuple(map(self._taken, value))
-            )
+            parts = list(map(self._taken, value))
+            return tuple(parts) if isinstance(value, tuple) else parts
         if isinstance(value, dict):
             return {key: self._taken(part) for key, part in value.items()}
         if isinstance(value, slice):

@@ -8,8 +8,11 @@ that depends on data in the model's own forward cannot be traced at all.
 What dropout or BatchNorm do in training and in evaluation may be part of a graph, so there is one for each.
 """
 
+import logging
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 
 import torch
 from torch import Tensor, fx, nn
@@ -187,9 +190,15 @@ def _exported(model: nn.Module, names: list[str], by_name: bool, inputs: Nested)
     """Trace a model with torch.export; the number of samples is free."""
     tensors = tuple(flatten(inputs).values())
     samples = tuple({0: torch.export.Dim.DYNAMIC} for _ in tensors)
-    program = torch.export.export(
-        _Picks(model, names, by_name), tensors, dynamic_shapes={"inputs": samples}, strict=False
-    )
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)  # it prints the whole graph where it fails
+    try:
+        with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+            program = torch.export.export(
+                _Picks(model, names, by_name), tensors, dynamic_shapes={"inputs": samples}, strict=False
+            )
+    finally:
+        logging.disable(level)
     exported = program.module()
     graph, env = fx.Graph(), dict[fx.Node, fx.Node]()
     constants: dict[str, Tensor] = {}

@@ -34,7 +34,7 @@ def _seeded():
         ("two inputs", 4, ""),
         ("a skip across all cuts", 0, "SkipAcross has no legal cut: 2 values go on: x, one"),
         ("tied weights", 0, "Tied has no legal cut: both sides use embed.weight"),
-        ("control flow", 0, "control flow in ControlFlow.forward': must not depend on the data"),
+        ("control flow", 0, "control flow in ControlFlow.forward must not depend on the data"),
         ("dropout everywhere", 6, ""),
         ("recurrent", 2, ""),
     ],
