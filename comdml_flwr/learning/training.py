@@ -299,5 +299,8 @@ def _are_finite(tensors: Iterable[Tensor]) -> bool:
 
 
 def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
-    """Give an optimizer's state its parameter's strides: a file has none, and fused steps rely on them."""
-    return torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
+    """Copy an optimizer's state, with its parameter's strides: a file has none, and fused steps rely on them.
+
+    What is no copy, steps would write into; or a single number would keep all that it crossed over with.
+    """
+    return torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value.clone()

@@ -102,6 +102,15 @@ def test_a_training_put_down_and_taken_up_is_an_uninterrupted_one_to_the_bit(
         assert torch.equal(state[name], weights), name
 
 
+def test_a_training_that_goes_on_does_not_write_into_what_it_was_resumed_from():
+    learner = Learner(four(), None, SETTINGS["adam"], TASK)
+    learner.train_batch(*batches()[0])
+    state = learner.pause().state()
+    before = {name: tensor.clone() for name, tensor in state.items()}
+    learner.resume(SuspendedTraining(state)).train_batch(*batches()[1])
+    assert all(torch.equal(state[name], before[name]) for name in state)
+
+
 @pytest.mark.parametrize("name", ["sgd", "adam"])
 def test_the_law_above_has_teeth(name):
     """Without the optimizer's state the same training ends elsewhere."""
