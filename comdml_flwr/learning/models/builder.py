@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.learning.global_generator import global_generator
 from comdml_flwr.learning.models.contract import ModelTraits, check_model, copy_inputs, is_chain, look_at
-from comdml_flwr.learning.models.cutting import CutModel, Cutting, find_cutting
+from comdml_flwr.learning.models.cutting import CutModel, Cutting, find_cutting, hold, left_in_evaluation
 from comdml_flwr.learning.structure import Nested
 from comdml_flwr.learning.task import Task
 
@@ -112,6 +112,7 @@ def _in_stages(model: nn.Module, cutting: Cutting | None) -> nn.Sequential:
     if cutting is not None:
         return cutting.stages_of(model)
     assert isinstance(model, nn.Sequential)
+    hold(model, left_in_evaluation(model))
     return model
 
 

@@ -8,7 +8,7 @@ What cannot be cut becomes a chain of one stage, with the reason: methods that t
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -79,9 +79,7 @@ class Cutting:
 
     def stages_of(self, model: nn.Module) -> nn.Sequential:
         """Return a model as a chain of stages that share its modules."""
-        for name in self.held:
-            module = model.get_submodule(name)
-            module.train = partial(_stay, module)  # type: ignore[method-assign]
+        hold(model, self.held)
         if not self.parts:
             return nn.Sequential(WholeModel(model))
         stages: list[nn.Module] = [GraphStage(part, model) for part in self.parts]
@@ -109,9 +107,7 @@ def find_cutting(given: nn.Module | CutModel, inputs: Nested, most: int | None =
     model = copy.deepcopy(given.model if isinstance(given, CutModel) else given)
     held = _held(model)
     whole = Cutting(held=held)
-    for name in held:
-        module = model.get_submodule(name)
-        module.train = partial(_stay, module)  # type: ignore[method-assign]
+    hold(model, held)
     with global_generator(0):
         try:
             graphs = [_graph(model, inputs, training) for training in (True, False)]
@@ -201,11 +197,24 @@ def _uncut(whole: Cutting, reason: str) -> Cutting:
 
 def _held(model: nn.Module) -> tuple[str, ...]:
     """Return the modules that stay in evaluation mode: left so by the builder, or by their own `train`."""
-    left = {name for name, module in model.named_modules() if model.training and not module.training}
+    left = set(left_in_evaluation(model))
     model.train()
     return tuple(
         sorted(left | {name for name, module in model.named_modules() if name and not module.training})
     )
+
+
+def left_in_evaluation(model: nn.Module) -> list[str]:
+    """Return the modules that a builder has put into evaluation mode, in a model that is not."""
+    return [name for name, module in model.named_modules() if model.training and not module.training]
+
+
+def hold(model: nn.Module, names: Iterable[str]) -> nn.Module:
+    """Keep these modules in evaluation mode, in place, whatever mode the model is in; return the model."""
+    for name in names:
+        module = model.get_submodule(name)
+        module.train = partial(_stay, module)  # type: ignore[method-assign]
+    return model
 
 
 def _stay(module: nn.Module, mode: bool = True) -> nn.Module:

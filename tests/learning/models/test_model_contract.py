@@ -1,5 +1,6 @@
 """Models of one's own: each runs, or ends in one line that names the stage before anything is trained."""
 
+import copy
 import random
 from collections.abc import Callable
 
@@ -252,6 +253,18 @@ def test_weights_that_two_stages_share_are_found_and_counted_once() -> None:
     assert "2.0.weight" not in dict(float_state(model))
     assert len(write_floats(model)) == 64 * 16 + 16 + 16 * 16 + 2 * 16 + 16 * 10 + 10
     assert built(ODD["returned-twice"]).traits.parted == {2: "1.0.weight is 2.0.weight"}
+
+
+def test_a_norm_that_the_builder_leaves_in_evaluation_mode_keeps_its_statistics() -> None:
+    def fixed(*_: object) -> nn.Sequential:
+        return nn.Sequential(nn.Flatten(), nn.BatchNorm1d(SIZE).eval(), nn.Linear(SIZE, CLASSES))
+
+    model = built(fixed)
+    assert model.traits.alone == ""  # without statistics of its own, a batch of one is enough
+    for chain in (model.model, model.build(), copy.deepcopy(model.model)):
+        chain.eval().train()(torch.randn(4, 1, 8, 8))
+        assert torch.equal(chain[1].running_mean, torch.zeros(SIZE))
+        assert chain[2].training
 
 
 def bits(model: nn.Module) -> Tensor:
