@@ -192,6 +192,32 @@ def seeded(build: Callable[[], nn.Module]) -> Callable[..., nn.Module]:
 MODULES: dict[str, Callable[..., nn.Module]] = {"skip-cnn": seeded(SkipCnn), "encoder": seeded(Encoder)}
 """Builders of models for images of (1, 8, 8) that are cut by their graph."""
 
+
+class ByName(nn.Module):
+    """Takes its inputs by name, returns a dict, and does what their sizes say, as Hugging Face's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(20, 16)
+        self.blocks = nn.ModuleList([EncoderBlock(16) for _ in range(2)])
+        self.head = nn.Linear(16, 20)
+
+    def forward(
+        self, input_ids: Tensor | None = None, mask: Tensor | None = None, **more: object
+    ) -> dict[str, Tensor]:
+        """Return logits for each place, by name."""
+        if (input_ids is None) or more:
+            raise ValueError("input_ids are needed, and nothing else is known")
+        x = self.embed(input_ids)
+        length = x.shape[1]
+        if length > 16:
+            x = x[:, :16]
+        angles = torch.arange(length, device=x.device)[:, None].expand(x.shape[0], length, 1) / 16
+        for block in self.blocks:
+            x = block(x + torch.sin(angles))
+        return {"logits": self.head(x)}
+
+
 HARD: dict[str, tuple[Callable[[], nn.Module], Callable[[], Tensor | tuple[Tensor, ...]]]] = {
     "two inputs": (TwoInputs, lambda: (torch.randn(2, 6), torch.randn(2, 4))),
     "a skip across all cuts": (SkipAcross, lambda: torch.randn(2, 6)),

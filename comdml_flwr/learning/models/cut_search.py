@@ -28,7 +28,7 @@ class FoundCut:
     ends : tuple[str, ...]
         The modules that end with it, outermost first; empty where it lies inside of one.
     depth : int
-        How deep in the model the outermost of these is; deeper than all where there is none.
+        How deep in the model the outermost of these is; one more than that of a module there where none ends.
     flops : int
         Of the slow side's forward pass.
     numbers : int
@@ -161,4 +161,4 @@ def _last_use(node: fx.Node, place: Mapping[fx.Node, int], facts: Mapping[fx.Nod
 def _ends(stack: tuple[str, ...], following: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
     """Return the modules that end between two steps, and how deep the outermost of them is."""
     ends = tuple(path for path in stack if path not in following)
-    return ends, (stack.index(ends[0]) if ends else len(stack)) + 1
+    return ends, stack.index(ends[0]) + 1 if ends else len(stack) + 2

@@ -18,7 +18,7 @@ from comdml_flwr.learning.split import float_state, num_cuts, split
 from comdml_flwr.learning.state_layout import layout_of
 from comdml_flwr.learning.structure import call
 from comdml_flwr.learning.task import Classification
-from tests.odd_modules import HARD, Encoder, HiddenFlow, SkipCnn
+from tests.odd_modules import HARD, ByName, Encoder, HiddenFlow, SkipCnn
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +59,7 @@ def test_an_uncut_model_is_a_chain_of_one_stage_with_its_own_names():
 
 def test_a_module_that_cannot_be_traced_is_one_operation():
     cutting = find_cutting(HiddenFlow(), torch.randn(2, 6))
-    assert [part.label for part in cutting.parts] == ["up to block", "up to relu", "up to output"]
+    assert [part.label for part in cutting.parts] == ["up to block", "up to mid", "up to output"]
 
 
 @pytest.mark.parametrize(
@@ -90,6 +90,19 @@ def test_two_inputs_may_come_by_name():
     model, (a, b) = build(), batch()
     chain = find_cutting(model, {"b": b, "a": a}).stages_of(model)
     assert torch.equal(call(chain, {"b": b, "a": a}), model(a, b))
+
+
+def test_a_model_that_takes_names_and_sizes_and_returns_a_dict_is_cut():
+    model, inputs = ByName(), {"input_ids": torch.randint(20, (2, 6))}
+    cutting = find_cutting(model, inputs)
+    assert (cutting.difference, cutting.reason) == (0.0, "")
+    assert "up to blocks.0" in [part.label for part in cutting.parts]
+    chain = cutting.stages_of(copy.deepcopy(model)).eval()
+    for num_samples in (1, 5):
+        ids = torch.randint(20, (num_samples, 6))
+        assert torch.equal(call(chain, {"input_ids": ids}), model.eval()(input_ids=ids)["logits"])
+    elsewhere = copy.deepcopy(chain).to("meta")
+    assert call(elsewhere, {"input_ids": ids.to("meta")}).device.type == "meta"
 
 
 @pytest.mark.parametrize("blocks_per_group", [1, pytest.param(3, marks=pytest.mark.slow)])
