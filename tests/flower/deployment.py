@@ -23,6 +23,12 @@ _APART = (
     *("unshare", "--mount", "--map-root-user"),
     *("sh", "-c", 'mount -t tmpfs tmpfs "$TMPDIR" && exec "$@"', "sh"),
 )  # followed by a command: it sees an empty folder for temporary files
+_WITH_OWN_DATA = (
+    *("unshare", "--mount", "--map-root-user", "sh", "-c"),
+    'mount -t tmpfs tmpfs "$TMPDIR" && mount --bind "$1" "$2" && mount -t tmpfs tmpfs "$3" && shift 3'
+    ' && exec "$@"',
+    "sh",
+)  # followed by a node's data, where it sees them, and a folder of which it sees nothing; and a command
 _HERE = {**os.environ, "TMPDIR": "/mnt"}
 PEM, PRIVATE = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
 OPENSSH, PUBLIC = serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
@@ -33,12 +39,16 @@ class Federation:
     """Starts and ends everything; `folder` keeps keys, logs, databases and results.
 
     With `apart`, each SuperNode has a home and temporary files of its own and does not see the others', as if
-    on a machine of its own; see `can_be_apart`.
+    on a machine of its own; see `can_be_apart`. With `private` as well, a folder with a folder `node-N` for
+    each, a SuperNode sees its own of them as `data_path`, where nobody else sees anything, and nothing of
+    `private`.
     """
 
     folder: Path
     num_nodes: int
     apart: bool = False
+    app: Path = ROOT
+    private: Path | None = None
     port: int = field(default_factory=free_port)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=dict)
@@ -105,15 +115,29 @@ class Federation:
             f"partition-id={number} num-partitions={self.num_nodes}"
             f' p2p-address="127.0.0.1:{port}" p2p-certificates="{peers}"'
         )
+        if self.private is not None:
+            node_config += f' data-path="{self.data_path}"'
         self._start(
             name,
-            *(_APART if self.apart else ()),
+            *self._walls(number),
             _program("flower-supernode"),
             *("--superlink", f"127.0.0.1:{self.port}", "--root-certificates", f"{self.folder}/ca.crt"),
             *("--auth-supernode-private-key", f"{self.folder}/node-{number}"),
             *("--port", str(free_port()), "--node-config", node_config),
             home=self.home_of(number) if self.apart else None,
         )
+
+    @property
+    def data_path(self) -> Path:
+        """Where each SuperNode sees its own data."""
+        return self.folder / "data"
+
+    def _walls(self, number: int) -> tuple[str, ...]:
+        if self.private is None:
+            return _APART if self.apart else ()
+        self.data_path.mkdir(exist_ok=True)
+        own = self.private / f"node-{number}"
+        return (*_WITH_OWN_DATA, str(own), str(self.data_path), str(self.private))
 
     def home_of(self, number: int) -> Path:
         """Return Flower's folder on a node that is apart."""
@@ -137,7 +161,7 @@ class Federation:
     def _run_words(self, run_config: str) -> tuple[Path, tuple[str, ...]]:
         results = self.folder / f"results-{time.monotonic_ns()}"
         config = f'{run_config} results-dir="{results}"'
-        return results, ("run", str(ROOT), "dep", "--stream", "--run-config", config)
+        return results, ("run", str(self.app), "dep", "--stream", "--run-config", config)
 
     def flwr(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run a `flwr` command to its end."""

@@ -1,0 +1,1 @@
+"""A model of one's own, on data that each node alone has."""
