@@ -163,4 +163,4 @@ def test_nobody_else_moves_tensors_or_sets_up_the_process(word):
     users = {
         str(path.relative_to(package)) for path in package.rglob("*.py") if re.search(word, path.read_text())
     }
-    assert users <= {"learning/device.py", "learning/data/contract.py"}
+    assert users <= {"learning/device.py", "learning/data/conversion.py"}

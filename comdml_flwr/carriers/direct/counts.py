@@ -27,7 +27,7 @@ def metric_of(told: Iterable[Mapping[str, Json]], metrics: Metrics) -> float | N
     0.6
     """
     try:
-        parts = [read_sums(sums, metrics) for sums in told]
+        parts = [read_sums({**dict.fromkeys(metrics.nothing), **sums}, metrics) for sums in told]
     except RunError:
         return None
     if not all(map(metrics.is_possible, parts)):

@@ -151,7 +151,19 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="look
 def test_a_wandb_that_has_died_is_told_at_the_next_round(tmp_path, monkeypatch):
     spoil(tmp_path, monkeypatch, "init")
     folder = tmp_path / "results"
-    died = Waiting(lambda: not processes_about(str(folder)))
+    begin, trackers = WandbTracker.__init__, []
+
+    def begin_seen(tracker, place):
+        begin(tracker, place)
+        trackers.append(tracker)
+
+    def has_died():
+        """Tell whether its process has ended, and leave it to the tracker to learn of that."""
+        pid = trackers[0]._process.pid
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+    monkeypatch.setattr(WandbTracker, "__init__", begin_seen)
+    died = Waiting(has_died)
     printed = record(folder, died, wandb="offline", num_rounds=3).splitlines()
     place = next(number for number, line in enumerate(printed) if line.startswith("wandb has failed"))
     assert printed[place - 1].split()[0].startswith("1/")
