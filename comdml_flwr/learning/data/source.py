@@ -26,6 +26,9 @@ Scalar: TypeAlias = bool | int | float | str | bytes
 class Place:
     """Which agent asks, in Flower's words.
 
+    As `node_config` and `run_config` are those of Flower's `Context`, a function that was written for a
+    `Context` takes a `Place` as well.
+
     Parameters
     ----------
     partition_id : int
@@ -36,9 +39,6 @@ class Place:
         What this node was started with (`--node-config`), "partition-id" and "num-partitions" included.
     run_config : Mapping[str, bool | int | float | str | bytes]
         The run configuration, by kebab-case key.
-
-    As `node_config` and `run_config` are those of Flower's `Context`, a function that was written for a
-    `Context` takes a `Place` as well.
     """
 
     partition_id: int

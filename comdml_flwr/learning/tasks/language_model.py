@@ -55,6 +55,8 @@ LANGUAGE_MODEL_METRICS = LanguageModelMetrics()
 class LanguageModel(OfSamples):
     """What comes next in a sequence of tokens.
 
+    The auxiliary head is one linear layer at each position: activations are (L, D).
+
     Parameters
     ----------
     num_tokens : int
@@ -64,8 +66,6 @@ class LanguageModel(OfSamples):
         target at the next one. False: each position has the token that follows as its target.
     ignore_index : int, optional
         Target that does not count, such as padding.
-
-    The auxiliary head is one linear layer at each position: activations are (L, D).
     """
 
     num_tokens: int

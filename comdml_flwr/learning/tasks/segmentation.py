@@ -73,14 +73,14 @@ class SegmentationMetrics:
 class Segmentation(OfSamples):
     """One label for each pixel of an image.
 
+    The auxiliary head is a 1 x 1 convolution, whose logits are scaled up to the targets' size.
+
     Parameters
     ----------
     num_classes : int
         K; a model returns logits (N, K, H, W), and targets are (N, H, W).
     ignore_index : int, optional
         Label of pixels that do not count, neither in the loss nor in the metrics.
-
-    The auxiliary head is a 1 x 1 convolution, whose logits are scaled up to the targets' size.
     """
 
     num_classes: int
