@@ -9,7 +9,7 @@ Shapes: N samples.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TypeAlias
+from typing import TypeAlias, TypeGuard
 
 from torch import Tensor, nn
 
@@ -118,6 +118,11 @@ def one_tensor(nested: Nested, what: str) -> Tensor:
     return nested
 
 
+def is_chain(module: nn.Module) -> TypeGuard[nn.Sequential]:
+    """Tell whether a module is an `nn.Sequential`, whose children are its stages, and no more than that."""
+    return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
+
+
 def call(module: nn.Module, inputs: Nested) -> Tensor:
     """Run a module: a tensor is its argument, a tuple its arguments, a dict its arguments by name.
 
@@ -125,7 +130,7 @@ def call(module: nn.Module, inputs: Nested) -> Tensor:
     """
     if isinstance(inputs, Tensor):
         output: Tensor = module(inputs)
-    elif isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward and len(module):
+    elif is_chain(module) and len(module):
         first, *rest = module
         output = call(first, inputs)
         for stage in rest:

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.learning.global_generator import global_generator
-from comdml_flwr.learning.models.contract import ModelTraits, check_model, copy_inputs, is_chain, look_at
+from comdml_flwr.learning.models.contract import ModelTraits, check_model, copy_inputs, look_at
 from comdml_flwr.learning.models.cutting import CutModel, Cutting, find_cutting, hold, left_in_evaluation
-from comdml_flwr.learning.structure import Nested
+from comdml_flwr.learning.structure import Nested, is_chain
 from comdml_flwr.learning.task import Task
 
 

@@ -28,7 +28,15 @@ from comdml_flwr.core.errors import InputError
 from comdml_flwr.core.user_code import describe_error, is_of_user
 from comdml_flwr.learning.global_generator import global_generator, has_drawn
 from comdml_flwr.learning.split import float_state, memory_of, named_stages
-from comdml_flwr.learning.structure import Nested, call, count_samples, flatten, map_tensors, take
+from comdml_flwr.learning.structure import (
+    Nested,
+    call,
+    count_samples,
+    flatten,
+    is_chain,
+    map_tensors,
+    take,
+)
 from comdml_flwr.learning.task import Task
 
 _SEED = 0  # of what the model draws while it is looked at
@@ -62,11 +70,6 @@ class ModelTraits:
         return 2 if self.alone else 1
 
 
-def is_chain(model: nn.Module) -> bool:
-    """Tell whether a model is an `nn.Sequential`, whose children are its stages, and no more than that."""
-    return isinstance(model, nn.Sequential) and type(model).forward is nn.Sequential.forward
-
-
 def check_model(model: object, name: str) -> nn.Module:
     """Return a model with float32 weights in memory.
 
@@ -86,7 +89,7 @@ def check_model(model: object, name: str) -> nn.Module:
         kind = "no stage" if isinstance(model, nn.Sequential) else type(model).__name__
         raise InputError(f"model {name}", kind, "must be an nn.Module, or an nn.Sequential of stages")
     parts: list[tuple[nn.Module, str]] = [(model, f"model {name}: {type(model).__name__}")]
-    if isinstance(model, nn.Sequential) and is_chain(model):
+    if is_chain(model):
         _check_chain(model, name)
         parts = _stages(model, name)
     for part, where in parts:
