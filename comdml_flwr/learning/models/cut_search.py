@@ -117,11 +117,16 @@ def search_cuts(
 def thin(cuts: Sequence[FoundCut], most: int = MOST_CUTS) -> list[FoundCut]:
     """Keep the cuts that a planner has a use for, at most so many.
 
-    Of cuts that leave a slow side the same work, the one with the smallest activation is kept, unless another
-    ends a module farther out; of equal ones the last. Beyond `most`, those deepest inside of modules go
-    first, and of these the one whose neighbours are closest in work.
+    The cuts are in the order of the graph. Of those that leave a slow side the same work, the one with the
+    smallest activation is kept, unless another ends a module farther out; of equal ones the last. Beyond
+    `most`, those deepest inside of modules go first, and of these the one whose neighbours are closest in
+    work.
     """
-    kept = [cut for cut in cuts if not any(_dominates(other, cut) for other in cuts)]
+    kept = [
+        cut
+        for number, cut in enumerate(cuts)
+        if not any(_dominates(other, cut, is_later=place > number) for place, other in enumerate(cuts))
+    ]
     while len(kept) > most:
         deepest = max(cut.depth for cut in kept)
         edges = [0, *(cut.flops for cut in kept), max(cut.flops for cut in kept) + 1]
@@ -130,21 +135,10 @@ def thin(cuts: Sequence[FoundCut], most: int = MOST_CUTS) -> list[FoundCut]:
     return kept
 
 
-def _dominates(one: FoundCut, other: FoundCut) -> bool:
-    if one is other or one.flops != other.flops:
+def _dominates(one: FoundCut, other: FoundCut, *, is_later: bool) -> bool:
+    if one.flops != other.flops or one.numbers > other.numbers or one.depth > other.depth:
         return False
-    if one.numbers > other.numbers or one.depth > other.depth:
-        return False
-    is_later = one.node in _after(other.node)
     return is_later or (one.numbers, one.depth) != (other.numbers, other.depth)
-
-
-def _after(node: fx.Node) -> set[fx.Node]:
-    following, found = node.next, set[fx.Node]()
-    while following.op not in ("output", "root"):
-        found.add(following)
-        following = following.next
-    return found
 
 
 def _last_use(node: fx.Node, place: Mapping[fx.Node, int], facts: Mapping[fx.Node, NodeFacts]) -> int:

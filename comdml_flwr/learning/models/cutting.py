@@ -9,7 +9,7 @@ What cannot be cut becomes a chain of one stage, with the reason: methods that t
 
 import copy
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
 
 from torch import fx, nn
@@ -75,7 +75,7 @@ class Cutting:
     num_found: int = 0
     reason: str = ""
     difference: float = 0.0
-    held: tuple[str, ...] = field(default=())
+    held: tuple[str, ...] = ()
 
     def stages_of(self, model: nn.Module) -> nn.Sequential:
         """Return a model as a chain of stages that share its modules."""
@@ -114,10 +114,9 @@ def find_cutting(given: nn.Module | CutModel, inputs: Nested, most: int | None =
         except InputError as error:
             if isinstance(given, CutModel):
                 raise
-            return _uncut(whole, f"{error.value} {error.rule}")
+            return replace(whole, reason=f"{error.value} {error.rule}")
         except Exception as error:
-            told = " ".join(f"{type(error).__name__}: {error}".split())
-            return _uncut(whole, f"its graph does not run: {told[:200]}")
+            return replace(whole, reason=f"its graph does not run: {_told(error)}")
         (traced, facts, names), (traced_evaluation, facts_evaluation, _) = graphs
         search = search_cuts(traced.graph, facts, traced.stacks, names)
         same = search_cuts(traced_evaluation.graph, facts_evaluation, traced_evaluation.stacks, names)
@@ -131,7 +130,7 @@ def find_cutting(given: nn.Module | CutModel, inputs: Nested, most: int | None =
         kept = _kept(given, [cut for cut, _ in pairs], search, most)
         if not kept:
             reason = search.reason or "it has no place where one value goes on between two weights"
-            return _uncut(whole, f"{type(model).__name__} has no legal cut: {reason}")
+            return replace(whole, reason=f"{type(model).__name__} has no legal cut: {reason}")
         partner = {cut.node: other for cut, other in pairs}
         borders = [(cut.node, partner[cut.node]) for cut in kept]
         labels = [cut.ends[0] if cut.ends else cut.node.name for cut in kept] + ["output"]
@@ -141,8 +140,14 @@ def find_cutting(given: nn.Module | CutModel, inputs: Nested, most: int | None =
                 labels, [(None, None), *borders], [*borders, (None, None)], strict=True
             )
         )
-    cutting = Cutting(parts=parts, num_found=len(pairs), held=held)
-    return _proven(cutting, model, inputs, whole)
+    cutting = replace(whole, parts=parts, num_found=len(pairs))
+    try:
+        difference, where = largest_difference(model, cutting.stages_of, inputs)
+    except Exception as error:
+        return replace(whole, reason=f"its stages do not run: {_told(error)}")
+    if difference > TOLERANCE:
+        return replace(whole, reason=f"its stages are not the model: {where} differs by {difference:.1e}")
+    return replace(cutting, difference=difference)
 
 
 def _graph(
@@ -180,19 +185,8 @@ def _weights_before(border: fx.Node, facts: dict[fx.Node, NodeFacts]) -> int:
     return len(used)
 
 
-def _proven(cutting: Cutting, model: nn.Module, inputs: Nested, whole: Cutting) -> Cutting:
-    try:
-        difference, where = largest_difference(model, cutting.stages_of, inputs)
-    except Exception as error:
-        told = " ".join(f"{type(error).__name__}: {error}".split())
-        return _uncut(whole, f"its stages do not run: {told[:200]}")
-    if difference > TOLERANCE:
-        return _uncut(whole, f"its stages are not the model: {where} differs by {difference:.1e}")
-    return Cutting(parts=cutting.parts, num_found=cutting.num_found, difference=difference, held=cutting.held)
-
-
-def _uncut(whole: Cutting, reason: str) -> Cutting:
-    return Cutting(reason=reason, held=whole.held)
+def _told(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
 def _held(model: nn.Module) -> tuple[str, ...]:
