@@ -59,8 +59,8 @@ class ClassificationMetrics:
 
     def is_possible(self, sums: Sums) -> bool:
         """Tell whether no more samples are right than there are."""
-        correct, num_evaluated = sums["correct"], sums["num_evaluated"]
-        return isinstance(correct, int) and isinstance(num_evaluated, int) and 0 <= correct <= num_evaluated
+        correct, num_evaluated = (counted(sums, name) for name in ("correct", "num_evaluated"))
+        return correct is not None and num_evaluated is not None and correct <= num_evaluated
 
     def of(self, sums: Sums) -> dict[str, float | None]:
         """Return accuracy and mean loss; None where a sum is not finite, or over no sample."""

@@ -21,7 +21,7 @@ from comdml_flwr.learning.metrics import CLASSIFICATION_METRICS, Metrics
 from comdml_flwr.learning.models.resnet import auxiliary_head
 from comdml_flwr.learning.structure import Nested, one_tensor
 from comdml_flwr.learning.tasks.heads import HeadKind, head_for_samples
-from comdml_flwr.learning.tasks.samples import OfSamples
+from comdml_flwr.learning.tasks.samples import OfSamples, rule_of_output
 
 
 class Task(Protocol):
@@ -142,10 +142,8 @@ class Classification(OfSamples):
 
     def output_rule(self, shape: tuple[int, ...], num_samples: int) -> str:
         """Return that a model must return logits (N, K); empty where it does."""
-        if shape == (num_samples, self.num_classes):
-            return ""
-        expected = f"({num_samples}, {self.num_classes}) for {num_samples} samples"
-        return f"must return {expected}: a logit for each class"
+        expected = (num_samples, self.num_classes)
+        return rule_of_output(shape, expected, f" for {num_samples} samples: a logit for each class")
 
     def prepare(self, x: Nested, generator: torch.Generator) -> Nested:
         """Return images shifted and mirrored where they are to be; other samples as they are."""

@@ -16,9 +16,7 @@ from comdml_flwr.core.errors import InputError
 from comdml_flwr.learning.metrics import Better, Sums, counted
 from comdml_flwr.learning.structure import Nested, one_tensor
 from comdml_flwr.learning.tasks.heads import head_for_positions
-from comdml_flwr.learning.tasks.samples import OfSamples
-
-NOTHING_IGNORED = -100  # PyTorch's own default: no token
+from comdml_flwr.learning.tasks.samples import NOTHING_IGNORED, OfSamples, class_ids, form_of, rule_of_output
 
 
 class LanguageModelMetrics:
@@ -90,20 +88,14 @@ class LanguageModel(OfSamples):
     def check_targets(self, targets: Nested, field: str) -> Tensor:
         """Return token ids (N, L), int64."""
         if not isinstance(targets, Tensor) or targets.dim() != 2 or targets.is_floating_point():
-            shape = f"shape {tuple(targets.shape)}" if isinstance(targets, Tensor) else type(targets).__name__
-            raise InputError(field, shape, "must be (samples, positions), whole numbers: a token each")
-        ids_NL = targets.to(torch.int64)
-        counts = ids_NL[ids_NL != self.ignore_index]
-        if len(outside := counts[(counts < 0) | (counts >= self.num_tokens)]):
-            raise InputError(
-                field, int(outside[0]), f"must be from 0 to {self.num_tokens - 1}, or ignore_index"
-            )
-        return ids_NL
+            rule = "must be (samples, positions), whole numbers: a token each"
+            raise InputError(field, form_of(targets), rule)
+        return class_ids(targets, self.num_tokens, self.ignore_index, field)
 
     def output_rule(self, shape: tuple[int, ...], num_samples: int) -> str:
         """Return that a model must return logits (N, L, V); empty where it does."""
         expected = (num_samples, *self.target_shape, self.num_tokens)
-        return "" if shape == expected else f"must return {expected}: a logit for each position and token"
+        return rule_of_output(shape, expected, ": a logit for each position and token")
 
     def loss(self, output: Tensor, target: Nested) -> Tensor:
         """Return the mean cross-entropy of the tokens that count; 0 where there are none."""

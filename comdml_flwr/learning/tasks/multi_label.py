@@ -16,7 +16,7 @@ from comdml_flwr.core.typed_json import Json
 from comdml_flwr.learning.metrics import Better, Sums, counted
 from comdml_flwr.learning.structure import Nested, one_tensor
 from comdml_flwr.learning.tasks.heads import HeadKind, head_for_samples
-from comdml_flwr.learning.tasks.samples import OfSamples
+from comdml_flwr.learning.tasks.samples import OfSamples, form_of, rule_of_output
 
 _COUNTS = ("num_evaluated", "num_labels", "true_positives", "false_positives", "false_negatives")
 
@@ -93,8 +93,8 @@ class MultiLabel(OfSamples):
     def check_targets(self, targets: Nested, field: str) -> Tensor:
         """Return targets (N, L), float32, each 0 or 1."""
         if not isinstance(targets, Tensor) or targets.dim() != 2 or targets.shape[1] != self.num_labels:
-            shape = f"shape {tuple(targets.shape)}" if isinstance(targets, Tensor) else type(targets).__name__
-            raise InputError(field, shape, f"must be (samples, {self.num_labels}): 0 or 1 for each label")
+            rule = f"must be (samples, {self.num_labels}): 0 or 1 for each label"
+            raise InputError(field, form_of(targets), rule)
         y_NL = targets.float()
         if len(others := y_NL[(y_NL != 0) & (y_NL != 1)]):
             raise InputError(field, others[0].item(), "must be 0 or 1")
@@ -103,11 +103,7 @@ class MultiLabel(OfSamples):
     def output_rule(self, shape: tuple[int, ...], num_samples: int) -> str:
         """Return that a model must return logits (N, L); empty where it does."""
         expected = (num_samples, self.num_labels)
-        return (
-            ""
-            if shape == expected
-            else f"must return {expected} for {num_samples} samples: a logit for each label"
-        )
+        return rule_of_output(shape, expected, f" for {num_samples} samples: a logit for each label")
 
     def loss(self, output: Tensor, target: Nested) -> Tensor:
         """Return the mean binary cross-entropy."""

@@ -14,7 +14,7 @@ from comdml_flwr.core.errors import InputError
 from comdml_flwr.learning.metrics import Better, Sums, counted
 from comdml_flwr.learning.structure import Nested, one_tensor
 from comdml_flwr.learning.tasks.heads import HeadKind, head_for_samples
-from comdml_flwr.learning.tasks.samples import OfSamples
+from comdml_flwr.learning.tasks.samples import OfSamples, rule_of_output
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +111,7 @@ class Regression(OfSamples):
     def output_rule(self, shape: tuple[int, ...], num_samples: int) -> str:
         """Return that a model must return (N, D); empty where it does."""
         expected = (num_samples, self.num_outputs)
-        return (
-            ""
-            if shape == expected
-            else f"must return {expected} for {num_samples} samples: Regression's outputs"
-        )
+        return rule_of_output(shape, expected, f" for {num_samples} samples: Regression's outputs")
 
     def loss(self, output: Tensor, target: Nested) -> Tensor:
         """Return the mean squared error of outputs and targets (N, D)."""

@@ -8,8 +8,12 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from comdml_flwr.core.errors import InputError
 from comdml_flwr.core.typed_json import Json
 from comdml_flwr.learning.structure import Nested, count_samples, flatten, unflatten
+
+NOTHING_IGNORED = -100
+"""PyTorch's own `ignore_index`, which is no class."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,3 +82,28 @@ class OfSamples:
     def described(self, kind: str, num_outputs: int) -> Mapping[str, str]:
         """Return the facts that a file of the trained model tells."""
         return {"task": kind, "input_shape": str(list(self.input_shape)), "num_outputs": str(num_outputs)}
+
+
+def form_of(targets: Nested) -> str:
+    """Return the shape of targets that are refused, or of what type they are."""
+    return f"shape {tuple(targets.shape)}" if isinstance(targets, Tensor) else type(targets).__name__
+
+
+def class_ids(targets: Tensor, num: int, ignore_index: int, field: str) -> Tensor:
+    """Return class numbers 0..num - 1, or `ignore_index`, as int64.
+
+    Raises
+    ------
+    InputError
+        One of them is another number: it names `field`.
+    """
+    ids = targets.to(torch.int64)
+    counted = ids[ids != ignore_index]
+    if len(outside := counted[(counted < 0) | (counted >= num)]):
+        raise InputError(field, int(outside[0]), f"must be from 0 to {num - 1}, or ignore_index")
+    return ids
+
+
+def rule_of_output(shape: tuple[int, ...], expected: tuple[int, ...], meaning: str) -> str:
+    """Return that a model must return this shape, and what it means; empty where it does."""
+    return "" if shape == expected else f"must return {expected}{meaning}"

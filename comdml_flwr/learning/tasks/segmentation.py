@@ -14,9 +14,7 @@ from comdml_flwr.core.errors import InputError
 from comdml_flwr.learning.metrics import Better, Sums, counted
 from comdml_flwr.learning.structure import Nested, one_tensor
 from comdml_flwr.learning.tasks.heads import head_for_pixels
-from comdml_flwr.learning.tasks.samples import OfSamples
-
-NOTHING_IGNORED = -100  # PyTorch's own default: no class
+from comdml_flwr.learning.tasks.samples import NOTHING_IGNORED, OfSamples, class_ids, form_of, rule_of_output
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,20 +102,14 @@ class Segmentation(OfSamples):
     def check_targets(self, targets: Nested, field: str) -> Tensor:
         """Return labels (N, H, W), int64."""
         if not isinstance(targets, Tensor) or targets.dim() != 3:
-            shape = f"shape {tuple(targets.shape)}" if isinstance(targets, Tensor) else type(targets).__name__
-            raise InputError(field, shape, "must be (samples, height, width): a class for each pixel")
-        labels = targets.to(torch.int64)
-        counts = labels[labels != self.ignore_index]
-        if len(outside := counts[(counts < 0) | (counts >= self.num_classes)]):
-            raise InputError(
-                field, int(outside[0]), f"must be from 0 to {self.num_classes - 1}, or ignore_index"
-            )
-        return labels
+            rule = "must be (samples, height, width): a class for each pixel"
+            raise InputError(field, form_of(targets), rule)
+        return class_ids(targets, self.num_classes, self.ignore_index, field)
 
     def output_rule(self, shape: tuple[int, ...], num_samples: int) -> str:
         """Return that a model must return logits (N, K, H, W); empty where it does."""
         expected = (num_samples, self.num_classes, *self.target_shape)
-        return "" if shape == expected else f"must return {expected}: a logit for each class and pixel"
+        return rule_of_output(shape, expected, ": a logit for each class and pixel")
 
     def loss(self, output: Tensor, target: Nested) -> Tensor:
         """Return the mean cross-entropy of the pixels that count; 0 where there are none."""
