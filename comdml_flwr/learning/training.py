@@ -26,7 +26,7 @@ from comdml_flwr.learning.global_generator import global_generator
 from comdml_flwr.learning.loss_scale import LossScale
 from comdml_flwr.learning.optimizer import OptimizerSettings
 from comdml_flwr.learning.split import FlatFloats
-from comdml_flwr.learning.structure import Nested, call, count_samples, map_tensors, take
+from comdml_flwr.learning.structure import Nested, call, map_tensors
 from comdml_flwr.learning.suspended import ModuleSlot, SuspendedTraining
 from comdml_flwr.learning.task import Task
 
@@ -127,22 +127,21 @@ class Learner:
         self._body_floats.load(body_P)
         return self.body
 
-    def evaluate(self, x: Nested, y_N: Nested, batch_size: int = 256) -> dict[str, float]:
-        """Return the task's sums over test samples; the body's mode stays as it was."""
+    def evaluate(self, batches: Iterable[tuple[Nested, Nested]]) -> dict[str, float]:
+        """Return the task's sums over batches of test samples, none of which is empty.
+
+        The body's mode stays as it was.
+        """
         sums = dict(self._task.metrics.nothing)
-        num = count_samples(y_N)
-        if not num:
-            return sums  # a share of a test set with fewer samples than agents; not every layer takes none
         was_training = self.body.training
         self.body.eval()
-        with torch.inference_mode():
-            for start in range(0, num, batch_size):
-                rows = slice(start, start + batch_size)
+        for x, y_N in batches:  # what reads them is the user's, and knows nothing of inference mode
+            with torch.inference_mode():
                 with self._device.autocast():
-                    output = call(self.body, self._placed(take(x, rows)))
-                output, targets = self._device.in_full(output), self._placed(take(y_N, rows))
-                for name, value in self._task.evaluate(output, targets).items():
-                    sums[name] += value
+                    output = call(self.body, self._placed(x))
+                found = self._task.evaluate(self._device.in_full(output), self._placed(y_N))
+            for name, value in found.items():
+                sums[name] += value
         self.body.train(was_training)
         return sums
 

@@ -44,7 +44,7 @@ def walk_all_paths(learner_class, device):
         state = one.pause().state()
         seen += state.values()
         one.resume(SuspendedTraining(dict(state))).step(other, y)
-        sums = one.evaluate(x, y)
+        sums = one.evaluate([(x, y)])
         seen += one.weights().values()
 
         slow_side = learner(split(slow, CUT)[0], head_of(torch.empty(1, 16)), SETTINGS["sgd"])
@@ -87,7 +87,7 @@ def test_all_tensors_of_inputs_cross_over():
         with kept_apart():
             learner = training_module.Learner(Two(), None, SETTINGS["sgd"], TASK, SecondDevice())
             z, loss = learner.train_batch(inputs, y)
-            learner.evaluate(inputs, y)
+            learner.evaluate([(inputs, y)])
         on_host(z, loss)
 
 

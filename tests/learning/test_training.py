@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.core.wire import decode, encode
+from comdml_flwr.learning.data.source import TensorSamples, in_parts
 from comdml_flwr.learning.models.resnet import auxiliary_head, resnet
 from comdml_flwr.learning.optimizer import OptimizerSettings
 from comdml_flwr.learning.split import load_floats, split, write_floats
@@ -247,7 +248,7 @@ def evaluate(model, x, y, batch_size=256):
     is_training = model.training
     learner = Learner(model, None, SETTINGS["sgd"], TASK)
     model.train(is_training)
-    sums = learner.evaluate(x, y, batch_size)
+    sums = learner.evaluate(in_parts(TensorSamples(x, y), 0, len(x), batch_size))
     assert model.training == is_training
     assert sums["num_evaluated"] == len(x)
     return sums["correct"], sums["loss_sum"]

@@ -7,7 +7,7 @@ function (`app_data.py`): the data stay where they are. The data sets in memory 
 Shape suffixes: N samples.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
@@ -67,6 +67,12 @@ class Samples(Protocol):
 
     def none(self) -> "Samples":
         """Return none of these samples."""
+
+
+def in_parts(samples: Samples, start: int, stop: int, size: int = 256) -> Iterator[tuple[Nested, Nested]]:
+    """Yield the samples [start, stop) and their targets, at most so many at once."""
+    for first in range(start, stop, size):
+        yield samples.part(first, min(first + size, stop))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

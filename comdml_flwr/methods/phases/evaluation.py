@@ -8,11 +8,9 @@ from comdml_flwr.core.messages import Inbox, Outbox, Report
 from comdml_flwr.core.round_metrics import Combine, pack_metric
 from comdml_flwr.core.sharding import shard_bounds
 from comdml_flwr.core.typed_json import read_table
+from comdml_flwr.learning.data.source import in_parts
 from comdml_flwr.learning.global_generator import global_generator
 from comdml_flwr.learning.schedule import is_scheduled
-
-EVALUATION_BATCH = 256
-"""Test samples that are read and evaluated at once."""
 
 METRICS = "metrics"
 """Note that holds a method's own numbers."""
@@ -64,14 +62,9 @@ def evaluate_part(agent: Agent, start: int, stop: int) -> dict[str, float]:
     """Return the task's sums over the test samples [start, stop)."""
     learner = agent.learners.whole()
     learner.load(agent.weights_P)
-    sums = dict(agent.setup.task.metrics.nothing)
     draws = agent.draws("evaluation", in_evaluation=True)
     with global_generator(draws, agent.setup.device.generators):
-        for first in range(start, stop, EVALUATION_BATCH):
-            part = agent.data.test.part(first, min(first + EVALUATION_BATCH, stop))
-            for name, value in learner.evaluate(*part, EVALUATION_BATCH).items():
-                sums[name] += value
-    return sums
+        return learner.evaluate(in_parts(agent.data.test, start, stop))
 
 
 def tell(agent: Agent, name: str, value: float, combine: Combine) -> None:

@@ -20,6 +20,7 @@ from comdml_flwr.core.config import RunConfig, find_fleet, parse_config
 from comdml_flwr.core.sharding import shard_bounds
 from comdml_flwr.flower.clientapp.peer_client_app import peer_client_app
 from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy
+from comdml_flwr.learning.data.source import in_parts
 from comdml_flwr.learning.training import Learner
 from comdml_flwr.planning.fleet.fleet_file import load_fleet
 from comdml_flwr.runs.assemble import assemble, optimizer_settings
@@ -106,7 +107,7 @@ def evaluate_part(message: Message, context: Context) -> Message:
     model.load_state_dict(message.content["arrays"].to_torch_state_dict())
     start, stop = shard_bounds(len(test), NUM_NODES)[context.node_config["partition-id"]]
     learner = Learner(model, None, optimizer_settings(setup.config), setup.task)
-    sums = learner.evaluate(*test.part(start, stop))
+    sums = learner.evaluate(in_parts(test, start, stop))
     metrics = {
         "num-examples": stop - start,
         "accuracy": sums["correct"] / (stop - start),
