@@ -69,12 +69,13 @@ class AppData:
         train = as_samples(given[0], self.task, f"{where}: training data", warn)
         if not len(train):
             raise InputError(f"{where}: training data", "0 samples", "must be at least 1")
-        shared = given[1] is None and self.load_shared_test is not None
-        tests = self.load_shared_test(place) if shared and self.load_shared_test else given[1]
+        tests, all_have_test = given[1], False
+        if tests is None and self.load_shared_test is not None:
+            tests, all_have_test = self.load_shared_test(place), True
         test = train.none() if tests is None else as_samples(tests, self.task, f"{where}: test data", warn)
         if len(test):
             check_alike(train, test, where)
-        return AgentData(train=train, test=test, all_have_test=shared)
+        return AgentData(train=train, test=test, all_have_test=all_have_test)
 
 
 def own_data(
@@ -159,7 +160,6 @@ def _items(given: object, collate: Collate, task: Task, field: str) -> Samples:
         raise InputError(field, type(given).__name__, rule)
     samples = ItemSamples(cast("MapStyle", given), collate, task, field)
     if len(samples):
-        samples.all_targets()  # checks them all, where that reads no sample
         example_of(samples)
     return samples
 

@@ -57,13 +57,14 @@ class ItemSamples:
     Raises
     ------
     InputError
-        When samples are read that are none, with `field` and the rule. What the data set itself raises comes
-        out as it is.
+        A label is none, where the data set has a table of them; and later, when samples are read that are
+        none: with `field` and the rule. What the data set itself raises comes out as it is.
     """
 
     def __init__(self, items: MapStyle, collate: Collate, task: Task, field: str) -> None:
         self._items, self._collate, self._task, self._field = items, collate, task, field
-        self._num = len(items)
+        self._num, table = len(items), labels_of(items)
+        self._targets = None if table is None else task.check_targets(torch.from_numpy(table), field)
 
     def __len__(self) -> int:
         return self._num
@@ -78,8 +79,7 @@ class ItemSamples:
 
     def all_targets(self) -> "Nested | None":
         """Return the labels, where the data set has a table of them (`targets` or `labels`, or a column)."""
-        table = labels_of(self._items)
-        return None if table is None else self._task.check_targets(torch.from_numpy(table), self._field)
+        return self._targets
 
     def none(self) -> Samples:
         """Return none of these samples."""
