@@ -14,6 +14,11 @@ class _Read(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
+def metric_words(metric: str) -> str:
+    """Return a metric's name for people."""
+    return metric.replace("_", " ")
+
+
 def _with_score(values: object) -> object:
     """Give the metric that counts, which has a name of its own, the name `score`."""
     if isinstance(values, Mapping) and "score" not in values:
@@ -204,7 +209,7 @@ class Case:
     @property
     def metric(self) -> str:
         """Name of the task's metric that counts, for people."""
-        return self.methods[0].numbers.metric.replace("_", " ")
+        return metric_words(self.methods[0].numbers.metric)
 
     @property
     def better(self) -> Better:

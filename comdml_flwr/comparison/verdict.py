@@ -8,7 +8,7 @@ every seed; where they differ by seed, neither is.
 
 from collections.abc import Sequence
 
-from comdml_flwr.comparison.contents import MethodNumbers, Reached
+from comdml_flwr.comparison.contents import MethodNumbers, Reached, metric_words
 from comdml_flwr.core.units import human_bytes, unit_of_s
 from comdml_flwr.learning.metrics import rank
 
@@ -156,8 +156,7 @@ def _how_often(reached: Reached, ran: str) -> str:
 
 def _cost(subject: MethodNumbers, compared: MethodNumbers | None) -> str:
     """Say how good the subject was in the end and what it sent, next to the reference."""
-    metric = subject.metric.replace("_", " ")
-    said = f"In the end {subject.label}'s {metric} was {_score(subject)}"
+    said = f"In the end {subject.label}'s {metric_words(subject.metric)} was {_score(subject)}"
     if compared is None:
         return f"{said}."
     said += f", {compared.label}'s {_score(compared)}"
@@ -183,6 +182,6 @@ def _shown(target: float, method: MethodNumbers) -> str:
 
 def show_target(target: float, metric: str) -> str:
     """Return a target for people: an accuracy in percent, another metric with its name."""
-    return (
-        f"{100 * target:.4g} %" if metric == "accuracy" else f"a {metric.replace('_', ' ')} of {target:.4g}"
-    )
+    if metric == "accuracy":
+        return f"{100 * target:.4g} %"
+    return f"a {metric_words(metric)} of {target:.4g}"

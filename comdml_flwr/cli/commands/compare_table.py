@@ -7,7 +7,7 @@ from typing import Any
 from rich.text import Text
 
 from comdml_flwr.cli.commands.show import make_console, make_table
-from comdml_flwr.comparison.contents import MethodNumbers
+from comdml_flwr.comparison.contents import MethodNumbers, metric_words
 from comdml_flwr.comparison.verdict import ran_for, shares_left_out, show_target, verdict
 from comdml_flwr.core.typed_json import Json
 from comdml_flwr.core.units import human_bytes, unit_of_s
@@ -23,7 +23,7 @@ def print_comparison(comparison: Mapping[str, Json], folder: Path) -> None:
         metric = str(case["methods"][0].get("metric", "accuracy"))
         table = make_table(
             "method",
-            metric.replace("_", " "),
+            metric_words(metric),
             "a round",
             *(c for target in targets for c in (f"to {show_target(float(target), metric)}", "ratio")),
             "sent",
