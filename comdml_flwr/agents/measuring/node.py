@@ -9,7 +9,13 @@ from comdml_flwr.agents.setup import Setup
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.files import write_file
 from comdml_flwr.core.strict_json import to_json
+from comdml_flwr.learning.device import Device
 from comdml_flwr.planning.measured import Measured, SpeedEstimate
+
+
+def free_memory_bytes(device: Device) -> int | None:
+    """Return what is left where a device's modules live; None where the system does not tell."""
+    return available_memory_bytes() if device.is_host else device.free_memory_bytes()
 
 
 def measure_node(setup: Setup, agent: int) -> Measured:
@@ -19,7 +25,7 @@ def measure_node(setup: Setup, agent: int) -> Measured:
     trained the whole model, so that at least this fits, whatever the system says.
     """
     speed = SpeedEstimate(batch_s=sustained_seconds_per_batch(setup, agent))
-    free_bytes = available_memory_bytes() if setup.device.is_host else setup.device.free_memory_bytes()
+    free_bytes = free_memory_bytes(setup.device)
     if free_bytes is None:
         return Measured(speed=speed)
     return Measured(speed=speed, memory_bytes=max(float(free_bytes), setup.cuts[1].whole_bytes))

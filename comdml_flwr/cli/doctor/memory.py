@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from comdml_flwr.agents.measuring.memory import available_memory_bytes
+from comdml_flwr.agents.measuring.node import free_memory_bytes
 from comdml_flwr.cli.doctor.findings import Finding
 from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.units import human_bytes
@@ -67,7 +67,7 @@ def check_memory(
         )
     device = device or Device()
     if available_bytes is None:
-        available_bytes = available_memory_bytes() if device.is_host else device.free_memory_bytes()
+        available_bytes = free_memory_bytes(device)
     images = IMAGES[config.dataset]
     cuts = _count(MODELS[config.model], images.task, config)
     data_bytes = images.num_samples * one_tensor(images.task.sample(1), "images").nbytes
