@@ -22,7 +22,7 @@ from comdml_flwr.flower.clientapp.peer_client_app import peer_client_app
 from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy
 from comdml_flwr.learning.data.source import in_parts
 from comdml_flwr.learning.training import Learner
-from comdml_flwr.planning.fleet.fleet_file import load_fleet
+from comdml_flwr.planning.fleet.fleet_file import load_fleet, self_contained_text
 from comdml_flwr.runs.assemble import assemble, optimizer_settings
 from comdml_flwr.runs.terminal import Terminal
 
@@ -123,7 +123,7 @@ server_app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Run the blocks in turn; write what each took to `round_cost.json`."""
     config = config_of(context)
-    text = find_fleet(config.fleet).read_text()
+    text = self_contained_text(find_fleet(config.fleet))
     setup = setup_of(context)
     arrays = ArrayRecord(setup.learners.model.state_dict())
     seconds: dict[str, list[float]] = {"comdml": [], "fedavg": []}
