@@ -21,7 +21,7 @@ from typing import Any, SupportsIndex
 
 from flwr.clientapp import ClientApp
 
-from comdml_flwr.flower.app_folder import places_in, places_of, running_app
+from comdml_flwr.core.app_folder import places_in, places_of, running_app
 
 
 class OwnCodeApp(ClientApp):

@@ -8,7 +8,7 @@ import typer
 from comdml_flwr.cli.commands.dry_run import run_dry
 from comdml_flwr.cli.commands.options import Settings, parse_settings
 from comdml_flwr.core.errors import InterruptedRun, StoppedError
-from comdml_flwr.flower.app_folder import app_in
+from comdml_flwr.core.app_folder import app_in
 
 DEFAULT_NUM_AGENTS = 10
 OUR_APP = "comdml.comdml-flwr"  # the one in this package's checkout

@@ -8,7 +8,7 @@ from packaging.utils import canonicalize_name
 from comdml_flwr.cli.doctor.findings import Finding
 from comdml_flwr.core.config import parse_config
 from comdml_flwr.core.errors import InputError
-from comdml_flwr.flower.app_folder import AppFolder, app_in
+from comdml_flwr.core.app_folder import AppFolder, app_in
 
 APP = "app"
 
