@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from comdml_flwr.planning.types import Pair, Plan, Profile
     from comdml_flwr.runs.catalogue import Catalogue
     from comdml_flwr.runs.local_run import run_locally
+    from comdml_flwr.runs.own_app import load_app
     from comdml_flwr.runs.planned import plan
 
 _MODULES = {
@@ -52,6 +53,7 @@ _MODULES = {
     "RunError": "core.errors",
     "Segmentation": "learning.tasks.segmentation",
     "cut_at": "learning.models.cutting",
+    "load_app": "runs.own_app",
     "load_fleet": "planning.fleet.fleet_file",
     "pair_agents": "planning.pairing",
     "parse_fleet": "planning.fleet.fleet_file",
@@ -81,6 +83,7 @@ __all__ = [
     "Segmentation",
     "__version__",
     "cut_at",
+    "load_app",
     "load_fleet",
     "pair_agents",
     "parse_fleet",

@@ -11,9 +11,9 @@ YAML and JSON files, and no others.
 from collections.abc import Iterator
 from pathlib import Path
 
+from comdml_flwr.core.app_folder import AppFolder, app_around, running_app
 from comdml_flwr.core.config import RunConfig, find_fleet
 from comdml_flwr.core.errors import InputError
-from comdml_flwr.core.app_folder import AppFolder, app_around, running_app
 
 STAND_IN = "comdml"  # in the user's home
 

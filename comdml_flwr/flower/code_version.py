@@ -9,9 +9,9 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from comdml_flwr.core.app_folder import CODE, AppFolder, places_of, running_app
 from comdml_flwr.core.code_digest import code_digest, digest_files
 from comdml_flwr.core.version import CODE_FOLDER, __version__
-from comdml_flwr.core.app_folder import CODE, AppFolder, places_of, running_app
 
 MEND = "if another app started the local SuperLink, end it (`pkill -f flower-superlink`) and try again"
 

@@ -25,7 +25,15 @@ from comdml_flwr.core.app_folder import places_in, places_of, running_app
 
 
 class OwnCodeApp(ClientApp):
-    """A ClientApp that is pickled as the place it is imported from."""
+    """A ClientApp that is pickled as the place it is imported from.
+
+    Attributes
+    ----------
+    catalogue : object
+        The `Catalogue` of the app's own models and data: how runs/own_app.py knows them.
+    """
+
+    catalogue: object = None
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
         app = running_app()

@@ -365,7 +365,7 @@ def test_settings_reach_the_run_as_what_they_look_like(comdml, monkeypatch):
     words = [word for setting in settings for word in ("--set", setting)]
     assert comdml("run", *words, "--num-agents", "4", "--num-workers", "2") == (0, "", "")
     values = {"num-rounds": 3, "learning-rate": 0.001, "download": False, "fleet": "a=b.toml", "model": "3"}
-    assert seen == [(values, {"num_agents": 4, "num_workers": 2})]
+    assert seen == [(values, {"num_agents": 4, "num_workers": 2, "catalogue": None})]
     assert [type(value) for value in seen[0][0].values()] == [type(value) for value in values.values()]
 
 

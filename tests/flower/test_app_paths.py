@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from comdml_flwr.core.config import parse_config
 from comdml_flwr.core.app_folder import app_in, running_app
+from comdml_flwr.core.config import parse_config
 from comdml_flwr.flower.app_paths import fleet_path, notes_on_paths, with_data_found, with_results_placed
 from tests.flower.test_own_code import write_app
 

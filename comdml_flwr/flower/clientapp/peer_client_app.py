@@ -106,6 +106,7 @@ def peer_client_app(
         own_data=own_data(data, task, shared_test),
     )
     app = OwnCodeApp()
+    app.catalogue = catalogue
     for register, handler in (
         (app.query("count"), _count),
         (app.query("hello"), _hello),

@@ -6,9 +6,9 @@ from flwr.app import Context, MetricRecord
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import Result
 
+from comdml_flwr.core.app_folder import running_app
 from comdml_flwr.core.config import RunConfig, parse_config
 from comdml_flwr.core.errors import InputError
-from comdml_flwr.core.app_folder import running_app
 from comdml_flwr.flower.app_paths import fleet_path, notes_on_paths, with_data_found, with_results_placed
 from comdml_flwr.flower.serverapp.choices import without_choice
 from comdml_flwr.flower.serverapp.last_line import tell_errors_last
