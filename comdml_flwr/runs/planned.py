@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from comdml_flwr.agents.setup import Setup
     from comdml_flwr.planning.clock.simulation import Workload
     from comdml_flwr.planning.clock.whole_round import Judged
     from comdml_flwr.planning.fleet.fleet import Fleet
@@ -26,12 +27,15 @@ class Planned:
         What stands in where there is no direct link.
     workload : Workload or None
         What a round trains and sends; None where the size of the model is not known.
+    averaging : str
+        "allreduce" or "mixing".
     """
 
     profiles: "tuple[Profile, ...]"
     cuts: "CutTable"
     relay: "Link"
     workload: "Workload | None"
+    averaging: str = "allreduce"
 
     @classmethod
     def of(cls, fleet: "Fleet") -> "Planned":
@@ -46,6 +50,22 @@ class Planned:
         workload = workload_of(fleet, costs, most=MOST_BATCHES)
         return cls(profiles=profiles, cuts=costs.cuts, relay=fleet.relay, workload=workload)
 
+    @classmethod
+    def of_run(cls, setup: "Setup") -> "Planned":
+        """Prepare the first round of a run, with the model, the data and the local epochs of its own."""
+        from comdml_flwr.methods.phases.agreement import workload_of
+
+        at_first = setup.profiles_at(1)
+        profiles = tuple(at_first[agent] for agent in setup.ids)
+        workload = workload_of(setup, profiles)
+        return cls(
+            profiles=profiles,
+            cuts=setup.cuts,
+            relay=setup.relay,
+            workload=workload,
+            averaging=setup.config.averaging,
+        )
+
     def judge(self, plan: "Plan") -> "Judged | None":
         """Return what of a plan pays in the whole round, as a run decides it.
 
@@ -56,7 +76,8 @@ class Planned:
         if self.workload is None or plan.solver == "shared":
             return None
         agents = sorted(self.profiles, key=lambda profile: profile.agent)
-        return judge(plan, agents, self.cuts, round_clock(agents, self.relay, self.workload))
+        clock = round_clock(agents, self.relay, self.workload, averaging=self.averaging)
+        return judge(plan, agents, self.cuts, clock)
 
 
 def plan(fleet: "Fleet | Path | str", *, solver: str = "exact", time_model: str = "pipeline") -> "Plan":

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from comdml_flwr.cli.commands.options import AsJson, FleetFile, Solver, TimeModel
+from comdml_flwr.cli.commands.options import App, AsJson, OptionalFleet, Settings, Solver, TimeModel
 from comdml_flwr.cli.commands.show import bottleneck, json_s, make_console, make_table, plan_as_json
 from comdml_flwr.core.strict_json import to_json
 from comdml_flwr.core.typed_json import Json
 from comdml_flwr.core.units import human_s
-from comdml_flwr.runs.planned import Planned, dropped_pairs
+from comdml_flwr.runs.planned import dropped_pairs
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,8 +33,11 @@ _WHY = {
 
 
 def explain(
-    fleet: FleetFile,
+    *,
+    fleet: OptionalFleet = None,
     agent: Annotated[int, typer.Option(help="Id of the agent to explain.")],
+    app: App = None,
+    settings: Settings = None,
     solver: Solver = "exact",
     time_model: TimeModel = "pipeline",
     top: Annotated[int, typer.Option(min=1, help="How many alternatives of a kind to look at.")] = 10,
@@ -45,11 +48,13 @@ def explain(
     An alternative is a pair that is forced while everybody else is planned again around it.
 
     Example: comdml explain ten --agent 9
+
+    Example: comdml explain --app my-app --agent 3
     """
-    from comdml_flwr.planning.fleet.fleet_file import load_fleet
+    from comdml_flwr.cli.commands.planned_fleet import read_planned
     from comdml_flwr.planning.questions import explain as explain_agent
 
-    planned = Planned.of(load_fleet(fleet))
+    planned = read_planned(fleet, app, settings)
     found = explain_agent(
         planned.profiles, planned.cuts, agent, solver=solver, time_model=time_model, top=top
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from comdml_flwr.cli.commands.options import AsJson, FleetFile, Solver, TimeModel
+from comdml_flwr.cli.commands.options import App, AsJson, OptionalFleet, Settings, Solver, TimeModel
 from comdml_flwr.cli.commands.show import (
     above_bound,
     bottleneck,
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 
 def plan(
-    fleet: FleetFile,
+    fleet: OptionalFleet = None,
+    app: App = None,
+    settings: Settings = None,
     solver: Solver = "exact",
     time_model: TimeModel = "pipeline",
     picture: Annotated[
@@ -50,19 +52,24 @@ def plan(
     Nothing is trained. All times are modelled from the speeds and links in the fleet file. With a \\[model],
     pairs that would make the whole round longer, averaging included, are left out, as in a run.
 
+    With --app it is the first round of a run of the app: its model is cut, its data are loaded to be counted,
+    and a round has its `local-epochs`.
+
     Example: comdml plan ten --picture fleet.svg
+
+    Example: comdml plan --app my-app --set batch-size=64
     """  # noqa: D301
     from comdml_flwr.cli.commands.picture import check_size, draw_picture
+    from comdml_flwr.cli.commands.planned_fleet import read_planned
     from comdml_flwr.cli.commands.searching import Search
     from comdml_flwr.comparison.pictures import check_picture
-    from comdml_flwr.planning.fleet.fleet_file import load_fleet  # here, as the package's docstring says
-    from comdml_flwr.planning.pairing import pair_agents
+    from comdml_flwr.planning.pairing import pair_agents  # here, as the package's docstring says
     from comdml_flwr.planning.solvers.integer_program import solve
 
     if picture is not None:
         check_picture(picture)
     search = Search(solver, time_limit)
-    planned = Planned.of(load_fleet(fleet))
+    planned = read_planned(fleet, app, settings)
     profiles, cuts = planned.profiles, planned.cuts
     if picture is not None:
         check_size(picture, len(profiles))
