@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from comdml_flwr.cli.commands.options import AsJson, Settings, parse_settings
+from comdml_flwr.cli.commands.options import App, AsJson, Settings, parse_settings
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.core.strict_json import to_json
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from comdml_flwr.carriers.transport.members import Member
     from comdml_flwr.cli.doctor.examination import Machine
     from comdml_flwr.cli.doctor.findings import Finding
+    from comdml_flwr.core.app_folder import AppFolder
 
 
 def doctor(
@@ -50,6 +51,15 @@ def doctor(
         bool,
         typer.Option("--listen", help="In place of dialling the peers, be dialled by them until Ctrl-C."),
     ] = False,
+    app: App = None,
+    node_config: Annotated[
+        str | None,
+        typer.Option(
+            metavar="'KEY=VALUE ...'",
+            help="With --app: as given to flower-supernode, so that this node's own data are loaded. Without:"
+            " those of all agents, up to ten, as in a simulation.",
+        ),
+    ] = None,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
@@ -63,6 +73,11 @@ def doctor(
 
     Example: comdml doctor --set dataset=cifar-10 --set data-dir=/data --set batch-size=100
 
+    With --app, also an app of your own: whether it can be imported, what `load_data` gives, whether model and
+    loss fit, where the model can be cut, and what memory that takes.
+
+    Example: comdml doctor --app my-app --node-config 'partition-id=0 num-partitions=3 data-path="/data"'
+
     Example: comdml doctor --superlink 10.0.0.9:8000 --root-certificates ca.crt
 
     A SuperNode listens for its peers only during a run. So to try the links, type this on all machines but
@@ -75,6 +90,7 @@ def doctor(
     Example: comdml doctor --certificates agent-0 --agent 0 --peers peers.txt
     """
     from comdml_flwr.cli.doctor.examination import Machine, examine
+    from comdml_flwr.core.app_config import defaults_here, find_app
     from comdml_flwr.core.config import parse_config
 
     folder, own = _own(certificates, agent)
@@ -84,8 +100,12 @@ def doctor(
     _check_listen(listen, as_json, others, own_address)
     if root_certificates is not None and superlink is None:
         raise InputError("--root-certificates", str(root_certificates), "needs --superlink")
+    own_app = None if app is None else find_app(app)
+    defaults = {} if own_app is None else defaults_here(own_app)
     machine = Machine(
-        config=parse_config(parse_settings(settings)),
+        config=parse_config({**defaults, **parse_settings(settings)}),
+        app=own_app,
+        node_config=_node_config(node_config, own_app),
         superlink=superlink,
         root_certificates=root_certificates,
         address=own_address,
@@ -100,6 +120,16 @@ def doctor(
     if listen:
         _answer(machine, findings)
     raise typer.Exit(int(any(finding.state == "wrong" for finding in findings)))
+
+
+def _node_config(text: str | None, app: "AppFolder | None") -> dict[str, bool | int | float | str] | None:
+    if text is None:
+        return None
+    if app is None:
+        raise InputError("--node-config", text, "needs --app")
+    from comdml_flwr.cli.doctor.node_config import parse_node_config
+
+    return parse_node_config(text)
 
 
 def _own(certificates: Path | None, agent: int | None) -> tuple[Path | None, int | None]:

@@ -1,6 +1,6 @@
 """Which checks a machine is given, and in which order; a check that needs what is wrong is left out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from comdml_flwr.cli.doctor.software import (
     check_python,
     needed_here,
 )
+from comdml_flwr.core.app_folder import AppFolder
 from comdml_flwr.core.config import RunConfig
 
 
@@ -29,6 +30,10 @@ class Machine:
     ----------
     config : RunConfig
         Of the run that it is to take part in.
+    app : AppFolder, optional
+        The user's own app that is to be trained.
+    node_config : Mapping[str, Scalar], optional
+        With `app`, what this machine's SuperNode is told.
     superlink, address, listen : str, optional
         HOST:PORT of the SuperLink, of `p2p-address` and of `p2p-listen`.
     root_certificates : Path, optional
@@ -42,6 +47,8 @@ class Machine:
     """
 
     config: RunConfig
+    app: AppFolder | None = None
+    node_config: Mapping[str, bool | int | float | str | bytes] | None = None
     superlink: str | None = None
     root_certificates: Path | None = None
     address: str | None = None
@@ -59,13 +66,14 @@ def examine(machine: Machine, *, dial_peers: bool = True) -> Iterator[Finding]:
     imports = list(check_imports(machine.config.dataset))
     yield from imports
     yield check_code()
-    if app := check_app():
+    if app := check_app(machine.app):
         yield app
     yield check_cores(machine.config)
     yield from check_disks(machine.config)
-    yield check_fleet(machine.config, machine.agent)
+    fleet = check_fleet(machine.config, machine.agent)
+    yield fleet
     if all(finding.state == "ok" for finding in imports):
-        yield from _examine_training(machine.config)
+        yield from _examine_training(machine, has_fleet=fleet.state == "ok")
     if machine.superlink is not None:
         yield check_superlink(machine.superlink, machine.root_certificates)
     if machine.address is not None:
@@ -73,17 +81,23 @@ def examine(machine: Machine, *, dial_peers: bool = True) -> Iterator[Finding]:
     yield from _examine_peers(machine, dial_peers)
 
 
-def _examine_training(config: RunConfig) -> Iterator[Finding]:
+def _examine_training(machine: Machine, *, has_fleet: bool) -> Iterator[Finding]:
     from comdml_flwr.cli.doctor.data_files import check_data  # torch, which is known to be there
     from comdml_flwr.cli.doctor.devices import check_device
     from comdml_flwr.cli.doctor.memory import check_memory
+    from comdml_flwr.cli.doctor.own_training import check_own_training
 
-    yield check_method(config)
-    yield check_data(config)
+    config = machine.config
+    method = check_method(config)
+    yield method
+    if machine.app is None:
+        yield check_data(config)
     finding, device = check_device(config)
     yield finding
-    if device:
+    if device and machine.app is None:
         yield check_memory(config, device=device)
+    elif device and machine.app and has_fleet and method.state == "ok":
+        yield from check_own_training(machine.app, config, device, machine.node_config)
 
 
 def _examine_peers(machine: Machine, dial_peers: bool) -> Iterator[Finding]:

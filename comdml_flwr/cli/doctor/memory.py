@@ -37,6 +37,29 @@ class Images:
     num_samples: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """What a training takes memory for.
+
+    Parameters
+    ----------
+    model, data : str
+        Their names.
+    data_bytes : int or None
+        Of a node's samples; None: this process has loaded them already.
+    cuts : CutTable
+        Of the model; at least one.
+    batch_size : int
+        Samples in a full batch.
+    """
+
+    model: str
+    data: str
+    data_bytes: int | None
+    cuts: CutTable
+    batch_size: int
+
+
 IMAGES: Mapping[str, Images] = {
     "digits": Images(Classification(input_shape=(1, 8, 8), num_classes=10), 1_797),
     "cifar-10": Images(Classification(input_shape=(3, 32, 32), num_classes=10), 60_000),
@@ -65,12 +88,22 @@ def check_memory(
         return Finding(
             CHECK, "warning", says, f"--set model={'|'.join(MODELS)} --set dataset={'|'.join(IMAGES)}"
         )
-    device = device or Device()
+    images = IMAGES[config.dataset]
+    taken = Taken(
+        model=config.model,
+        data=config.dataset,
+        data_bytes=images.num_samples * one_tensor(images.task.sample(1), "images").nbytes,
+        cuts=_count(MODELS[config.model], images.task, config),
+        batch_size=config.batch_size,
+    )
+    return compare_memory(taken, available_bytes, device or Device())
+
+
+def compare_memory(taken: Taken, available_bytes: int | None, device: Device) -> Finding:
+    """Compare available memory, by default what the device has left, with what training takes."""
     if available_bytes is None:
         available_bytes = free_memory_bytes(device)
-    images = IMAGES[config.dataset]
-    cuts = _count(MODELS[config.model], images.task, config)
-    data_bytes = images.num_samples * one_tensor(images.task.sample(1), "images").nbytes
+    cuts, batch_size, data_bytes = taken.cuts, taken.batch_size, taken.data_bytes
     whole, least = int(cuts[1].whole_bytes), int(min(offloading_bytes(cut) for cut in cuts))
     worst, cut = max((whole + int(helping_bytes(cut)), number) for number, cut in cuts.items())
     facts = {
@@ -80,17 +113,18 @@ def check_memory(
         "helping_bytes": worst,
         "least_bytes": least,
     }
+    data = "is loaded" if data_bytes is None else f"takes {human_bytes(data_bytes)}"
     needed = (
-        f"{config.dataset} takes {human_bytes(data_bytes)}, {config.model} {human_bytes(whole)} at batches of"
-        f" {config.batch_size}, {human_bytes(worst)} with a partner at cut {cut} (counted)"
+        f"{taken.data} {data}, {taken.model} {human_bytes(whole)} at batches of {batch_size},"
+        f" {human_bytes(worst)} with a partner at cut {cut} (counted)"
     )
     if available_bytes is None:
         mend = "look yourself: this system does not tell how much memory is available"
         return Finding(CHECK, "warning", needed, mend, facts)
     where = "" if device.is_host else f" on {device.name}"
     says = f"{human_bytes(available_bytes)} available{where}; {needed}"
-    left = available_bytes - data_bytes if device.is_host else available_bytes
-    smaller = f"--set batch-size={max(1, config.batch_size // 2)}, on all machines"
+    left = available_bytes - (data_bytes or 0) if device.is_host else available_bytes
+    smaller = f"--set batch-size={max(1, batch_size // 2)}, on all machines"
     told = (
         f"memory_bytes = {max(left, 0):.2g} for this agent in the fleet file, and the plan asks for no more"
     )

@@ -1,4 +1,4 @@
-"""The Flower app in the working directory, if there is one: whether its pyproject.toml lets a run start."""
+"""A Flower app, by default that in the working directory: whether its pyproject.toml lets a run start."""
 
 from pathlib import Path
 
@@ -6,16 +6,16 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from comdml_flwr.cli.doctor.findings import Finding
+from comdml_flwr.core.app_folder import AppFolder, app_in
 from comdml_flwr.core.config import parse_config
 from comdml_flwr.core.errors import InputError
-from comdml_flwr.core.app_folder import AppFolder, app_in
 
 APP = "app"
 
 
-def check_app() -> Finding | None:
-    """Look at the app's dependencies and run configuration; None where there is no app."""
-    app = app_in(Path.cwd())
+def check_app(app: AppFolder | None = None) -> Finding | None:
+    """Look at an app's dependencies and run configuration; None where there is no app."""
+    app = app or app_in(Path.cwd())
     if app is None:
         return None
     facts = {"name": app.name, "folder": str(app.path)}
