@@ -1,6 +1,7 @@
 """A comparison from its settings to `comparison.json`; stopped and started again, it goes on where it was."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -87,7 +88,7 @@ def compare(
             try:
                 if ray_address is not None:
                     check_address(ray_address)
-                _rehearse(missing)
+                _rehearse(missing, comparison.catalogue)
                 _remove_outdated(folder)
                 perform_all(missing, keeper, num_workers=num_workers, ray_address=ray_address)
             except KeyboardInterrupt:
@@ -108,9 +109,9 @@ class _Keeper:
         self._watcher.run_ends(run, outcome)
 
 
-def _rehearse(missing: Sequence[PlannedRun]) -> None:
+def _rehearse(missing: Sequence[PlannedRun], known: Catalogue) -> None:
     """Put each case and method together once: what no table shows, as a missing data set, is found now."""
-    catalogue = Catalogue(datasets=dict.fromkeys(DATASETS, _load))
+    catalogue = replace(known, datasets={**dict.fromkeys(DATASETS, _load), **known.datasets})
     for run in {(run.case, run.label): run for run in missing}.values():
         config = parse_config({**run.config, "data-dir": run.data_dir})
         try:

@@ -22,6 +22,7 @@ from comdml_flwr.core.errors import InputError
 from comdml_flwr.core.typed_json import Json
 
 COMPARISON_FILE, FLEET_FILE, SOFTWARE_FILE = "reproduce.toml", "fleet.toml", "software.json"
+APP = "app"  # in software.json: the user's own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

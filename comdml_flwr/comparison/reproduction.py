@@ -57,6 +57,7 @@ def comparison_text(comparison: Comparison) -> str:
                 "seeds": comparison.seeds,
                 "targets": comparison.targets,
                 "reference": comparison.reference,
+                **({"app": str(comparison.app.folder.path)} if comparison.app else {}),
             },
         ),
         ("[run]", comparison.keys),

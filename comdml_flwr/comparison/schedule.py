@@ -1,6 +1,7 @@
 """The runs of a comparison: which there are, which are done, and how a finished one gets its folder.
 
-A run is done if its folder holds what would be run now: the same configuration, number of agents and fleet.
+A run is done if its folder holds what would be run now: the same configuration, number of agents, fleet and,
+of an app of the user's own, code.
 So a comparison that was stopped goes on where it was, and a changed one runs again what the change concerns.
 A folder appears whole or not at all: it is written beside its place, on disk, and renamed.
 """
@@ -14,7 +15,15 @@ from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 from typing import TypeAlias
 
-from comdml_flwr.comparison.records import FLEET_FILE, RunFiles, read_run, run_folder
+from comdml_flwr.comparison.records import (
+    APP,
+    FLEET_FILE,
+    SOFTWARE_FILE,
+    RunFiles,
+    read_json,
+    read_run,
+    run_folder,
+)
 from comdml_flwr.comparison.settings import Comparison
 from comdml_flwr.comparison.tables import Keys
 from comdml_flwr.core.errors import InputError, RunError
@@ -43,6 +52,8 @@ class PlannedRun:
         The fleet file in full.
     data_dir : str
         Where the data set's files are, on every machine.
+    app, app_version : str
+        Folder of the user's own app, on every machine, and which app it is; empty where there is none.
     """
 
     case: str
@@ -52,6 +63,8 @@ class PlannedRun:
     config: Keys
     fleet_text: str
     data_dir: str
+    app: str = ""
+    app_version: str = ""
 
     def __str__(self) -> str:
         return f"{self.case}: {self.label}, seed {self.seed}"
@@ -64,6 +77,8 @@ class PlannedRun:
 
 def plan_runs(comparison: Comparison) -> tuple[PlannedRun, ...]:
     """Return the runs of a comparison: by case, method and seed, in the file's order."""
+    app = comparison.app
+    version = app.version if app else ""
     return tuple(
         PlannedRun(
             case=case.label,
@@ -73,6 +88,8 @@ def plan_runs(comparison: Comparison) -> tuple[PlannedRun, ...]:
             config=config.with_defaults_named(),
             fleet_text=case.fleet_text,
             data_dir=str(Path(config.data_dir).absolute()),
+            app=str(app.folder.path) if app else "",
+            app_version=version,
         )
         for case in comparison.cases
         for method in comparison.methods
@@ -97,12 +114,22 @@ def read_done(folder: Path, run: PlannedRun) -> RunFiles | None:
     """Return the files of a run if it is done as it would be run now; else None."""
     try:
         files = read_run(folder, run.case, run.label, run.seed)
-        fleet_text = (run_folder(folder, run.case, run.label, run.seed) / FLEET_FILE).read_text("utf-8")
+        place = run_folder(folder, run.case, run.label, run.seed)
+        fleet_text = (place / FLEET_FILE).read_text("utf-8")
+        app_version = _app_version(place)
     except (InputError, OSError):
         return None  # somebody took files out of the folder: it is run again
     if files is None or files.config != run.config or fleet_text != run.fleet_text:
         return None
+    if app_version != run.app_version:
+        return None
     return files if files.summary.get("num_agents") == run.num_agents else None
+
+
+def _app_version(place: Path) -> str:
+    """Return which app of the user's own a run was of; empty where it was of none."""
+    path = place / SOFTWARE_FILE
+    return str(read_json(path).get(APP, "")) if path.exists() else ""
 
 
 def save(folder: Path, run: PlannedRun, files: Files) -> None:

@@ -5,6 +5,7 @@
     seeds = [1, 2, 3]
     targets = [0.90, 0.95]              # accuracies (or the task's metric): how long does it take there?
     reference = "AllReduce"             # label of the method that ratios are taken to
+    app = "../my-app"                   # folder of an app of the user's own, from this file's; optional
 
     [run]                               # keys of the run configuration, for all runs
     num-rounds = 20
@@ -29,9 +30,9 @@
     cases = 1                           # how many, from the first
     num-rounds = 1                      # keys of the run configuration: they win over all others
 
-A case's keys win over a method's, those over [run]'s, those over the defaults. `seed`, `carrier` and
-`results-dir` are not set there, and `fleet` only in a case. A relative `data-dir` counts from the working
-directory, as in every run. Everything is checked before anything is trained.
+A case's keys win over a method's, those over [run]'s, those over the app's, those over the defaults. `seed`,
+`carrier` and `results-dir` are not set there, and `fleet` only in a case. A relative `data-dir` counts from
+the working directory, as in every run. Everything is checked before anything is trained.
 """
 
 from dataclasses import dataclass
@@ -39,12 +40,21 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from comdml_flwr.comparison.records import run_folder
-from comdml_flwr.comparison.tables import CaseTable, ComparisonFile, Keys, RunTable, read_tables
+from comdml_flwr.comparison.tables import (
+    NOT_HERE,
+    CaseTable,
+    ComparisonFile,
+    Keys,
+    RunTable,
+    Scalar,
+    read_tables,
+)
 from comdml_flwr.core.config import RunConfig, parse_config
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet, self_contained_text
 from comdml_flwr.planning.fleet.presets import FIXED, FLEET_NAMES, PRESETS, preset_text
 from comdml_flwr.runs.catalogue import Catalogue
+from comdml_flwr.runs.own_app import OwnApp, load_app
 
 RESULTS_DIR = "runs"  # what config.json says of every run: where it was trained is of no interest
 
@@ -103,14 +113,21 @@ class Comparison:
     keys: Keys
     methods: tuple[Method, ...]
     cases: tuple[Case, ...]
+    app: OwnApp | None = None
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """Which models and data there are."""
+        return self.app.catalogue if self.app else Catalogue()
 
     def config(self, case: Case, method: Method, seed: int) -> RunConfig:
         """Return the configuration of a run; it names the fleet, not the file that a worker writes."""
         ours: Keys = {"seed": seed, "carrier": "local", "fleet": case.fleet, "results-dir": RESULTS_DIR}
-        return parse_config({**self.keys, **method.keys, **case.keys, "profiles": "fleet", **ours})
+        keys = {**self.keys, **method.keys, **case.keys, "profiles": "fleet", **ours}
+        return self.catalogue.with_own_names(parse_config(keys))
 
 
-def load_comparison(path: Path, *, smoke: bool = False) -> Comparison:
+def load_comparison(path: Path, *, smoke: bool = False, app: Path | None = None) -> Comparison:
     """Read and check a comparison file.
 
     Parameters
@@ -119,28 +136,43 @@ def load_comparison(path: Path, *, smoke: bool = False) -> Comparison:
         TOML, see the module docstring.
     smoke : bool
         Replace what [smoke] says; the name gets `-smoke`, so a real comparison's results are not touched.
+    app : Path, optional
+        Folder of an app, instead of the file's.
 
     Raises
     ------
     InputError
         In one line: the file, the place in it, the value and the rule that it breaks.
+    RunError
+        The app's code fails when it is imported.
     """
     file = read_tables(path)
     if smoke:
         file = _smoke(path, file)
+    own = load_app(app or path.parent / file.app) if app or file.app else None
     comparison = Comparison(
         name=file.name,
         about=file.about,
         seeds=tuple(file.seeds),
         targets=tuple(file.targets),
         reference=file.reference,
-        keys=file.run.run_keys(),
+        keys={**_keys_of(own), **file.run.run_keys()},
         methods=tuple(Method(label=table.label, keys=table.run_keys()) for table in file.methods),
         cases=tuple(_case(f"{path}: cases[{n}]", path.parent, table) for n, table in enumerate(file.cases)),
+        app=own,
     )
     _check_names(path, comparison)
     _check_runs(path, comparison)
     return comparison
+
+
+def _keys_of(app: OwnApp | None) -> dict[str, Scalar]:
+    """Return the keys of an app's own configuration that a comparison may have."""
+    if app is None:
+        return {}
+    return {
+        key: value for key, value in app.defaults.items() if key not in NOT_HERE and isinstance(value, Scalar)
+    }
 
 
 def _smoke(path: Path, file: ComparisonFile) -> ComparisonFile:
@@ -226,7 +258,7 @@ def _check_runs(path: Path, comparison: Comparison) -> None:
         for other, method in enumerate(comparison.methods):
             for seed in comparison.seeds:
                 try:
-                    Catalogue().check(comparison.config(case, method, seed))
+                    comparison.catalogue.check(comparison.config(case, method, seed))
                 except InputError as error:
                     places = ((f"cases[{number}]", case.keys), (f"methods[{other}]", method.keys))
                     place = next((f"{name}." for name, keys in places if error.what in keys), "run.")

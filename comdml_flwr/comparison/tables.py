@@ -21,7 +21,7 @@ Keys: TypeAlias = Mapping[str, Scalar]
 """Keys of the run configuration, kebab-case, and their values."""
 
 LONGEST_LABEL = 80  # it names a folder
-_NOT_HERE = {
+NOT_HERE = {
     "seed": "is set by `seeds`",
     "carrier": "is always local in a comparison",
     "profiles": "are always those of the fleet in a comparison",
@@ -118,6 +118,7 @@ class ComparisonFile(_Table):
 
     name: Annotated[str, AfterValidator(_folder_name)]
     about: Annotated[str, AfterValidator(_one_line)] = ""
+    app: str = ""
     seeds: _Seeds
     targets: _Targets
     reference: str
@@ -176,10 +177,10 @@ def _unknown(key: str, keys: Sequence[str]) -> str:
 def _check_run_keys(place: str, table: _TableWithRunKeys) -> None:
     known = [name.replace("_", "-") for name in RunConfig.model_fields]
     for key, value in table.run_keys().items():
-        if key in _NOT_HERE:
-            raise InputError(f"{place}.{key}", value, _NOT_HERE[key])
+        if key in NOT_HERE:
+            raise InputError(f"{place}.{key}", value, NOT_HERE[key])
         if key not in known:
-            free = [*_own_keys(type(table)), *(name for name in known if name not in _NOT_HERE)]
+            free = [*_own_keys(type(table)), *(name for name in known if name not in NOT_HERE)]
             raise InputError(f"{place}.{key}", value, _unknown(key, free))
         if not isinstance(value, Scalar):
             raise InputError(f"{place}.{key}", value, "must be a number, true or false, or text")

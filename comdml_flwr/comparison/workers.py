@@ -2,7 +2,7 @@
 
 A run is one task: it trains in a folder of its own, with one thread, and its result is the bytes of its
 files. So a worker needs no shared storage, and whoever trained a run, the bytes are the same but for the
-stopwatch.
+stopwatch. An app of the user's own must lie in the same folder everywhere; that it is the same is checked.
 
 Ray starts its workers in the driver's working directory and looks for packages there first. So that they
 train with the very code that the driver runs, this package travels with the job, tasks and arguments are
@@ -25,14 +25,16 @@ from typing import Any, Protocol, TypeAlias
 
 from rich.console import Console
 
-from comdml_flwr.comparison.records import FLEET_FILE, SOFTWARE_FILE
+from comdml_flwr.comparison.records import APP, FLEET_FILE, SOFTWARE_FILE
 from comdml_flwr.comparison.reproduction import software
 from comdml_flwr.comparison.schedule import Files, PlannedRun
 from comdml_flwr.core.errors import InputError, RunError
 from comdml_flwr.core.strict_json import to_json
 from comdml_flwr.core.user_code import describe_error, show_traceback
 from comdml_flwr.core.version import PACKAGE
+from comdml_flwr.runs.catalogue import Catalogue
 from comdml_flwr.runs.local_run import local_rounds
+from comdml_flwr.runs.own_app import load_app
 from comdml_flwr.runs.terminal import DIVERGED, Terminal
 
 Outcome: TypeAlias = Files | str
@@ -117,7 +119,11 @@ def _perform(run: PlannedRun, on_round: Callable[[int], object]) -> Files:
         here = {"fleet": str(fleet), "results-dir": str(results), "data-dir": run.data_dir}
         quiet = Terminal(run.num_rounds, Console(quiet=True))
         rounds = local_rounds(
-            {**run.config, **here}, num_agents=run.num_agents, terminal=quiet, leaves_models=False
+            {**run.config, **here},
+            num_agents=run.num_agents,
+            catalogue=_catalogue(run),
+            terminal=quiet,
+            leaves_models=False,
         )
         with closing(rounds):
             for record in rounds:
@@ -131,12 +137,23 @@ def _perform(run: PlannedRun, on_round: Callable[[int], object]) -> Files:
         files = {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
     config = json.loads(files["config.json"])
     config |= {key: run.config[key] for key in here}
+    made_by = {**software(), **({APP: run.app_version} if run.app else {})}
     return {
         **files,
         "config.json": (to_json(config, indent=2) + "\n").encode(),
         FLEET_FILE: run.fleet_text.encode(),
-        SOFTWARE_FILE: (to_json(software(), indent=2) + "\n").encode(),
+        SOFTWARE_FILE: (to_json(made_by, indent=2) + "\n").encode(),
     }
+
+
+def _catalogue(run: PlannedRun) -> Catalogue:
+    """Return the models and data of a run. Raises RunError where its app is another one here."""
+    if not run.app:
+        return Catalogue()
+    app = load_app(run.app)
+    if app.version != run.app_version:
+        raise RunError(f"{run.app} is {app.version} here, and should be {run.app_version}")
+    return app.catalogue
 
 
 def _perform_with_ray(

@@ -5,12 +5,13 @@ from typing import Annotated
 
 import typer
 
-from comdml_flwr.cli.commands.options import AsJson
+from comdml_flwr.cli.commands.options import App, AsJson
 from comdml_flwr.core.strict_json import to_json
 
 
 def compare(
     config: Annotated[Path, typer.Argument(help="What to compare (TOML).")],
+    app: App = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Folder for everything; by default `results/<name>`."),
@@ -60,6 +61,10 @@ def compare(
     a case's wins over a method's, and that over \\[run]'s. A fleet is a preset of
     `comdml fleet new`, or a fleet file by its path from the comparison's folder.
 
+    With --app, or `app = "FOLDER"` in the file, all runs train an app of your own. The file then needs
+    neither `model` nor `dataset`, and what is trained already is trained again when the app's code has
+    changed.
+
     Example: comdml compare experiments/configs/main.toml --smoke
     """  # noqa: D301
     from comdml_flwr.agents.measuring.cores import workers_here
@@ -70,7 +75,7 @@ def compare(
     from comdml_flwr.comparison.report import write_report
     from comdml_flwr.comparison.settings import load_comparison
 
-    comparison = load_comparison(config, smoke=smoke)
+    comparison = load_comparison(config, smoke=smoke, app=app)
     folder = output or Path("results") / comparison.name
     check_matplotlib(folder)
     num_workers = workers or (0 if ray_address else workers_here())
