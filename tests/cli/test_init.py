@@ -1,8 +1,6 @@
 """`comdml init` writes a whole app: one that starts, that trains, and whose every file is what it says."""
 
-import importlib
 import io
-import json
 import shutil
 import subprocess
 import sys
@@ -15,12 +13,14 @@ import torch
 from flwr.cli.build import build_fab_from_disk
 from typer.testing import CliRunner
 
-from comdml_flwr.cli.commands.init import OF_APP
+from comdml_flwr.cli.commands.init import FLOWER, OF_APP, TARGET
 from comdml_flwr.cli.main import app as comdml
 from comdml_flwr.core.config import RunConfig, parse_config
 from comdml_flwr.core.errors import InputError
-from comdml_flwr.runs.catalogue import Catalogue
+from comdml_flwr.core.settings.base import kebab
+from comdml_flwr.core.settings.data import DataSettings
 from comdml_flwr.runs.local_run import run_locally
+from comdml_flwr.runs.own_app import load_app
 from tests.comparison.small_comparison import add_small_names
 from tests.flower.engine import ROOT, copy_of_checkout
 from tests.flower.loop_grid import quiet_terminal
@@ -43,25 +43,50 @@ def names_in_bundle(app):
     return sorted(zipfile.ZipFile(io.BytesIO(build_fab_from_disk(app))).namelist())
 
 
-def test_every_key_of_a_run_stands_in_the_app_with_its_default_and_its_meaning(app):
+def test_the_keys_of_a_run_stand_in_the_app_with_their_defaults_and_meanings(app):
     config = settings_of(app)["tool"]["flwr"]["app"]["config"]
-    defaults = RunConfig().with_defaults_named()
+    of_named_data = {"model", *map(kebab, DataSettings.model_fields)}
+    defaults = {k: x for k, x in RunConfig().with_defaults_named().items() if k not in of_named_data}
     assert list(config) == list(defaults)
     assert config == defaults | OF_APP
-    assert config == parse_config(config).with_defaults_named()
+    assert config.items() <= parse_config(config).with_defaults_named().items()
     text = (app / "pyproject.toml").read_text()
     assert text.count("  # ") >= len(config)
 
 
-def test_flower_bundles_the_app_and_leaves_results_at_home(app):
-    names = ["README.md", "fleet.toml", *(f"leaf_counter/{name}.py" for name in MODULES), "pyproject.toml"]
+def test_flower_bundles_the_app_alone(app):
+    names = ["LICENSE", "fleet.toml", *(f"leaf_counter/{name}.py" for name in MODULES), "pyproject.toml"]
     assert names_in_bundle(app) == sorted([".info/CONTENT", *names])
     bundle = build_fab_from_disk(app)
     leave_results(app)
+    for name in ("tests/test_app.py", "tests/helpers.py", "docs/index.md", "NOTES.md", "plot.py"):
+        (app / name).parent.mkdir(exist_ok=True)
+        (app / name).write_text("")
     assert build_fab_from_disk(app) == bundle
 
 
-MODULES = ("__init__", "client_app", "server_app", "task")
+@pytest.mark.parametrize("folder", [ROOT, ROOT / "examples" / "own_model"])
+def test_the_apps_that_come_with_this_package_bundle_neither_tests_nor_docs(folder):
+    names = names_in_bundle(folder)
+    assert "LICENSE" in names
+    tops = {name.partition("/")[0] for name in names} - {".info", "LICENSE", "pyproject.toml"}
+    assert tops == (
+        {"own_model"} if folder != ROOT else {"clients", "comdml_flwr", "experiments", "strategies"}
+    )
+    code = {path.relative_to(folder).as_posix() for path in (folder / min(tops)).rglob("*.py")}
+    assert code <= {*names}
+
+
+@pytest.mark.parametrize("folder", [None, ROOT, ROOT / "examples" / "own_model"])
+def test_the_bundle_is_of_flowers_first_format_and_for_the_flower_that_we_need(app, folder):
+    (own,) = (text for text in settings_of(ROOT)["project"]["dependencies"] if text.startswith("flwr["))
+    settings = settings_of(folder or app)
+    assert own in settings["project"]["dependencies"]
+    bundled = settings["tool"]["flwr"]["app"]
+    assert (bundled["fab-format-version"], bundled["flwr-version-target"]) == (1, TARGET)
+
+
+MODULES = ("__init__", "client_app", "server_app")
 
 
 def leave_results(folder):
@@ -81,7 +106,7 @@ def test_results_of_earlier_runs_do_not_travel_in_the_checkouts_bundle(tmp_path)
 
 def test_uv_sync_works_offline_with_an_empty_cache(app, tmp_path):
     """Flower runs `uv sync` for every run, and comdml-flwr may be on no package index."""
-    assert settings_of(app)["project"]["dependencies"] == ["comdml-flwr>=0.1.0"]
+    assert settings_of(app)["project"]["dependencies"] == ["comdml-flwr>=0.1.0", FLOWER]
     command = [sys.executable, "-m", "uv", "sync", "--offline", "--cache-dir", str(tmp_path / "cache")]
     command += ["--no-install-project", "--inexact", "--python", sys.executable]
     done = subprocess.run(command, cwd=app, capture_output=True, text=True, check=False)
@@ -96,32 +121,42 @@ def test_the_written_python_is_clean(app):
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_written_model_learns_and_its_seed_decides_it(app, tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(app))
-    task = importlib.import_module("leaf_counter.task")
-    for name in ("leaf_counter", "leaf_counter.task"):
+@pytest.fixture
+def _forget_the_app(monkeypatch):
+    """Leave this process's path and modules as they were."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield
+    for name in [name for name in sys.modules if name.partition(".")[0] == "leaf_counter"]:
         del sys.modules[name]
 
+
+@pytest.mark.usefixtures("_forget_the_app")
+def test_the_written_model_learns_and_its_seed_decides_it(app, tmp_path):
+    own = load_app(app)
+
     def drawn(seed):
-        model = task.small_cnn((1, 8, 8), 10, torch.Generator().manual_seed(seed))
+        model = own.catalogue.own_model((1, 8, 8), 10, torch.Generator().manual_seed(seed))
         return torch.cat([weights.flatten() for weights in model.parameters()])
 
     assert torch.equal(drawn(1), drawn(1))
     assert not torch.equal(drawn(1), drawn(2))
 
-    values = settings_of(app)["tool"]["flwr"]["app"]["config"]
-    values |= {
-        "carrier": "local",
-        "num-rounds": 3,
-        "fleet": str(app / "fleet.toml"),
-        "results-dir": str(tmp_path / "results"),
-    }
-    names = Catalogue(models=task.MODELS, datasets=task.DATASETS)
-    run_locally(values, num_agents=2, catalogue=names, terminal=quiet_terminal(5))
-    (summary,) = (tmp_path / "results").glob("*/summary.json")
-    assert json.loads(summary.read_text())["accuracy"] > 0.8
-    lines = (summary.parent / "rounds.jsonl").read_text().splitlines()
-    assert all(json.loads(line)["plan"]["pairs"] for line in lines)  # the slow agent is helped
+    values = {**own.defaults, "num-rounds": 3, "results-dir": str(tmp_path / "results")}
+    record = run_locally(values, num_agents=2, catalogue=own.catalogue, terminal=quiet_terminal(5))
+    assert record.last.score > 0.8
+    assert [agent["num_samples"] for agent in record.rounds[0].agents] == [719, 718]
+    assert all(line.plan["pairs"] for line in record.rounds)  # the slow agent is helped
+
+
+@pytest.mark.usefixtures("_forget_the_app")
+@pytest.mark.parametrize("command", ["run", "plan", "doctor"])
+def test_the_written_app_answers_each_command_that_its_readme_names(app, monkeypatch, command):
+    assert f"comdml {command} --app ." in (app / "README.md").read_text()
+    monkeypatch.chdir(app)
+    words = ["--set", "num-rounds=1", "--set", "local-epochs=1"] if command == "run" else []
+    done = CliRunner().invoke(comdml, [command, "--app", ".", *words])
+    assert done.exit_code == 0, done.output
+    assert "note:" not in done.output
 
 
 @pytest.mark.parametrize(
@@ -166,4 +201,4 @@ def test_a_run_outside_flower_says_that_it_does_not_use_the_app(app, monkeypatch
     done = CliRunner().invoke(comdml, ["run", "--num-agents", "2", *words])
     assert done.exit_code == 0, done.output
     assert done.stderr.startswith("note: the app in this folder, me.Leaf-Counter, is not used")
-    assert "`flwr run . --stream` runs the app" in done.stderr
+    assert "`comdml run --app .` runs it" in done.stderr

@@ -3,7 +3,6 @@
 Two of them have the same name and equal modules, so that nothing but their folders tells them apart.
 """
 
-import importlib.util
 import json
 import re
 import shutil
@@ -12,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from comdml_flwr.runs.catalogue import Catalogue
 from comdml_flwr.runs.local_run import run_locally
+from comdml_flwr.runs.own_app import load_app
 from tests.flower.engine import Engine
 from tests.flower.installed import comdml, install_wheel
 from tests.flower.loop_grid import quiet_terminal
@@ -33,9 +32,11 @@ class Apps:
             app.parent.mkdir()
             said = comdml(python, "init", app.name, cwd=app.parent)
             assert "next: cd my-app && flwr run . --stream" in said
-        task = self.second / "my_app" / "task.py"
-        text = task.read_text()
-        task.write_text(text.replace("16", "8").replace("1400", "1300"))  # another model, other data
+        client = self.second / "my_app" / "client_app.py"
+        text = client.read_text()
+        client.write_text(
+            text.replace("16", "8").replace("* 4 // 5", "* 3 // 5")
+        )  # another model, other data
         (self.home / ".flwr").mkdir(parents=True)
         environment = {"HOME": str(self.home), "PYTHONPATH": ""}
         self.engine = Engine(self.home / ".flwr", python=python, environment=environment)
@@ -48,17 +49,11 @@ class Apps:
 
     def expected(self, app: Path) -> str:
         """Return the digest of the weights that the app's own code gives on its own data."""
-        spec = importlib.util.spec_from_file_location("its_task", app / "my_app" / "task.py")
-        spec.loader.exec_module(task := importlib.util.module_from_spec(spec))
-        values = {
-            "model": "small-cnn",
-            "dataset": "images",
-            "fleet": str(app / "fleet.toml"),
-            "num-rounds": NUM_ROUNDS,
-            "results-dir": str(self.folder / "local"),
-        }
-        catalogue, quiet = Catalogue(models=task.MODELS, datasets=task.DATASETS), quiet_terminal(NUM_ROUNDS)
-        return run_locally(values, num_agents=NUM_NODES, catalogue=catalogue, terminal=quiet).weights_sha256
+        own, results = load_app(app), str(self.folder / "local")
+        values = {**own.defaults, "num-rounds": NUM_ROUNDS, "results-dir": results}
+        quiet = quiet_terminal(NUM_ROUNDS)
+        record = run_locally(values, num_agents=NUM_NODES, catalogue=own.catalogue, terminal=quiet)
+        return record.weights_sha256
 
 
 @pytest.fixture(scope="module")
@@ -105,16 +100,16 @@ def test_two_apps_at_the_same_time_run_each_its_own_code(apps):
 
 
 def test_an_error_of_the_second_app_is_its_own(apps):
-    task, before = apps.second / "my_app" / "task.py", sorted((apps.first / "results").iterdir())
-    text = task.read_text()
+    client, before = apps.second / "my_app" / "client_app.py", sorted((apps.first / "results").iterdir())
+    text = client.read_text()
     line = text[: text.index("    pixels, digits")].count("\n") + 1
-    task.write_text(
+    client.write_text(
         text.replace("    pixels, digits", "    raise RuntimeError('no such sensor')\n    pixels, digits")
     )
     try:
         log = apps.run(apps.second)
     finally:
-        task.write_text(text)
-    assert f"my_app/task.py, line {line}, in load_images: RuntimeError: no such sensor" in log
+        client.write_text(text)
+    assert f"my_app/client_app.py, line {line}, in load_data: RuntimeError: no such sensor" in log
     assert apps.engine.last_status() == "finished:failed"
     assert sorted((apps.first / "results").iterdir()) == before

@@ -17,27 +17,32 @@ from comdml_flwr.core.errors import InputError
 from comdml_flwr.core.version import __version__
 
 TEMPLATES = "comdml_flwr.cli.commands", "new_app"
-IN_PACKAGE = ("__init__.py", "client_app.py", "server_app.py", "task.py")
-IN_FOLDER = ("README.md", "fleet.toml", "pyproject.toml")
-OF_APP = {
-    "model": "small-cnn",
-    "dataset": "images",
-    "num-rounds": 5,
-    "fleet": "fleet.toml",
-}
+IN_PACKAGE = ("__init__.py", "client_app.py", "server_app.py")
+IN_FOLDER = ("LICENSE", "README.md", "fleet.toml", "pyproject.toml")
+OF_APP = {"num-rounds": 5, "fleet": "fleet.toml", "carrier": "auto"}
+FLOWER, TARGET = "flwr[simulation]>=1.41,<2", "1.42.0"  # as in this package's own pyproject.toml
 LONGEST_NAME = 32  # characters, a rule of Flower's
 
 
 def init(
     folder: Annotated[Path, typer.Argument(help="Folder of the app, which is called as its last part is.")],
 ) -> None:
-    """Write a whole Flower app to begin your own from: it runs at once, and then you change it.
+    """Write a whole Flower app of your own: it runs at once, and then you change it.
 
-    FOLDER is made, or must be empty. It gets a small CNN and scikit-learn's handwritten digits
-    (`task.py`), a client and a server app, four devices (`fleet.toml`), and a `pyproject.toml` with every
-    key of a run, its default and its meaning.
+    FOLDER is made, or must be empty. `client_app.py` has a small CNN, its task, and `load_data(place)`,
+    which gives each agent the data of its node: here a part of scikit-learn's handwritten digits, later what
+    lies on your devices. Beside it there are a server app, four devices (`fleet.toml`), and a
+    `pyproject.toml` with the keys of a run, their defaults and their meanings.
 
     Example: comdml init my-app && cd my-app && flwr run . --stream
+
+    The same without Flower's engine, and what can be asked before anything is trained:
+
+    Example: comdml run --app my-app
+
+    Example: comdml doctor --app my-app
+
+    Example: comdml plan --app my-app
     """
     name = folder.absolute().name if folder.name else folder.resolve().name
     package = _package(name)
@@ -51,14 +56,16 @@ def init(
         raise InputError("FOLDER", str(folder), f"must be a folder to write in ({error.strerror})") from None
     typer.echo(f"{folder}: a Flower app that runs as it is")
     about = {
-        f"{package}/task.py": "the model and the data: begin here",
+        f"{package}/client_app.py": "the model, the task and the data: begin here",
         "fleet.toml": "the devices and their links",
-        "pyproject.toml": "every key of a run",
+        "pyproject.toml": "the keys of a run",
     }
     for path, what in about.items():
         typer.echo(f"  {path:{max(map(len, about))}}  {what}")
-    enter = "" if folder.resolve() == Path.cwd() else f"cd {shlex.quote(str(folder))} && "
-    typer.echo(f"next: {enter}flwr run . --stream")
+    is_here = folder.resolve() == Path.cwd()
+    there = shlex.quote("." if is_here else str(folder))
+    typer.echo(f"next: {'' if is_here else f'cd {there} && '}flwr run . --stream")
+    typer.echo(f"  or: comdml run --app {there}")
 
 
 def _package(name: str) -> str:
@@ -88,6 +95,8 @@ def _texts(name: str, package: str) -> dict[str, str]:
         "name": name,
         "package": package,
         "library": __version__,
+        "flower": FLOWER,
+        "target": TARGET,
         "config": _config_lines(),
     }
     places = {
@@ -103,10 +112,17 @@ def _texts(name: str, package: str) -> dict[str, str]:
 
 
 def _config_lines() -> str:
-    """Return every key of a run with the app's value, or else its default, and what it means."""
-    from comdml_flwr.core.config import RunConfig, parse_config  # pydantic
+    """Return a line for each key that the app has: its value or else the default, and what it means.
 
-    values = {**parse_config({}).with_defaults_named(), **OF_APP}
+    The keys of models and data sets by name are not among them.
+    """
+    from comdml_flwr.core.config import RunConfig, parse_config  # pydantic
+    from comdml_flwr.core.settings.base import kebab
+    from comdml_flwr.core.settings.data import DataSettings
+
+    by_name = {"model", *map(kebab, DataSettings.model_fields)}
+    defaults = parse_config({}).with_defaults_named()
+    values = {key: OF_APP.get(key, default) for key, default in defaults.items() if key not in by_name}
     meanings = {name.replace("_", "-"): field.description for name, field in RunConfig.model_fields.items()}
     lines = [f"{key} = {json.dumps(value)}" for key, value in values.items()]
     width = max(map(len, lines))

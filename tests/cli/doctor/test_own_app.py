@@ -3,6 +3,7 @@
 import pytest
 from typer.testing import CliRunner
 
+from comdml_flwr.cli.commands.init import FLOWER
 from comdml_flwr.cli.doctor.own_app import check_app
 from comdml_flwr.cli.main import app as comdml
 
@@ -52,7 +53,8 @@ def test_what_ends_in_uv_sync_failed_is_told_with_its_cure(settings, old, new):
 
 @pytest.mark.parametrize("dependencies", ["[]", '["flwr[simulation]>=1.41"]'])
 def test_an_app_that_needs_only_flower_needs_no_table(settings, dependencies):
-    change(settings, 'dependencies = ["comdml-flwr>=0.1.0"]', f"dependencies = {dependencies}")
+    old = f'dependencies = ["comdml-flwr>=0.1.0", "{FLOWER}"]'
+    change(settings, old, f"dependencies = {dependencies}")
     change(settings, "[[tool.uv.dependency-metadata]]", "[[tool.uv.other]]")
     assert check_app().state == "ok"
 
