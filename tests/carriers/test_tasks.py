@@ -39,15 +39,15 @@ def values_of(tmp_path, carrier, **keys):
         "fleet": str(tmp_path / "fleet.toml"),
         "results-dir": str(tmp_path / carrier),
         "carrier": carrier,
-        **keys,
+        **{name.replace("_", "-"): value for name, value in keys.items()},
     }
 
 
-def over_grid(name, tmp_path, task, **keys):
+def over_grid(name, tmp_path, **keys):
     config, catalogue = parse_config(values_of(tmp_path, "grid", **keys)), catalogue_of(name)
     app = peer_client_app(models=catalogue.models, datasets=catalogue.datasets)
     grid = LoopGrid(app, 4, config.with_defaults_named())
-    result = PeerStrategy(config, FLEET, quiet_terminal(2), task=task).start(grid)
+    result = PeerStrategy(config, FLEET, quiet_terminal(2)).start(grid)
     (folder,) = (tmp_path / "grid").iterdir()
     lines = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
     summary = json.loads((folder / "summary.json").read_text())
@@ -73,7 +73,7 @@ def test_every_carrier_gives_the_same_outcome(name, precision, tmp_path):
     expected = [line.score for line in here.rounds]
     assert here.rounds[0].plan["pairs"], "targets travel"
 
-    scores, digest, result = over_grid(name, tmp_path, task, precision=precision)
+    scores, digest, result = over_grid(name, tmp_path, precision=precision)
     assert (scores, digest) == (expected, here.weights_sha256)
     assert result.evaluate_metrics_clientapp[2][task.metrics.primary] == expected[-1]
 
@@ -85,7 +85,14 @@ def test_every_carrier_gives_the_same_outcome(name, precision, tmp_path):
     assert ([line.score for line in records], digest) == (expected, here.weights_sha256)
 
 
-def test_a_server_app_that_is_not_told_the_task_says_so(tmp_path):
-    line = "^a report has no correct: whoever adds up must know the agents' task"
+def test_a_target_that_the_nodes_metric_cannot_reach_is_one_line(tmp_path):
+    line = "target-metric = 2.0: must be at most 1, which is the best r2 that there is"
     with pytest.raises(RunError, match=line):
-        over_grid("regression", tmp_path, None)
+        over_grid("regression", tmp_path, target_metric=2.0)
+    assert not (tmp_path / "grid").exists()
+
+
+def test_a_target_below_which_a_metric_of_the_nodes_falls_ends_the_run(tmp_path):
+    scores, _, result = over_grid("own", tmp_path, target_metric=1e6)
+    assert len(scores) == 1
+    assert [*result.evaluate_metrics_clientapp[1]] == ["mae", "loss"]

@@ -108,6 +108,7 @@ def greeted(grid: LoopGrid, nodes: dict[int, int], **common: bool) -> Federation
         hello_s=0.0,
         start={},
         names={},
+        metrics="",
         model_bytes=0,
     )
 

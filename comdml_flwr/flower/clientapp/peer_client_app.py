@@ -1,8 +1,9 @@
 """The peer ClientApp: runs an agent's phases on the mail that comes with a message, and always replies.
 
-Eleven messages exist: `query.count` (how many nodes has the federation), `query.hello` (who are you, do you
+Twelve messages exist: `query.count` (how many nodes has the federation), `query.hello` (who are you, do you
 see the run's folder, is everything there that the run needs), `query.probe` (whom do you reach, how fast are
-you), `query.echo` (return what is sent), `train.steps` (run these steps on this mail), `train.rounds` (run
+you), `query.echo` (return what is sent), `query.metrics` (what do the
+sums of a round come to), `train.steps` (run these steps on this mail), `train.rounds` (run
 these rounds, mail going from peer to peer) and `query.goodbye` (the run is over). Three are for checkpoints:
 `train.keep` (write one), `train.restore` (go on from one), `train.forget` (remove them all). And at the end
 `train.model` (write the trained model, and say where it lies).
@@ -10,6 +11,7 @@ Whatever goes wrong comes back as a reply with one line, never as an exception: 
 stack trace, or hang.
 """
 
+import json
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -22,6 +24,8 @@ from comdml_flwr.agents.state_files import load_state, read_waiting, save_state,
 from comdml_flwr.agents.steps import run_steps
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.program import has_second_phase
+from comdml_flwr.core.strict_json import to_json
+from comdml_flwr.core.typed_json import read_as, read_table
 from comdml_flwr.core.user_code import describe_error, show_traceback
 from comdml_flwr.flower.clientapp.checkpoints import forget, keep, restore
 from comdml_flwr.flower.clientapp.direct_rounds import address_of, check_listening_of, run_rounds_of
@@ -56,7 +60,9 @@ from comdml_flwr.flower.same_start import pack_start, start_of
 from comdml_flwr.flower.serverapp.last_line import tell_errors_last
 from comdml_flwr.flower.serverapp.port_owner import claim_address, release_address
 from comdml_flwr.learning.data.app_data import LoadData, LoadSharedTest, own_data
+from comdml_flwr.learning.metrics import read_sums
 from comdml_flwr.learning.task import Task
+from comdml_flwr.learning.tasks.told_metrics import pack_metrics
 from comdml_flwr.runs.assemble import program_of
 from comdml_flwr.runs.catalogue import Catalogue, DatasetLoader, ModelBuilder
 
@@ -112,6 +118,7 @@ def peer_client_app(
         (app.query("hello"), _hello),
         (app.query("probe"), _probe),
         (app.query("echo"), _echo),
+        (app.query("metrics"), _metrics),
         (app.train("steps"), _steps),
         (app.train("rounds"), _rounds),
         (app.train("keep"), _keep),
@@ -159,6 +166,7 @@ def _hello(session: NodeSession) -> ConfigRecord:
     data = setup.data(session.agent_id)
     told["num-samples"], told["num-test"] = len(data.train), len(data.test)
     told["model"], told["dataset"] = setup.config.model, setup.config.dataset
+    told["metrics"] = pack_metrics(setup.task)
     return ConfigRecord({**told, **pack_start(start_of(setup))})
 
 
@@ -173,6 +181,13 @@ def _probe(session: NodeSession) -> ConfigRecord:
 def _echo(session: NodeSession) -> ConfigRecord:
     """Return what was sent, for the ServerApp to time it; the time in here is none."""
     return ConfigRecord({"bits": blob(session.facts, "bits"), "loading-s": 0.0, "handled-s": 0.0})
+
+
+def _metrics(session: NodeSession) -> ConfigRecord:
+    """Return the metrics that sums over all agents' test samples come to."""
+    metrics = session.setup.task.metrics
+    told = read_as(read_table, json.loads(text(session.facts, "sums")), "the sums of a round")
+    return ConfigRecord({"scores": to_json(metrics.of(read_sums(told, metrics)))})
 
 
 def _steps(session: NodeSession) -> ConfigRecord:

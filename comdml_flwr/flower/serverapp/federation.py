@@ -44,6 +44,8 @@ class Federation:
         What all nodes begin with, by name.
     names : dict[str, str]
         Of the model and the data set, by key of the configuration.
+    metrics : str
+        Those of the nodes' task, as they tell them.
     model_bytes : int
         Of the run's model.
     """
@@ -56,6 +58,7 @@ class Federation:
     hello_s: float
     start: dict[str, Sketch]
     names: dict[str, str]
+    metrics: str
     model_bytes: int
 
     @property

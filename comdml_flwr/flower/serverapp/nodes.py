@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import product
 
 from flwr.app import ConfigRecord, RecordDict
 from flwr.serverapp import Grid
@@ -71,7 +72,8 @@ def greet(
             },
             hello_s=hello_s,
             start=next(iter(starts.values())),
-            names=names_of(told),
+            names=told_alike(told, "model", "dataset"),
+            metrics=told_alike(told, "metrics")["metrics"],
             model_bytes=integer(next(iter(told.values()))[1], "model-bytes"),
         )
     except Exception:
@@ -136,22 +138,20 @@ def samples_of(told: Mapping[int, tuple[int, ConfigRecord]]) -> list[int]:
     return [integer(facts, "num-samples") for _, (_, facts) in sorted(told.items())]
 
 
-def names_of(told: Mapping[int, tuple[int, ConfigRecord]]) -> dict[str, str]:
-    """Return the names of model and data set, which may be those of the app's own functions.
+def told_alike(told: Mapping[int, tuple[int, ConfigRecord]], *names: str) -> dict[str, str]:
+    """Return facts that all nodes must tell alike, by name.
 
     Raises
     ------
     RunError
-        Two nodes name different ones.
+        Two nodes tell different things.
     """
-    (first, names), *others = [
-        (agent, {key: text(facts, key) for key in ("model", "dataset")})
-        for agent, (_, facts) in sorted(told.items())
-    ]
-    for agent, other in others:
-        if other != names:
-            raise RunError(f"agent {first} trains {names}, and agent {agent} {other}: {MEND}")
-    return names
+    first, *others = sorted(told)
+    for name, other in product(names, others):
+        one, its_own = (text(told[agent][1], name) for agent in (first, other))
+        if one != its_own:
+            raise RunError(f"{name} of agent {first} is {one}, and of agent {other} {its_own}: {MEND}")
+    return {name: text(told[first][1], name) for name in names}
 
 
 def _cards(told: Mapping[int, tuple[int, ConfigRecord]]) -> list[bytes]:

@@ -13,8 +13,6 @@ from comdml_flwr.flower.app_paths import fleet_path, notes_on_paths, with_data_f
 from comdml_flwr.flower.serverapp.choices import without_choice
 from comdml_flwr.flower.serverapp.last_line import tell_errors_last
 from comdml_flwr.flower.serverapp.serverless_run import TIMEOUT_S, run_serverless
-from comdml_flwr.learning.metrics import CLASSIFICATION_METRICS, check_target
-from comdml_flwr.learning.task import Task
 from comdml_flwr.planning.fleet.fleet_file import self_contained_text
 from comdml_flwr.runs.catalogue import SERVERLESS, WITH_SERVER, Catalogue, DatasetLoader, ModelBuilder
 from comdml_flwr.runs.records import RunRecord
@@ -43,8 +41,6 @@ class PeerStrategy:
         Take replies in reversed order, which must not matter.
     resumed : Resumed, optional
         The run that goes on; `config` is its configuration, and `fleet_text` its fleet.
-    task : Task, optional
-        That of the nodes, whose metrics are added up here; without it, classification.
     """
 
     def __init__(
@@ -55,9 +51,7 @@ class PeerStrategy:
         *,
         reverse_replies: bool = False,
         resumed: Resumed | None = None,
-        task: Task | None = None,
     ) -> None:
-        self._metrics = task.metrics if task else CLASSIFICATION_METRICS
         self._config, self._fleet_text, self._terminal = config, fleet_text, terminal
         self._reverse_replies, self._resumed = reverse_replies, resumed
 
@@ -95,7 +89,6 @@ class PeerStrategy:
             self._fleet_text,
             self._terminal,
             resumed=self._resumed,
-            metrics=self._metrics,
             timeout_s=timeout,
             reverse_replies=self._reverse_replies,
         )
@@ -125,7 +118,6 @@ def peer_server_app(
     models: Mapping[str, ModelBuilder] | None = None,
     datasets: Mapping[str, DatasetLoader] | None = None,
     with_server: Mapping[str, RunWithServer] | None = None,
-    task: Task | None = None,
 ) -> ServerApp:
     """Return a ServerApp that starts serverless training.
 
@@ -135,8 +127,6 @@ def peer_server_app(
         Names that the configuration may use besides ours; give the same to `peer_client_app`.
     with_server : Mapping, optional
         How to run the methods that have a server, by name; the ServerApp then plays it.
-    task : Task, optional
-        That of the nodes; without it, classification.
     """
     catalogue = Catalogue(models=models or {}, datasets=datasets or {})
     app = ServerApp()
@@ -147,7 +137,6 @@ def peer_server_app(
         resumed = _resumed(config, context.run_config)
         config = resumed.config if resumed else config
         catalogue.check(config)
-        check_target(config.target_metric, task.metrics if task else CLASSIFICATION_METRICS)
         if config.carrier == "local":
             raise InputError("carrier", config.carrier, "must be 'grid', 'direct' or 'auto' under `flwr run`")
         text = resumed.checkpoint.fleet if resumed else self_contained_text(fleet_path(config.fleet))
@@ -165,7 +154,7 @@ def peer_server_app(
             config = with_data_found(without_choice(config))
             (with_server or {})[config.method](grid, config, text, catalogue, terminal)
             return
-        strategy = PeerStrategy(config, text, terminal, resumed=resumed, task=task)
+        strategy = PeerStrategy(config, text, terminal, resumed=resumed)
         strategy.summary()
         strategy.start(grid)
 

@@ -18,8 +18,8 @@ from comdml_flwr.flower.serverapp.choices import choose
 from comdml_flwr.flower.serverapp.direct_run import DirectRun
 from comdml_flwr.flower.serverapp.grid_carrier import GridCarrier
 from comdml_flwr.flower.serverapp.models import NodeModels
+from comdml_flwr.flower.serverapp.node_metrics import metrics_of
 from comdml_flwr.flower.serverapp.nodes import greet
-from comdml_flwr.learning.metrics import CLASSIFICATION_METRICS, Metrics
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.runs.catalogue import SERVERLESS
 from comdml_flwr.runs.checkpoints import Checkpoints
@@ -40,7 +40,6 @@ def run_serverless(
     terminal: Terminal,
     *,
     resumed: Resumed | None = None,
-    metrics: Metrics = CLASSIFICATION_METRICS,
     timeout_s: float = TIMEOUT_S,
     reverse_replies: bool = False,
 ) -> RunRecord:
@@ -58,8 +57,6 @@ def run_serverless(
         Where progress is printed.
     resumed : Resumed, optional
         The run that goes on; `config` is its configuration, and `fleet_text` its fleet.
-    metrics : Metrics, optional
-        Those of the agents' task.
     timeout_s : float
         How long to wait for all nodes to be there.
     reverse_replies : bool
@@ -74,6 +71,7 @@ def run_serverless(
     config_text = to_json(config.with_defaults_named()) if resumed else ""
     with greet(grid, fleet_text, terminal, timeout_s, config_text) as greeted:
         config, federation = choose(greeted, config.model_copy(update=greeted.names))
+        metrics = metrics_of(federation)
         program = SERVERLESS[config.method](config, len(federation.ids))
         # 1. Who runs the phases: Flower, mail and all, or the agents, many rounds at a time.
         carrier: GridCarrier | DirectRun
