@@ -42,6 +42,16 @@ def _count_each_model_once() -> Iterator[None]:
 
 
 @pytest.fixture
+def forget_apps(tmp_path, monkeypatch) -> Iterator[None]:
+    """Leave `sys.path` as it was, and nothing imported that lies in the test's folder."""
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield
+    for name, module in [*sys.modules.items()]:
+        if str(getattr(module, "__file__", None)).startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+@pytest.fixture
 def comdml(monkeypatch, capsys, here):
     """Run `comdml` with these words in this process, in the folder `here` of the test's module.
 

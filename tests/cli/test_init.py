@@ -121,16 +121,7 @@ def test_the_written_python_is_clean(app):
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.fixture
-def _forget_the_app(monkeypatch):
-    """Leave this process's path and modules as they were."""
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    yield
-    for name in [name for name in sys.modules if name.partition(".")[0] == "leaf_counter"]:
-        del sys.modules[name]
-
-
-@pytest.mark.usefixtures("_forget_the_app")
+@pytest.mark.usefixtures("forget_apps")
 def test_the_written_model_learns_and_its_seed_decides_it(app, tmp_path):
     own = load_app(app)
 
@@ -148,7 +139,7 @@ def test_the_written_model_learns_and_its_seed_decides_it(app, tmp_path):
     assert all(line.plan["pairs"] for line in record.rounds)  # the slow agent is helped
 
 
-@pytest.mark.usefixtures("_forget_the_app")
+@pytest.mark.usefixtures("forget_apps")
 @pytest.mark.parametrize("command", ["run", "plan", "doctor"])
 def test_the_written_app_answers_each_command_that_its_readme_names(app, monkeypatch, command):
     assert f"comdml {command} --app ." in (app / "README.md").read_text()

@@ -1,7 +1,6 @@
 """`--app`: an app of the user's own on the command line."""
 
 import json
-import sys
 
 import pytest
 
@@ -11,16 +10,13 @@ from tests.small_app import SETTINGS, write_small_app
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
-    """An empty working directory beside an app, of which nothing stays imported."""
+def here(tmp_path, monkeypatch, forget_apps):
+    """An empty working directory beside an app."""
     write_small_app(tmp_path / "app")
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    yield folder
-    for name in [name for name in sys.modules if name.partition(".")[0] == "small_app"]:
-        del sys.modules[name]
+    return folder
 
 
 def only_run_in(folder):

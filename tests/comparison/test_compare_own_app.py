@@ -1,7 +1,6 @@
 """A comparison on an app of the user's own: its model, its data and its keys, and its code as it is now."""
 
 import json
-import sys
 from dataclasses import replace
 
 import pytest
@@ -34,14 +33,11 @@ num-agents = 3
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
-    """A comparison file beside an app, of which nothing stays imported."""
+def here(tmp_path, forget_apps):
+    """A comparison file beside an app."""
     write_small_app(tmp_path / "app")
     (tmp_path / "own.toml").write_text(TOML)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    yield tmp_path
-    for name in [name for name in sys.modules if name.partition(".")[0] == "small_app"]:
-        del sys.modules[name]
+    return tmp_path
 
 
 def perform(here, file="own.toml", app="app"):

@@ -19,6 +19,7 @@ NOT_HERE = {
     "mkdocs": ".ci/run",
     "flower-supernode": "needs a SuperLink: tests/flower/test_deployment.py",
     "comdml doctor --certificates": "needs other machines: tests/docs/test_guide.py",
+    "comdml doctor --app my-app --node-config": "needs a node's folder: tests/cli/test_own_app.py",
     "sudo": "needs root: tests/experiments/testbed",
     "comdml run --set num-rounds=200": "takes minutes: tests/runs/test_resuming.py with fewer rounds",
     "comdml run --resume": "needs that run: tests/runs/test_resuming.py",

@@ -21,7 +21,7 @@ QUICK = {
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
+def here(tmp_path, monkeypatch, forget_apps):
     """A folder in which the commands of a page are typed; it sees the repository's files."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "experiments").symlink_to(ROOT / "experiments")

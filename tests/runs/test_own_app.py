@@ -1,7 +1,6 @@
 """An app of the user's own, read from its folder: it trains as under Flower; what is wrong is one line."""
 
 import importlib
-import sys
 
 import pytest
 
@@ -13,15 +12,7 @@ from tests.flower.loop_grid import LoopGrid, quiet_terminal
 from tests.small_app import CLIENT, FLEET, SETTINGS, write_small_app
 
 NUM = 3
-
-
-@pytest.fixture(autouse=True)
-def _forget_what_was_imported(monkeypatch):
-    """Leave this process's path and modules as they were."""
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    yield
-    for name in [name for name in sys.modules if name.partition(".")[0] == "small_app"]:
-        del sys.modules[name]
+pytestmark = pytest.mark.usefixtures("forget_apps")
 
 
 @pytest.fixture
