@@ -34,6 +34,7 @@ def _reply(handler: Handler, catalogue: Catalogue, message: Message, context: Co
     try:
         agent = NodeSession(catalogue, facts, context).agent
         agent.setup.device.make_deterministic(agent.setup.config.threads_per_agent)
+        agent.num_reductions = integer(facts, "num-reductions")
         agent.begin_round(integer(facts, "server-round"))
         content = handler(agent, message)
     except Exception as error:

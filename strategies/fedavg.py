@@ -35,7 +35,7 @@ from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.planning.types import SERVER
 from comdml_flwr.runs.assemble import assemble
 from comdml_flwr.runs.catalogue import Catalogue
-from comdml_flwr.runs.loop import has_ended, last
+from comdml_flwr.runs.loop import has_ended, last, reductions_after
 from comdml_flwr.runs.records import RunRecord, add_up
 from comdml_flwr.runs.results import recorded
 from comdml_flwr.runs.terminal import Terminal
@@ -108,7 +108,10 @@ class SeededFedAvg(FedAvg):
         arrays = ArrayRecord(model.state_dict())
         began = time.monotonic()
         for round_ in range(1, setup.config.num_rounds + 1):
-            # 1. Flower's training
+            # 1. Flower's training, at the rate of the round
+            self._server.num_reductions = reductions_after(record.rounds, setup.config)
+            for told in (for_training, for_evaluation):
+                told["num-reductions"] = self._server.num_reductions
             messages = self.configure_train(round_, arrays, for_training, grid)
             mean, metrics = self.aggregate_train(round_, grid.send_and_receive(messages, timeout=TIMEOUT_S))
             if mean is not None:

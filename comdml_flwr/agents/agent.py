@@ -60,7 +60,8 @@ class Agent:
     pairing: Pairing = field(default_factory=Pairing)  # of the last round in which it took part
     bytes_sent: int = 0
     ended_round: int = 0  # the round whose model is among the tensors as "ended"; 0: there is none
-    absence: Absence = NOBODY  # as the carrier tells it with each step
+    absence: Absence = NOBODY  # as the carrier tells it with each step, and so:
+    num_reductions: int = 0  # of the learning rate before this round
     report: Report = field(default_factory=dict)
     clock: Clock = field(init=False)
     _drawn: tuple[tuple[int, str], list[Tensor]] | None = None  # can be drawn again: no part of the state
@@ -111,7 +112,7 @@ class Agent:
     @property
     def learning_rate(self) -> float:
         """The rate of this round."""
-        return learning_rate(self.setup.config, self.round)
+        return learning_rate(self.setup.config, self.round, self.num_reductions)
 
     @property
     def learners(self) -> LearnerPool:

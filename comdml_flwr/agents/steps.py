@@ -21,6 +21,7 @@ def run_steps(
     agent.let_go()
     outbox: list[Envelope] = []
     for step in steps:
+        agent.num_reductions = step.num_reductions
         if step.phase == 0:
             agent.begin_round(step.round)
         if step.attempt and step.phase == program.return_point:

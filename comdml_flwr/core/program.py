@@ -1,7 +1,7 @@
 """A round as a program: phases that every agent runs, and the carrier that moves their mail."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Generic, Protocol, Self, TypeAlias, TypeVar
 
 from comdml_flwr.core.errors import RunError
@@ -118,12 +118,14 @@ class Program(Generic[AgentT]):
 class Step:
     """One phase of one round: `program.phases[phase]` in round `round` (counted from 1).
 
-    `attempt` counts from 0 how often the round went back to its return point.
+    `attempt` counts from 0 how often the round went back to its return point. `num_reductions` says how often
+    the learning rate was reduced before the round, as the metric did not get better; it names no other step.
     """
 
     round: int
     phase: int
     attempt: int = 0
+    num_reductions: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,6 +146,7 @@ def task(
             "rounds": [step.round for step in steps],
             "phases": [step.phase for step in steps],
             "attempts": [step.attempt for step in steps],
+            "reductions": [step.num_reductions for step in steps],
             "gone": sorted(absence.gone),
             "returning": sorted(absence.returning),
             "back-in": absence.back_in,
@@ -159,7 +160,8 @@ def task(
 
 def steps_of(facts: ConfigRecord) -> tuple[Step, ...]:
     """Return the steps of a `train.steps` message."""
-    return tuple(map(Step, *(integers(facts, name) for name in ("rounds", "phases", "attempts"))))
+    names = ("rounds", "phases", "attempts", "reductions")
+    return tuple(map(Step, *(integers(facts, name) for name in names)))
 
 
 def absence_of(facts: ConfigRecord) -> Absence:

@@ -59,6 +59,7 @@ class LockStep:
         self._server = (SERVER,) if program.has_server else ()
         self._absence = self._told = NOBODY  # as it is, and as the agents know it
         self._gone_at_end: frozenset[int] = frozenset()
+        self._num_reductions = 0  # before the round that runs
 
     @property
     def gone(self) -> frozenset[int]:
@@ -75,6 +76,7 @@ class LockStep:
         first: int = 1,
         gone: Iterable[int] = (),
         ends_apart: Callable[[int], bool] = lambda round_: False,
+        num_reductions: Callable[[], int] = lambda: 0,
     ) -> Iterator[tuple[int, Mapping[int, Report]]]:
         """Run the rounds from one on; give each with its reports when it has ended.
 
@@ -86,6 +88,8 @@ class LockStep:
             Who is missing from the beginning.
         ends_apart : Callable[[int], bool]
             Whether a round is to end before the next one begins.
+        num_reductions : Callable[[], int]
+            How often the learning rate was reduced, asked before each round.
 
         Raises
         ------
@@ -95,17 +99,22 @@ class LockStep:
         riding: dict[int, tuple[Step, ...]] = {}
         self._absence = Absence(frozenset(gone))
         for round_ in range(first, self._num_rounds + 1):
-            reports = self._exchange(Step(round_, 0), riding)
+            self._num_reductions = num_reductions()
+            reports = self._exchange(self._step(round_, 0), riding)
             if riding:
                 yield self._ended(round_ - 1, riding, reports)
             check_left(round_, self._agents, self._absence.in_round(round_), self._carrier.why_gone)
             self._to_last(round_)
-            riding = {agent: (Step(round_, self._program.last),) for agent in self._members(round_)}
+            last = self._step(round_, self._program.last)
+            riding = dict.fromkeys(self._members(round_), (last,))
             self._look_who_is_back(round_)
             if round_ == self._num_rounds or ends_apart(round_):
                 reports = self._exchange(None, riding)
                 yield self._ended(round_, riding, reports)
                 riding = {}
+
+    def _step(self, round_: int, phase: int, attempt: int = 0) -> Step:
+        return Step(round_, phase, attempt, self._num_reductions)
 
     def _members(self, round_: int) -> tuple[int, ...]:
         members = self._absence.without(self._drawn(round_), round_)
@@ -118,7 +127,7 @@ class LockStep:
         phase, attempt, return_point = 1, 0, self._program.return_point
         while phase < self._program.last:
             missing = self._absence
-            self._exchange(Step(round_, phase, attempt))
+            self._exchange(self._step(round_, phase, attempt))
             if self._absence != missing and return_point is not None and phase >= return_point:
                 phase, attempt = return_point, attempt + 1
             else:

@@ -13,6 +13,7 @@ from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.display import Display
 from comdml_flwr.core.program import Carrier, Program
 from comdml_flwr.learning.metrics import CLASSIFICATION_METRICS, Metrics, reaches
+from comdml_flwr.learning.schedule import count_reductions, follows_metric
 from comdml_flwr.planning.fleet.scenario import Availability
 from comdml_flwr.planning.participation import draw_participants
 from comdml_flwr.runs.lock_step import LockStep
@@ -32,6 +33,12 @@ def checkpoint_follows(round_: int, config: RunConfig) -> bool:
     return config.checkpoint_every > 0 and round_ % config.checkpoint_every == 0
 
 
+def reductions_after(rounds: Sequence[RoundRecord], config: RunConfig) -> int:
+    """Return how often the learning rate was reduced, as the metric of these rounds did not get better."""
+    better = rounds[-1].better if rounds else "higher"
+    return count_reductions([record.score for record in rounds], better, config)
+
+
 def run_rounds(
     carrier: Carrier,
     program: "Program[Agent]",
@@ -45,8 +52,8 @@ def run_rounds(
 ) -> Iterator[RunRecord]:
     """Run the rounds of a method over a carrier, up to the one that reaches `target-metric`.
 
-    With such a target, and before a checkpoint, a round ends before the next one begins, which costs an
-    exchange and changes no bit.
+    With such a target, with a learning rate that follows the metric, and before a checkpoint, a round ends
+    before the next one begins, which costs an exchange and changes no bit.
 
     Parameters
     ----------
@@ -82,14 +89,17 @@ def run_rounds(
         return draw_participants(ids, config.participation, config.seed, round_, availability)
 
     def ends_apart(round_: int) -> bool:
-        return config.target_metric > 0 or checkpoint_follows(round_, config)
+        return config.target_metric > 0 or follows_metric(config) or checkpoint_follows(round_, config)
+
+    def num_reductions() -> int:
+        return reductions_after(record.rounds, config)
 
     record = begun or RunRecord()
     if has_ended(record.rounds, config):
         return
     loop = LockStep(carrier, program, ids, present, config.num_rounds, display)
     began = time.monotonic()
-    for round_, reports in loop.run(len(record.rounds) + 1, record.gone, ends_apart):
+    for round_, reports in loop.run(len(record.rounds) + 1, record.gone, ends_apart, num_reductions):
         elapsed_s = time.monotonic() - began
         ended = add_up(
             round_,

@@ -11,7 +11,9 @@ from comdml_flwr.carriers.direct.driver import DirectRounds
 from comdml_flwr.carriers.transport.grpc import Transport
 from comdml_flwr.carriers.transport.members import Limits, Member
 from comdml_flwr.core.errors import OverdueError, PeerGoneError
+from comdml_flwr.flower.serverapp.direct_run import last_of_message
 from comdml_flwr.runs.assemble import participants_of, program_of
+from comdml_flwr.runs.loop import reductions_after
 from comdml_flwr.runs.records import RunRecord, add_up
 from tests.small import small_setup
 
@@ -30,15 +32,24 @@ def run_direct(config, fleet, *, rounds_per_message=100, setup=None):
     config = config.model_copy(update={"carrier": "direct"})
     setup = setup or small_setup(config, fleet)
     agents = {agent.id: agent for agent in participants_of(setup)}
+    config = config.model_copy(update={"rounds_per_message": rounds_per_message})
     reports, left_over = {}, dict.fromkeys(agents, ())
-    for first in range(1, config.num_rounds + 1, rounds_per_message):
-        last = min(config.num_rounds, first + rounds_per_message - 1)
-        for agent, (told, left) in _message(setup, agents, first, last, left_over).items():
+    for first, last, num_reductions in messages(setup, config, reports):
+        told_by = _message(setup, agents, first, last, left_over, num_reductions)
+        for agent, (told, left) in told_by.items():
             left_over[agent] = left
             for round_, report in told:
                 reports.setdefault(round_, {})[agent] = report
     records, digest = added_up(setup, reports)
     return records, digest, list(agents.values())
+
+
+def messages(setup, config, reports):
+    """Yield first and last round of each message, and how often the rate was reduced before it."""
+    last = 0
+    while (first := last + 1) <= config.num_rounds:
+        last = last_of_message(first, config)
+        yield first, last, reductions_after(added_up(setup, reports)[0], config)
 
 
 def added_up(setup, reports):
@@ -51,7 +62,7 @@ def added_up(setup, reports):
     return list(record.rounds), record.weights_sha256
 
 
-def _message(setup, agents, first, last, left_over):
+def _message(setup, agents, first, last, left_over, num_reductions):
     members = [
         Member(agent, address) for agent, address in zip(agents, free_addresses(len(agents)), strict=True)
     ]
@@ -66,6 +77,7 @@ def _message(setup, agents, first, last, left_over):
                 Deadlines(60.0, 1.0),
                 seconds_per_batch=0.01,
                 left_over=left_over[agent.id],
+                num_reductions=num_reductions,
             )
             return list(direct.run(first, last)), direct.left_over()
 

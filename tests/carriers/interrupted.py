@@ -30,6 +30,9 @@ SCENARIOS = {
 }
 
 
+FOLLOWS_METRIC = {"optimizer": "sgd", "learning-rate": 0.5, "schedule": "plateau", "schedule-patience": 1}
+
+
 class Killed(BaseException):
     """Ends a run where it is."""
 

@@ -16,7 +16,7 @@ from comdml_flwr.methods.phases.introduction import Model
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.runs.assemble import assemble, participants_of, program_of
 from comdml_flwr.runs.catalogue import Catalogue
-from tests.carriers.direct_runs import added_up
+from tests.carriers.direct_runs import added_up, messages
 from tests.small import fleet_text, small_config, small_setup
 
 NUM_AGENTS, NUM_ROUNDS = 5, 3
@@ -131,11 +131,11 @@ def _model_before_training(agent, inbox):
 def run_simulated(config, fleet, *, rounds_per_message=100):
     """Run without a fault; return the records and the digest of all weights."""
     setup = small_setup(config.model_copy(update={"carrier": "direct"}), fleet)
+    config = config.model_copy(update={"rounds_per_message": rounds_per_message})
     carrier = carrier_of(setup)
     reports = {}
-    for first in range(1, config.num_rounds + 1, rounds_per_message):
-        last = min(config.num_rounds, first + rounds_per_message - 1)
-        for agent, part in carrier.run(first, last, History(seed=first)).items():
+    for first, last, num_reductions in messages(setup, config, reports):
+        for agent, part in carrier.run(first, last, History(seed=first), num_reductions).items():
             assert part.error is None, part.error
             for round_, report in part.reports.items():
                 reports.setdefault(round_, {})[agent] = report

@@ -126,6 +126,14 @@ RUNS = {
         "warmup_rounds": 1,
         "num_rounds": 3,
     },
+    "a rate that follows the metric": {
+        "optimizer": "sgd",
+        "learning_rate": 0.1,
+        "schedule": "plateau",
+        "schedule_patience": 1,
+        "participation": 0.6,
+        "num_rounds": 5,
+    },
 }
 CARRIERS = [grid, direct, simulated]
 SOME = ("three chunks", "half take part", "gossip")  # they have each kind of mail and of absence

@@ -11,6 +11,7 @@ from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.program import Step
 from comdml_flwr.runs.local_run import run_locally
 from tests.carriers.interrupted import (
+    FOLLOWS_METRIC,
     SCENARIOS,
     Killed,
     lines_of,
@@ -28,6 +29,7 @@ LOCAL = {
     **SCENARIOS,
     "fedavg": {"method": "fedavg", "participation": 0.6},
     "splitfed": {"method": "splitfed", "cut": 2, "participation": 0.6},
+    "a rate that follows the metric": {"method": "allreduce", **FOLLOWS_METRIC},
 }
 
 

@@ -14,6 +14,7 @@ from comdml_flwr.core.errors import InputError, RunError
 from comdml_flwr.flower import mail
 from comdml_flwr.flower.clientapp import peer_client_app, session
 from comdml_flwr.flower.clientapp.direct_rounds import limits_of
+from comdml_flwr.flower.serverapp import direct_run
 from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy
 from tests.carriers.direct_runs import free_addresses
 from tests.flower.loop_grid import LoopGrid, quiet_terminal
@@ -85,6 +86,24 @@ def test_the_weights_and_the_clock_are_those_of_the_local_carrier(
     assert [line["virtual_time_s"] for line in lines] == [r.virtual_time_s for r in here.rounds]
     assert [line["bytes_sent"] for line in lines] == [r.bytes_sent for r in here.rounds]
     assert all(line["elapsed_s"] > 0 for line in lines)
+
+
+def test_a_message_is_one_round_where_the_rate_follows_the_metric(tmp_path, monkeypatch):
+    """The count of reductions goes from the ServerApp's records to all nodes with the next message."""
+    asked, ask = [], direct_run.DirectRun._ask
+    monkeypatch.setattr(
+        direct_run.DirectRun, "_ask", lambda self, *span: asked.append(span) or ask(self, *span)
+    )
+    keys = {"method": "allreduce", "num_rounds": 4, "optimizer": "sgd", "learning_rate": 1e-9}
+    keys |= {"schedule": "plateau", "schedule_patience": 1}
+    here, _ = run_local(small_config(**keys), small_fleet(NUM_AGENTS))
+    run = run_direct(tmp_path, **keys)
+    assert [span[:2] for span in asked] == [(1, 1), (2, 2), (3, 3), (4, 4)]
+    lines = [json.loads(line) for line in (run / "rounds.jsonl").read_text().splitlines()]
+    rates = [line["metrics"]["learning_rate"] for line in lines]
+    assert rates == [line.metrics["learning_rate"] for line in here.rounds]
+    assert rates[-1] < rates[0], "at such a rate nothing is learned"
+    assert json.loads((run / "summary.json").read_text())["weights_sha256"] == here.weights_sha256
 
 
 def test_nodes_with_folders_of_their_own_remove_them(tmp_path, monkeypatch):

@@ -16,6 +16,13 @@ from tests.small import CATALOGUE, fleet_text, run_local, small_config, small_fl
 
 NUM_AGENTS = 5
 RUNS = {"fedavg": run_fedavg, "splitfed": run_splitfed}
+FOLLOWS_METRIC = {
+    "optimizer": "sgd",
+    "learning_rate": 1e-9,  # nothing is learned, so each round but the first reduces it
+    "schedule": "plateau",
+    "schedule_patience": 1,
+    "num_rounds": 3,
+}
 
 
 def run_with_server(config, folder, *, watch=lambda grid: None):
@@ -42,8 +49,18 @@ def lines(run):
         {"method": "fedavg", "participation": 0.5, "num_rounds": 4, "partition": "dirichlet"},
         {"method": "splitfed", "cut": 2},
         {"method": "splitfed", "cut": 2, "splitfed_version": 2, "participation": 0.5, "num_rounds": 3},
+        {"method": "fedavg", **FOLLOWS_METRIC},
+        {"method": "splitfed", "cut": 2, **FOLLOWS_METRIC},
     ],
-    ids=["fedavg", "fedavg, resnet", "fedavg, half take part", "splitfed v1", "splitfed v2, half take part"],
+    ids=[
+        "fedavg",
+        "fedavg, resnet",
+        "fedavg, half take part",
+        "splitfed v1",
+        "splitfed v2, half take part",
+        "fedavg, a rate that follows the metric",
+        "splitfed v1, a rate that follows the metric",
+    ],
 )
 def test_flower_gives_the_outcome_of_the_local_carrier(keys, tmp_path):
     config = small_config(**keys)
@@ -51,7 +68,15 @@ def test_flower_gives_the_outcome_of_the_local_carrier(keys, tmp_path):
     run, _ = run_with_server(config, tmp_path)
     assert json.loads((run / "summary.json").read_text())["weights_sha256"] == here.weights_sha256
     for line, record in zip(lines(run), here.rounds, strict=True):
-        for name in ("accuracy", "loss", "virtual_time_s", "makespan_s", "bytes_sent", "num_agents"):
+        for name in (
+            "accuracy",
+            "loss",
+            "virtual_time_s",
+            "makespan_s",
+            "bytes_sent",
+            "num_agents",
+            "metrics",
+        ):
             assert line[name] == as_json(record)[name], name
     told = json.loads((run / "agents.json").read_text())["agents"]
     assert told == json.loads(json.dumps(here.rounds[0].agents))

@@ -18,6 +18,7 @@ from comdml_flwr.flower.serverapp.peer_strategy import peer_server_app
 from comdml_flwr.runs.local_run import run_locally
 from tests.carriers.direct_runs import free_addresses
 from tests.carriers.interrupted import (
+    FOLLOWS_METRIC,
     NUM_AGENTS,
     SCENARIOS,
     Killed,
@@ -124,6 +125,10 @@ DIRECT = {
     f"{name}, direct": {**SCENARIOS[name], "carrier": "direct", "rounds-per-message": 3}
     for name in ("comdml", "gossip", "dpsgd")
 }
+FOLLOWING = {
+    f"a rate that follows the metric, {carrier}": {**FOLLOWS_METRIC, "carrier": carrier, "participation": 0.6}
+    for carrier in ("grid", "direct")
+}
 EVERY_DAY = (  # each carrier with each home, and a method whose models differ
     ("comdml", "one folder"),
     ("gossip", "folders of their own"),
@@ -138,7 +143,7 @@ EVERY_DAY = (  # each carrier with each home, and a method whose models differ
         pytest.param(
             keys, home, id=f"{name}-{home}", marks=() if (name, home) in EVERY_DAY else pytest.mark.slow
         )
-        for name, keys in {**GRID, **DIRECT}.items()
+        for name, keys in {**GRID, **DIRECT, **FOLLOWING}.items()
         for home in HOMES
     ],
     indirect=["home"],

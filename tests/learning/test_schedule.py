@@ -3,7 +3,7 @@
 import pytest
 
 from comdml_flwr.core.config import parse_config
-from comdml_flwr.learning.schedule import is_scheduled, learning_rate
+from comdml_flwr.learning.schedule import count_reductions, is_scheduled, learning_rate
 from tests.small import run_local, small_config, small_fleet
 
 
@@ -54,3 +54,55 @@ def test_all_agents_train_at_the_rate_of_the_round(keys):
     assert constant.rounds[0].metrics == {}
     same, _ = run_local(small_config(**keys, schedule="step", schedule_every=1, schedule_factor=1.0), fleet)
     assert same.weights_sha256 == constant.weights_sha256
+
+
+PLATEAU = {"schedule": "plateau", "schedule-patience": 2}
+
+
+@pytest.mark.parametrize(
+    ("scores", "keys", "expected"),
+    [
+        ([], {}, 0),
+        ([0.5, 0.6, 0.7, 0.8], {}, 0),
+        ([0.5, 0.4], {}, 0),
+        ([0.5, 0.4, 0.4], {}, 1),
+        ([0.5, 0.5, 0.5], {}, 1),  # as good as the best is no better
+        ([0.5, 0.4, 0.45, 0.48, 0.49], {}, 2),  # better than the last, but not than the best
+        ([0.5, 0.4, 0.6, 0.5, 0.7, 0.6], {}, 0),
+        ([0.5, 0.4, 0.4, 0.4], {}, 1),  # after a reduction all rounds of patience begin again
+        ([None, None, 0.1, None, 0.1, 0.2], {}, 2),
+        ([0.9, 0.5, 0.6, 0.5], {"warmup-rounds": 1}, 0),
+        ([0.9, 0.5, 0.6, 0.5, 0.5], {"warmup-rounds": 1}, 1),
+        ([0.5, 0.4], {"schedule-patience": 1}, 1),
+        ([0.5, 0.4, 0.4], {"schedule": "step"}, 0),
+    ],
+)
+def test_the_rate_is_reduced_when_the_metric_has_not_got_better(scores, keys, expected):
+    config = parse_config({**PLATEAU, **keys})
+    assert count_reductions(scores, "higher", config) == expected
+    of_lower = [None if score is None else -score for score in scores]
+    assert count_reductions(of_lower, "lower", config) == expected
+
+
+def test_each_reduction_multiplies_the_rate_whatever_the_round():
+    config = parse_config({**PLATEAU, "learning-rate": 1.0, "schedule-factor": 0.5, "warmup-rounds": 1})
+    assert [learning_rate(config, 5, num) for num in (0, 1, 3)] == [1.0, 0.5, 0.125]
+    assert learning_rate(config, 1, 0) == 0.5, "warm-up"
+    assert is_scheduled(config)
+
+
+@pytest.mark.parametrize(
+    "keys", [{}, {"method": "fedavg"}, {"method": "splitfed", "cut": 2}], ids=["comdml", "fedavg", "splitfed"]
+)
+def test_a_run_trains_each_round_at_the_rate_that_its_rounds_before_ask_for(keys):
+    """At a rate of almost 0 the metric stays what it is."""
+    keys = {"learning_rate": 1e-9, "schedule": "plateau", "schedule_patience": 1, "num_rounds": 4, **keys}
+    record, _ = run_local(small_config(optimizer="sgd", schedule_factor=0.5, **keys), small_fleet(3))
+    scores = [line.score for line in record.rounds]
+    config = small_config(schedule_factor=0.5, **keys)
+    expected = [
+        learning_rate(config, number + 1, count_reductions(scores[:number], "higher", config))
+        for number in range(4)
+    ]
+    assert [line.metrics["learning_rate"] for line in record.rounds] == expected
+    assert expected[-1] < expected[0]

@@ -127,6 +127,15 @@ def test_n_phases_cost_n_minus_1_exchanges_a_round_and_one_at_the_end(num_phases
     assert [round_ for round_, _ in recorder.ended] == list(range(1, num_rounds + 1))
 
 
+def test_where_the_rate_follows_the_metric_each_round_is_over_before_the_next_begins():
+    """All rounds are as good as the first: with a patience of one, each after the second is slower."""
+    recorder = Recorder()
+    run(recorder, ids=(4, 9), num_rounds=4, schedule="plateau", schedule_patience=1)
+    told = {(step.round, step.num_reductions) for steps in recorder.exchanges for step in steps[4]}
+    assert told == {(1, 0), (2, 0), (3, 1), (4, 2)}
+    assert recorder.ended == [(round_, round_ * len(PHASES)) for round_ in range(1, 5)]
+
+
 def test_every_agent_runs_every_phase_of_the_rounds_it_takes_part_in_and_no_other():
     recorder = Recorder()
     record = run(recorder, participation=0.5, num_rounds=6)

@@ -93,6 +93,8 @@ class DirectRounds:
         Agents that are gone; if this agent is one of them, it asks to be let in.
     lacking : Iterable[int]
         Agents that take part, but do not have the current model: they ask for it before the first round.
+    num_reductions : int
+        How often the learning rate was reduced before, as the metric did not get better.
     clock : WallClock
         By which it waits.
     run_steps : Callable
@@ -110,6 +112,7 @@ class DirectRounds:
         left_over: Inbox = (),
         absent: Iterable[int] = (),
         lacking: Iterable[int] = (),
+        num_reductions: int = 0,
         clock: WallClock = REAL_CLOCK,
         run_steps: RunSteps = run_steps,
     ) -> None:
@@ -139,6 +142,7 @@ class DirectRounds:
             collector=self._collector,
             deadlines=deadlines,
             seconds_per_batch=seconds_per_batch,
+            num_reductions=num_reductions,
         )
         self._model_of = 0  # the last round whose model this agent has
         self.score: float | None = None  # of the round that ended last; None: not known, or not committed

@@ -73,6 +73,8 @@ class RoundRunner:
         The agent's end of the peers' protocol.
     seconds_per_batch : float
         How long this agent trains a batch, which it tells its peers.
+    num_reductions : int
+        How often the learning rate was reduced before these rounds.
     """
 
     agent: Agent
@@ -83,6 +85,7 @@ class RoundRunner:
     collector: Collector
     deadlines: Deadlines
     seconds_per_batch: float
+    num_reductions: int = 0
     _results: dict[frozenset[int], tuple[dict[str, Tensor], Report]] = field(
         init=False, default_factory=dict
     )  # by attempt
@@ -142,7 +145,7 @@ class RoundRunner:
         """Run the phases from one on, and wait for the last marks of all; return the report."""
         report: Report = {}
         for phase in range(first_phase, self.program.last + 1):
-            step = Step(round_, phase, attempt)
+            step = Step(round_, phase, attempt, self.num_reductions)
             inbox = self._inbox(step, self.program.phases[phase])
             if phase == self.program.return_point:
                 self.collector.begin_attempt()

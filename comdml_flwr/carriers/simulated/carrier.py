@@ -75,10 +75,11 @@ class SimulatedCarrier:
         """How long the rounds that run have taken, or those that ran last took, in virtual seconds."""
         return self._network.now_s if self._network else 0.0
 
-    def run(self, first: int, last: int, history: History) -> dict[int, Part]:
+    def run(self, first: int, last: int, history: History, num_reductions: int = 0) -> dict[int, Part]:
         """Run the rounds from `first` to `last`, as nodes do that get a message of the ServerApp.
 
-        Who failed in the rounds before takes part again, and asks for the model first.
+        Who failed in the rounds before takes part again, and asks for the model first. `num_reductions` says
+        how often the learning rate was reduced before.
 
         Returns
         -------
@@ -90,7 +91,7 @@ class SimulatedCarrier:
         NoEndError
             Some agent's rounds do not end.
         """
-        world = _World(self.agents, first, history)
+        world = _World(self.agents, first, history, num_reductions)
         self._network = world.network
         parts: dict[int, Part] = {}
 
@@ -138,13 +139,15 @@ class SimulatedCarrier:
             left_over=self._left_over.get(agent, ()),
             lacking=lacking,
             absent=absent,
+            num_reductions=world.num_reductions,
             clock=SimulatedClock(agent, world.network, world.turns),
             run_steps=run_in_virtual_time,
         )
 
 
 class _World:
-    def __init__(self, ids: Iterable[int], first: int, history: History) -> None:
+    def __init__(self, ids: Iterable[int], first: int, history: History, num_reductions: int) -> None:
+        self.num_reductions = num_reductions
         self.history, self.rng = history, random.Random(f"{history.seed} {first}")
         self.network = Network(ids, history, self.rng, START_S)
         self.turns = Turns(self.network, history, self.rng, LIMIT_S)

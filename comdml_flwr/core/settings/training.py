@@ -14,14 +14,18 @@ class TrainingSettings(Settings, title="Training"):
         "adam", description="`sgd`, `adam` or `adamw`, begun afresh in every round"
     )
     learning_rate: float = setting(0.005, gt=0, description="step size")
-    schedule: Literal["constant", "step", "cosine"] = setting(
+    schedule: Literal["constant", "step", "cosine", "plateau"] = setting(
         "constant",
         description="learning rate over the rounds: `constant`, `step` (times `schedule-factor` every"
-        " `schedule-every` rounds) or `cosine` (from the full rate towards 0 over `num-rounds`)",
+        " `schedule-every` rounds), `cosine` (from the full rate towards 0 over `num-rounds`) or `plateau`"
+        " (times `schedule-factor` after `schedule-patience` rounds without a better metric)",
     )
     schedule_every: int = setting(10, ge=1, description="of `step`: rounds at one rate")
     schedule_factor: float = setting(
-        0.1, gt=0, le=1, description="of `step`: what the rate is multiplied with"
+        0.1, gt=0, le=1, description="of `step` and `plateau`: what the rate is multiplied with"
+    )
+    schedule_patience: int = setting(
+        5, ge=1, description="of `plateau`: rounds without a better metric before the rate is reduced"
     )
     warmup_rounds: int = setting(
         0, ge=0, description="rounds in which the rate grows evenly to `learning-rate`; 0: none"

@@ -98,6 +98,7 @@ def run_rounds_of(
             left_over=read_waiting(folder, agent.id),
             absent=integers(facts, "absent"),
             lacking=integers(facts, "lacking"),
+            num_reductions=integer(facts, "num-reductions"),
         )
         stopped = ""
         try:

@@ -4,6 +4,9 @@ A node that fails costs the others nothing but its share (carriers/direct/driver
 is there again, it is asked to join the rounds that run. With the next message, the others wait for it as for
 everybody, unless they did so in vain twice and nothing has been heard of it since. Nobody waits for a reply
 much longer than the others took for theirs.
+
+The learning rate of all rounds of a message is told with it. So where the rate follows the metric, a message
+is one round.
 """
 
 import json
@@ -24,8 +27,9 @@ from comdml_flwr.flower.records import NO_STATE, facts_of, integer, integers, ta
 from comdml_flwr.flower.serverapp.federation import Federation
 from comdml_flwr.flower.serverapp.messenger import POLL_S, SHORTEST_PATIENCE_S
 from comdml_flwr.learning.metrics import Metrics
+from comdml_flwr.learning.schedule import follows_metric
 from comdml_flwr.planning.participation import check_left
-from comdml_flwr.runs.loop import checkpoint_follows, has_ended
+from comdml_flwr.runs.loop import checkpoint_follows, has_ended, reductions_after
 from comdml_flwr.runs.records import RunRecord, add_up, number_in
 
 SHORTEST_START_S = 30.0
@@ -34,6 +38,17 @@ SHORTEST_START_S = 30.0
 _LOOK_S = 2.0  # how often it is looked whether a node that failed is there again
 _MOST_INVITATIONS = 3  # of one node to the rounds of one message
 _MOST_WAITS = 2  # in vain, for one that has failed, at the beginning of a message
+
+
+def last_of_message(first: int, config: RunConfig) -> int:
+    """Return the last round of a message that begins with a round.
+
+    A message ends where a checkpoint is due, and with each round where the learning rate follows the metric.
+    """
+    if follows_metric(config):
+        return first
+    until = min(config.num_rounds, first + config.rounds_per_message - 1)
+    return next((r for r in range(first, until) if checkpoint_follows(r, config)), until)
 
 
 class DirectRun:
@@ -89,10 +104,10 @@ class DirectRun:
         record, config = begun or RunRecord(), self._config
         self._absent = frozenset(record.gone)
         while (first := len(record.rounds) + 1) <= config.num_rounds and not has_ended(record.rounds, config):
-            until = min(config.num_rounds, first + config.rounds_per_message - 1)
-            until = next((r for r in range(first, until) if checkpoint_follows(r, config)), until)
+            until = last_of_message(first, config)
             self._display.exchange_begins(first, f"to round {until}, peer to peer", len(self._states))
-            for round_, (reports, gone) in self._message(first, until).items():
+            ended_here = self._message(first, until, reductions_after(record.rounds, config))
+            for round_, (reports, gone) in ended_here.items():
                 elapsed_s = max(number_in(report, "elapsed_s") for report in reports.values())
                 ended = add_up(
                     round_,
@@ -124,9 +139,11 @@ class DirectRun:
         """Let nodes that keep the run's files in a folder of their own remove them."""
         self._federation.say_goodbye()
 
-    def _message(self, first: int, last: int) -> dict[int, tuple[dict[int, Report], tuple[int, ...]]]:
+    def _message(
+        self, first: int, last: int, num_reductions: int
+    ) -> dict[int, tuple[dict[int, Report], tuple[int, ...]]]:
         """Let all nodes run these rounds; return the reports by round and agent, and who was gone."""
-        asked = self._ask(first, last)
+        asked = self._ask(first, last, num_reductions)
         told = asked.told
         gone = {agent: frozenset(integers(facts, "gone")) for agent, facts in told.items()}
         stopped = {agent: text(facts, "stopped") for agent, facts in told.items() if facts["stopped"]}
@@ -149,9 +166,9 @@ class DirectRun:
                     self._failure = left_alone
         return {round_: _of_those_together(reports[round_], witness) for round_ in sorted(reports)}
 
-    def _ask(self, first: int, last: int) -> "_Asked":
+    def _ask(self, first: int, last: int, num_reductions: int) -> "_Asked":
         """Send the message to all nodes that are there, and wait until all have replied or failed."""
-        asked = _Asked(first, last, to_invite={*self._states})
+        asked = _Asked(first, last, num_reductions, to_invite={*self._states})
         began, look_again = time.monotonic(), 0.0
         while asked.waiting or not asked.told:
             if asked.to_invite and time.monotonic() >= look_again:
@@ -240,6 +257,7 @@ class DirectRun:
         facts: Mapping[str, int | float | list[int] | list[str]] = {
             "first": asked.first,
             "last": asked.last,
+            "num-reductions": asked.num_reductions,
             "previous": self._states[agent],
             "absent": sorted(absent),
             "lacking": sorted(lacking),
@@ -257,6 +275,7 @@ class _Asked:
 
     first: int
     last: int
+    num_reductions: int  # of the learning rate before
     to_invite: set[int]
     told: dict[int, ConfigRecord] = field(default_factory=dict)
     failed: dict[int, RunError] = field(default_factory=dict)
