@@ -29,6 +29,7 @@ NOT_HERE = {
 
 # These take more than a second or two.
 SLOW = (
+    "comdml run --set device=auto",
     "comdml run --set num-rounds=3",
     "comdml run --set num-rounds=1",
     "comdml run --dry-run",
