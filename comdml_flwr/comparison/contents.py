@@ -27,6 +27,18 @@ def _with_score(values: object) -> object:
     return values
 
 
+def _with_scores(values: object) -> object:
+    """Give that metric the name `score` in a round and in its agents' own tests."""
+    if isinstance(values, Mapping) and isinstance(values.get("own_tests"), Mapping):
+        named = {"metric": values.get("metric", "accuracy")}
+        own = {
+            agent: _with_score({**told, **named}) if isinstance(told, Mapping) else told
+            for agent, told in values["own_tests"].items()
+        }
+        values = {**values, "own_tests": own}
+    return _with_score(values)
+
+
 class Values(_Read):
     """A number of all seeds; `spread` is the sample standard deviation, None for one seed."""
 
@@ -97,6 +109,13 @@ class _PlanOfRound(_Read):
     solo: list[int] = []
 
 
+class OwnTest(_Read):
+    """What an agent with test data of its own came to in a round."""
+
+    score: float | None
+    sums: dict[str, float | None] = {}
+
+
 class Round(_Read):
     """A line of `rounds.jsonl`, as far as a report needs it."""
 
@@ -106,8 +125,9 @@ class Round(_Read):
     virtual_time_s: float
     bytes_sent: int
     plan: _PlanOfRound = _PlanOfRound()
+    own_tests: dict[int, OwnTest] = {}
 
-    _score = model_validator(mode="before")(_with_score)
+    _score = model_validator(mode="before")(_with_scores)
 
 
 class Span(_Read):

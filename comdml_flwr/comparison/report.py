@@ -11,7 +11,7 @@ what is wrong with the files leaves an older report as it was.
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from comdml_flwr.comparison import bars, curves, pairs, partition, timeline
+from comdml_flwr.comparison import bars, curves, own_tests, pairs, partition, timeline
 from comdml_flwr.comparison.chart import Chart, check_matplotlib, draw
 from comdml_flwr.comparison.contents import Case, Comparison
 from comdml_flwr.comparison.main_table import csv_file, main_csv
@@ -60,7 +60,12 @@ def charts_of(comparison: Comparison, case: Case, styles: Mapping[str, Style]) -
     yield from curves.charts(case, targets, styles)
     if targets:
         yield bars.chart(case, targets, comparison.reference, styles)
-    for chart in (timeline.chart(case), partition.chart(case), pairs.chart(case, styles)):
+    for chart in (
+        own_tests.chart(case, styles),
+        timeline.chart(case),
+        partition.chart(case),
+        pairs.chart(case, styles),
+    ):
         if chart is not None:
             yield chart
 

@@ -11,6 +11,7 @@ from comdml_flwr.core.round_metrics import combine_metrics
 from comdml_flwr.core.typed_json import Json, read_as, read_float, read_ints
 from comdml_flwr.learning.metrics import CLASSIFICATION_METRICS, Better, Metrics, add_sums, read_sums
 from comdml_flwr.planning.types import SERVER
+from comdml_flwr.runs.own_tests import own_tests_of
 
 _OF_AGENTS = ("device", "batches_per_s", "timeline")
 
@@ -74,6 +75,8 @@ class RoundRecord:
         How many took part.
     metrics : dict[str, float or None]
         The method's own numbers, by name (round_metrics.py); None is one that was not finite.
+    own_tests : dict[str, Mapping]
+        By id, of each agent that has test data of its own: its metric and sums (own_tests.py).
     agents : tuple[Mapping, ...]
         Of the first round only: each agent's data, speed and timeline, for `agents.json`.
     """
@@ -117,6 +120,7 @@ class RoundRecord:
         ),
     )
     metrics: dict[str, float | None] = field(default_factory=dict)
+    own_tests: dict[str, Mapping[str, Json]] = field(default_factory=dict)
     agents: tuple[Mapping[str, Json], ...] = ()
 
     @property
@@ -253,6 +257,7 @@ def add_up(
         plan=_plan(reports),
         gone=sorted(gone),
         metrics=combine_metrics(report.get("metrics", {}) for _, report in sorted(reports.items())),
+        own_tests=own_tests_of(reports, metrics),
         agents=tuple(
             {"agent": agent, **_table(report["data"]), **{name: report[name] for name in _OF_AGENTS}}
             for agent, report in sorted(reports.items())

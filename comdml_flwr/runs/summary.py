@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.typed_json import Json
 from comdml_flwr.runs.loop import has_ended
+from comdml_flwr.runs.own_tests import spread_of
 from comdml_flwr.runs.records import RoundRecord, RunRecord
 
 
@@ -21,6 +22,7 @@ def summarize(record: RunRecord, config: RunConfig, num_agents: int, elapsed_s: 
     virtual_s, training_s = sum(r.virtual_time_s for r in rounds), sum(r.makespan_s for r in rounds)
     no_offload_s = _total([(r.no_offload_virtual_time_s, r.virtual_time_s) for r in rounds])
     alone_s = _total([(r.no_offload_makespan_s, r.makespan_s) for r in rounds])
+    spread = spread_of(rounds[-1].own_tests, rounds[-1].metric, rounds[-1].better)
     return {
         "method": config.method,
         "model": config.model,
@@ -36,6 +38,7 @@ def summarize(record: RunRecord, config: RunConfig, num_agents: int, elapsed_s: 
         "metric": rounds[-1].metric,
         "better": rounds[-1].better,
         rounds[-1].metric: rounds[-1].score,
+        "own_tests": None if spread is None else spread.as_json(),
         "virtual_time_s": virtual_s,
         "no_offload_virtual_time_s": no_offload_s,
         "virtual_time_ratio": None if no_offload_s is None else virtual_s / no_offload_s,

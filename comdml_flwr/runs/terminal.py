@@ -185,6 +185,7 @@ def _summary_lines(summary: Mapping[str, Json]) -> list[tuple[str, str]]:
         training += f"; {human_s(number['no_offload_virtual_training_s'])} without offload"
     return [
         (f"test {metric}", f"{score} after {num_rounds}"),
+        *_own_test_lines(summary),
         ("time, modelled", time),
         ("  of it training", training),
         ("time, measured", f"{human_s(number['elapsed_s'])} on this machine"),
@@ -193,6 +194,16 @@ def _summary_lines(summary: Mapping[str, Json]) -> list[tuple[str, str]]:
         *_left_out_lines(summary),
         ("weights", f"sha256 {str(summary['weights_sha256'])[:16]}..."),
     ]
+
+
+def _own_test_lines(summary: Mapping[str, Json]) -> list[tuple[str, str]]:
+    """Return a line on how far the metric of agents with test data of their own spreads; none without any."""
+    spread = summary.get("own_tests")
+    if not isinstance(spread, Mapping):
+        return []
+    best, median, worst = (f"{float(str(spread[name])):.4f}" for name in ("best", "median", "worst"))
+    count = spread["num_agents"]
+    return [("  on own test data", f"best agent {best}, median {median}, worst {worst}, of {count}")]
 
 
 def _left_out_lines(summary: Mapping[str, Json]) -> list[tuple[str, str]]:

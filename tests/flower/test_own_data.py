@@ -107,6 +107,9 @@ def test_a_run_in_one_process_asks_for_each_place(folders):
     assert record.weights_sha256 == summary["weights_sha256"]
     rounds = (over_grid / "rounds.jsonl").read_text().splitlines()
     assert json.loads(rounds[-1])["accuracy"] == record.rounds[-1].scores["accuracy"]
+    own = json.loads(rounds[-1])["own_tests"]
+    assert own == json.loads(json.dumps(record.rounds[-1].own_tests)), "each agent's, on its own test data"
+    assert {agent: told["sums"]["num_evaluated"] for agent, told in own.items()} == {"0": 4, "1": 4, "2": 4}
 
 
 def one_sample(place):

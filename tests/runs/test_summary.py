@@ -47,6 +47,7 @@ def test_a_summary_by_hand():
         "metric": "accuracy",
         "better": "higher",
         "accuracy": 0.75,
+        "own_tests": None,
         "virtual_time_s": 6.0,
         "no_offload_virtual_time_s": 12.0,
         "virtual_time_ratio": 0.5,

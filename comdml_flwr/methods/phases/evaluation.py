@@ -54,6 +54,8 @@ def report_round(agent: Agent, start: int, stop: int) -> None:
     sums = evaluate_part(agent, start, stop)
     agent.report["evaluation_s"] = time.monotonic() - began
     agent.report |= {name: x if isfinite(x) else None for name, x in sums.items()}  # a report is JSON
+    if not agent.data.all_have_test:
+        agent.report["tests_own_data"] = True
     agent.report["weights_sha256"] = agent.weights_sha256()
     report_traffic(agent)
 
