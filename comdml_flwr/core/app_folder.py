@@ -48,8 +48,8 @@ class AppFolder:
 
     @property
     def defaults(self) -> Mapping[str, object]:
-        """The values that the app gives to keys of the run configuration."""
-        return self.table(*_APP, "config")
+        """The values that the app gives to keys of the run configuration; inner tables' keys have dots."""
+        return dict(_flat(self.table(*_APP, "config")))
 
     def code_files(self) -> Iterator[Path]:
         """Yield the files that Python could import, sorted."""
@@ -117,6 +117,15 @@ def _parsed(text: str) -> Mapping[str, object]:
         return settings if "components" in flwr["app"] else {}
     except (ValueError, KeyError, TypeError, AttributeError):
         return {}
+
+
+def _flat(table: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Yield keys and values as Flower names them in a run configuration."""
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
 
 
 def _is_apart(folder: Path) -> bool:

@@ -3,13 +3,16 @@
 The flat space of kebab-case keys is composed of the settings of each subject (core/settings). A key is
 declared there, once: pyproject.toml's block, docs/reference/configuration.md and `comdml run --help` are made
 of the declarations (`python -m docs.generate`).
+
+Keys of an app's own begin with `app.`, as Flower names those of the table `[tool.flwr.app.config.app]`. They
+mean nothing here, and are handed on to the app's functions (`place.run_config`).
 """
 
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import ConfigDict, ValidationError
 
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.core.rules import broken_rule
@@ -40,6 +43,10 @@ SUBJECTS: tuple[type[Settings], ...] = (
 )
 
 
+OWN = "app."
+"""Keys of an app's own begin with it."""
+
+
 class RunConfig(
     ResultsSettings,
     CheckpointSettings,
@@ -52,10 +59,13 @@ class RunConfig(
     DataSettings,
     MethodSettings,
 ):
-    """What one run does: all settings in one flat object, in the order of `SUBJECTS`."""
+    """What one run does: all settings in one flat object, in the order of `SUBJECTS`; an app's own keys."""
+
+    model_config = ConfigDict(extra="allow")  # what is allowed, `parse_config` says
+    __pydantic_extra__: dict[str, bool | int | float | str]
 
     def with_defaults_named(self) -> dict[str, bool | int | float | str]:
-        """Return every key, kebab-case, with its value."""
+        """Return every key, kebab-case, with its value; an app's own keys as they are."""
         return self.model_dump(by_alias=True)
 
 
@@ -93,10 +103,13 @@ def parse_config(values: Mapping[str, object]) -> RunConfig:
     """
     known = [kebab(name) for name in RunConfig.model_fields]
     for key, value in values.items():
+        if key.startswith(OWN):
+            continue
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else f"; the keys are {', '.join(known)}"
-            raise InputError(key, value, f"is no key of the run configuration{hint}")
+            rule = f"is no key of the run configuration (an app's own begin with {OWN!r}){hint}"
+            raise InputError(key, value, rule)
         if isinstance(value, bool) != (RunConfig.model_fields[key.replace("-", "_")].annotation is bool):
             raise InputError(
                 key,

@@ -125,8 +125,9 @@ def _with(given: Mapping[str, object], stored: RunConfig, folder: Path) -> RunCo
     may_change = keys_declared("on_resume", "may change")
     asked, has = parse_config(given).with_defaults_named(), stored.with_defaults_named()
     for key in given:
-        if key not in may_change | keys_declared("on_resume", "not compared") and asked[key] != has[key]:
-            raise InputError(key, asked[key], f"contradicts the run in {folder}, which has {has[key]!r}")
+        if key not in may_change | keys_declared("on_resume", "not compared") and asked[key] != has.get(key):
+            its_own = repr(has[key]) if key in has else "none"
+            raise InputError(key, asked[key], f"contradicts the run in {folder}, which has {its_own}")
     return parse_config({**has, **{key: asked[key] for key in given if key in may_change}})
 
 

@@ -15,6 +15,7 @@ from comdml_flwr.core.errors import InputError
 PYPROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 KEYS = [name.replace("_", "-") for name in RunConfig.model_fields]
 SWITCHES = ["decay_norms", "deterministic", "download", "tensorboard"]
+OWN = "an app's own begin with 'app.'"
 NAN, INF = float("nan"), float("inf")
 
 
@@ -69,12 +70,12 @@ def test_a_configuration_cannot_be_changed():
 )
 def test_an_unknown_key_is_refused_with_the_key_that_was_meant(key, meant):
     line = line_of({key: 3})
-    assert line == f"{key} = 3: is no key of the run configuration; did you mean '{meant}'?"
+    assert line == f"{key} = 3: is no key of the run configuration ({OWN}); did you mean '{meant}'?"
 
 
 def test_an_unknown_key_like_no_other_is_refused_with_all_keys():
     line = line_of({"xyzzy": "a\nb"})
-    assert line.startswith(r"xyzzy = 'a\nb': is no key of the run configuration; the keys are ")
+    assert line.startswith(rf"xyzzy = 'a\nb': is no key of the run configuration ({OWN}); the keys are ")
     assert all(key in line for key in KEYS)
 
 
