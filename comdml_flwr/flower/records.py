@@ -23,11 +23,24 @@ from comdml_flwr.core.typed_json import (
 
 T = TypeVar("T")
 NO_STATE = -1
+_EMPTY = "empty"
+"""Tells which facts are an empty text, list or bytes."""
+
+
+def content_of(facts: ConfigRecord) -> RecordDict:
+    """Return the content of a message that tells these facts; `facts_of` gives them back.
+
+    Flower's `ConfigRecord.count_bytes`, with which its mods measure messages, fails on empty values: they
+    travel by their names.
+    """
+    empty = [f"{type(x).__name__} {name}" for name, x in facts.items() if x in ("", b"", [])]
+    told = {name: x for name, x in facts.items() if x not in ("", b"", [])}
+    return RecordDict({"facts": ConfigRecord({**told, _EMPTY: empty} if empty else told)})
 
 
 def reply_with(message: Message, facts: ConfigRecord) -> Message:
     """Return the reply to a message."""
-    return Message(RecordDict({"facts": facts}), reply_to=message)
+    return Message(content_of(facts), reply_to=message)
 
 
 def failure(line: str) -> ConfigRecord:
@@ -48,7 +61,12 @@ def facts_of(message: Message) -> ConfigRecord:
     facts = message.content.config_records["facts"]
     if "failure" in facts:
         raise RunError(text(facts, "failure"))
-    return facts
+    if _EMPTY not in facts:
+        return facts
+    named = (entry.split(" ", 1) for entry in texts(facts, _EMPTY))
+    known: dict[str, type[str | bytes | list[int]]] = {"str": str, "bytes": bytes, "list": list}
+    empty = {name: known[kind]() for kind, name in named if kind in known}
+    return ConfigRecord({**empty, **{name: x for name, x in facts.items() if name != _EMPTY}})
 
 
 def flower_reason(message: Message) -> str:

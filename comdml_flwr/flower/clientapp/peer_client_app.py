@@ -14,11 +14,12 @@ stack trace, or hang.
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from flwr.app import ConfigRecord, Context, Message
 from flwr.clientapp import ClientApp
+from flwr.clientapp.typing import Mod
 
 from comdml_flwr.agents.state_files import load_state, read_waiting, save_state, write_waiting
 from comdml_flwr.agents.steps import run_steps
@@ -38,6 +39,7 @@ from comdml_flwr.flower.clientapp.models import (
     write_last,
     written,
 )
+from comdml_flwr.flower.clientapp.mods import reply_in_any_case
 from comdml_flwr.flower.clientapp.probe import probe
 from comdml_flwr.flower.clientapp.session import NodeSession
 from comdml_flwr.flower.code_version import difference
@@ -79,6 +81,7 @@ def peer_client_app(
     shared_test: LoadSharedTest | None = None,
     models: Mapping[str, ModelBuilder] | None = None,
     datasets: Mapping[str, DatasetLoader] | None = None,
+    mods: Sequence[Mod] = (),
 ) -> ClientApp:
     """Return a ClientApp that takes part in serverless training.
 
@@ -99,6 +102,8 @@ def peer_client_app(
         each evaluates a share of them.
     models, datasets : Mapping, optional
         Names that the configuration may use besides ours; see `Catalogue`.
+    mods : Sequence, optional
+        Flower's mods, outermost first, around every message: see `flower/clientapp/mods.py`.
 
     Raises
     ------
@@ -111,7 +116,7 @@ def peer_client_app(
         own_model=model,
         own_data=own_data(data, task, shared_test),
     )
-    app = OwnCodeApp()
+    app = OwnCodeApp(mods=[reply_in_any_case, *mods])
     app.catalogue = catalogue
     for register, handler in (
         (app.query("count"), _count),
@@ -155,7 +160,7 @@ def _hello(session: NodeSession) -> ConfigRecord:
     needs_address = setup.config.carrier == "direct" or "p2p-address" in context.node_config
     address = address_of(context) if needs_address and setup.config.carrier in ("direct", "auto") else ""
     if address:
-        claim_address(context, is_resumed=bool(text(facts, "config")))
+        claim_address(context, is_resumed=bool(facts["is-resumed"]))
     if setup.config.carrier == "direct":
         check_listening_of(context)
     card = introduce(session.folder, session.agent_id, text(facts, "token"), context)

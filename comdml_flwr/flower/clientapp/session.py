@@ -83,13 +83,14 @@ class NodeSession:
             what = f"{self.folder / FLEET} is not there: this node lost what it kept of the run"
             raise RunError(what) from None
         num_agents, number = self.number("num-partitions"), self.number("partition-id")
-        values = {**self._run_config(), **chosen(self.facts), **self._own_device}
+        run_config = parse_config(self._run_config())
+        values = {**run_config.with_defaults_named(), **chosen(self.facts), **self._own_device}
         fleet = parse_fleet(fleet_text, str(self.folder / FLEET))
         place = Place(
             partition_id=number,
             num_partitions=num_agents,
             node_config=self.context.node_config,
-            run_config=self.context.run_config,
+            run_config=run_config.with_defaults_named(),
         )
         of_run = (fleet_text, num_agents, *sorted(values.items()))
         if of_run not in _SETUPS:
@@ -113,7 +114,7 @@ class NodeSession:
         return _SETUPS[told]
 
     def _run_config(self) -> Mapping[str, bool | int | float | str | bytes]:
-        """Return the run's configuration; that of a run that goes on is in its folder."""
+        """Return the run's configuration, which is in its folder unless it is Flower's own."""
         try:
             values: dict[str, bool | int | float | str] = json.loads((self.folder / CONFIG).read_text())
         except FileNotFoundError:

@@ -12,14 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from flwr.app import ConfigRecord, RecordDict
+from flwr.app import ConfigRecord
 from flwr.serverapp import Grid
 
 from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.errors import InputError, RunError
 from comdml_flwr.core.program import agent_failed
 from comdml_flwr.core.units import human_bandwidth
-from comdml_flwr.flower.records import floats, integers, number, text, texts
+from comdml_flwr.flower.records import content_of, floats, integers, number, text, texts
 from comdml_flwr.flower.serverapp.federation import Federation
 
 ECHO_BYTES = 1 << 21  # up and down at 10 Mbit/s: 3.4 s, where an exchange takes 4 to 6 s whatever it carries
@@ -150,7 +150,7 @@ def _ask(
     messenger.display.exchange_begins(0, what, len(federation.ids))
     began = time.monotonic()
     content = ConfigRecord({**federation.common, **facts})
-    contents = dict.fromkeys(federation.nodes.values(), RecordDict({"facts": content}))
+    contents = dict.fromkeys(federation.nodes.values(), content_of(content))
     replies = messenger.exchange(f"query.{name}", contents, group=name)
     answers = {}
     for agent, node in sorted(federation.nodes.items()):

@@ -23,7 +23,7 @@ from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.messages import Report
 from comdml_flwr.core.program import NOBODY, Program, agent_failed
-from comdml_flwr.flower.records import NO_STATE, facts_of, integer, integers, task, text
+from comdml_flwr.flower.records import NO_STATE, content_of, facts_of, integer, integers, task, text
 from comdml_flwr.flower.serverapp.federation import Federation
 from comdml_flwr.flower.serverapp.messenger import POLL_S, SHORTEST_PATIENCE_S
 from comdml_flwr.learning.metrics import Metrics
@@ -266,7 +266,7 @@ class DirectRun:
             "addresses": [addresses[peer] for peer in sorted(addresses)],
         }
         about = {**self._federation.common, **facts, **self._facts_for(agent)}
-        return RecordDict({"facts": ConfigRecord(about)})
+        return content_of(ConfigRecord(about))
 
 
 @dataclass(slots=True)

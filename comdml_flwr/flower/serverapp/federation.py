@@ -6,7 +6,7 @@ from math import inf
 from pathlib import Path
 from typing import TypeVar
 
-from flwr.app import ConfigRecord, RecordDict
+from flwr.app import ConfigRecord
 
 from comdml_flwr.agents.setup import Setup
 from comdml_flwr.carriers.sealed.key_cards import KeyCard
@@ -14,7 +14,7 @@ from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.program import agent_failed
 from comdml_flwr.flower.clientapp.keys import UNSIGNED
 from comdml_flwr.flower.mail import check_message
-from comdml_flwr.flower.records import blobs
+from comdml_flwr.flower.records import blobs, content_of
 from comdml_flwr.flower.same_start import check_same_start, start_of
 from comdml_flwr.flower.serverapp.messenger import Messenger
 from comdml_flwr.learning.models.sketch import Sketch
@@ -120,7 +120,7 @@ class Federation:
             Flower did not take the messages.
         """
         contents = {
-            self.nodes[agent]: RecordDict({"facts": ConfigRecord({**self.common, **about})})
+            self.nodes[agent]: content_of(ConfigRecord({**self.common, **about}))
             for agent, about in facts.items()
         }
         self.messenger.display.exchange_begins(0, what, len(contents))

@@ -16,7 +16,7 @@ from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.messages import Mailboxes, Report
 from comdml_flwr.core.program import NOBODY, Absence, Program, Step, agent_failed
 from comdml_flwr.flower.mail import PackedEnvelope, check_message
-from comdml_flwr.flower.records import NO_STATE, blobs, integers, task, text, unpack_report
+from comdml_flwr.flower.records import NO_STATE, blobs, content_of, integers, task, text, unpack_report
 from comdml_flwr.flower.serverapp.federation import Federation
 from comdml_flwr.flower.serverapp.messenger import SHORTEST_PATIENCE_S, Reply
 
@@ -150,7 +150,7 @@ class GridCarrier:
 
     def _content(self, agent: int, steps: tuple[Step, ...], absence: Absence) -> RecordDict:
         about = {**self._federation.common, **self._task(agent, steps, absence), **self._facts_for(agent)}
-        return RecordDict({"facts": ConfigRecord(about)})
+        return content_of(ConfigRecord(about))
 
     def _task(self, agent: int, steps: tuple[Step, ...], absence: Absence) -> ConfigRecord:
         for_second = self._for_second.take(agent)

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import product
 
-from flwr.app import ConfigRecord, RecordDict
+from flwr.app import ConfigRecord
 from flwr.serverapp import Grid
 
 from comdml_flwr.core.code_digest import code_digest
 from comdml_flwr.core.errors import InputError, RunError
 from comdml_flwr.flower.code_version import MEND, app_digest
 from comdml_flwr.flower.mail import new_shared_folder
-from comdml_flwr.flower.records import blob, flower_reason, integer, text, texts
+from comdml_flwr.flower.records import blob, content_of, flower_reason, integer, text, texts
 from comdml_flwr.flower.same_start import check_same_start, unpack_start
 from comdml_flwr.flower.serverapp.federation import Federation
 from comdml_flwr.flower.serverapp.messenger import Messenger
@@ -28,7 +28,13 @@ GOODBYE_S = 30.0
 
 @contextmanager
 def greet(
-    grid: Grid, fleet_text: str, terminal: Terminal, timeout: float = 3600, config_text: str = ""
+    grid: Grid,
+    fleet_text: str,
+    terminal: Terminal,
+    timeout: float = 3600,
+    config_text: str = "",
+    *,
+    is_resumed: bool = False,
 ) -> Iterator[Federation]:
     """Make the run's folder, gather all nodes, and remove the folder at the end.
 
@@ -43,7 +49,9 @@ def greet(
     timeout : float
         How long to wait for all nodes to be there, in seconds.
     config_text : str
-        The run's configuration as JSON, where it is not the one that Flower hands to the nodes.
+        The run's configuration as JSON; without it, the one that Flower hands to the nodes.
+    is_resumed : bool
+        Whether the run goes on from a checkpoint.
 
     Raises
     ------
@@ -54,7 +62,8 @@ def greet(
     folder = new_shared_folder(token, fleet_text, config_text)
     common = {"folder": str(folder), "token": token, "code": code_digest(), "app": app_digest()}
     try:
-        greeting = ConfigRecord({**common, "fleet": fleet_text, "config": config_text})
+        about = {"fleet": fleet_text, "config": config_text}
+        greeting = ConfigRecord({**common, **about, "is-resumed": is_resumed})
         told, hello_s = gather_nodes(messenger, greeting, timeout)
         terminal.warn(line for _, facts in told.values() for line in texts(facts, "warnings"))
         starts = {f"agent {agent}": unpack_start(facts) for agent, (_, facts) in sorted(told.items())}
@@ -85,7 +94,7 @@ def greet(
 
 def _let_go(grid: Grid, common: ConfigRecord) -> None:
     """Let the nodes of a run that failed keep nothing of it."""
-    contents = dict.fromkeys(grid.get_node_ids(), RecordDict({"facts": common}))
+    contents = dict.fromkeys(grid.get_node_ids(), content_of(common))
     Messenger(grid).exchange("query.goodbye", contents, group="goodbye", patience_s=GOODBYE_S)
 
 
@@ -164,7 +173,7 @@ def _cards(told: Mapping[int, tuple[int, ConfigRecord]]) -> list[bytes]:
 def _ask(
     messenger: Messenger, message_type: str, nodes: list[int], facts: ConfigRecord, patience_s: float
 ) -> dict[int, ConfigRecord]:
-    contents = {node: RecordDict({"facts": facts}) for node in nodes}
+    contents = {node: content_of(facts) for node in nodes}
     replies = messenger.exchange(message_type, contents, group="hello", patience_s=patience_s)
     for reply in replies.values():
         if reply.message.has_error():

@@ -68,9 +68,10 @@ def run_serverless(
         What is wrong, in one line.
     """
     begun = resumed.record if resumed else RunRecord()
-    config_text = to_json(config.with_defaults_named()) if resumed else ""
-    with greet(grid, fleet_text, terminal, timeout_s, config_text) as greeted:
+    text, is_resumed = to_json(config.with_defaults_named()), resumed is not None
+    with greet(grid, fleet_text, terminal, timeout_s, text, is_resumed=is_resumed) as greeted:
         config, federation = choose(greeted, config.model_copy(update=greeted.names))
+        terminal.say(f"{config.method}: {config.model} on {config.dataset}, {config.num_rounds} rounds")
         metrics = metrics_of(federation)
         program = SERVERLESS[config.method](config, len(federation.ids))
         # 1. Who runs the phases: Flower, mail and all, or the agents, many rounds at a time.
