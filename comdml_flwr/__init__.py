@@ -15,7 +15,8 @@ from comdml_flwr.core.version import __version__
 if TYPE_CHECKING:
     from comdml_flwr.core.errors import ComdmlError, InputError, RunError
     from comdml_flwr.flower.clientapp.peer_client_app import peer_client_app
-    from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy, peer_server_app
+    from comdml_flwr.flower.serverapp.peer_server_app import peer_server_app
+    from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy
     from comdml_flwr.learning.data.dataset import Dataset
     from comdml_flwr.learning.data.source import Place
     from comdml_flwr.learning.models.cutting import cut_at
@@ -58,7 +59,7 @@ _MODULES = {
     "pair_agents": "planning.pairing",
     "parse_fleet": "planning.fleet.fleet_file",
     "peer_client_app": "flower.clientapp.peer_client_app",
-    "peer_server_app": "flower.serverapp.peer_strategy",
+    "peer_server_app": "flower.serverapp.peer_server_app",
     "plan": "runs.planned",
     "run_locally": "runs.local_run",
 }

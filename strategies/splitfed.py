@@ -23,10 +23,10 @@ from comdml_flwr.core.messages import Report
 from comdml_flwr.core.program import NOBODY, Absence, Program, Step, agent_failed
 from comdml_flwr.flower.mail import PackedEnvelope, pack, unpack
 from comdml_flwr.flower.records import blobs, text
+from comdml_flwr.flower.serverapp.asked_run import as_result
 from comdml_flwr.flower.serverapp.federation import Federation
 from comdml_flwr.flower.serverapp.grid_carrier import GridCarrier
 from comdml_flwr.flower.serverapp.nodes import greet
-from comdml_flwr.flower.serverapp.peer_strategy import as_result
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.planning.types import SERVER
 from comdml_flwr.runs.assemble import assemble, program_of

@@ -8,7 +8,7 @@ from comdml_flwr.carriers.local import LocalCarrier
 from comdml_flwr.core.program import NOBODY, Step
 from comdml_flwr.flower.clientapp.peer_client_app import peer_client_app
 from comdml_flwr.flower.records import integers
-from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy
+from comdml_flwr.flower.serverapp.serverless_run import run_serverless
 from tests.flower.loop_grid import LoopGrid, quiet_terminal
 from tests.small import CATALOGUE, run_local
 
@@ -98,7 +98,7 @@ class FaultyGrid(LoopGrid):
 
 
 def run_grid_with(config, fleet_text, num_nodes, faults):
-    """Run a whole PeerStrategy over a LoopGrid some of whose nodes die."""
+    """Run a whole method over a LoopGrid some of whose nodes die."""
     app = peer_client_app(models=CATALOGUE.models, datasets=CATALOGUE.datasets)
     grid = FaultyGrid(app, num_nodes, config.with_defaults_named(), faults=faults)
-    return PeerStrategy(config, fleet_text, quiet_terminal(config.num_rounds)).start(grid)
+    return run_serverless(grid, config, fleet_text, quiet_terminal(config.num_rounds))

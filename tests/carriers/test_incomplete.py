@@ -9,12 +9,12 @@ from comdml_flwr.comparison.schedule import plan_runs, read_done, save
 from comdml_flwr.comparison.settings import load_comparison
 from comdml_flwr.comparison.workers import attempt
 from comdml_flwr.core.errors import RunError
-from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy
+from comdml_flwr.flower.serverapp.serverless_run import run_serverless
 from comdml_flwr.runs import local_run
 from tests.comparison.small_comparison import add_small_names, write_comparison
 from tests.faults import FailAt, FaultyGrid, FaultyLocalCarrier, run_local_with
 from tests.flower.loop_grid import grid_config, quiet_terminal
-from tests.flower.serverapp.test_peer_strategy import real_app
+from tests.flower.serverapp.test_serverless_run import real_app
 from tests.small import fleet_text, small_config, small_fleet
 
 NUM_AGENTS = 4
@@ -34,7 +34,7 @@ def run_on_grid(folder, faults):
     config, terminal = grid_config(CONFIG, folder), quiet_terminal(CONFIG.num_rounds)
     grid = FaultyGrid(real_app(), NUM_AGENTS, config.with_defaults_named(), faults=faults)
     try:
-        PeerStrategy(config, fleet_text(NUM_AGENTS), terminal).start(grid)
+        run_serverless(grid, config, fleet_text(NUM_AGENTS), terminal)
     finally:
         (run,) = folder.iterdir()
     return run, terminal.console.file.getvalue()

@@ -7,7 +7,8 @@ import pytest
 from comdml_flwr.core.config import parse_config
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.flower.clientapp.peer_client_app import peer_client_app
-from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy
+from comdml_flwr.flower.serverapp.asked_run import as_result
+from comdml_flwr.flower.serverapp.serverless_run import run_serverless
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.runs.assemble import assemble
 from comdml_flwr.runs.catalogue import Catalogue
@@ -47,7 +48,7 @@ def over_grid(name, tmp_path, **keys):
     config, catalogue = parse_config(values_of(tmp_path, "grid", **keys)), catalogue_of(name)
     app = peer_client_app(models=catalogue.models, datasets=catalogue.datasets)
     grid = LoopGrid(app, 4, config.with_defaults_named())
-    result = PeerStrategy(config, FLEET, quiet_terminal(2)).start(grid)
+    result = as_result(run_serverless(grid, config, FLEET, quiet_terminal(2)))
     (folder,) = (tmp_path / "grid").iterdir()
     lines = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
     summary = json.loads((folder / "summary.json").read_text())

@@ -8,12 +8,13 @@ import io
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
-from flwr.serverapp.strategy import Result
+from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 from rich.console import Console
 
@@ -21,7 +22,8 @@ from comdml_flwr.core.config import RunConfig
 from comdml_flwr.flower.clientapp.peer_client_app import peer_client_app
 from comdml_flwr.flower.serverapp.federation import Federation
 from comdml_flwr.flower.serverapp.messenger import Messenger
-from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy
+from comdml_flwr.flower.serverapp.serverless_run import run_serverless
+from comdml_flwr.runs.records import RunRecord
 from comdml_flwr.runs.terminal import Terminal
 from tests.small import CATALOGUE
 
@@ -29,7 +31,8 @@ from tests.small import CATALOGUE
 class LoopGrid(Grid):
     """Calls a ClientApp for every message; `inside_client` says whether it is being called.
 
-    `node_config` gives what a node's configuration holds besides its number.
+    `node_config` gives what a node's configuration holds besides its number, `override_config` is what
+    `--run-config` says.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class LoopGrid(Grid):
         run_id = secrets.randbits(60)  # no two runs on this machine share a node's own folder
         TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, run_id, 1
         self.inside_client = False
+        self.override_config: dict[str, bool | int | float | str] = {}
         self.num_nodes_there = num_nodes
         self._app, self._replies, self._count = app, {}, 0
         self._contexts = {
@@ -90,8 +94,8 @@ class LoopGrid(Grid):
         raise NotImplementedError
 
     @property
-    def run(self) -> object:
-        raise NotImplementedError
+    def run(self) -> Run:
+        return replace(Run.create_empty(1), override_config=self.override_config)
 
     def create_message(self, *args: object, **kwargs: object) -> Message:
         raise NotImplementedError
@@ -125,11 +129,10 @@ def grid_config(config: RunConfig, results: Path) -> RunConfig:
 
 def run_on_grid(
     config: RunConfig, fleet_text: str, num_nodes: int, *, reverse_replies: bool = False
-) -> tuple[Result, PeerStrategy]:
-    """Run a whole PeerStrategy over a LoopGrid."""
+) -> tuple[RunRecord, Terminal]:
+    """Run a whole serverless method over a LoopGrid."""
     app = peer_client_app(models=CATALOGUE.models, datasets=CATALOGUE.datasets)
     grid = LoopGrid(app, num_nodes, config.with_defaults_named())
-    strategy = PeerStrategy(
-        config, fleet_text, quiet_terminal(config.num_rounds), reverse_replies=reverse_replies
-    )
-    return strategy.start(grid), strategy
+    terminal = quiet_terminal(config.num_rounds)
+    record = run_serverless(grid, config, fleet_text, terminal, reverse_replies=reverse_replies)
+    return record, terminal

@@ -15,7 +15,7 @@ from comdml_flwr.flower import mail
 from comdml_flwr.flower.clientapp import peer_client_app, session
 from comdml_flwr.flower.clientapp.direct_rounds import limits_of
 from comdml_flwr.flower.serverapp import direct_run
-from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy
+from comdml_flwr.flower.serverapp.serverless_run import run_serverless
 from tests.carriers.direct_runs import free_addresses
 from tests.flower.loop_grid import LoopGrid, quiet_terminal
 from tests.small import CATALOGUE, fleet_text, run_local, small_config, small_fleet, small_setup
@@ -42,7 +42,7 @@ def run_direct(folder, addresses=None, **keys):
     app = peer_client_app.peer_client_app(models=CATALOGUE.models, datasets=CATALOGUE.datasets)
     grid = SideBySideGrid(app, NUM_AGENTS, config.with_defaults_named())
     grid.tell_addresses(addresses or free_addresses(NUM_AGENTS))
-    PeerStrategy(config, fleet_text(NUM_AGENTS), quiet_terminal(config.num_rounds)).start(grid)
+    run_serverless(grid, config, fleet_text(NUM_AGENTS), quiet_terminal(config.num_rounds))
     (run,) = folder.iterdir()
     return run
 

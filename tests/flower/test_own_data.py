@@ -9,7 +9,7 @@ from torch import nn
 from comdml_flwr.core.errors import InputError, RunError
 from comdml_flwr.core.seeds import SHARED, derive_seed
 from comdml_flwr.flower.clientapp.peer_client_app import peer_client_app
-from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy
+from comdml_flwr.flower.serverapp.serverless_run import run_serverless
 from comdml_flwr.learning.data.app_data import own_data
 from comdml_flwr.learning.data.partition import partition
 from comdml_flwr.learning.task import Classification
@@ -68,7 +68,7 @@ def run(
         config.with_defaults_named(),
         lambda number: {"data-path": str(tmp_path / folder_of(number))},
     )
-    PeerStrategy(config, fleet_text(NUM), quiet_terminal(config.num_rounds)).start(grid)
+    run_serverless(grid, config, fleet_text(NUM), quiet_terminal(config.num_rounds))
     (folder,) = (tmp_path / "results").iterdir()
     return folder
 

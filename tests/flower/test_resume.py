@@ -14,7 +14,7 @@ from comdml_flwr.flower import mail
 from comdml_flwr.flower.clientapp import peer_client_app, session
 from comdml_flwr.flower.serverapp import direct_run
 from comdml_flwr.flower.serverapp.messenger import Messenger
-from comdml_flwr.flower.serverapp.peer_strategy import peer_server_app
+from comdml_flwr.flower.serverapp.peer_server_app import peer_server_app
 from comdml_flwr.runs.local_run import run_locally
 from tests.carriers.direct_runs import free_addresses
 from tests.carriers.interrupted import (

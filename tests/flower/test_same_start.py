@@ -8,7 +8,7 @@ import torch
 from clients.fedavg import add_fedavg
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.flower.clientapp import peer_client_app, session
-from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy
+from comdml_flwr.flower.serverapp.serverless_run import run_serverless
 from comdml_flwr.runs.catalogue import Catalogue
 from strategies.fedavg import run_fedavg
 from strategies.splitfed import run_splitfed
@@ -68,7 +68,7 @@ def refusal(folder, *, change_data=lambda data: data, build=four_stages, method=
     grids.append(OddGrid(add_fedavg(app, catalogue), NUM_AGENTS, config.with_defaults_named()))
     terminal, text = quiet_terminal(config.num_rounds), fleet_text(NUM_AGENTS)
     runs = {
-        "comdml": lambda grid: PeerStrategy(config, text, terminal).start(grid),
+        "comdml": lambda grid: run_serverless(grid, config, text, terminal),
         "fedavg": lambda grid: run_fedavg(grid, config, text, catalogue, terminal),
         "splitfed": lambda grid: run_splitfed(grid, config, text, catalogue, terminal),
     }

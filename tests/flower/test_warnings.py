@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from comdml_flwr.flower.clientapp.peer_client_app import peer_client_app
-from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy
+from comdml_flwr.flower.serverapp.serverless_run import run_serverless
 from tests.flower.loop_grid import LoopGrid, grid_config, quiet_terminal
 from tests.small import CATALOGUE, few_digits, fleet_text, small_config
 
@@ -18,8 +18,7 @@ def test_a_warning_of_all_nodes_is_one_line(tmp_path):
     app = peer_client_app(models=CATALOGUE.models, datasets={"three-tests": lambda config: few})
     terminal = quiet_terminal(1)
     with terminal.console.capture() as printed:
-        PeerStrategy(config, fleet_text(NUM_AGENTS), terminal).start(
-            LoopGrid(app, NUM_AGENTS, config.with_defaults_named())
-        )
+        grid = LoopGrid(app, NUM_AGENTS, config.with_defaults_named())
+        run_serverless(grid, config, fleet_text(NUM_AGENTS), terminal)
     line = "warning: data set three-tests: 3 test samples for 4 agents: some evaluate nothing\n"
     assert printed.get().count(line) == 1

@@ -16,7 +16,7 @@ from torch import nn
 
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.flower.clientapp import peer_client_app
-from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy
+from comdml_flwr.flower.serverapp.serverless_run import run_serverless
 from comdml_flwr.runs.catalogue import Catalogue
 from strategies.splitfed import run_splitfed
 from tests.flower.loop_grid import LoopGrid, grid_config, quiet_terminal
@@ -100,7 +100,7 @@ def run(grid, config, terminal=None):
     if config.method == "splitfed":
         run_splitfed(grid, config, fleet_text(NUM_AGENTS), CATALOGUE, terminal)
     else:
-        PeerStrategy(config, fleet_text(NUM_AGENTS), terminal).start(grid)
+        run_serverless(grid, config, fleet_text(NUM_AGENTS), terminal)
     (summary,) = Path(config.results_dir).glob("*/summary.json")
     return json.loads(summary.read_text())
 

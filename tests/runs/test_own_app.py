@@ -7,7 +7,7 @@ import pytest
 from comdml_flwr import load_app, run_locally
 from comdml_flwr.core.config import parse_config
 from comdml_flwr.core.errors import InputError, RunError
-from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy
+from comdml_flwr.flower.serverapp.serverless_run import run_serverless
 from tests.flower.loop_grid import LoopGrid, quiet_terminal
 from tests.small_app import CLIENT, FLEET, SETTINGS, write_small_app
 
@@ -32,7 +32,7 @@ def test_an_app_trains_to_the_bits_that_its_nodes_come_to_under_flower(folder, t
     config = config.model_copy(update={"results_dir": str(tmp_path / "there")})
     client = importlib.import_module("small_app.client_app").app
     grid = LoopGrid(client, NUM, config.with_defaults_named())
-    PeerStrategy(config, FLEET, quiet_terminal(2)).start(grid)
+    run_serverless(grid, config, FLEET, quiet_terminal(2))
     (summary,) = (tmp_path / "there").glob("*/summary.json")
     assert here.weights_sha256 in summary.read_text()
     assert [agent["num_samples"] for agent in here.rounds[0].agents] == [40, 50, 60]

@@ -1,168 +1,115 @@
-"""The ServerApp of a run, and PeerStrategy, which starts a serverless method as Flower starts a strategy."""
+"""Starts a serverless method where a ServerApp of one's own would start one of Flower's strategies."""
 
-from collections.abc import Callable, Mapping
+import difflib
+from collections.abc import Mapping
 
-from flwr.app import Context, MetricRecord
-from flwr.serverapp import Grid, ServerApp
+from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result
 
 from comdml_flwr.core.app_folder import running_app
-from comdml_flwr.core.config import RunConfig, parse_config
+from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.errors import InputError
-from comdml_flwr.flower.app_paths import fleet_path, notes_on_paths, with_data_found, with_results_placed
-from comdml_flwr.flower.serverapp.choices import without_choice
+from comdml_flwr.core.settings.base import kebab
+from comdml_flwr.flower.serverapp.asked_run import asked_run
 from comdml_flwr.flower.serverapp.last_line import tell_errors_last
-from comdml_flwr.flower.serverapp.serverless_run import TIMEOUT_S, run_serverless
-from comdml_flwr.planning.fleet.fleet_file import self_contained_text
-from comdml_flwr.runs.catalogue import SERVERLESS, WITH_SERVER, Catalogue, DatasetLoader, ModelBuilder
-from comdml_flwr.runs.records import RunRecord
-from comdml_flwr.runs.resuming import Resumed, find_run, given_to_flower
-from comdml_flwr.runs.terminal import Terminal
+from comdml_flwr.flower.serverapp.serverless_run import TIMEOUT_S
+from comdml_flwr.runs.catalogue import METHODS, SERVERLESS
 
 tell_errors_last()
 
+_SETTINGS = "must be left out: a setting is PeerStrategy(batch_size=32), and a key of your own `app.KEY`"
+_LEFT_OUT = {
+    "initial_arrays": "must be left out: the nodes draw the weights from the seed, and none passes here",
+    "train_config": _SETTINGS,
+    "evaluate_config": _SETTINGS,
+    "evaluate_fn": "must be left out: no model comes here to be evaluated; the nodes evaluate it",
+}
+
 
 class PeerStrategy:
-    """Runs a serverless method where a ServerApp would start one of Flower's strategies; owns no model.
+    """Runs a serverless method in a ServerApp's own `main`; owns no model.
 
-    It has their `start`, and is no `Strategy` of Flower's: there is no model for `configure_train` to send,
-    and none for `aggregate_train` to average, so what wraps a strategy (differential privacy, secure
+    It has the `start` of Flower's strategies, and is no `Strategy`: there is no model for `configure_train`
+    to send, and none for `aggregate_train` to average, so what wraps a strategy (differential privacy, secure
     aggregation) would have nothing to work on.
 
     Parameters
     ----------
-    config : RunConfig
-        The run.
-    fleet_text : str
-        The fleet file's text, handed to nodes that do not see the ServerApp's files.
-    terminal : Terminal
-        Where progress is printed.
-    reverse_replies : bool
-        Take replies in reversed order, which must not matter.
-    resumed : Resumed, optional
-        The run that goes on; `config` is its configuration, and `fleet_text` its fleet.
+    method : str, optional
+        A method without a server, as "comdml".
+    settings : bool, int, float or str
+        Keys of the run configuration, with underscores. A key that is not given here has the value that
+        `--run-config` gives, or the app's `[tool.flwr.app.config]`, or else our default. The nodes train
+        under the same.
+
+    Raises
+    ------
+    InputError
+        There is no such key or method.
+
+    Examples
+    --------
+    >>> PeerStrategy(method="comdml", bacth_size=32)
+    Traceback (most recent call last):
+    comdml_flwr.core.errors.InputError: bacth_size = 32: is no setting of a run; did you mean 'batch_size'?
     """
 
-    def __init__(
-        self,
-        config: RunConfig,
-        fleet_text: str,
-        terminal: Terminal,
-        *,
-        reverse_replies: bool = False,
-        resumed: Resumed | None = None,
-    ) -> None:
-        self._config, self._fleet_text, self._terminal = config, fleet_text, terminal
-        self._reverse_replies, self._resumed = reverse_replies, resumed
+    def __init__(self, method: str | None = None, **settings: bool | int | float | str) -> None:
+        for name, value in settings.items():
+            if name not in RunConfig.model_fields:
+                near = difflib.get_close_matches(name, RunConfig.model_fields, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else "they are the keys of the run configuration"
+                raise InputError(name, value, f"is no setting of a run; {hint}")
+        if method is not None:
+            _check_serverless(method)
+            settings["method"] = method
+        self._settings: Mapping[str, object] = {kebab(name): value for name, value in settings.items()}
 
-    def start(self, grid: Grid, *given: object, timeout: float = TIMEOUT_S, **named: object) -> Result:
+    def start(
+        self,
+        grid: Grid,
+        initial_arrays: object = None,
+        num_rounds: int | None = None,
+        timeout: float = TIMEOUT_S,
+        train_config: object = None,
+        evaluate_config: object = None,
+        evaluate_fn: object = None,
+    ) -> Result:
         """Run all rounds and write the result files.
 
         Parameters
         ----------
         grid : Grid
             Flower's grid.
+        num_rounds : int, optional
+            How many rounds; by default as the settings say.
         timeout : float
             How long to wait for all nodes to be there, in seconds.
-        given, named
-            What Flower's strategies take besides (`initial_arrays`, `num_rounds`, `train_config`,
-            `evaluate_config`, `evaluate_fn`); must be left out, as the agents begin from the seed, and the
-            run configuration says the rest.
+        initial_arrays, train_config, evaluate_config, evaluate_fn : object
+            What Flower's strategies take besides; must be left out, and the line says why.
 
         Returns
         -------
         Result
-            The task's metrics per round; no arrays.
+            The task's metrics, by round, in `evaluate_metrics_clientapp`; no arrays.
 
         Raises
         ------
         InputError, RunError
             What is wrong, in one line.
         """
-        if any(value is not None for value in (*given, *named.values())):
-            raise InputError(
-                "PeerStrategy.start", "an argument", "must be left out: the run configuration says it"
-            )
-        record = run_serverless(
-            grid,
-            self._config,
-            self._fleet_text,
-            self._terminal,
-            resumed=self._resumed,
-            timeout_s=timeout,
-            reverse_replies=self._reverse_replies,
-        )
-        return as_result(record)
-
-    def summary(self) -> None:
-        """Print what will run."""
-        config = self._config
-        self._terminal.say(f"{config.method}: {config.model} on {config.dataset}, {config.num_rounds} rounds")
+        unused = (initial_arrays, train_config, evaluate_config, evaluate_fn)
+        for (name, rule), value in zip(_LEFT_OUT.items(), unused, strict=True):
+            if value is not None:
+                raise InputError(f"{name} of PeerStrategy.start", type(value).__name__, rule)
+        app = running_app()
+        in_code = {**self._settings, **({} if num_rounds is None else {"num-rounds": num_rounds})}
+        asked = asked_run({**(app.defaults if app else {}), **grid.run.override_config}, in_code)
+        _check_serverless(asked.config.method)
+        return asked.start(grid, timeout)
 
 
-def as_result(record: RunRecord) -> Result:
-    """Return a run's metrics as Flower keeps them; one that was not finite is left out."""
-    result = Result()
-    for line in record.rounds:
-        metrics = MetricRecord({name: x for name, x in line.scores.items() if x is not None})
-        result.evaluate_metrics_clientapp[line.round] = metrics
-    return result
-
-
-RunWithServer = Callable[[Grid, RunConfig, str, Catalogue, Terminal], Result]
-"""(grid, configuration, fleet file's text, catalogue, terminal) -> result; for methods with a server."""
-
-
-def peer_server_app(
-    *,
-    models: Mapping[str, ModelBuilder] | None = None,
-    datasets: Mapping[str, DatasetLoader] | None = None,
-    with_server: Mapping[str, RunWithServer] | None = None,
-) -> ServerApp:
-    """Return a ServerApp that starts serverless training.
-
-    Parameters
-    ----------
-    models, datasets : Mapping, optional
-        Names that the configuration may use besides ours; give the same to `peer_client_app`.
-    with_server : Mapping, optional
-        How to run the methods that have a server, by name; the ServerApp then plays it.
-    """
-    catalogue = Catalogue(models=models or {}, datasets=datasets or {})
-    app = ServerApp()
-
-    @app.main()
-    def main(grid: Grid, context: Context) -> None:
-        config = with_results_placed(parse_config(context.run_config))
-        resumed = _resumed(config, context.run_config)
-        config = resumed.config if resumed else config
-        catalogue.check(config)
-        if config.carrier == "local":
-            raise InputError("carrier", config.carrier, "must be 'grid', 'direct' or 'auto' under `flwr run`")
-        text = resumed.checkpoint.fleet if resumed else self_contained_text(fleet_path(config.fleet))
-        terminal = Terminal(config.num_rounds)
-        for line in notes_on_paths(str(context.run_config.get("results-dir", config.results_dir))):
-            terminal.say(line)
-        if config.method in WITH_SERVER:
-            if config.method not in (with_server or {}):
-                others = ", ".join(sorted(SERVERLESS))
-                rule = f"has a server, which this app does not play; methods without one are {others}"
-                raise InputError("method", config.method, rule)
-            if config.checkpoint_every:
-                rule = f"must be 0 for {config.method} under `flwr run`; `comdml run` keeps checkpoints of it"
-                raise InputError("checkpoint-every", config.checkpoint_every, rule)
-            config = with_data_found(without_choice(config))
-            (with_server or {})[config.method](grid, config, text, catalogue, terminal)
-            return
-        strategy = PeerStrategy(config, text, terminal, resumed=resumed)
-        strategy.summary()
-        strategy.start(grid)
-
-    return app
-
-
-def _resumed(config: RunConfig, run_config: Mapping[str, object]) -> Resumed | None:
-    if not config.resume:
-        return None
-    app = running_app()
-    return find_run(config.resume, given_to_flower(run_config, app.defaults if app else {}), fleet_path)
+def _check_serverless(method: str) -> None:
+    if method not in SERVERLESS:
+        is_other = "has a server, which PeerStrategy does not play; " if method in METHODS else ""
+        raise InputError("method", method, f"{is_other}must be one of {', '.join(sorted(SERVERLESS))}")

@@ -19,7 +19,7 @@ from comdml_flwr.agents.setup import Setup
 from comdml_flwr.core.config import RunConfig, find_fleet, parse_config
 from comdml_flwr.core.sharding import shard_bounds
 from comdml_flwr.flower.clientapp.peer_client_app import peer_client_app
-from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy
+from comdml_flwr.flower.serverapp.serverless_run import run_serverless
 from comdml_flwr.learning.data.source import in_parts
 from comdml_flwr.learning.training import Learner
 from comdml_flwr.planning.fleet.fleet_file import load_fleet, self_contained_text
@@ -128,7 +128,7 @@ def main(grid: Grid, context: Context) -> None:
     arrays = ArrayRecord(setup.learners.model.state_dict())
     seconds: dict[str, list[float]] = {"comdml": [], "fedavg": []}
     for _ in range(int(context.run_config["num-blocks"])):
-        PeerStrategy(config, text, Terminal(config.num_rounds)).start(grid)
+        run_serverless(grid, config, text, Terminal(config.num_rounds))
         seconds["comdml"].append(_last_elapsed_s(Path(config.results_dir)) / config.num_rounds)
         began = time.monotonic()
         FedAvg(min_available_nodes=NUM_NODES).start(grid, arrays, num_rounds=config.num_rounds)

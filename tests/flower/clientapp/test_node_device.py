@@ -6,7 +6,7 @@ import pytest
 
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.flower.clientapp.peer_client_app import peer_client_app
-from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy
+from comdml_flwr.flower.serverapp.serverless_run import run_serverless
 from comdml_flwr.learning import devices
 from comdml_flwr.runs import assemble
 from tests.flower.loop_grid import LoopGrid, grid_config, quiet_terminal
@@ -17,7 +17,7 @@ from tests.small import CATALOGUE, fleet_text, run_local, small_config, small_fl
 def run_with(config, node_config, num_nodes=3):
     app = peer_client_app(models=CATALOGUE.models, datasets=CATALOGUE.datasets)
     grid = LoopGrid(app, num_nodes, config.with_defaults_named(), node_config)
-    PeerStrategy(config, fleet_text(num_nodes), quiet_terminal(config.num_rounds)).start(grid)
+    run_serverless(grid, config, fleet_text(num_nodes), quiet_terminal(config.num_rounds))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from comdml_flwr.flower.clientapp import models as node_models
 from comdml_flwr.flower.clientapp import peer_client_app, session
 from comdml_flwr.flower.clientapp.models import place_of_models, read_news, read_written
 from comdml_flwr.flower.serverapp.messenger import Messenger
-from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy
+from comdml_flwr.flower.serverapp.serverless_run import run_serverless
 from comdml_flwr.runs.model_files import read_model
 from comdml_flwr.runs.trained_models import SavedModel
 from tests.carriers.direct_runs import free_addresses
@@ -39,7 +39,7 @@ def run(folder, carrier, **keys):
     if carrier == "direct":
         grid.tell_addresses(free_addresses(NUM_AGENTS))
     terminal = quiet_terminal(config.num_rounds)
-    PeerStrategy(config, fleet_text(NUM_AGENTS), terminal).start(grid)
+    run_serverless(grid, config, fleet_text(NUM_AGENTS), terminal)
     return only_run_in(folder), terminal.console.file.getvalue()
 
 

@@ -8,7 +8,7 @@ from comdml_flwr.carriers.direct import meeting
 from comdml_flwr.core.errors import InputError, RunError
 from comdml_flwr.flower.clientapp import peer_client_app, session
 from comdml_flwr.flower.serverapp import choices
-from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy
+from comdml_flwr.flower.serverapp.serverless_run import run_serverless
 from comdml_flwr.runs.local_run import run_locally
 from tests.carriers.direct_runs import free_addresses
 from tests.flower.loop_grid import LoopGrid, quiet_terminal
@@ -38,7 +38,7 @@ def run(folder, *, addresses=None, grid_class=SideBySideGrid, text=None, **keys)
     if addresses:
         grid.tell_addresses(addresses)
     terminal = quiet_terminal(config.num_rounds)
-    PeerStrategy(config, text or fleet_text(NUM_AGENTS), terminal).start(grid)
+    run_serverless(grid, config, text or fleet_text(NUM_AGENTS), terminal)
     (found,) = folder.iterdir()
     return found, terminal.console.file.getvalue()
 

@@ -1,309 +1,121 @@
-"""The ServerApp of a serverless run is a post office: it holds no weight and no plan, and opens no mail."""
+"""PeerStrategy in a ServerApp's own `main`: nodes train under its settings, the app's and the defaults."""
 
-import gc
 import json
-import re
-import secrets
-import sys
 
 import numpy as np
 import pytest
-import torch
-from flwr.app import ArrayRecord, ConfigRecord, Error, Message, RecordDict
-from flwr.clientapp import ClientApp
+from flwr.app import ArrayRecord, ConfigRecord
 
-from comdml_flwr.core import wire
+from comdml_flwr import PeerStrategy
 from comdml_flwr.core.errors import InputError, RunError
-from comdml_flwr.core.program import Step
-from comdml_flwr.flower import mail
-from comdml_flwr.flower.clientapp import peer_client_app, session
-from comdml_flwr.flower.serverapp import grid_carrier, nodes
-from comdml_flwr.flower.serverapp.grid_carrier import GridCarrier
-from comdml_flwr.flower.serverapp.peer_strategy import PeerStrategy
-from comdml_flwr.planning.types import Plan
-from tests.flower.loop_grid import LoopGrid, greeted, grid_config, quiet_terminal, run_on_grid
-from tests.small import CATALOGUE, fleet_text, idle_program, small_config
+from comdml_flwr.flower.clientapp.peer_client_app import peer_client_app
+from tests.flower.loop_grid import LoopGrid, grid_config, run_on_grid
+from tests.small import CATALOGUE, fleet_text, small_config
+
+NUM = 3
+SETTINGS = {"batch-size": 8, "local-epochs": 1, "profiles": "fleet", "carrier": "grid"}
 
 
-def real_app():
-    return peer_client_app.peer_client_app(models=CATALOGUE.models, datasets=CATALOGUE.datasets)
+@pytest.fixture
+def app(tmp_path, monkeypatch):
+    """The app that Flower runs here, with keys of its own."""
+    folder = tmp_path / "app"
+    folder.mkdir()
+    (folder / "fleet.toml").write_text(fleet_text(NUM))
+    lines = [
+        '[project]\nname = "mine"\n[tool.flwr.app]\npublisher = "me"',
+        '[tool.flwr.app.components]\nclientapp = ""',
+        '[tool.flwr.app.config]\nmodel = "four-stages"\ndataset = "few-digits"\nfleet = "fleet.toml"',
+        f'results-dir = "{tmp_path / "results"}"\nnum-rounds = 1\nseed = 3\napp.cheer = "loud"\n',
+    ]
+    (folder / "pyproject.toml").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(str(folder))
+    return folder
 
 
-def test_letters_of_random_bytes_arrive_as_they_were_sent():
-    """Opening one would fail: the bytes mean nothing."""
-    sent, received = {}, {}
-    app = ClientApp()
-
-    @app.train("steps")
-    def steps(message, context):
-        agent = context.node_config["partition-id"]
-        facts = message.content["facts"]
-        received[agent, facts["exchange"]] = facts["packed"]
-        packed = [secrets.token_bytes(100) for _ in range(3)]
-        sent[agent, facts["exchange"]] = packed
-        reply = {"receivers": [0, 1, 2], "packed": packed, "report": "{}"}
-        return Message(RecordDict({"facts": ConfigRecord(reply)}), reply_to=message)
-
-    grid = LoopGrid(app, 3, {})
-    nodes = dict(enumerate(grid.get_node_ids()))
-    carrier = GridCarrier(greeted(grid, nodes), idle_program("only"))
-    for round_ in (1, 2):
-        carrier.exchange({agent: (Step(round_, 0),) for agent in nodes})
-    assert received[1, 1] == []
-    for receiver in nodes:
-        assert received[receiver, 2] == [sent[sender, 1][receiver] for sender in nodes]
+def grid_of(**override_config):
+    """Return a grid to whose nodes Flower hands another configuration than the strategy's."""
+    client = peer_client_app(models=CATALOGUE.models, datasets=CATALOGUE.datasets)
+    grid = LoopGrid(client, NUM, {"num-rounds": 7, "batch-size": 16})
+    grid.override_config = override_config
+    return grid
 
 
-def test_no_payload_is_decoded_and_no_mail_file_is_read_outside_the_agents(tmp_path, monkeypatch):
-    config = grid_config(small_config(num_rounds=2), tmp_path)
-    grid = LoopGrid(real_app(), 5, config.with_defaults_named())
-    opened = []
+def of_folder(folder):
+    (run,) = folder.iterdir()
+    return [json.loads((run / name).read_text()) for name in ("config.json", "summary.json")]
 
-    def only_by_agents(function):
-        def watched(*args):
-            assert grid.inside_client, "the ServerApp opened a payload"
-            opened.append(function.__name__)
-            return function(*args)
 
-        return watched
-
-    monkeypatch.setattr(wire, "_decode", only_by_agents(wire._decode))
-    monkeypatch.setattr(mail, "read_file", only_by_agents(mail.read_file))
-    result = PeerStrategy(config, fleet_text(5), quiet_terminal(2)).start(grid)
+def test_nodes_train_under_the_settings_of_code_command_line_and_app(app, tmp_path):
+    strategy = PeerStrategy(method="comdml", batch_size=8, local_epochs=1, profiles="fleet", carrier="grid")
+    result = strategy.start(grid_of(**{"seed": 4, "batch-size": 32, "app.cheer": "low"}), num_rounds=2)
+    config, summary = of_folder(tmp_path / "results")
+    assert {key: config[key] for key in ("seed", "batch-size", "num-rounds", "app.cheer")} == {
+        "seed": 4,
+        "batch-size": 8,
+        "num-rounds": 2,
+        "app.cheer": "low",
+    }
+    assert [*result.evaluate_metrics_clientapp] == [1, 2]
+    assert result.evaluate_metrics_clientapp[2]["accuracy"] == summary["accuracy"]
     assert len(result.arrays) == 0
-    assert {"_decode", "read_file"} <= set(opened)
+
+    same = small_config(seed=4, num_rounds=2)
+    record, _ = run_on_grid(grid_config(same, tmp_path / "same"), fleet_text(NUM), NUM)
+    assert record.weights_sha256 == summary["weights_sha256"]
 
 
-def test_nothing_that_the_server_app_reaches_is_a_weight_or_a_plan(tmp_path):
-    config = grid_config(small_config(num_rounds=2), tmp_path)
-    grid = LoopGrid(real_app(), 5, config.with_defaults_named())
-    found, checks = [], []
-
-    class Watched(LoopGrid):
-        def pull_messages(self, message_ids):
-            held = _held_by_the_server_app()
-            found.extend(_weights_and_plans([strategy, *held]))
-            checks.append(any(isinstance(thing, GridCarrier) for thing in held))
-            return super().pull_messages(message_ids)
-
-    grid.__class__ = Watched
-    strategy = PeerStrategy(config, fleet_text(5), quiet_terminal(2))
-    strategy.start(grid)
-    assert sum(checks) > 8, "carrier, records and all that they hold were looked at"
-    assert found == []
+def test_a_strategy_without_settings_runs_what_the_app_says(app, tmp_path):
+    PeerStrategy().start(grid_of(**SETTINGS, method="allreduce"))
+    config, summary = of_folder(tmp_path / "results")
+    assert (config["method"], config["seed"], summary["num_rounds"]) == ("allreduce", 3, 1)
 
 
-def _held_by_the_server_app():
-    """Return what the functions of ours hold that wait for the nodes' replies at the moment."""
-    held, frame = [], sys._getframe()
-    while frame:
-        if frame.f_globals["__name__"].startswith("comdml_flwr."):
-            held.extend(frame.f_locals.values())
-        frame = frame.f_back
-    return held
-
-
-def _weights_and_plans(root):
-    """Walk everything that is reachable from an object, but not through nodes, modules and classes."""
-    seen, todo, found = set(), [root], []
-    while todo:
-        thing = todo.pop()
-        if (
-            id(thing) in seen
-            or isinstance(thing, type)
-            or callable(thing)
-            or isinstance(thing, LoopGrid)
-            or type(thing).__name__ == "module"
-        ):
-            continue
-        seen.add(id(thing))
-        if isinstance(thing, torch.Tensor | np.ndarray | Plan | ArrayRecord):
-            found.append(thing)
-        todo.extend(gc.get_referents(thing))
-    return found
-
-
-def test_the_walk_would_find_a_weight():
-    strategy = PeerStrategy(small_config(), "", quiet_terminal(1))
-    strategy.kept = {"somewhere": [np.zeros(3)]}
-    assert len(_weights_and_plans(strategy)) == 1
-
-
-def test_a_strategy_without_a_model_refuses_one(tmp_path):
-    strategy = PeerStrategy(small_config(), fleet_text(2), quiet_terminal(1))
-    with pytest.raises(InputError, match="must be left out"):
-        strategy.start(LoopGrid(real_app(), 2, {}), ArrayRecord([np.zeros(3)]))
-
-
-def test_it_waits_until_all_nodes_are_there(tmp_path):
-    config = grid_config(small_config(num_rounds=1), tmp_path)
-    grid = LoopGrid(real_app(), 3, config.with_defaults_named())
-    grid.num_nodes_there = 0
-    arrivals = iter([0, 1, 1, 2, 3])
-
-    class Filling(LoopGrid):
-        def get_node_ids(self):
-            self.num_nodes_there = next(arrivals, 3)
-            return super().get_node_ids()
-
-    grid.__class__ = Filling
-    PeerStrategy(config, fleet_text(3), quiet_terminal(1)).start(grid)
-    (folder,) = tmp_path.iterdir()
-    assert json.loads((folder / "summary.json").read_text())["num_agents"] == 3
-
-
-def test_missing_nodes_are_an_error_after_the_timeout(tmp_path):
-    config = grid_config(small_config(num_rounds=1), tmp_path)
-    grid = LoopGrid(real_app(), 3, config.with_defaults_named())
-    grid.num_nodes_there = 2
-    line = r"^only 2 of 3 nodes were there after 0\.2 s, none with partition-id 2$"
-    with pytest.raises(RunError, match=line):
-        PeerStrategy(config, fleet_text(3), quiet_terminal(1)).start(grid, timeout=0.2)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_who_is_missing_is_told_while_a_run_waits(tmp_path, monkeypatch):
-    monkeypatch.setattr(nodes, "SAY_AFTER_S", 0.1)
-    config, terminal = grid_config(small_config(num_rounds=1), tmp_path), quiet_terminal(1)
-    grid = LoopGrid(real_app(), 3, config.with_defaults_named())
-    grid.num_nodes_there = 1
-    with pytest.raises(RunError):
-        PeerStrategy(config, fleet_text(3), terminal).start(grid, timeout=0.5)
-    told = "  1 of 3 nodes are there, none with partition-id 1, 2; waiting for the others"
-    assert terminal.console.file.getvalue().splitlines().count(told) == 1
-
-
-def test_a_node_that_does_not_reply_to_the_greeting_ends_the_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(nodes, "GOODBYE_S", 0.1)
-
-    class SilentGrid(LoopGrid):
-        def pull_messages(self, message_ids):
-            return [m for m in super().pull_messages(message_ids) if m.metadata.src_node_id != 1000 - 1]
-
-    config = grid_config(small_config(num_rounds=1), tmp_path)
-    grid = SilentGrid(real_app(), 3, config.with_defaults_named())
-    grid.get_node_ids = lambda: [1000, 999, 998]
-    line = r"^1 of 3 nodes did not reply in 3 s \(agents 0, 2 did\)$"
-    with pytest.raises(RunError, match=line):
-        PeerStrategy(config, fleet_text(3), quiet_terminal(1)).start(grid, timeout=3)
-
-
-@pytest.mark.parametrize("digest", ["code_digest", "app_digest"])
-def test_a_node_with_other_code_is_refused_in_one_line(tmp_path, monkeypatch, digest):
-    config = grid_config(small_config(num_rounds=1), tmp_path)
-    monkeypatch.setattr(nodes, digest, lambda: "of another checkout")
-    with pytest.raises(RunError, match="runs other code") as caught:
-        run_on_grid(config, fleet_text(2), 2)
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({"bacth_size": 8}, "bacth_size = 8: is no setting of a run; did you mean 'batch_size'?"),
+        ({"xyzzy": 8}, "xyzzy = 8: is no setting of a run; they are the keys of the run configuration"),
+        ({"method": "fedavg"}, "method = 'fedavg': has a server, which PeerStrategy does not play; must"),
+        ({"method": "comdmll"}, "method = 'comdmll': must be one of allreduce, braintorrent, comdml"),
+    ],
+)
+def test_a_setting_that_is_none_is_one_line(settings, line):
+    with pytest.raises(InputError) as caught:
+        PeerStrategy(**settings)
+    assert str(caught.value).startswith(line)
     assert "\n" not in str(caught.value)
-    assert list(tmp_path.iterdir()) == []
 
 
-def fail_in_round_2(monkeypatch, agents):
-    real = peer_client_app.run_steps
-
-    def fails_later(agent, program, steps, inbox, absence):
-        if agent.id in agents and steps[0].round == 2:
-            raise ValueError("disk\nfull")
-        return real(agent, program, steps, inbox, absence)
-
-    monkeypatch.setattr(peer_client_app, "run_steps", fails_later)
-
-
-def test_when_all_agents_fail_the_run_ends_with_one_line_and_no_summary(tmp_path, monkeypatch):
-    config = grid_config(small_config(num_rounds=2), tmp_path)
-    fail_in_round_2(monkeypatch, {0, 1, 2})
-    with pytest.raises(RunError, match=r"^agent 0 failed in round 2, .*: ValueError: disk full"):
-        run_on_grid(config, fleet_text(3), 3)
-    (folder,) = tmp_path.iterdir()
-    assert not (folder / "summary.json").exists()
-    assert "agent 0 failed" in (folder / "failed.txt").read_text()
-
-
-def test_when_one_agent_fails_the_others_go_on_and_the_reason_is_told(tmp_path, monkeypatch):
-    config = grid_config(small_config(num_rounds=2), tmp_path)
-    fail_in_round_2(monkeypatch, {1})
-    _, strategy = run_on_grid(config, fleet_text(3), 3)
-    (folder,) = tmp_path.iterdir()
-    lines = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
-    assert [line["gone"] for line in lines] == [[], [1]]
-    printed = strategy._terminal.console.file.getvalue()
-    assert re.search(r"^agent 1 failed in round 2, .*: ValueError: disk full$", printed, re.MULTILINE)
-    assert "gone: agent 1; the others go on" in printed
-
-
-def test_an_error_of_flower_is_told_in_one_line(tmp_path):
-    app = ClientApp()
-
-    @app.train("steps")
-    def steps(message, context):
-        return Message(Error(code=2, reason="many\nlines\nof trace"), reply_to=message)
-
-    grid = LoopGrid(app, 1, {})
-    carrier = GridCarrier(greeted(grid, {7: next(iter(grid.get_node_ids()))}), idle_program("only"))
-    with pytest.raises(RunError, match=r"agent 7 failed in round 1, only: Flower error 2: of trace"):
-        carrier.exchange({7: (Step(1, 0),)})
-
-
-def test_what_the_run_lacks_shows_before_any_training(tmp_path):
-    config = grid_config(
-        small_config(dataset="cifar-10", data_dir=str(tmp_path / "none")), tmp_path / "results"
-    )
-    with pytest.raises(RunError, match="none"):
-        run_on_grid(config, fleet_text(2), 2)
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        ({"batch_size": 0}, "batch-size = 0: must be at least 1"),
+        ({"carrier": "local"}, "carrier = 'local': must be 'grid', 'direct' or 'auto'"),
+        ({"fleet": "none.toml"}, "none.toml"),
+    ],
+)
+def test_a_value_that_cannot_be_is_one_line_before_anything_is_written(app, tmp_path, values, line):
+    with pytest.raises(InputError) as caught:
+        PeerStrategy(**values).start(grid_of())
+    assert line in str(caught.value)
     assert not (tmp_path / "results").exists()
 
 
-def test_a_fleet_with_too_few_agents_is_refused(tmp_path):
-    config = grid_config(small_config(), tmp_path)
-    with pytest.raises(RunError, match=r"has 2 agents, too few for 3 "):
-        run_on_grid(config, fleet_text(2), 3)
+def test_a_name_that_the_nodes_do_not_know_is_their_line(app):
+    with pytest.raises(RunError, match="model = 'resnet-57': must be one of"):
+        PeerStrategy(model="resnet-57").start(grid_of())
 
 
-def test_the_runs_folder_is_gone_afterwards(tmp_path, monkeypatch):
-    monkeypatch.setattr(mail.tempfile, "tempdir", str(tmp_path / "tmp"))
-    (tmp_path / "tmp").mkdir()
-    run_on_grid(grid_config(small_config(num_rounds=1), tmp_path / "results"), fleet_text(3), 3)
-    assert list((tmp_path / "tmp").iterdir()) == []
-
-
-def test_a_node_that_does_not_see_the_runs_folder_keeps_its_own_and_removes_it(tmp_path, monkeypatch):
-    """Nodes 0 and 2 see the folder, node 1 does not: envelopes then hold what they carry."""
-    monkeypatch.setattr(mail.tempfile, "tempdir", str(tmp_path / "tmp"))
-    (tmp_path / "tmp").mkdir()
-    seen_by, real = [], session.is_shared
-    app = real_app()
-
-    def watching(message, context):
-        seen_by.append(context.node_config["partition-id"])
-        return app(message, context)
-
-    def not_by_the_second(folder, token):
-        return seen_by[-1] != 1 and real(folder, token)
-
-    monkeypatch.setattr(session, "is_shared", not_by_the_second)
-    config = grid_config(small_config(num_rounds=2), tmp_path / "results")
-    grid = LoopGrid(watching, 3, config.with_defaults_named())
-    PeerStrategy(config, fleet_text(3), quiet_terminal(2)).start(grid)
-    assert len(list((tmp_path / "results").glob("*/summary.json"))) == 1
-    assert list((tmp_path / "tmp").rglob("*.*")) == []
-
-
-def test_a_node_that_does_not_reply_is_given_up_after_three_times_a_round(tmp_path, monkeypatch):
-    """It is asked again with the next round, as Flower says that it is there."""
-
-    class SilentGrid(LoopGrid):
-        def pull_messages(self, message_ids):
-            return [m for m in super().pull_messages(message_ids) if not self._is_held_back(m)]
-
-        def _is_held_back(self, message):
-            mine = message.metadata.src_node_id == 1000 - 1
-            return mine and message.metadata.group_id.startswith("round 3, train")
-
-    monkeypatch.setattr(grid_carrier, "SHORTEST_PATIENCE_S", 0.5)
-    config = grid_config(small_config(num_rounds=4, method="allreduce"), tmp_path)
-    app = peer_client_app.peer_client_app(models=CATALOGUE.models, datasets=CATALOGUE.datasets)
-    grid = SilentGrid(app, 3, config.with_defaults_named())
-    PeerStrategy(config, fleet_text(3), quiet_terminal(4)).start(grid)
-    (folder,) = tmp_path.iterdir()
-    lines = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
-    assert [line["gone"] for line in lines] == [[], [], [1], []]
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("initial_arrays", ArrayRecord([np.zeros(3)]), "the nodes draw the weights from the seed"),
+        ("train_config", ConfigRecord({"lr": 0.1}), "a key of your own"),
+        ("evaluate_config", ConfigRecord({"lr": 0.1}), "a key of your own"),
+        ("evaluate_fn", lambda round_, arrays: None, "no model comes here"),
+    ],
+)
+def test_what_a_strategy_without_a_model_cannot_use_is_refused_with_the_reason(name, value, why):
+    with pytest.raises(InputError, match=f"{name} of PeerStrategy.start = .*: must be left out: .*{why}"):
+        PeerStrategy().start(grid_of(), **{name: value})
