@@ -1,6 +1,8 @@
 """`--app`: an app of the user's own on the command line."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -72,6 +74,11 @@ def test_who_interrupts_a_run_is_told_how_it_goes_on(comdml, monkeypatch):
         ),
         (["--app", ".."], "app = '..': must be the folder of a Flower app: it has no pyproject.toml"),
         (["--app", "../app", "--set", "num-round=1"], "num-round = 1: is no key"),
+        (
+            ["--app", "../app", "--set", "model=resnet-56"],
+            "model = 'resnet-56': must be left out: tests",
+        ),
+        (["--app", "../app", "--set", "dataset=digits"], "dataset = 'digits': must be left out"),
         (["--app", "../app", "--num-agents", "4"], "has 3 agents, too few for 4"),
         (["--app", "../app", "--set", "profiles=measured"], "profiles = 'measured': must be 'fleet' (or"),
         (["--app", "../app", "--dry-run"], "--app = '../app': does not go with --dry-run"),
@@ -184,3 +191,13 @@ def test_the_doctor_says_in_one_line_what_is_wrong_with_an_app(comdml, here, tmp
     assert finding["state"] == "wrong"
     assert told in finding["says"]
     assert "\n" not in finding["says"]
+
+
+def test_the_lines_that_load_its_model_take_the_builder_from_the_app(comdml, here, tmp_path):
+    assert comdml("run", "--app", "../app", "--set", "num-rounds=1")[0] == 0
+    status, out, _ = comdml("model", str(only_run_in(here)), "--app", "../app")
+    assert status == 0
+    lines = out.partition("\n\n")[2]
+    assert f"from small_app.task import dense  # in {tmp_path / 'app'}\nmodel = dense((64,), 10," in lines
+    code = f"import sys; sys.path.insert(0, '../app')\n{lines}"
+    subprocess.run([sys.executable, "-c", code], check=True)

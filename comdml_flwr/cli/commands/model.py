@@ -1,6 +1,7 @@
 """`comdml model`: what a run has left of its training, whether it is whole, and how it is loaded."""
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from comdml_flwr.cli.commands.options import App, read_app
 from comdml_flwr.core.errors import InputError, RunError
 
 if TYPE_CHECKING:
     from comdml_flwr.runs.model_files import ModelFile
+    from comdml_flwr.runs.own_app import OwnApp
 
 OURS = ("resnet-56", "resnet-110")  # the keys of catalogue.MODELS, which would load torch
 LOAD = """\
@@ -35,8 +38,11 @@ def model(
     run: Annotated[
         Path, typer.Argument(metavar="RUN", help="A run's folder, a node's folder of models, or a file.")
     ],
+    app: App = None,
 ) -> None:
     """Say where a run's trained models are and how they are loaded; check that they are whole.
+
+    With --app, the lines that load a model of this app take its builder from there.
 
     Exit status 1: a file does not hold the weights that the run has left.
 
@@ -56,22 +62,33 @@ def model(
         if entry not in here:
             typer.echo(f"on the node of agent {entry.node}: {entry.path}")
     if found:
-        typer.echo(f"\n{how_to_load(found[0])}")
+        typer.echo(f"\n{how_to_load(found[0], read_app(app))}")
 
 
-def how_to_load(file: "ModelFile") -> str:
-    """Return five lines of Python that load a model."""
+def how_to_load(file: "ModelFile", app: "OwnApp | None" = None) -> str:
+    """Return five lines of Python that load a model; `app` is the user's own that it is of."""
     name, shape = file.facts.get("model", ""), tuple(json.loads(file.facts.get("input_shape", "[]")))
-    is_ours = name in OURS
+    builder, build = _builder(name, app)
     return LOAD.format(
-        builder="from comdml_flwr.runs.catalogue import MODELS"
-        if is_ours
-        else f"from my_app import build  # what your app calls {name!r}",
-        build=f"MODELS[{name!r}]" if is_ours else "build",
+        builder=builder,
+        build=build,
         shape=shape,
         classes=file.facts.get("num_classes") or file.facts.get("num_outputs", "?"),
         path=str(file.path.absolute()),
     )
+
+
+def _builder(name: str, app: "OwnApp | None") -> tuple[str, str]:
+    """Return a line that imports a model's builder, and what it is called by then."""
+    if app is not None:
+        catalogue = app.catalogue
+        build = catalogue.own_model or catalogue.models.get(name)
+        module, function = getattr(build, "__module__", None), getattr(build, "__name__", "")
+        if module and getattr(sys.modules.get(module), function, None) is build:
+            return f"from {module} import {function}  # in {app.folder.path}", function
+    if name in OURS:
+        return "from comdml_flwr.runs.catalogue import MODELS", f"MODELS[{name!r}]"
+    return f"from my_app import build  # what your app calls {name!r}", "build"
 
 
 def _list_models(run: Path) -> list[_Listed]:
