@@ -7,6 +7,7 @@ The folder stays there, since the app's functions may import modules of the app 
 
 import importlib
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -39,6 +40,19 @@ class OwnApp:
     def defaults(self) -> dict[str, object]:
         """The values of `[tool.flwr.app.config]`, as they are for a run in this process."""
         return defaults_here(self.folder)
+
+    def over_defaults(self, given: Mapping[str, object]) -> dict[str, object]:
+        """Return keys of the run configuration with these values, and the app's own for all others.
+
+        Raises
+        ------
+        InputError
+            A model or data set is named where the app has one of its own.
+        """
+        for key, own in (("model", self.catalogue.own_model), ("dataset", self.catalogue.own_data)):
+            if own is not None and key in given:
+                raise InputError(key, given[key], f"must be left out: {self.folder.name} has one of its own")
+        return {**self.defaults, **given}
 
     @property
     def version(self) -> str:

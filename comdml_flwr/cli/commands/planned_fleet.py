@@ -38,7 +38,7 @@ def read_planned(fleet: Path | None, app: Path | None, settings: list[str] | Non
 
     own = read_app(app)
     assert own is not None
-    config = parse_config({**own.defaults, **parse_settings(settings)})
+    config = parse_config(own.over_defaults(parse_settings(settings)))
     devices = load_fleet(fleet or find_fleet(config.fleet))
     setup = assemble(config, devices, len(devices.agents), own.catalogue)
     for line in setup.warnings:

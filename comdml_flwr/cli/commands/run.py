@@ -73,7 +73,7 @@ def run(
 
     own = read_app(app)
     if not values.get("resume"):  # a run that goes on has all values of its own
-        values = {**(own.defaults if own else {}), **values}
+        values = own.over_defaults(values) if own else values
         num_agents = num_agents or (_num_in_fleet(values) if own else DEFAULT_NUM_AGENTS)
     try:
         catalogue = own.catalogue if own else None
