@@ -9,9 +9,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from comdml_flwr.core.config import RunConfig
+from comdml_flwr.core.app_folder import flat
+from comdml_flwr.core.config import OWN, RunConfig
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.core.rules import broken_rule, first_error
 from comdml_flwr.planning.fleet.toml_tables import shown
@@ -79,6 +80,12 @@ class _Table(BaseModel):
 
 class _TableWithRunKeys(_Table):
     model_config = ConfigDict(extra="allow")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_dots(cls, values: object) -> object:
+        """Name the keys of inner tables, which are an app's own, as Flower does."""
+        return flat(values) if isinstance(values, dict) else values
 
     def run_keys(self) -> dict[str, Scalar]:
         """Return the keys of the run configuration."""
@@ -179,7 +186,7 @@ def _check_run_keys(place: str, table: _TableWithRunKeys) -> None:
     for key, value in table.run_keys().items():
         if key in NOT_HERE:
             raise InputError(f"{place}.{key}", value, NOT_HERE[key])
-        if key not in known:
+        if key not in known and not key.startswith(OWN):
             free = [*_own_keys(type(table)), *(name for name in known if name not in NOT_HERE)]
             raise InputError(f"{place}.{key}", value, _unknown(key, free))
         if not isinstance(value, Scalar):

@@ -49,7 +49,7 @@ class AppFolder:
     @property
     def defaults(self) -> Mapping[str, object]:
         """The values that the app gives to keys of the run configuration; inner tables' keys have dots."""
-        return dict(_flat(self.table(*_APP, "config")))
+        return flat(self.table(*_APP, "config"))
 
     def code_files(self) -> Iterator[Path]:
         """Yield the files that Python could import, sorted."""
@@ -119,13 +119,19 @@ def _parsed(text: str) -> Mapping[str, object]:
         return {}
 
 
-def _flat(table: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
-    """Yield keys and values as Flower names them in a run configuration."""
+def flat(table: Mapping[str, object]) -> dict[str, object]:
+    """Return keys and values as Flower names them in a run configuration: those of inner tables have dots.
+
+    Examples
+    --------
+    >>> flat({"seed": 1, "app": {"crop": 28}})
+    {'seed': 1, 'app.crop': 28}
+    """
+    found: dict[str, object] = {}
     for key, value in table.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
+        inner = flat(value) if isinstance(value, dict) else {}
+        found |= {f"{key}.{name}": x for name, x in inner.items()} or {key: value}
+    return found
 
 
 def _is_apart(folder: Path) -> bool:

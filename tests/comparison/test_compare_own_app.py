@@ -19,6 +19,7 @@ targets = [0.1]
 reference = "AllReduce"
 [run]
 num-rounds = 1
+app.width = 24
 [[methods]]
 label = "ComDML"
 method = "comdml"
@@ -59,6 +60,13 @@ def test_an_app_is_compared_and_again_when_its_code_has_changed(here):
     task = here / "app" / "small_app" / "task.py"
     task.write_text(f"{task.read_text()}\n# changed\n")
     assert perform(here) == [("ComDML", 1), ("AllReduce", 1)]
+
+
+def test_keys_of_the_apps_own_are_those_of_the_file_or_else_of_the_app(here):
+    settings = here / "app" / "pyproject.toml"
+    settings.write_text(f"{settings.read_text()}app.width = 16\napp.depth = 2\n")
+    runs = plan_runs(load_comparison(here / "own.toml", app=here / "app"))
+    assert {(run.config["app.width"], run.config["app.depth"]) for run in runs} == {(24, 2)}
 
 
 def test_a_file_may_name_the_app_by_its_path_from_there(here):
