@@ -46,7 +46,7 @@ _READERS: Mapping[object, Callable[[Json], object]] = {
     float: read_float,
     bool: read_bool,
     str: read_text,
-    Mapping[str, float]: read_numbers,
+    Mapping[str, float | None]: read_numbers,
     Table: as_table,
     tuple[int, ...]: read_ints,
     tuple[float, ...]: read_floats,

@@ -66,10 +66,11 @@ def read_bool(value: Json) -> bool:
 
 
 def read_numbers(value: Json) -> Mapping[str, Json]:
-    """Return a table of numbers itself; whole ones stay whole."""
+    """Return a table of numbers, or None in place of one, itself; whole ones stay whole."""
     table = as_table(value)
     for number in table.values():
-        read_float(number)
+        if number is not None:
+            read_float(number)
     return table
 
 

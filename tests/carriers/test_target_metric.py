@@ -53,7 +53,7 @@ def test_those_who_are_left_end_with_the_round_that_reaches_it(monkeypatch):
     [([(3, 4), (3, 4)], True), ([(3, 4), (2, 4)], False), ([(3, 4), (None, 4)], False), ([], False)],
 )
 def test_the_counts_of_all_are_added_up(told, reached):
-    marks = [{"correct": correct, "num_evaluated": of_all} for correct, of_all in told]  # no loss is finite
+    marks = [{"correct": correct, "loss_sum": None, "num_evaluated": of_all} for correct, of_all in told]
     with_target, without = (small_setup(small_config(target_metric=x), small_fleet(2)) for x in (0.75, 0.0))
     assert reaches_target(with_target, marks) is reached
     assert reaches_target(without, marks) is False, "there is none"

@@ -33,7 +33,7 @@ class Mark(Mail):
     digest : str, optional
         With the last phase, where models agree: of what agents share.
     sums : Mapping, optional
-        With the last phase: what its evaluation counted.
+        With the last phase: what its evaluation added up; None is what was not finite.
     """
 
     kind: ClassVar[str] = "phase done"
@@ -44,7 +44,7 @@ class Mark(Mail):
     joining: tuple[tuple[int, int], ...] | None = None
     admissions: tuple[tuple[int, int], ...] | None = None
     digest: str | None = None
-    sums: Mapping[str, float] | None = None
+    sums: Mapping[str, float | None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.carriers.direct.collector import BeginAgainError, Collector, DecidedError, LeftBehindError
-from comdml_flwr.carriers.direct.counts import metric_of, sums_in
+from comdml_flwr.carriers.direct.counts import metric_of
 from comdml_flwr.carriers.direct.deadlines import Deadlines
 from comdml_flwr.carriers.direct.membership import Membership
 from comdml_flwr.carriers.direct.peers import PeerLinks
@@ -24,6 +24,7 @@ from comdml_flwr.carriers.direct.run_end import reaches_target
 from comdml_flwr.carriers.direct.streams import with_mark
 from comdml_flwr.core.messages import Inbox, Outbox, Report
 from comdml_flwr.core.program import Absence, Phase, Program, Step
+from comdml_flwr.learning.metrics import read_sums
 
 log = logging.getLogger(__name__)
 
@@ -212,7 +213,7 @@ class RoundRunner:
             self._told_joining = dict(self.links.joining)
             mark = replace(
                 mark,
-                sums=sums_in(self.agent.report, self.agent.setup.task.metrics),
+                sums=read_sums(self.agent.report, self.agent.setup.task.metrics),
                 joining=tuple(sorted(self._told_joining.items())),
                 admissions=self.membership.admissions,
                 digest=None if self.program.return_point is None else self.agent.shared_sha256(),
