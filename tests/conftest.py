@@ -31,12 +31,11 @@ def _one_thread() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _count_each_model_once() -> Iterator[None]:
-    from comdml_flwr.cli.doctor import memory
     from comdml_flwr.runs import assemble, model_costs
     from tests.counting import count_once
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in (assemble, model_costs, memory):
+        for module in (assemble, model_costs):
             patch.setattr(module, "profile_model", count_once)
         yield
 

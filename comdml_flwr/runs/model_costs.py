@@ -52,7 +52,7 @@ def model_costs(fleet: Fleet, codec: ActivationCodec = CODEC, aux_head: str = "a
     for what, size in (("input", prod(shape) * fleet.model.batch_size), ("num_classes", classes)):
         if size > MAX_NUMBERS:
             raise InputError(f"{fleet.source}: model.{what}", size, f"must be at most {MAX_NUMBERS:g}")
-    counted = _count(name, tuple(shape), classes, fleet.model.batch_size, codec, aux_head)
+    counted = count_model(name, tuple(shape), classes, fleet.model.batch_size, codec, aux_head)
     return ModelCosts(
         batch_flops=counted.profile.whole_flops * fleet.model.batch_size,
         cuts=cut_table(counted.profile, fleet.model.batch_size, fleet),
@@ -63,8 +63,8 @@ def model_costs(fleet: Fleet, codec: ActivationCodec = CODEC, aux_head: str = "a
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Counted:
-    """What a model costs, whatever the fleet."""
+class CountedModel:
+    """What a model costs, whatever the fleet; `fast_floats` and `head_floats` are those of `ModelCosts`."""
 
     profile: ModelProfile
     num_floats: int
@@ -73,15 +73,15 @@ class _Counted:
 
 
 @lru_cache(maxsize=4)
-def _count(
+def count_model(
     name: str, shape: tuple[int, ...], classes: int, batch_size: int, codec: ActivationCodec, aux_head: str
-) -> _Counted:
-    """Count a model's costs, which takes a second or two; the same model is not counted twice."""
+) -> CountedModel:
+    """Count what one of our models costs, which takes a second or two; the same one is not counted twice."""
     model = MODELS[name](shape, classes, torch.Generator())
     task = with_head(Classification(input_shape=shape, num_classes=classes), aux_head)
     profile = profile_model(model, task, batch_size, codec)
     heads = [task.aux_head(cut.activation_shape, torch.Generator()) for cut in profile.cuts]
-    return _Counted(
+    return CountedModel(
         profile=profile,
         num_floats=num_floats(model),
         fast_floats=ByCut(num_floats(split(model, cut.cut)[1]) for cut in profile.cuts),

@@ -6,25 +6,21 @@ than its `memory_bytes` in the fleet file. Not counted: workspace inside one ope
 torch take, which this process has taken, too, when it looks.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-
-import torch
-from torch import nn
 
 from comdml_flwr.agents.measuring.node import free_memory_bytes
 from comdml_flwr.cli.doctor.findings import Finding
 from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.units import human_bytes
-from comdml_flwr.learning.cut_profile import profile_model
 from comdml_flwr.learning.device import Device
 from comdml_flwr.learning.structure import one_tensor
 from comdml_flwr.learning.task import Classification
-from comdml_flwr.learning.tasks.heads import with_head
 from comdml_flwr.planning.bounded_queue import helping_bytes, offloading_bytes
 from comdml_flwr.planning.types import CutTable
 from comdml_flwr.runs.assemble import codec_of, cut_table
 from comdml_flwr.runs.catalogue import MODELS
+from comdml_flwr.runs.model_costs import count_model
 
 CHECK = "memory"
 
@@ -88,12 +84,14 @@ def check_memory(
         return Finding(
             CHECK, "warning", says, f"--set model={'|'.join(MODELS)} --set dataset={'|'.join(IMAGES)}"
         )
-    images = IMAGES[config.dataset]
+    images, codec = IMAGES[config.dataset], codec_of(config)
+    shape, num_classes = images.task.input_shape, images.task.num_classes
+    counted = count_model(config.model, shape, num_classes, config.batch_size, codec, config.aux_head)
     taken = Taken(
         model=config.model,
         data=config.dataset,
         data_bytes=images.num_samples * one_tensor(images.task.sample(1), "images").nbytes,
-        cuts=_count(MODELS[config.model], images.task, config),
+        cuts=cut_table(counted.profile, config.batch_size),
         batch_size=config.batch_size,
     )
     return compare_memory(taken, available_bytes, device or Device())
@@ -140,15 +138,3 @@ def compare_memory(taken: Taken, available_bytes: int | None, device: Device) ->
     return Finding(
         CHECK, "wrong", f"{says}: too little at any cut", f"end other programs; or {smaller}", facts
     )
-
-
-def _count(
-    build: Callable[[tuple[int, ...], int, torch.Generator], nn.Sequential],
-    task: Classification,
-    config: RunConfig,
-) -> CutTable:
-    model, task = (
-        build(task.input_shape, task.num_classes, torch.Generator()),
-        with_head(task, config.aux_head),
-    )
-    return cut_table(profile_model(model, task, config.batch_size, codec_of(config)), config.batch_size)
