@@ -18,7 +18,6 @@ from comdml_flwr.core.errors import InputError
 from comdml_flwr.core.typed_json import Json
 from comdml_flwr.learning.data.batches import augment
 from comdml_flwr.learning.metrics import CLASSIFICATION_METRICS, Metrics
-from comdml_flwr.learning.models.resnet import auxiliary_head
 from comdml_flwr.learning.structure import Nested, one_tensor
 from comdml_flwr.learning.tasks.heads import HeadKind, head_for_samples
 from comdml_flwr.learning.tasks.samples import OfSamples, rule_of_output
@@ -101,6 +100,10 @@ class Classification(OfSamples):
     augmented: bool = False
     head: HeadKind = "pool"
 
+    def __post_init__(self) -> None:
+        if self.num_classes < 2:
+            raise InputError("num_classes of Classification", self.num_classes, "must be at least 2")
+
     @property
     def num_outputs(self) -> int:
         """K."""
@@ -155,9 +158,7 @@ class Classification(OfSamples):
 
     def aux_head(self, activation_shape: tuple[int, ...], generator: torch.Generator) -> nn.Sequential:
         """Build a head that gives logits (N, K)."""
-        if self.head != "pool":
-            return head_for_samples(self.head, activation_shape, self.num_classes, generator)
-        return auxiliary_head(activation_shape, self.num_classes, generator)
+        return head_for_samples(self.head, activation_shape, self.num_classes, generator)
 
     def evaluate(self, output: Tensor, target: Nested) -> dict[str, float]:
         """Return how many labels (N,) have the largest of the logits (N, K), the summed loss, and N."""

@@ -11,9 +11,9 @@ from torch import nn
 
 from comdml_flwr.learning.device import Device
 from comdml_flwr.learning.learner_pool import LearnerPool
-from comdml_flwr.learning.models.resnet import auxiliary_head
 from comdml_flwr.learning.optimizer import OptimizerSettings
 from comdml_flwr.learning.split import FlatFloats, write_floats
+from comdml_flwr.learning.tasks.heads import head_for_samples
 from tests.learning.test_training import CLASSES, SETTINGS, TASK, batches, seeded, small_resnet
 
 CUT = 4  # both sides have BatchNorm, whose statistics a pass moves
@@ -40,7 +40,7 @@ def whole(learners):
 
 def slow_side(learners):
     learner = learners.slow_side(CUT)
-    head_P = write_floats(auxiliary_head(head_shape(CUT), CLASSES, seeded(8)))
+    head_P = write_floats(head_for_samples("pool", head_shape(CUT), CLASSES, seeded(8)))
     return learner, (WEIGHTS[: learner.num_floats], head_P), batches()
 
 

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.learning.codec import Plain
 from comdml_flwr.learning.cut_profile import profile_model
-from comdml_flwr.learning.models.resnet import auxiliary_head, resnet
+from comdml_flwr.learning.models.resnet import resnet
 from comdml_flwr.learning.split import (
     float_state,
     join,
@@ -22,6 +22,7 @@ from comdml_flwr.learning.split import (
     write_floats,
 )
 from comdml_flwr.learning.task import Classification
+from comdml_flwr.learning.tasks.heads import head_for_samples
 
 torch.set_num_threads(1)
 
@@ -181,7 +182,7 @@ def test_profile_agrees_with_real_halves_on_a_real_batch(
     for entry in profile.cuts:
         slow_side, fast_side = split(copy.deepcopy(model), entry.cut)
         activation_N = slow_side(x_N.clone()).detach()
-        head = auxiliary_head(tuple(activation_N.shape[1:]), num_classes, seeded())
+        head = head_for_samples("pool", tuple(activation_N.shape[1:]), num_classes, seeded())
         slow_flops, slow_bytes = count(nn.Sequential(slow_side, head), x_N.clone())
         fast_flops, fast_bytes = count(fast_side, activation_N.clone())
         assert (entry.slow_flops * batch_size, entry.fast_flops * batch_size) == (slow_flops, fast_flops)

@@ -11,11 +11,12 @@ from torch.nn.functional import cross_entropy
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.core.wire import decode, encode
 from comdml_flwr.learning.data.source import TensorSamples, in_parts
-from comdml_flwr.learning.models.resnet import auxiliary_head, resnet
+from comdml_flwr.learning.models.resnet import resnet
 from comdml_flwr.learning.optimizer import OptimizerSettings
 from comdml_flwr.learning.split import load_floats, split, write_floats
 from comdml_flwr.learning.suspended import SuspendedTraining
 from comdml_flwr.learning.task import Classification
+from comdml_flwr.learning.tasks.heads import head_for_samples
 from comdml_flwr.learning.training import Learner
 from tests.small import four_stages
 
@@ -43,7 +44,7 @@ def small_resnet(seed=1):
 
 
 def head_of(activations):
-    return auxiliary_head(tuple(activations.shape[1:]), CLASSES, seeded(7))
+    return head_for_samples("pool", tuple(activations.shape[1:]), CLASSES, seeded(7))
 
 
 def batches(count=6, size=8):

@@ -118,33 +118,6 @@ def resnet(
     return _initialise(model, generator)
 
 
-def auxiliary_head(
-    activation_shape: tuple[int, ...], num_classes: int, generator: torch.Generator
-) -> nn.Sequential:
-    """Build the classifier that gives a slow side its own loss: global average pool, one linear layer.
-
-    Parameters
-    ----------
-    activation_shape : tuple[int, ...]
-        Shape of the slow side's output for one sample: (D,), (D, L), (D, H, W), ...
-    num_classes : int
-        K, at least 2.
-    generator : torch.Generator
-        The only source of randomness.
-
-    Returns
-    -------
-    nn.Sequential
-        It maps (N, D, ...) to logits (N, K).
-    """
-    if not activation_shape or min(activation_shape) < 1:
-        raise InputError("activation shape", activation_shape, "must be (channels, ...), all at least 1")
-    _check_num_classes(num_classes)
-    with torch.device("meta"):
-        head = _head(activation_shape[0], num_classes)
-    return _initialise(head, generator)
-
-
 def _stem(channels_in: int) -> nn.Sequential:
     return nn.Sequential(
         _conv(channels_in, STEM_CHANNELS, 3), nn.BatchNorm2d(STEM_CHANNELS), nn.ReLU(inplace=True)

@@ -85,6 +85,8 @@ def head_for_samples(
         raise InputError(
             f"activation shape of the auxiliary head {kind!r}", activation_shape, f"must be {needed}"
         )
+    if min(activation_shape) < 1:
+        raise InputError("activation shape", activation_shape, "must be at least 1 everywhere")
     channels, features = activation_shape[0], activation_shape[-1]
     with torch.device("meta"):
         head = {

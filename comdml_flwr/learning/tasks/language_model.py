@@ -70,6 +70,10 @@ class LanguageModel(OfSamples):
     shift: bool = True
     ignore_index: int = NOTHING_IGNORED
 
+    def __post_init__(self) -> None:
+        if self.num_tokens < 2:
+            raise InputError("num_tokens of LanguageModel", self.num_tokens, "must be at least 2")
+
     @property
     def num_outputs(self) -> int:
         """V."""

@@ -75,6 +75,10 @@ class MultiLabel(OfSamples):
     num_labels: int
     head: HeadKind = "pool"
 
+    def __post_init__(self) -> None:
+        if self.num_labels < 1:
+            raise InputError("num_labels of MultiLabel", self.num_labels, "must be at least 1")
+
     @property
     def num_outputs(self) -> int:
         """L."""

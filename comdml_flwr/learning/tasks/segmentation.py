@@ -84,6 +84,10 @@ class Segmentation(OfSamples):
     num_classes: int
     ignore_index: int = NOTHING_IGNORED
 
+    def __post_init__(self) -> None:
+        if self.num_classes < 2:
+            raise InputError("num_classes of Segmentation", self.num_classes, "must be at least 2")
+
     @property
     def num_outputs(self) -> int:
         """K."""

@@ -6,7 +6,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from comdml_flwr.core.errors import InputError
-from comdml_flwr.learning.models.resnet import auxiliary_head, resnet
+from comdml_flwr.learning.models.resnet import resnet
+from comdml_flwr.learning.tasks.heads import head_for_samples
 
 torch.set_num_threads(1)
 
@@ -79,7 +80,7 @@ def test_building_neither_reads_nor_advances_the_global_generator() -> None:
     def build_after(global_seed: int) -> tuple[torch.Tensor, torch.Tensor]:
         torch.manual_seed(global_seed)
         state = torch.get_rng_state()
-        model, head = build(3), auxiliary_head((64, 8, 8), 10, seeded())
+        model, head = build(3), head_for_samples("pool", (64, 8, 8), 10, seeded())
         assert torch.equal(torch.get_rng_state(), state)
         tensors = (*model.state_dict().values(), *head.state_dict().values())
         return torch.cat([tensor.flatten().float() for tensor in tensors]), state
@@ -118,15 +119,6 @@ def test_the_layout_of_an_activation_changes_no_bit() -> None:
         assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
 
 
-@pytest.mark.parametrize("shape", [(6,), (6, 5), (6, 5, 4)])
-def test_auxiliary_head_takes_any_activation(shape: tuple[int, ...]) -> None:
-    head = auxiliary_head(shape, 3, seeded())
-    x_N = torch.randn(2, *shape, generator=seeded())
-    assert num_params(head) == 6 * 3 + 3
-    mean_ND = x_N.flatten(2).mean(2) if len(shape) > 1 else x_N
-    assert torch.equal(head(x_N), head[1](mean_ND))
-
-
 @pytest.mark.parametrize(
     ("input_shape", "num_classes", "message"),
     [
@@ -141,9 +133,3 @@ def test_an_impossible_network_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=message):
         resnet(input_shape, num_classes, seeded(), blocks_per_group=3)
-
-
-@pytest.mark.parametrize(("shape", "num_classes"), [((), 10), ((0, 4), 10), ((4,), 1)])
-def test_an_impossible_auxiliary_head_is_refused(shape: tuple[int, ...], num_classes: int) -> None:
-    with pytest.raises(InputError):
-        auxiliary_head(shape, num_classes, seeded())

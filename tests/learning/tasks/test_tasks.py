@@ -1,6 +1,7 @@
 """Each task: its sums add up, its head fits its loss, and what is no target is refused in one line."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch.nn.functional import cross_entropy
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.learning.metrics import add_sums, read_sums
 from comdml_flwr.learning.structure import count_samples, flatten, take
+from comdml_flwr.learning.task import Classification
 from comdml_flwr.learning.tasks.heads import head_for_samples
 from comdml_flwr.learning.tasks.language_model import LanguageModel
 from comdml_flwr.learning.tasks.multi_label import MultiLabel
@@ -133,6 +135,36 @@ def test_each_kind_of_head_pools_in_its_own_way(kind, shape, same):
         torch.testing.assert_close(output, head[-1](z.mean(same)))
     if kind == "first":
         torch.testing.assert_close(output, head[-1](z[:, 0]))
+
+
+@pytest.mark.parametrize("shape", [(6,), (6, 5), (6, 5, 4)])
+def test_a_pool_takes_any_activation(shape):
+    head = head_for_samples("pool", shape, 3, seeded())
+    x_N = torch.randn(2, *shape, generator=seeded())
+    assert sum(parameter.numel() for parameter in head.parameters()) == 6 * 3 + 3
+    mean_ND = x_N.flatten(2).mean(2) if len(shape) > 1 else x_N
+    assert torch.equal(head(x_N), head[1](mean_ND))
+
+
+@pytest.mark.parametrize(
+    ("task", "line"),
+    [
+        (partial(Classification, num_classes=1), "num_classes of Classification = 1: must be at least 2"),
+        (partial(Segmentation, num_classes=1), "num_classes of Segmentation = 1: must be at least 2"),
+        (partial(MultiLabel, num_labels=0), "num_labels of MultiLabel = 0: must be at least 1"),
+        (partial(LanguageModel, num_tokens=1), "num_tokens of LanguageModel = 1: must be at least 2"),
+        (partial(Regression, num_outputs=0), "num_outputs of Regression = 0: must be at least 1"),
+    ],
+)
+def test_a_task_with_nothing_to_learn_is_refused(task, line):
+    with pytest.raises(InputError, match=f"^{line}$"):
+        task()
+
+
+@pytest.mark.parametrize("shape", [(), (0, 4)])
+def test_a_head_over_nothing_is_refused(shape):
+    with pytest.raises(InputError, match="activation shape"):
+        head_for_samples("pool", shape, 3, seeded())
 
 
 def test_a_head_that_does_not_fit_is_refused():
