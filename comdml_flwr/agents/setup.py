@@ -11,7 +11,7 @@ from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.slots import Slot
 from comdml_flwr.learning.codec import ActivationCodec
 from comdml_flwr.learning.data.batches import epoch_sizes
-from comdml_flwr.learning.data.source import AgentData, DataSource, Place
+from comdml_flwr.learning.data.source import AgentData, DataSource, Place, Samples
 from comdml_flwr.learning.device import Device
 from comdml_flwr.learning.learner_pool import LearnerPool
 from comdml_flwr.learning.models.contract import ModelTraits
@@ -136,6 +136,12 @@ class Setup:
             numbers = Place(partition_id=number, num_partitions=len(self.ids))
             self.loaded[agent] = self.load_data(self.places.get(agent, numbers))
         return self.loaded[agent]
+
+    def tests(self) -> tuple[Samples, ...]:
+        """Return what all agents test on: samples that several of them share, once, and each one's own."""
+        data = [self.data(agent) for agent in self.ids]
+        shared = [of_agent.test for of_agent in data if of_agent.all_have_test][:1]
+        return (*shared, *(of_agent.test for of_agent in data if not of_agent.all_have_test))
 
     def present(self, round_: int) -> tuple[int, ...]:
         """Return who takes part in a round: a seeded sample that everybody can draw for himself."""

@@ -12,7 +12,7 @@ AAAI 2022, arXiv 2004.12088, Algorithms 1 and 2. `splitfed-version` says which:
     server n     the server runs, trains, and sends the activations' gradient back                batch n)
     backward n   the agent trains its client side by that gradient
     average      all client sides go up; the server averages and sends the client side down
-    evaluate     the server, which alone has the whole model, evaluates it on the test set
+    evaluate     the server, which alone has the whole model, evaluates it on all test samples
 
 The cut is `cut`, the same for all (DTFL compares with the cut after its second module, cut 6 of a ResNet). On
 the clock, a third of a batch's work on the client side is forward and two thirds are backward (a
@@ -236,10 +236,10 @@ def average(agent: Agent, inbox: Inbox) -> Outbox:
 
 
 def report_whole(agent: Agent, inbox: Inbox) -> Outbox:
-    """Evaluate the whole model on the whole test set: only the server has it."""
+    """Evaluate the whole model, which only the server has, on all that agents test on."""
     told = ("training_end_s", "end_s", "not_finite", METRICS)
     agent.notes = {name: agent.notes[name] for name in told if name in agent.notes}
-    report_round(agent, 0, len(agent.data.test))
+    report_round(agent, *((test, 0, len(test)) for test in agent.setup.tests()))
     return ()
 
 

@@ -52,7 +52,7 @@ def round_s(setup: Setup) -> float:
     """Return how long a round of ComDML takes without evaluation; refuse one without a pair."""
     program = program_of(setup)
     carrier = LocalCarrier(participants_of(setup), program)
-    real, phases.evaluate_part = phases.evaluate_part, _evaluate_nothing
+    real, phases.evaluate_parts = phases.evaluate_parts, _evaluate_nothing
     began = time.perf_counter()
     try:
         record = last(run_rounds(carrier, program, setup.ids, setup.config, Silent()))
@@ -60,7 +60,7 @@ def round_s(setup: Setup) -> float:
         assert record.rounds[0].plan["pairs"], "nobody offloads"
         return time.perf_counter() - began
     finally:
-        phases.evaluate_part = real
+        phases.evaluate_parts = real
         carrier.close()
 
 

@@ -23,6 +23,7 @@ from comdml_flwr.carriers.local import LocalCarrier
 from comdml_flwr.core.config import parse_config
 from comdml_flwr.learning.split import load_floats
 from comdml_flwr.methods.phases import evaluation as phases
+from comdml_flwr.methods.phases.evaluation import TestPart
 from comdml_flwr.planning.fleet.fleet_file import load_fleet
 from comdml_flwr.planning.fleet.presets import preset_text
 from comdml_flwr.runs.assemble import assemble, participants_of, program_of
@@ -44,18 +45,19 @@ def comdml_s(setup: Setup) -> float:
     """Return how long a run takes without evaluation."""
     program = program_of(setup)
     carrier = LocalCarrier(participants_of(setup), program)
-    real, phases.evaluate_part = phases.evaluate_part, _evaluate_nothing
+    real, phases.evaluate_parts = phases.evaluate_parts, _evaluate_nothing
     began = time.process_time()
     try:
         last(run_rounds(carrier, program, setup.ids, setup.config, Silent()))
         return time.process_time() - began
     finally:
-        phases.evaluate_part = real
+        phases.evaluate_parts = real
         carrier.close()
 
 
-def _evaluate_nothing(agent: Agent, start: int, stop: int) -> dict[str, float]:
-    return {**agent.setup.task.metrics.nothing, "num_evaluated": stop - start}
+def _evaluate_nothing(agent: Agent, *parts: TestPart) -> dict[str, float]:
+    num_evaluated = sum(stop - start for _, start, stop in parts)
+    return {**agent.setup.task.metrics.nothing, "num_evaluated": num_evaluated}
 
 
 def bare_loop_s(setup: Setup) -> float:

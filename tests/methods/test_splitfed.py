@@ -5,15 +5,49 @@ import pytest
 
 from comdml_flwr.agents.state import ENDED
 from comdml_flwr.core.errors import InputError
+from comdml_flwr.learning.data.app_data import own_data
+from comdml_flwr.learning.task import Classification
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.planning.types import BYTES_PER_S_PER_MBPS, SERVER
+from comdml_flwr.runs.assemble import assemble
+from comdml_flwr.runs.catalogue import Catalogue
+from comdml_flwr.runs.local_run import run_locally
 from tests.fleets import agent_tables
 from tests.methods.stepping import walk
-from tests.small import run_local, small_config, small_fleet, small_setup
+from tests.small import few_digits, four_stages, run_local, small_config, small_fleet, small_setup
 
 QUICK = {"batch_size": 16, "local_epochs": 1, "num_rounds": 1}
 SGD = {"optimizer": "sgd", "learning_rate": 0.05}
 DIRICHLET = {"partition": "dirichlet", "alpha": 0.5}
+
+
+def own_digits(place):
+    """Give an agent 30 digits to train on, and as many to test on as its number; the third has none."""
+    digits, first = few_digits(), place.partition_id * 40
+    x, y = digits.x_train_NCHW, digits.y_train_N
+    train, test = slice(first, first + 30), slice(first + 30, first + 30 + 5 * place.partition_id)
+    return (x[train], y[train]), ((x[test], y[test]) if place.partition_id < 2 else None)
+
+
+def test_the_server_judges_the_model_on_what_each_agent_tests_on(tmp_path):
+    """As FedAvg's agents do."""
+    data = own_data(own_digits, Classification(num_classes=10))
+    catalogue = Catalogue(own_model=four_stages, own_data=data)
+    config = {**small_config(cut=2, num_rounds=1, **SGD).with_defaults_named(), "results-dir": str(tmp_path)}
+    fedavg, splitfed = (
+        run_locally({**config, "method": method}, num_agents=3, catalogue=catalogue).last.scores
+        for method in ("fedavg", "splitfed")
+    )
+    assert splitfed == pytest.approx(fedavg, rel=1e-5)
+
+
+def test_test_samples_that_several_agents_share_are_judged_once():
+    test = few_digits().x_test_NCHW, few_digits().y_test_N
+    data = own_data(own_digits, Classification(num_classes=10), lambda place: test)
+    catalogue = Catalogue(own_model=four_stages, own_data=data)
+    setup = assemble(small_config(), small_fleet(3), 3, catalogue)
+    assert [len(test) for test in setup.tests()] == [50, 0, 5]
+    assert [len(test) for test in small_setup(small_config(), small_fleet(3)).tests()] == [50]
 
 
 def whole_weights(method, num_agents=4, **keys):

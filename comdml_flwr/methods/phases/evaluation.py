@@ -1,16 +1,21 @@
 """Phases that several methods share: introduce, catch up, train alone, hand over, evaluate."""
 
 import time
+from itertools import chain
 from math import isfinite
+from typing import TypeAlias
 
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.messages import Inbox, Outbox, Report
 from comdml_flwr.core.round_metrics import Combine, pack_metric
 from comdml_flwr.core.sharding import shard_bounds
 from comdml_flwr.core.typed_json import read_table
-from comdml_flwr.learning.data.source import in_parts
+from comdml_flwr.learning.data.source import Samples, in_parts
 from comdml_flwr.learning.global_generator import global_generator
 from comdml_flwr.learning.schedule import is_scheduled
+
+TestPart: TypeAlias = tuple[Samples, int, int]
+"""Test samples, and which of them: [start, stop)."""
 
 METRICS = "metrics"
 """Note that holds a method's own numbers."""
@@ -36,7 +41,7 @@ def evaluate(agent: Agent, inbox: Inbox) -> Outbox:
     Where the agents' models differ (gossip, mixing), the sum of these is the mean accuracy over the agents,
     each judged by its own share.
     """
-    report_round(agent, *share_of_test_set(agent))
+    report_round(agent, (agent.data.test, *share_of_test_set(agent)))
     return ()
 
 
@@ -48,10 +53,10 @@ def share_of_test_set(agent: Agent) -> tuple[int, int]:
     return shard_bounds(num_test, len(present))[present.index(agent.id)]
 
 
-def report_round(agent: Agent, start: int, stop: int) -> None:
-    """Evaluate this agent's model on test samples [start, stop) and report the round."""
+def report_round(agent: Agent, *parts: TestPart) -> None:
+    """Evaluate this agent's model on parts of test samples and report the round."""
     began = time.monotonic()
-    sums = evaluate_part(agent, start, stop)
+    sums = evaluate_parts(agent, *parts)
     agent.report["evaluation_s"] = time.monotonic() - began
     agent.report |= {name: x if isfinite(x) else None for name, x in sums.items()}  # a report is JSON
     if not agent.data.all_have_test:
@@ -60,13 +65,13 @@ def report_round(agent: Agent, start: int, stop: int) -> None:
     report_traffic(agent)
 
 
-def evaluate_part(agent: Agent, start: int, stop: int) -> dict[str, float]:
-    """Return the task's sums over the test samples [start, stop)."""
+def evaluate_parts(agent: Agent, *parts: TestPart) -> dict[str, float]:
+    """Return the task's sums over parts of test samples."""
     learner = agent.learners.whole()
     learner.load(agent.weights_P)
     draws = agent.draws("evaluation", in_evaluation=True)
     with global_generator(draws, agent.setup.device.generators):
-        return learner.evaluate(in_parts(agent.data.test, start, stop))
+        return learner.evaluate(chain.from_iterable(in_parts(*part) for part in parts))
 
 
 def tell(agent: Agent, name: str, value: float, combine: Combine) -> None:
