@@ -16,7 +16,7 @@ def count_once(model: nn.Sequential, *how: object) -> ModelProfile:
     content = io.BytesIO()
     try:
         _Content(content).dump((model, how))
-    except (AttributeError, TypeError, ValueError, pickle.PicklingError):  # a test's own class
+    except (AttributeError, RuntimeError, TypeError, ValueError, pickle.PicklingError):  # a test's own class
         return profile_model(model, *how)  # type: ignore[arg-type]
     key = content.getvalue()
     if key not in _counted:

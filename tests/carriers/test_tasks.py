@@ -63,6 +63,7 @@ def over_grid(name, tmp_path, **keys):
         ("language model", "float32"),
         ("two inputs", "float32"),
         pytest.param("own", "bfloat16", marks=pytest.mark.slow),
+        pytest.param("regression", "bfloat16", marks=pytest.mark.slow),
         ("language model", "bfloat16"),
         ("two inputs", "float16"),
     ],
