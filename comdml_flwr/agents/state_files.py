@@ -67,7 +67,7 @@ def read_agent(folder: Path, agent: "Agent", sha256: str) -> Waiting:
         )
         first, second = (int(str(facts[name])) for name in ("for_first", "for_second"))
         mail = tuple(_envelope(arrays[f"{_MAIL}{number}"]) for number in range(first + second))
-    except (RunError, KeyError, TypeError, ValueError) as error:
+    except (RunError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise damaged(folder, f"{agent_file(agent.id)}: {error}") from None
     return Waiting(for_first=mail[:first], for_second=mail[first:])
 

@@ -21,7 +21,7 @@ from comdml_flwr.comparison.statistics import compare_runs, elapsed
 from comdml_flwr.comparison.workers import Outcome, Watcher, check_address, perform_all
 from comdml_flwr.core.config import RunConfig, parse_config
 from comdml_flwr.core.errors import InputError, RunError, StoppedError
-from comdml_flwr.core.files import write_file
+from comdml_flwr.core.files import write_files
 from comdml_flwr.core.settings.data import DataSettings
 from comdml_flwr.core.strict_json import to_json
 from comdml_flwr.core.typed_json import Json
@@ -150,12 +150,11 @@ def _finish(comparison: Comparison, folder: Path, runs: Sequence[PlannedRun]) ->
     if len(done) < len(runs):
         raise RunError(f"{_how_many(folder, runs)} are done, comparison.json needs all; {GO_ON}")
     result = compare_runs(comparison, done)
-    numbers = {"elapsed.json": elapsed(done), "comparison.json": result}
+    made, numbers = input_files(comparison), {"elapsed.json": elapsed(done), "comparison.json": result}
+    for name, value in numbers.items():
+        made[name] = (to_json(value, indent=2, ensure_ascii=False) + "\n").encode()
     try:
-        for name, content in input_files(comparison).items():
-            write_file(folder / name, content)
-        for name, value in numbers.items():
-            write_file(folder / name, (to_json(value, indent=2, ensure_ascii=False) + "\n").encode())
+        write_files({folder / name: content for name, content in made.items()})
     except OSError as error:
         raise RunError(f"{folder}: comparison.json cannot be written: {error.strerror}; {GO_ON}") from None
     return result

@@ -73,10 +73,14 @@ def _read_inputs(folder: Path) -> Mapping[str, str]:
     text = read_text(path)
     try:
         cases = tomllib.loads(text).get("cases", [])
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError("file", str(path), f"is not TOML: {error}") from None
-    fleets = dict.fromkeys(str(case.get("fleet")) for case in cases if isinstance(case, Mapping))
-    return {path.name: text} | {name: read_text(folder / name) for name in fleets if name.endswith(".toml")}
+    tables = [case for case in cases if isinstance(case, Mapping)] if isinstance(cases, list) else []
+    fleets = dict.fromkeys(name for case in tables if (name := str(case.get("fleet"))).endswith(".toml"))
+    for name in fleets:
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise InputError("file", str(path), f"names {name}, which is not in its folder")
+    return {path.name: text} | {name: read_text(folder / name) for name in fleets}
 
 
 def _read_case(folder: Path, case: CaseNumbers, name: str, found: ComparisonNumbers) -> Case:

@@ -12,14 +12,15 @@
 Nothing else is remembered: a report can be made again from such a folder alone.
 """
 
-import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from comdml_flwr.core.errors import InputError
-from comdml_flwr.core.typed_json import Json
+from comdml_flwr.core.strict_json import read_json_file
+from comdml_flwr.core.typed_json import Json, as_table, read_float, read_int
+from comdml_flwr.runs.rounds_file import read_lines
 
 COMPARISON_FILE, FLEET_FILE, SOFTWARE_FILE = "reproduce.toml", "fleet.toml", "software.json"
 APP = "app"  # in software.json: the user's own
@@ -66,9 +67,12 @@ def read_run(folder: Path, case: str, label: str, seed: int) -> RunFiles | None:
         A file of a finished run is missing or is not what a run writes.
     """
     path = run_folder(folder, case, label, seed)
-    if not (path / "summary.json").is_file():
-        return None
-    summary = read_json(path / "summary.json")
+    try:
+        if not (path / "summary.json").is_file():
+            return None
+    except OSError as error:  # a label of hundreds of letters
+        raise InputError("file", str(path), error.strerror or "cannot be read") from None
+    summary = _summary(path / "summary.json")
     if summary.get("status") == "incomplete":
         return None
     return RunFiles(
@@ -76,7 +80,7 @@ def read_run(folder: Path, case: str, label: str, seed: int) -> RunFiles | None:
         label=label,
         seed=seed,
         config=read_json(path / "config.json"),
-        rounds=tuple(_lines(path / "rounds.jsonl")),
+        rounds=_lines(path / "rounds.jsonl"),
         agents=_agents(path / "agents.json"),
         summary=summary,
     )
@@ -85,7 +89,7 @@ def read_run(folder: Path, case: str, label: str, seed: int) -> RunFiles | None:
 def read_json(path: Path) -> Mapping[str, Json]:
     """Read a JSON file that holds one object; InputError where it is none."""
     try:
-        return _table(path, json.loads(path.read_text(encoding="utf-8")))
+        return _table(path, read_json_file(path))
     except OSError as error:
         raise InputError("file", str(path), error.strerror or "cannot be read") from None
     except ValueError as error:
@@ -98,18 +102,28 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except OSError as error:
         raise InputError("file", str(path), error.strerror or "cannot be read") from None
-    except UnicodeDecodeError:
+    except ValueError:  # also a path with a null in it
         raise InputError("file", str(path), "is not UTF-8 text") from None
 
 
-def _lines(path: Path) -> Iterator[Mapping[str, Json]]:
+def _lines(path: Path) -> tuple[Mapping[str, Json], ...]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        yield from (_table(path, json.loads(line)) for line in lines)
+        return tuple(read_lines(path))
     except OSError as error:
         raise InputError("file", str(path), error.strerror or "cannot be read") from None
     except ValueError as error:
-        raise InputError("file", str(path), f"has a line that is not JSON: {error}") from None
+        raise InputError("file", str(path), str(error)) from None
+
+
+def _summary(path: Path) -> Mapping[str, Json]:
+    summary = read_json(path)
+    try:
+        read_float(summary.get("elapsed_s", 0.0))
+        for count in as_table(summary.get("left_out", {})).values():
+            read_int(count)
+    except TypeError as error:
+        raise InputError("file", str(path), f"elapsed_s or left_out: {error}") from None
+    return summary
 
 
 def _agents(path: Path) -> tuple[Mapping[str, Json], ...]:

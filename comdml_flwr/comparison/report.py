@@ -4,8 +4,8 @@
            plots/<case>-<figure>.png   each figure once more
            <case>-<table>.csv          the numbers of each figure and of the main table
 
-The same files give the same bytes. All is made before anything is written, and the page is written last:
-what is wrong with the files leaves an older report as it was.
+The same files give the same bytes. All is made and on the disk before anything takes its place: what is wrong
+with the files, or with the disk, leaves an older report as it was.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ from comdml_flwr.comparison.page import Drawings, make_page
 from comdml_flwr.comparison.palette import Style, styles_of
 from comdml_flwr.comparison.reading import read_comparison
 from comdml_flwr.core.errors import InputError
-from comdml_flwr.core.files import write_file
+from comdml_flwr.core.files import write_files
 
 
 def write_report(folder: Path) -> Path:
@@ -50,7 +50,11 @@ def write_report(folder: Path) -> Path:
         ]
         for number, case in enumerate(comparison.cases, start=1)
     }
-    _write(folder, _files_of(comparison, drawings, styles))
+    made = _files_of(comparison, drawings, styles)
+    try:
+        write_files({folder / name: content for name, content in made.items()})
+    except OSError as error:
+        raise InputError("file", error.filename, error.strerror or "cannot be written") from None
     return folder / "report.html"
 
 
@@ -81,12 +85,3 @@ def _files_of(
             made[f"{case.name}-{chart.name}.csv"] = csv_file(chart.columns, chart.rows)
             made[f"plots/{case.name}-{chart.name}.png"] = drawn.png
     return {**made, "report.html": make_page(comparison, drawings, styles).encode()}
-
-
-def _write(folder: Path, made: Mapping[str, bytes]) -> None:
-    for name, content in made.items():
-        try:
-            write_file(folder / name, content)
-        except OSError as error:
-            reason = error.strerror or "cannot be written"
-            raise InputError("file", str(folder / name), reason) from None

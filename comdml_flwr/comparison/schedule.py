@@ -22,11 +22,13 @@ from comdml_flwr.comparison.records import (
     RunFiles,
     read_json,
     read_run,
+    read_text,
     run_folder,
 )
 from comdml_flwr.comparison.settings import Comparison
 from comdml_flwr.comparison.tables import Keys
 from comdml_flwr.core.errors import InputError, RunError
+from comdml_flwr.core.files import write_file
 
 Files: TypeAlias = Mapping[str, bytes]
 """Names and contents of a run's files."""
@@ -115,9 +117,8 @@ def read_done(folder: Path, run: PlannedRun) -> RunFiles | None:
     try:
         files = read_run(folder, run.case, run.label, run.seed)
         place = run_folder(folder, run.case, run.label, run.seed)
-        fleet_text = (place / FLEET_FILE).read_text("utf-8")
-        app_version = _app_version(place)
-    except (InputError, OSError):
+        fleet_text, app_version = read_text(place / FLEET_FILE), _app_version(place)
+    except InputError:
         return None  # somebody took files out of the folder: it is run again
     if files is None or files.config != run.config or fleet_text != run.fleet_text:
         return None
@@ -145,17 +146,14 @@ def save(folder: Path, run: PlannedRun, files: Files) -> None:
     try:
         for leftover in (partial, old):
             shutil.rmtree(leftover, ignore_errors=True)
-        partial.mkdir(parents=True)
         for name, content in sorted(files.items()):
-            with (partial / name).open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            write_file(partial / name, content, sync=True)
         if place.exists():
             place.rename(old)
         partial.rename(place)
         shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
         raise RunError(f"{place}: the run's files cannot be written: {error.strerror or error}") from None
 
 

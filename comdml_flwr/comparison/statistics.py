@@ -67,7 +67,9 @@ def elapsed(runs: Sequence[RunFiles]) -> dict[str, dict[str, dict[str, Json]]]:
     """Return what goes into `elapsed.json`: stopwatch seconds by case, label and seed (measured)."""
     seconds: dict[str, dict[str, dict[str, Json]]] = {}
     for run in runs:
-        seconds.setdefault(run.case, {}).setdefault(run.label, {})[str(run.seed)] = run.summary["elapsed_s"]
+        seconds.setdefault(run.case, {}).setdefault(run.label, {})[str(run.seed)] = run.summary.get(
+            "elapsed_s"
+        )
     return seconds
 
 

@@ -115,7 +115,7 @@ def _parsed(text: str) -> Mapping[str, object]:
         flwr = settings["tool"]["flwr"]
         flwr.pop("federations", None)  # is not bundled
         return settings if "components" in flwr["app"] else {}
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
 
 

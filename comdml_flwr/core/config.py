@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import ConfigDict, ValidationError
 
-from comdml_flwr.core.errors import InputError
+from comdml_flwr.core.errors import LONGEST_VALUE, InputError
 from comdml_flwr.core.rules import broken_rule
 from comdml_flwr.core.settings.base import Settings, kebab
 from comdml_flwr.core.settings.carrier import CarrierSettings
@@ -109,7 +109,7 @@ def parse_config(values: Mapping[str, object]) -> RunConfig:
             near = difflib.get_close_matches(key, known, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else f"; the keys are {', '.join(known)}"
             rule = f"is no key of the run configuration (an app's own begin with {OWN!r}){hint}"
-            raise InputError(key, value, rule)
+            raise InputError(key[:LONGEST_VALUE], value, rule)
         if isinstance(value, bool) != (RunConfig.model_fields[key.replace("-", "_")].annotation is bool):
             raise InputError(
                 key,

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from comdml_flwr.core.files import make_folder
+
 NUM_KEPT = 2
-_STATE, _MAIL = "state/", "mail/"
 
 
 @contextmanager
@@ -19,7 +20,7 @@ def new_checkpoint(root: Path, round_: int) -> Iterator[Path]:
     """Give a folder to fill; on leaving, it is the checkpoint of a round, and the last two are kept."""
     remove_partial(root)
     partial = root / f"{round_}.partial"
-    partial.mkdir(parents=True)
+    make_folder(partial)
     yield partial
     _sync(partial)
     _remove(root, [round_])

@@ -24,10 +24,10 @@ from pathlib import Path
 
 from comdml_flwr.agents.state_files import damaged
 from comdml_flwr.core.config import RunConfig
-from comdml_flwr.core.errors import InputError, RunError
-from comdml_flwr.core.files import write_file
-from comdml_flwr.core.strict_json import to_json
-from comdml_flwr.core.typed_json import Json
+from comdml_flwr.core.errors import LONGEST_VALUE, InputError, RunError
+from comdml_flwr.core.files import open_lock, write_file
+from comdml_flwr.core.strict_json import read_json_file, to_json
+from comdml_flwr.core.typed_json import Json, as_table, read_bool, read_int, read_ints, read_table, read_text
 from comdml_flwr.runs.checkpoint_folders import new_checkpoint
 from comdml_flwr.runs.loop import checkpoint_follows, has_ended
 from comdml_flwr.runs.model_files import carry_best
@@ -162,9 +162,7 @@ def hold(run_folder: Path) -> Iterator[None]:
     InputError
         Another process does.
     """
-    path = run_folder / FOLDER / LOCK
-    path.parent.mkdir(exist_ok=True)
-    with path.open("w") as file:
+    with open_lock(run_folder / FOLDER / LOCK) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -184,22 +182,38 @@ def read_checkpoint(run_folder: Path, round_: int) -> Checkpoint:
     """
     folder = run_folder / FOLDER / str(round_)
     try:
-        content = json.loads((folder / ABOUT).read_text("utf-8"))
+        content = read_table(read_json_file(folder / ABOUT))
         if content["format"] != FORMAT:
             raise InputError(
-                "checkpoint", str(folder), f"has format {content['format']!r}; this version reads {FORMAT}"
+                "checkpoint",
+                str(folder),
+                f"has format {repr(content['format'])[:LONGEST_VALUE]}; this version reads {FORMAT}",
             )
         if content.pop("sha256") != _digest(content):
             raise ValueError("is not as it was written")
-        del content["format"]
-        by_id = {key: {int(a): str(d) for a, d in content[key].items()} for key in ("files", "digests")}
-        return Checkpoint(**{**content, **by_id, "gone": tuple(map(int, content["gone"]))})
+        checkpoint = Checkpoint(
+            round=read_int(content["round"]),
+            num_rounds=read_int(content["num_rounds"]),
+            files=_read_by_agent(content["files"]),
+            digests=_read_by_agent(content["digests"]),
+            fleet=read_text(content["fleet"]),
+            token=read_text(content["token"]),
+            at_nodes=read_bool(content["at_nodes"]),
+            gone=read_ints(content["gone"]),
+        )
+        if checkpoint.round != round_:
+            raise ValueError(f"is of round {checkpoint.round}")
     except OSError as error:
         raise damaged(folder, f"{ABOUT}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         if isinstance(error, InputError):
             raise
         raise damaged(folder, f"{ABOUT}: {' '.join(str(error).split())}") from None
+    return checkpoint
+
+
+def _read_by_agent(value: Json) -> dict[int, str]:
+    return {int(agent): read_text(digest) for agent, digest in as_table(value).items()}
 
 
 def _as_text(checkpoint: Checkpoint) -> str:

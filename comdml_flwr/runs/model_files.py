@@ -14,7 +14,6 @@ it: so the layout is written here (wire.py), as the library puts metadata into a
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from comdml_flwr.core.errors import LONGEST_VALUE, InputError
-from comdml_flwr.core.files import write_file
+from comdml_flwr.core.files import make_folder, read_file, write_file
+from comdml_flwr.core.strict_json import from_json
+from comdml_flwr.core.typed_json import read_texts
 from comdml_flwr.core.wire import layout_parts
 
 if TYPE_CHECKING:
@@ -121,11 +122,8 @@ def read_model(path: Path) -> ModelFile:
     try:
         with safe_open(path, "numpy") as file:
             facts = file.metadata() or {}
-            if "weights_sha256" not in facts or "floats" not in facts:
-                raise InputError(
-                    "model", str(path), "is no model that a run has left: its metadata lack that"
-                )
-            for name in json.loads(facts["floats"]):
+            _check_facts(path, facts)
+            for name in read_texts(from_json(facts["floats"])):
                 digest.update(np.ascontiguousarray(file.get_tensor(name), np.float32).data)
     except (OSError, SafetensorError, ValueError, TypeError) as error:
         if isinstance(error, InputError):
@@ -133,6 +131,18 @@ def read_model(path: Path) -> ModelFile:
         reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:LONGEST_VALUE]
         raise InputError("model", str(path), f"cannot be read: {reason}") from None
     return ModelFile(path=path, facts=facts, weights_sha256=digest.hexdigest())
+
+
+def _check_facts(path: Path, facts: Mapping[str, str]) -> None:
+    """Refuse a file whose metadata are not those of a model that a run has left."""
+    needed = ("weights_sha256", "floats", "round", "metric")
+    if any(name not in facts for name in needed) or facts["metric"] not in facts:
+        raise InputError("model", str(path), "is no model that a run has left: its metadata lack that")
+    for name, read in (("round", int), ("agent", int), (facts["metric"], float)):
+        try:
+            read(facts.get(name, "0"))
+        except ValueError:
+            raise InputError("model", str(path), f"has {name} = {facts[name]!r}: is no number") from None
 
 
 def files_of_best(folder: Path) -> list[Path]:
@@ -159,8 +169,8 @@ def carry_best(source: Path, target: Path) -> None:
     keep_only_best(target, ())
     for path in files_of_best(source):
         copy = target / path.relative_to(source)
-        copy.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(copy.parent)
         try:
             os.link(path, copy)
         except OSError:
-            shutil.copyfile(path, copy)
+            write_file(copy, bytes(read_file(path)))

@@ -1,9 +1,9 @@
-"""Records of rounds and runs: added up from reports, written as JSON, and read again."""
+"""Records of rounds and runs: added up from reports, and written as JSON (read in record_reading.py)."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, get_args
+from typing import Any
 
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.messages import Report
@@ -276,18 +276,6 @@ def as_json(record: RoundRecord) -> dict[str, Json]:
 def score_names(line: Iterable[str]) -> list[str]:
     """Return the names of the task's metrics in a line of `rounds.jsonl`: what is no field of a record."""
     return [name for name in line if name not in _FIELDS]
-
-
-def read_record(line: Mapping[str, Json]) -> RoundRecord:
-    """Return the record of a line of `rounds.jsonl`. Raises TypeError where it is none."""
-    scores = {name: line[name] for name in score_names(line)}
-    record = RoundRecord(
-        scores=scores,  # type: ignore[arg-type]
-        **{name: value for name, value in line.items() if name not in scores},  # type: ignore[arg-type]
-    )
-    if not {record.metric, "loss"} <= scores.keys() or record.better not in get_args(Better):
-        raise TypeError(f"lacks {record.metric} or loss")
-    return record
 
 
 def _plan(reports: Mapping[int, Report]) -> dict[str, Json]:

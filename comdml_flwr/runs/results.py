@@ -1,6 +1,7 @@
 """The folder that a run writes: `config.json`, `rounds.jsonl`, `agents.json`, and at the end `summary.json`.
 
-Beside them lie the models that it leaves (trained_models.py); `summary.json` lists them.
+Beside them lie the models that it leaves (trained_models.py); `summary.json` lists them. No other user of the
+machine can look into the folder, unless `share-results` says so.
 
 `agents.json` is written after the first round: each agent's samples by label, its speed, and what it did when
 in that round, on the virtual clock.
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING
 from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.disk_errors import naming_what_cannot_be_written
 from comdml_flwr.core.errors import InputError, InterruptedRun
-from comdml_flwr.core.files import write_file
+from comdml_flwr.core.files import OPEN_FOLDER, PRIVATE_FOLDER, append_line, write_file
 from comdml_flwr.core.strict_json import to_json
 from comdml_flwr.core.typed_json import Json
 from comdml_flwr.runs.checkpoint_folders import go_back, rounds_in
@@ -30,6 +31,7 @@ from comdml_flwr.runs.checkpoints import FOLDER, Checkpoints, hold
 from comdml_flwr.runs.model_files import carry_best
 from comdml_flwr.runs.records import RoundRecord, RunRecord, as_json
 from comdml_flwr.runs.resuming import Resumed
+from comdml_flwr.runs.rounds_file import Chain, whole_lines
 from comdml_flwr.runs.summary import summarize
 from comdml_flwr.runs.terminal import Terminal
 from comdml_flwr.runs.tracking.trackers import Trackers, check_trackers
@@ -59,20 +61,26 @@ class RunFolder:
     def __init__(
         self, config: RunConfig, about: str | None = None, *, resumed: Resumed | None = None
     ) -> None:
+        self._chain = Chain()
         if resumed:
             self.path = resumed.folder
             self._go_back(resumed)
         else:
             self.path = self._make(config, about)
         self._has_lines = resumed is not None
-        self._write("config.json", config.with_defaults_named())
+        try:
+            self._write("config.json", config.with_defaults_named())
+        except OSError:
+            with suppress(OSError):
+                self.path.rmdir()  # where it is new
+            raise
 
     def _make(self, config: RunConfig, about: str | None) -> Path:
         about = re.sub(r"[^\w.-]", "-", about or config.dataset)
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{config.method}-{about}-seed{config.seed}"
         try:
             root = Path(config.results_dir).expanduser().absolute()
-            return _new_folder(root, name)
+            return _new_folder(root, name, OPEN_FOLDER if config.share_results else PRIVATE_FOLDER)
         except (OSError, RuntimeError) as error:  # RuntimeError: `~somebody` who is not known here
             reason = getattr(error, "strerror", None) or error
             raise InputError(
@@ -83,8 +91,10 @@ class RunFolder:
         """Drop what was written after the checkpoint."""
         go_back(self.path / FOLDER, resumed.checkpoint.round)
         carry_best(resumed.checkpoint_folder, self.path)
-        lines = (self.path / "rounds.jsonl").read_bytes().splitlines()[: resumed.checkpoint.round]
-        write_file(self.path / "rounds.jsonl", b"".join(line + b"\n" for line in lines), sync=True)
+        lines = whole_lines(self.path / "rounds.jsonl")[: resumed.checkpoint.round]
+        for line in lines:
+            self._chain.check(line)
+        write_file(self.path / "rounds.jsonl", "".join(f"{line}\n" for line in lines).encode(), sync=True)
         for name in ("failed.txt", "summary.json"):
             (self.path / name).unlink(missing_ok=True)
 
@@ -100,11 +110,7 @@ class RunFolder:
         if self._has_lines and not path.exists():  # or a part of the rounds would look like all of them
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
         self._has_lines = True
-        with path.open("a", encoding="utf-8") as file:
-            file.write(to_json(line) + "\n")
-            if sync:
-                file.flush()
-                os.fsync(file.fileno())
+        append_line(path, self._chain.link(line).encode(), sync=sync)
 
     def finish(self, summary: Mapping[str, Json]) -> None:
         """Write `summary.json`."""
@@ -220,12 +226,12 @@ def _how_it_goes_on(folder: Path) -> str:
     return f"interrupted; to go on after round {kept[-1]}: comdml run --resume {shlex.quote(str(folder))}"
 
 
-def _new_folder(root: Path, name: str) -> Path:
+def _new_folder(root: Path, name: str, mode: int) -> Path:
     root.mkdir(parents=True, exist_ok=True)
     for number in range(1, 1000):
         path = root / (name if number == 1 else f"{name}-{number}")
         try:
-            path.mkdir()
+            path.mkdir(mode)
         except FileExistsError:
             continue
         return path

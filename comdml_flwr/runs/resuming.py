@@ -3,20 +3,22 @@
 Nothing is changed here: whatever is wrong is told while the folder is as it was.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from comdml_flwr.core.config import RunConfig, find_fleet, keys_declared, parse_config
 from comdml_flwr.core.errors import InputError
+from comdml_flwr.core.strict_json import read_json_file
 from comdml_flwr.planning.fleet.fleet import Fleet
 from comdml_flwr.planning.fleet.fleet_file import is_preset, parse_fleet, self_contained_text
 from comdml_flwr.planning.participation import draw_participants, newcomers_after
 from comdml_flwr.runs.checkpoint_folders import rounds_in
 from comdml_flwr.runs.checkpoints import FOLDER, Checkpoint, read_checkpoint
 from comdml_flwr.runs.loop import has_ended
-from comdml_flwr.runs.records import RoundRecord, RunRecord, read_record
+from comdml_flwr.runs.record_reading import read_record
+from comdml_flwr.runs.records import RoundRecord, RunRecord
+from comdml_flwr.runs.rounds_file import read_lines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +113,7 @@ def _absolute(folder: str) -> Path:
 
 def _stored_config(folder: Path) -> RunConfig:
     try:
-        values = json.loads((folder / "config.json").read_text("utf-8-sig"))
+        values = read_json_file(folder / "config.json")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError("resume", str(folder), f"must be a run's folder; config.json: {reason}") from None
@@ -191,8 +193,7 @@ def _check_fleet(config: RunConfig, checkpoint: Checkpoint, find: Callable[[str]
 def _rounds(folder: Path, count: int) -> tuple[RoundRecord, ...]:
     """Return the records of the first rounds in `rounds.jsonl`."""
     try:
-        lines = (folder / "rounds.jsonl").read_text("utf-8").splitlines()[:count]
-        records = tuple(read_record(json.loads(line)) for line in lines)
+        records = tuple(map(read_record, read_lines(folder / "rounds.jsonl", count)))
     except (OSError, ValueError, TypeError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise InputError("resume", str(folder), f"has a damaged rounds.jsonl: {reason}") from None

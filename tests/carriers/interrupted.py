@@ -59,6 +59,8 @@ def outcome_of(run):
     lines = lines_of(run)
     summary = json.loads((run / "summary.json").read_text())
     del summary["models"]
+    for line in lines:
+        assert len(line.pop("chain_sha256")) == 64  # covers the stopwatch, too
     for table in (*lines, summary):
         assert table.pop("elapsed_s") >= table.pop("evaluation_s", 0) >= 0
     return lines, summary

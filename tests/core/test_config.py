@@ -14,7 +14,7 @@ from comdml_flwr.core.errors import InputError
 
 PYPROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 KEYS = [name.replace("_", "-") for name in RunConfig.model_fields]
-SWITCHES = ["decay_norms", "deterministic", "download", "tensorboard"]
+SWITCHES = ["decay_norms", "deterministic", "download", "share_results", "tensorboard"]
 OWN = "an app's own begin with 'app.'"
 NAN, INF = float("nan"), float("inf")
 

@@ -101,7 +101,8 @@ def test_a_run_writes_its_configuration_its_rounds_and_its_summary(tmp_path):
     assert parse_config(written) == config_in(tmp_path / "new" / "results", seed=4)
     rounds = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
     assert [line["round"] for line in rounds] == [1, 2]
-    assert rounds[0].keys() == {*RoundRecord.__dataclass_fields__, "accuracy", "loss"} - {"agents", "scores"}
+    of_record = {*RoundRecord.__dataclass_fields__, "accuracy", "loss"} - {"agents", "scores"}
+    assert rounds[0].keys() == of_record | {"chain_sha256"}
     told = json.loads((folder / "agents.json").read_text())
     first = {**FIRST["data"], "device": "cpu", "batches_per_s": 2.0, "timeline": []}
     assert told == {"round": 1, "agents": [{"agent": agent, **first} for agent in IDS]}
@@ -397,5 +398,7 @@ def test_what_is_written_of_a_round_is_all_that_is_known_of_it(tmp_path):
     (line,) = (folder.path / "rounds.jsonl").read_text().splitlines()
     known = asdict(round_record(refused=[4]))
     assert known.pop("agents") == (), "stands in a file of its own"
-    assert json.loads(line) == {**known.pop("scores"), **known}
+    written = json.loads(line)
+    assert len(written.pop("chain_sha256")) == 64
+    assert written == {**known.pop("scores"), **known}
     assert Path(folder.path / "config.json").is_file()

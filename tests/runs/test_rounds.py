@@ -16,7 +16,8 @@ from comdml_flwr.core.program import NOBODY, Step
 from comdml_flwr.core.strict_json import to_json
 from comdml_flwr.planning.participation import draw_participants
 from comdml_flwr.runs.loop import last, run_rounds
-from comdml_flwr.runs.records import RoundRecord, add_up, as_json, read_record
+from comdml_flwr.runs.record_reading import read_record
+from comdml_flwr.runs.records import RoundRecord, add_up, as_json
 from tests.small import Silent, idle_program, run_local, small_config, small_fleet, small_setup
 
 LAW = settings(max_examples=200)

@@ -1,6 +1,5 @@
 """What a node measures on first contact with a run, and where it keeps it until the run is over."""
 
-import json
 from pathlib import Path
 
 from comdml_flwr.agents.measuring.compute import sustained_seconds_per_batch
@@ -8,7 +7,7 @@ from comdml_flwr.agents.measuring.memory import available_memory_bytes
 from comdml_flwr.agents.setup import Setup
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.files import write_file
-from comdml_flwr.core.strict_json import to_json
+from comdml_flwr.core.strict_json import read_json_file, to_json
 from comdml_flwr.learning.device import Device
 from comdml_flwr.planning.measured import Measured, SpeedEstimate
 
@@ -46,7 +45,7 @@ def kept_measured(folder: Path, agent: int) -> Measured | None:
     """
     path = _path(folder, agent)
     try:
-        return Measured.from_json(json.loads(path.read_bytes()))
+        return Measured.from_json(read_json_file(path))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError) as error:

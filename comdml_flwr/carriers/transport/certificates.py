@@ -32,10 +32,12 @@ from comdml_flwr.carriers.transport.credentials import (
     agent_uri,
 )
 from comdml_flwr.core.errors import InputError
+from comdml_flwr.core.files import PRIVATE_FILE, PRIVATE_FOLDER, why_not_private, write_file, write_new
 
 AUTHORITY_KEY_FILE = "ca.key"
 AUTHORITY_DAYS = 5 * 365
 _CLOCK_SKEW = datetime.timedelta(hours=1)  # a machine whose clock is behind accepts new certificates, too
+_PUBLIC_FILE = 0o644
 _Authority: TypeAlias = tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
 
 
@@ -90,6 +92,8 @@ def _find_authority(folder: Path) -> _Authority | None:
     except (OSError, ValueError, TypeError, InvalidSignature) as error:
         rule = f"must hold {AUTHORITY_FILE} and {AUTHORITY_KEY_FILE}, or neither ({error})"
         raise InputError("folder", str(folder), rule) from None
+    if reason := why_not_private(paths[1], "every agent"):
+        raise InputError(AUTHORITY_KEY_FILE, str(paths[1]), f"{reason}: chmod 600 {paths[1]}")
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
         raise InputError("folder", str(folder), f"{AUTHORITY_KEY_FILE} is not the key of {AUTHORITY_FILE}")
     return certificate, key
@@ -106,8 +110,12 @@ def _new_authority(folder: Path) -> _Authority:
         .sign(key, hashes.SHA256())
     )
     folder.mkdir(parents=True, exist_ok=True)
-    _write_new(folder / AUTHORITY_KEY_FILE, _key_pem(key), 0o600)
-    _write_new(folder / AUTHORITY_FILE, certificate.public_bytes(Encoding.PEM), 0o644)
+    try:
+        write_new(folder / AUTHORITY_KEY_FILE, _key_pem(key), mode=PRIVATE_FILE)
+        write_new(folder / AUTHORITY_FILE, certificate.public_bytes(Encoding.PEM), mode=_PUBLIC_FILE)
+    except OSError:  # one without the other is of no use
+        (folder / AUTHORITY_KEY_FILE).unlink(missing_ok=True)
+        raise
     return certificate, key
 
 
@@ -136,11 +144,15 @@ def _write_agent(
     )
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(mode=0o700)
-    _write_new(partial / AUTHORITY_FILE, issuer.public_bytes(Encoding.PEM), 0o644)
-    _write_new(partial / CERTIFICATE_FILE, certificate.public_bytes(Encoding.PEM), 0o644)
-    _write_new(partial / KEY_FILE, _key_pem(key), 0o600)
-    partial.rename(folder)
+    partial.mkdir(PRIVATE_FOLDER)
+    try:
+        write_file(partial / AUTHORITY_FILE, issuer.public_bytes(Encoding.PEM), mode=_PUBLIC_FILE)
+        write_file(partial / CERTIFICATE_FILE, certificate.public_bytes(Encoding.PEM), mode=_PUBLIC_FILE)
+        write_file(partial / KEY_FILE, _key_pem(key), mode=PRIVATE_FILE)
+        partial.rename(folder)
+    except OSError:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
 
 
 def _builder(
@@ -183,9 +195,3 @@ def _host_name(host: str) -> x509.GeneralName:
 
 def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-
-
-def _write_new(path: Path, content: bytes, mode: int) -> None:
-    """Write a file that is not there yet; nobody else can read a key at any moment."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        file.write(content)

@@ -1,7 +1,5 @@
 """`comdml fleet new`, which writes fleet files."""
 
-import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +7,7 @@ import typer
 
 from comdml_flwr.cli.commands.argument_help import Command
 from comdml_flwr.core.errors import InputError
+from comdml_flwr.core.files import write_new
 from comdml_flwr.core.strict_json import to_json
 
 fleet_app = typer.Typer(
@@ -78,16 +77,11 @@ def new(
 
 def _write_new(path: Path, text: str) -> None:
     """Write a file that is not there yet, whole or not at all."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        part.write_text(text, encoding="utf-8")
-        os.link(part, path)
+        write_new(path, text.encode())
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise InputError("--output", str(path), f"cannot be written: {reason}") from None
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
 def _facts(preset: str, seed: int, zero_mbps: str, path: Path) -> dict[str, object]:

@@ -5,6 +5,7 @@ import keyword
 import re
 import shlex
 import sys
+from contextlib import suppress
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Annotated
 import typer
 
 from comdml_flwr.core.errors import InputError
+from comdml_flwr.core.files import write_files
 from comdml_flwr.core.version import __version__
 
 TEMPLATES = "comdml_flwr.cli.commands", "new_app"
@@ -49,10 +51,11 @@ def init(
     _check_empty(folder)
     texts = _texts(name, package)
     try:
-        for path, text in texts.items():
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).write_text(text, encoding="utf-8")
+        write_files({folder / path: text.encode() for path, text in texts.items()})
     except OSError as error:
+        for left in (folder / package, folder):  # or the next try would find it taken
+            with suppress(OSError):
+                left.rmdir()
         raise InputError("FOLDER", str(folder), f"must be a folder to write in ({error.strerror})") from None
     typer.echo(f"{folder}: a Flower app that runs as it is")
     about = {

@@ -1,16 +1,17 @@
 """`comdml model`: what a run has left of its training, whether it is whole, and how it is loaded."""
 
-import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from comdml_flwr.cli.commands.options import App, read_app
-from comdml_flwr.core.errors import InputError, RunError
+from comdml_flwr.core.errors import LONGEST_VALUE, InputError, RunError
+from comdml_flwr.core.strict_json import from_json, read_json_file
+from comdml_flwr.core.typed_json import read_ints
 
 if TYPE_CHECKING:
     from comdml_flwr.runs.model_files import ModelFile
@@ -67,7 +68,10 @@ def model(
 
 def how_to_load(file: "ModelFile", app: "OwnApp | None" = None) -> str:
     """Return five lines of Python that load a model; `app` is the user's own that it is of."""
-    name, shape = file.facts.get("model", ""), tuple(json.loads(file.facts.get("input_shape", "[]")))
+    try:
+        name, shape = file.facts.get("model", ""), read_ints(from_json(file.facts.get("input_shape", "[]")))
+    except (TypeError, ValueError) as error:
+        raise InputError("model", str(file.path), f"has no input_shape: {error}") from None
     builder, build = _builder(name, app)
     return LOAD.format(
         builder=builder,
@@ -111,11 +115,9 @@ def _list_models(run: Path) -> list[_Listed]:
     raise InputError("RUN", str(run), "must be a run's folder: there is no config.json, and no model")
 
 
-def _summary(run: Path) -> Mapping[str, list[Mapping[str, object]]] | None:
+def _summary(run: Path) -> Mapping[str, list[object]] | None:
     try:
-        summary: Mapping[str, list[Mapping[str, object]]] = json.loads(
-            (run / "summary.json").read_text("utf-8")
-        )
+        summary: Any = read_json_file(run / "summary.json")
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
@@ -126,16 +128,14 @@ def _summary(run: Path) -> Mapping[str, list[Mapping[str, object]]] | None:
     return summary
 
 
-def _listed(run: Path, entry: Mapping[str, object]) -> _Listed:
-    try:
+def _listed(run: Path, entry: object) -> _Listed:
+    names, node = ("file", "weights_sha256"), None
+    if isinstance(entry, Mapping) and all(isinstance(entry.get(name), str) for name in names):
         node = entry.get("node")
-        return _Listed(
-            path=run / str(entry["file"]),
-            weights_sha256=str(entry["weights_sha256"]),
-            node=node if isinstance(node, int) else None,
-        )
-    except (AttributeError, KeyError, TypeError):
-        raise InputError("RUN", str(run), f"has a summary.json with a model {entry!r}") from None
+        if "\0" not in entry["file"] and isinstance(node, int | None):
+            return _Listed(path=run / entry["file"], weights_sha256=entry["weights_sha256"], node=node)
+    shown = repr(entry)[:LONGEST_VALUE]
+    raise InputError("RUN", str(run), f"has a summary.json with a model {shown}")
 
 
 def _checked(file: "ModelFile", entry: _Listed) -> "ModelFile":

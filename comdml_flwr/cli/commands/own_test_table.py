@@ -1,6 +1,5 @@
 """The table of `comdml report RUN`: the metric on each agent's own test data, best agent first."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,7 +8,9 @@ from comdml_flwr.comparison.contents import metric_words
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.core.typed_json import Json
 from comdml_flwr.runs.own_tests import SUMS, spread_of
-from comdml_flwr.runs.records import RoundRecord, read_record
+from comdml_flwr.runs.record_reading import read_record
+from comdml_flwr.runs.records import RoundRecord
+from comdml_flwr.runs.rounds_file import read_lines
 
 
 def print_own_tests(folder: Path) -> None:
@@ -39,10 +40,10 @@ def print_own_tests(folder: Path) -> None:
 
 def _last_round(path: Path) -> RoundRecord:
     try:
-        return read_record(json.loads(path.read_text("utf-8").splitlines()[-1]))
+        return read_record(read_lines(path)[-1])
     except IndexError:
         raise InputError("file", str(path), "has no round yet") from None
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError) as error:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise InputError("file", str(path), f"is damaged: {reason}") from None
 

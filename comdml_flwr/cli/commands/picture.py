@@ -5,7 +5,6 @@ Colour and size of an agent show its speed, colour and width of a link its bandw
 
 import io
 from collections.abc import Sequence
-from contextlib import suppress
 from math import degrees, pi, sin
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from comdml_flwr.cli.commands.scene import Scene, some
 from comdml_flwr.comparison.ring import Place
 from comdml_flwr.core.errors import InputError
+from comdml_flwr.core.files import write_file
 from comdml_flwr.core.units import human_bandwidth, human_s
 
 if TYPE_CHECKING:
@@ -57,13 +57,10 @@ def draw_picture(plan: "Plan", profiles: "Sequence[Profile]", file: Path) -> Non
 
 
 def _write(file: Path, content: bytes) -> None:
-    part = file.with_name(f"{file.name}.part")
     try:
-        part.write_bytes(content)
-        part.replace(file)
+        file.parent.stat()  # one that is not there is a typing error
+        write_file(file, content)
     except OSError as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
         raise InputError("--picture", str(file), error.strerror or "cannot be written") from error
 
 

@@ -22,6 +22,11 @@ class ResultsSettings(Settings, title="Results"):
         description="where the run's folder is made; its full path is printed at the end",
         on_resume="not compared",
     )
+    share_results: bool = setting(
+        False,
+        description="let other users of the machine read the run's folder, as the umask says;"
+        " without it nobody else can",
+    )
     wandb: Literal["disabled", "offline", "online"] = setting(
         "disabled",
         description="Weights & Biases: `disabled`, `offline` or `online`, whatever `WANDB_MODE` says",

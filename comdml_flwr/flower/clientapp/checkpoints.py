@@ -63,7 +63,6 @@ def keep(
     """
     waiting = (*read_waiting(folder, agent.id), *mail)
     write_waiting(folder, agent.id, waiting)
-    place.mkdir(mode=0o700, parents=True, exist_ok=True)
     with new_checkpoint(place, round_) as partial:
         if models:
             carry_best(models, partial)

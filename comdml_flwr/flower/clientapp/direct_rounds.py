@@ -25,6 +25,7 @@ from comdml_flwr.carriers.transport.grpc import Transport
 from comdml_flwr.carriers.transport.listening import check_listening
 from comdml_flwr.carriers.transport.members import Limits, Member, is_loopback, split_address
 from comdml_flwr.core.errors import InputError, RunError
+from comdml_flwr.core.files import append_line, make_folder
 from comdml_flwr.core.messages import Report
 from comdml_flwr.core.strict_json import to_json
 from comdml_flwr.core.user_code import describe_error, show_traceback
@@ -107,7 +108,9 @@ def run_rounds_of(
                 on_round(rounds.score)
                 observe_traffic(agent, transport)
                 save_state(agent, folder, round_)
-                _append(folder / "reports" / f"{agent.id}.jsonl", {"round": round_, **report})
+                make_folder(folder / "reports")
+                line = to_json({"round": round_, **report}).encode()
+                append_line(folder / "reports" / f"{agent.id}.jsonl", line)
         except Exception as error:  # the rounds before count all the same
             if not (reports or isinstance(error, RunError)):
                 raise
@@ -151,9 +154,3 @@ def credentials_of(agent: Agent, context: Context) -> Credentials | None:
     """Return a node's credentials for mutual TLS; None where it is told of none."""
     folder = context.node_config.get("p2p-certificates")
     return None if folder is None else load_credentials(Path(str(folder)).expanduser(), agent.id)
-
-
-def _append(path: Path, line: Report) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(to_json(line) + "\n")

@@ -7,7 +7,6 @@ earlier one, at most one succeeds. So nobody can make this node pack two envelop
 """
 
 import logging
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from comdml_flwr.carriers.sealed.key_cards import (
 )
 from comdml_flwr.carriers.sealed.sealing import Sealer, new_private_key, public_key_of
 from comdml_flwr.core.errors import InputError, RunError
+from comdml_flwr.core.files import PRIVATE_FILE, PRIVATE_FOLDER, make_folder, write_file
 from comdml_flwr.planning.types import SERVER
 
 NEVER = 0  # exchanges are counted from 1
@@ -131,9 +131,9 @@ def _keys(folder: Path, agent: int) -> Path:
 
 def _write_key(keys: Path, private_key: bytes) -> None:
     shutil.rmtree(keys, ignore_errors=True)
-    keys.mkdir(mode=0o700, parents=True)
-    with os.fdopen(os.open(keys / str(NEVER), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(private_key)
+    make_folder(keys.parent)
+    keys.mkdir(PRIVATE_FOLDER)
+    write_file(keys / str(NEVER), private_key, mode=PRIVATE_FILE)
 
 
 def _use_key(keys: Path, agent: int, exchange: int) -> tuple[bytes, int]:

@@ -1,9 +1,9 @@
 """What a node works with while it handles one message: found once, when it is first asked for."""
 
-import json
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from flwr.app import ConfigRecord, Context
 
@@ -13,6 +13,8 @@ from comdml_flwr.carriers.sealed.sealing import Sealer
 from comdml_flwr.core.config import parse_config
 from comdml_flwr.core.errors import InputError, RunError
 from comdml_flwr.core.settings.device import check_device_name
+from comdml_flwr.core.strict_json import read_json_file
+from comdml_flwr.core.typed_json import read_table
 from comdml_flwr.flower.app_paths import with_data_found
 from comdml_flwr.flower.clientapp.checkpoints import place_of
 from comdml_flwr.flower.clientapp.chosen import by_way_of_relay, chosen, relay_told, samples_told
@@ -116,10 +118,13 @@ class NodeSession:
     def _run_config(self) -> Mapping[str, bool | int | float | str | bytes]:
         """Return the run's configuration, which is in its folder unless it is Flower's own."""
         try:
-            values: dict[str, bool | int | float | str] = json.loads((self.folder / CONFIG).read_text())
+            values: Any = read_table(read_json_file(self.folder / CONFIG))
         except FileNotFoundError:
             return self.context.run_config
-        return values
+        except (OSError, ValueError, TypeError) as error:
+            raise RunError(f"{self.folder / CONFIG} cannot be read: {error}") from None
+        found: Mapping[str, bool | int | float | str | bytes] = values  # parse_config checks them
+        return found
 
     @property
     def _own_device(self) -> dict[str, str]:

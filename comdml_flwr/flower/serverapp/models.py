@@ -4,7 +4,6 @@ It reads no weight. Where nodes write into the folder of the run that all see, i
 folder with the results; elsewhere it notes which files each node has.
 """
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from flwr.app import ConfigRecord
 from comdml_flwr.carriers.direct.deadlines import FACTOR
 from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.errors import InputError, RunError
+from comdml_flwr.core.files import read_file, write_file
 from comdml_flwr.flower.clientapp.models import FACT, ModelNews, place_of_models, read_written
 from comdml_flwr.flower.records import NO_STATE, integer
 from comdml_flwr.flower.serverapp.federation import Federation
@@ -167,10 +167,8 @@ class NodeModels:
             return []
         name = self._name(kind, agent)
         target = self._folder / name
-        target.parent.mkdir(exist_ok=True)
-        partial = target.with_name(target.name + ".partial")
-        shutil.move(source, partial)
-        partial.replace(target)
+        write_file(target, bytes(read_file(source)), sync=True)
+        source.unlink()
         return [name]
 
     def _name(self, kind: str, agent: int) -> str:

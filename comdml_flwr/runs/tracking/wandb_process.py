@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from threading import Event, Thread
 
+from comdml_flwr.runs.rounds_file import KEY
 from comdml_flwr.runs.tracking.names import numbers
 
 POLL_S = 0.5
@@ -28,7 +29,9 @@ def follow(path: Path, ended: Event) -> Iterator[dict[str, object]]:
         text = path.read_bytes() if path.exists() else b""
         whole = text.rfind(b"\n") + 1
         for line in text[place:whole].splitlines():
-            yield json.loads(line)
+            table = json.loads(line)
+            table.pop(KEY, None)
+            yield table
         place = max(place, whole)
         if is_last:
             return
