@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from comdml_flwr.core.files import PRIVATE_FILE, write_file
 from tests.flower.engine import ROOT, free_port
 
 _APART = (
@@ -245,7 +246,7 @@ def _program(name: str) -> str:
 def _make_node_key(folder: Path, number: int) -> None:
     key = ec.generate_private_key(ec.SECP384R1())
     private = key.private_bytes(PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption())
-    (folder / f"node-{number}").write_bytes(private)
+    write_file(folder / f"node-{number}", private, mode=PRIVATE_FILE)
     (folder / f"node-{number}.pub").write_bytes(key.public_key().public_bytes(OPENSSH, PUBLIC))
 
 

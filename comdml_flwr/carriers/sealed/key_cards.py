@@ -34,6 +34,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from comdml_flwr.core.errors import InputError, RunError
+from comdml_flwr.core.files import why_not_private
 
 SigningKey: TypeAlias = ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey
 TrustedKey: TypeAlias = ed25519.Ed25519PublicKey | ec.EllipticCurvePublicKey
@@ -179,7 +180,7 @@ def load_signing_key(path: Path) -> SigningKey:
     Raises
     ------
     InputError
-        There is none, or none of these kinds.
+        There is none, or none of these kinds; or others than its owner may read it.
     """
     text = _read("signing-key", path)
     load = load_pem_private_key if b"OPENSSH" not in text else load_ssh_private_key
@@ -189,6 +190,8 @@ def load_signing_key(path: Path) -> SigningKey:
         raise InputError("signing-key", str(path), _KINDS) from None
     if not isinstance(key, SigningKey):
         raise InputError("signing-key", str(path), _KINDS)
+    if reason := why_not_private(path, "this node"):
+        raise InputError("signing-key", str(path), f"{reason}: chmod 600 {path}")
     return key
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comdml_flwr.core.errors import InputError
+from comdml_flwr.core.files import why_not_private
 
 AUTHORITY_FILE, CERTIFICATE_FILE, KEY_FILE = "ca.crt", "agent.crt", "agent.key"
 
@@ -51,6 +52,25 @@ def load_credentials(folder: Path, agent: int) -> Credentials:
     Raises
     ------
     InputError
+        As `read_credentials` does; or others than the key's owner may read it.
+    """
+    credentials = read_credentials(folder, agent)
+    if reason := why_key_not_private(folder):
+        raise InputError(KEY_FILE, str(folder / KEY_FILE), f"{reason}: chmod 600 {folder / KEY_FILE}")
+    return credentials
+
+
+def why_key_not_private(folder: Path) -> str | None:
+    """Return in a line why an agent's key is not safe; None: it is."""
+    return why_not_private(folder / KEY_FILE, "this agent")
+
+
+def read_credentials(folder: Path, agent: int) -> Credentials:
+    """Read an agent's credentials from its folder, whoever may read them.
+
+    Raises
+    ------
+    InputError
         A file is missing or is not what its name says, or the certificate is another agent's.
     """
     credentials = Credentials(
@@ -77,9 +97,15 @@ def check_credentials(credentials: Credentials, agent: int, folder: Path) -> Non
         raise InputError("certificates", str(folder), f"must hold PEM files ({error})") from None
     if key.public_key() != certificate.public_key():
         raise InputError(KEY_FILE, str(folder / KEY_FILE), f"must be the key of {CERTIFICATE_FILE}")
-    if certificate.not_valid_after_utc < datetime.datetime.now(datetime.UTC):
-        ended = f"{certificate.not_valid_after_utc:%Y-%m-%d}"
-        raise InputError(CERTIFICATE_FILE, str(what), f"must be valid; it was until {ended}")
+    for file, one in ((AUTHORITY_FILE, authority), (CERTIFICATE_FILE, certificate)):
+        now = datetime.datetime.now(datetime.UTC)
+        if one.not_valid_after_utc < now:
+            rule = f"must be valid; it was until {one.not_valid_after_utc:%Y-%m-%d}"
+            raise InputError(file, str(folder / file), rule)
+        if one.not_valid_before_utc > now:
+            begins, clock = f"{one.not_valid_before_utc:%Y-%m-%d %H:%M}", f"{now:%Y-%m-%d %H:%M}"
+            rule = f"is not yet valid: it begins {begins} UTC, and this machine's clock says {clock} UTC"
+            raise InputError(file, str(folder / file), rule)
     names = _names(certificate)
     for name in (agent_uri(agent), agent_host(agent)):
         if name not in names:

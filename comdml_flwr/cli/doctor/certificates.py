@@ -16,7 +16,8 @@ from comdml_flwr.carriers.transport.credentials import (
     CERTIFICATE_FILE,
     KEY_FILE,
     agent_host,
-    load_credentials,
+    read_credentials,
+    why_key_not_private,
 )
 from comdml_flwr.cli.doctor.findings import Finding
 from comdml_flwr.core.errors import InputError
@@ -40,7 +41,7 @@ def check_certificates(folder: Path, agent: int) -> Iterator[Finding]:
         f" then copy agent-{agent} to {folder}"
     )
     try:
-        credentials = load_credentials(folder, agent)
+        credentials = read_credentials(folder, agent)
         reason = _why_no_handshake(folder, agent)
     except InputError as error:
         yield Finding(CHECK, "wrong", str(error), renew)
@@ -49,7 +50,10 @@ def check_certificates(folder: Path, agent: int) -> Iterator[Finding]:
         says = f"TLS refuses {folder / CERTIFICATE_FILE} under {AUTHORITY_FILE}: {reason}"
         yield Finding(CHECK, "wrong", says, renew)
         return
-    yield from _check_mode(folder / KEY_FILE)
+    if not_private := why_key_not_private(folder):
+        path = folder / KEY_FILE
+        facts = {"mode": f"{stat.S_IMODE(path.stat().st_mode):04o}"}
+        yield Finding(CHECK, "wrong", not_private, f"chmod 600 {path}", facts)
     yield _check_days(credentials.certificate_pem, credentials.authority_pem, agent, renew)
 
 
@@ -86,13 +90,6 @@ def _why_no_handshake(folder: Path, agent: int) -> str | None:
     except ssl.SSLError as error:
         return error.reason or str(error)
     return None
-
-
-def _check_mode(path: Path) -> Iterator[Finding]:
-    mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & 0o077:
-        says = f"others may read {path} (mode {mode:04o}), and who has it can be this agent"
-        yield Finding(CHECK, "wrong", says, f"chmod 600 {path}", {"mode": f"{mode:04o}"})
 
 
 def _check_days(certificate_pem: bytes, authority_pem: bytes, agent: int, renew: str) -> Finding:

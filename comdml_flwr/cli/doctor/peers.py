@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from comdml_flwr.carriers.direct.links import FIRST_BYTES, MOST_BYTES, PATIENCE_S, measure_link
-from comdml_flwr.carriers.transport.credentials import Credentials, agent_host, load_credentials
+from comdml_flwr.carriers.transport.credentials import Credentials, agent_host, read_credentials
 from comdml_flwr.carriers.transport.grpc import Transport
 from comdml_flwr.carriers.transport.members import Limits, Member, split_address
 from comdml_flwr.cli.doctor.certificates import client_context
@@ -70,7 +70,7 @@ def answer_peers(
     heard: set[int] = set()
     members = [Member(agent, listen), *peers]
     with Transport(
-        agent, listen, members, load_credentials(folder, agent), TOKEN, limits=LIMITS
+        agent, listen, members, read_credentials(folder, agent), TOKEN, limits=LIMITS
     ) as transport:
         while not is_over():
             envelope = transport.receive(LOOK_S)
@@ -125,7 +125,7 @@ def _visit(folder: Path, agent: int, peer: Member) -> Finding:
         says = f"cannot be reached: {why(error)}"
         trouble = says, f"correct {peer.agent}=HOST:PORT; or let port {port} of {host} through firewalls"
     if trouble is None:
-        return _send(load_credentials(folder, agent), agent, peer, round_trip_s)
+        return _send(read_credentials(folder, agent), agent, peer, round_trip_s)
     says, mend = trouble
     return Finding(_name(peer), "wrong", f"{peer.address}: {says}", mend)
 

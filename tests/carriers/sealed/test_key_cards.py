@@ -23,6 +23,7 @@ from comdml_flwr.carriers.sealed.key_cards import (
     table_of_keys,
 )
 from comdml_flwr.core.errors import InputError, RunError
+from comdml_flwr.core.files import PRIVATE_FILE, write_file
 
 MAKERS = {
     "ed25519": ed25519.Ed25519PrivateKey.generate,
@@ -136,7 +137,7 @@ def public_bytes(key, form):
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 def test_keys_are_read_from_files_as_people_have_them(make, form, tmp_path):
     key = make()
-    (tmp_path / "key").write_bytes(private_bytes(key, form))
+    write_file(tmp_path / "key", private_bytes(key, form), mode=PRIVATE_FILE)
     (tmp_path / "key.pub").write_bytes(public_bytes(key, form))
     card = new_card("run", 4, PUBLIC[1], load_signing_key(tmp_path / "key"))
     trusted = load_trusted_keys(tmp_path / "key.pub")
@@ -181,3 +182,15 @@ def test_files_that_hold_no_such_keys_are_refused(load, content, reason, tmp_pat
         load(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_signing_key_that_others_may_read_is_refused(tmp_path):
+    path = tmp_path / "key"
+    path.write_bytes(private_bytes(ed25519.Ed25519PrivateKey.generate(), "openssh"))
+    path.chmod(0o640)
+    with pytest.raises(InputError) as caught:
+        load_signing_key(path)
+    line = f"others may read {path} (mode 0640), and who has it can be this node: chmod 600 {path}"
+    assert str(caught.value) == f"signing-key = '{path}': {line}"
+    path.chmod(0o600)
+    load_signing_key(path)

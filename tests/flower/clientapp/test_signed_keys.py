@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from comdml_flwr.carriers.sealed.key_cards import KeyCard
 from comdml_flwr.carriers.sealed.sealing import new_private_key, public_key_of
+from comdml_flwr.core.files import PRIVATE_FILE, write_file
 from tests.flower.wiretap import NUM_AGENTS, Wiretap, patterned_config, printed, refused
 
 
@@ -19,7 +20,7 @@ def members(tmp_path):
         key = ec.generate_private_key(ec.SECP384R1())
         private = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
         public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
-        (tmp_path / f"key-{place}").write_bytes(private)
+        write_file(tmp_path / f"key-{place}", private, mode=PRIVATE_FILE)
         (tmp_path / "members" / f"{place}.pub").write_bytes(public)
     return lambda place: {
         "signing-key": str(tmp_path / f"key-{place}"),
