@@ -19,8 +19,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, redirect_stdout
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Protocol, TypeAlias
 
 from rich.console import Console
@@ -29,7 +27,9 @@ from comdml_flwr.comparison.records import APP, FLEET_FILE, SOFTWARE_FILE
 from comdml_flwr.comparison.reproduction import software
 from comdml_flwr.comparison.schedule import Files, PlannedRun
 from comdml_flwr.core.errors import InputError, RunError
+from comdml_flwr.core.files import write_file
 from comdml_flwr.core.strict_json import to_json
+from comdml_flwr.core.temporary import temporary_folder
 from comdml_flwr.core.user_code import describe_error, show_traceback
 from comdml_flwr.core.version import PACKAGE
 from comdml_flwr.runs.catalogue import Catalogue
@@ -112,10 +112,9 @@ def attempt(run: PlannedRun, on_round: Callable[[int], object]) -> Outcome:
 
 
 def _perform(run: PlannedRun, on_round: Callable[[int], object]) -> Files:
-    with TemporaryDirectory(prefix="comdml-") as temporary:
-        results = Path(temporary, "results")
-        fleet = Path(temporary, FLEET_FILE)
-        fleet.write_text(run.fleet_text, "utf-8")
+    with temporary_folder("comdml-run-") as (temporary, _):
+        results, fleet = temporary / "results", temporary / FLEET_FILE
+        write_file(fleet, run.fleet_text.encode())
         here = {"fleet": str(fleet), "results-dir": str(results), "data-dir": run.data_dir}
         quiet = Terminal(run.num_rounds, Console(quiet=True))
         rounds = local_rounds(

@@ -10,14 +10,16 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from comdml_flwr.carriers.sealed.sealing import Sealer
 from comdml_flwr.core.errors import RunError
-from comdml_flwr.core.files import read_file, write_file
+from comdml_flwr.core.files import PRIVATE_FOLDER, read_file, write_file
 from comdml_flwr.core.messages import Envelope, Outbox
+from comdml_flwr.core.temporary import temporary_folder
 from comdml_flwr.core.units import human_bytes
 from comdml_flwr.core.wire import decode_envelope, encode_envelope
 
@@ -46,12 +48,18 @@ class PackedEnvelope:
     payload: bytes
 
 
-def new_shared_folder(token: str, fleet_text: str, config_text: str = "") -> Path:
-    """Make a run's folder, with a token by which a node knows that it sees the same one."""
-    folder = Path(tempfile.mkdtemp(prefix="comdml-flwr-"))
-    _write_about(folder, fleet_text, config_text)
-    write_file(folder / TOKEN, token.encode())
-    return folder
+@contextmanager
+def shared_folder(token: str, fleet_text: str, config_text: str = "") -> Iterator[tuple[Path, list[str]]]:
+    """Make a run's folder, with a token by which a node knows it; remove it at the end.
+
+    Yields
+    ------
+    tuple[Path, list[str]]
+        The folder, and the tokens of runs whose ServerApps were killed on this machine.
+    """
+    with temporary_folder("comdml-flwr-", note=token) as (folder, tokens_of_dead):
+        _write_about(folder, token, fleet_text, config_text)
+        yield folder, tokens_of_dead
 
 
 def is_shared(folder: Path, token: str) -> bool:
@@ -72,8 +80,14 @@ def _node_place() -> Path:
 
 
 def lasting_place() -> Path:
-    """Return where a node keeps what is to outlive a run: a folder of ours in Flower's own."""
-    return Path(os.environ.get("FLWR_HOME") or "~/.flwr").expanduser() / "comdml-flwr"
+    """Return where a node keeps what is to outlive a run: a folder of ours in Flower's own.
+
+    No other user looks in, so what is written below it is private, too.
+    """
+    place = Path(os.environ.get("FLWR_HOME") or "~/.flwr").expanduser() / "comdml-flwr"
+    place.mkdir(PRIVATE_FOLDER, parents=True, exist_ok=True)
+    place.chmod(PRIVATE_FOLDER)
+    return place
 
 
 def node_place() -> Path:
@@ -85,15 +99,15 @@ def node_place() -> Path:
         It is taken by another user.
     """
     place = _node_place()
-    place.mkdir(mode=0o700, exist_ok=True)
+    place.mkdir(PRIVATE_FOLDER, exist_ok=True)
     found = place.lstat()
     if found.st_uid != os.getuid() or not stat.S_ISDIR(found.st_mode):
         raise RunError(f"{place} belongs to another user: remove it, or set TMPDIR to a folder of your own")
-    place.chmod(0o700)
+    place.chmod(PRIVATE_FOLDER)
     return place
 
 
-def make_own_folder(folder: Path, fleet_text: str, config_text: str = "") -> None:
+def make_own_folder(folder: Path, token: str, fleet_text: str, config_text: str = "") -> None:
     """Make a node's own folder, empty, where no other user looks in.
 
     Raises
@@ -103,11 +117,12 @@ def make_own_folder(folder: Path, fleet_text: str, config_text: str = "") -> Non
     """
     node_place()
     shutil.rmtree(folder, ignore_errors=True)
-    _write_about(folder, fleet_text, config_text)
+    _write_about(folder, token, fleet_text, config_text)
 
 
-def _write_about(folder: Path, fleet_text: str, config_text: str) -> None:
+def _write_about(folder: Path, token: str, fleet_text: str, config_text: str) -> None:
     """Write what nodes must know of the run; no configuration: Flower's holds."""
+    write_file(folder / TOKEN, token.encode())
     write_file(folder / FLEET, fleet_text.encode())
     if config_text:
         write_file(folder / CONFIG, config_text.encode())

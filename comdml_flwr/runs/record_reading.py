@@ -13,7 +13,6 @@ from comdml_flwr.core.typed_json import (
     read_int,
     read_ints,
     read_list,
-    read_numbers,
     read_text,
 )
 from comdml_flwr.learning.metrics import Better
@@ -77,10 +76,8 @@ def _own_tests(value: Json) -> Mapping[str, Mapping[str, Json]]:
             raise TypeError(f"{agent[:LONGEST_VALUE]!r} is no agent")
         found[agent] = as_table(told)
         for name, score in found[agent].items():
-            if name == SUMS:
-                read_numbers(score)
-            else:
-                _number_or_none(score)
+            for number in as_table(score).values() if name == SUMS else [score]:
+                _number_or_none(number)
     return found
 
 

@@ -31,6 +31,7 @@ from comdml_flwr.core.user_code import describe_error, show_traceback
 from comdml_flwr.flower.clientapp.checkpoints import forget, keep, restore
 from comdml_flwr.flower.clientapp.direct_rounds import address_of, check_listening_of, run_rounds_of
 from comdml_flwr.flower.clientapp.keys import introduce
+from comdml_flwr.flower.clientapp.leftovers import note_message, remove_leftovers
 from comdml_flwr.flower.clientapp.models import (
     FACT,
     BestOfMessage,
@@ -43,7 +44,7 @@ from comdml_flwr.flower.clientapp.mods import reply_in_any_case
 from comdml_flwr.flower.clientapp.probe import probe
 from comdml_flwr.flower.clientapp.session import NodeSession
 from comdml_flwr.flower.code_version import difference
-from comdml_flwr.flower.mail import make_own_folder, pack, unpack
+from comdml_flwr.flower.mail import make_own_folder, own_folder, pack, unpack
 from comdml_flwr.flower.own_code import OwnCodeApp
 from comdml_flwr.flower.records import (
     NO_STATE,
@@ -57,6 +58,7 @@ from comdml_flwr.flower.records import (
     reply_with,
     steps_of,
     text,
+    texts,
 )
 from comdml_flwr.flower.same_start import pack_start, start_of
 from comdml_flwr.flower.serverapp.last_line import tell_errors_last
@@ -138,6 +140,7 @@ def peer_client_app(
 
 def _always_reply(handler: Handler, catalogue: Catalogue, message: Message, context: Context) -> Message:
     try:
+        note_message(own_folder(context.run_id, context.node_id))
         return reply_with(message, handler(NodeSession(catalogue, facts_of(message), context)))
     except Exception as error:  # a handler that does not reply wedges its node: see the module docstring
         show_traceback(error)
@@ -155,7 +158,9 @@ def _hello(session: NodeSession) -> ConfigRecord:
     if other := difference(text(facts, "code"), text(facts, "app")):
         return failure(other)
     if not session.shares_folder:
-        make_own_folder(session.folder, text(facts, "fleet"), text(facts, "config"))
+        remove_leftovers(texts(facts, "dead"))
+        make_own_folder(session.folder, text(facts, "token"), text(facts, "fleet"), text(facts, "config"))
+        note_message(session.folder)
     setup = session.setup
     needs_address = setup.config.carrier == "direct" or "p2p-address" in context.node_config
     address = address_of(context) if needs_address and setup.config.carrier in ("direct", "auto") else ""

@@ -1,7 +1,6 @@
 """The beginning and the end of a run at its nodes: wait until all are there, greet them, let them go."""
 
 import secrets
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from flwr.serverapp import Grid
 from comdml_flwr.core.code_digest import code_digest
 from comdml_flwr.core.errors import InputError, RunError
 from comdml_flwr.flower.code_version import MEND, app_digest
-from comdml_flwr.flower.mail import new_shared_folder
+from comdml_flwr.flower.mail import shared_folder
 from comdml_flwr.flower.records import blob, content_of, flower_reason, integer, text, texts
 from comdml_flwr.flower.same_start import check_same_start, unpack_start
 from comdml_flwr.flower.serverapp.federation import Federation
@@ -59,43 +58,44 @@ def greet(
         As `gather_nodes` does; or the nodes do not begin with the same data and model.
     """
     messenger, token = Messenger(grid, terminal), secrets.token_hex(16)
-    folder = new_shared_folder(token, fleet_text, config_text)
-    common = {"folder": str(folder), "token": token, "code": code_digest(), "app": app_digest()}
-    try:
-        about = {"fleet": fleet_text, "config": config_text}
-        greeting = ConfigRecord({**common, **about, "is-resumed": is_resumed})
-        told, hello_s = gather_nodes(messenger, greeting, timeout)
-        terminal.warn(line for _, facts in told.values() for line in texts(facts, "warnings"))
-        starts = {f"agent {agent}": unpack_start(facts) for agent, (_, facts) in sorted(told.items())}
-        check_same_start(starts)
-        cards = _cards(told)
-        yield Federation(
-            messenger=messenger,
-            nodes={agent: node for agent, (node, _) in told.items()},
-            folder=folder,
-            common=ConfigRecord(
-                {**common, "files": not cards, "cards": cards, "num-samples": samples_of(told)}
-            ),
-            addresses={
-                agent: text(facts, "address") for agent, (_, facts) in told.items() if facts["address"]
-            },
-            hello_s=hello_s,
-            start=next(iter(starts.values())),
-            names=told_alike(told, "model", "dataset"),
-            metrics=told_alike(told, "metrics")["metrics"],
-            model_bytes=integer(next(iter(told.values()))[1], "model-bytes"),
-        )
-    except Exception:
-        _let_go(grid, ConfigRecord({**common}))
-        raise
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with shared_folder(token, fleet_text, config_text) as (folder, tokens_of_dead):
+        common = {"folder": str(folder), "token": token, "code": code_digest(), "app": app_digest()}
+        about = {**common, "fleet": fleet_text, "config": config_text}
+        greeting = ConfigRecord({**about, "is-resumed": is_resumed, "dead": tokens_of_dead})
+        try:
+            told, hello_s = gather_nodes(messenger, greeting, timeout)
+            terminal.warn(line for _, facts in told.values() for line in texts(facts, "warnings"))
+            starts = {f"agent {agent}": unpack_start(facts) for agent, (_, facts) in sorted(told.items())}
+            check_same_start(starts)
+            cards = _cards(told)
+            yield Federation(
+                messenger=messenger,
+                nodes={agent: node for agent, (node, _) in told.items()},
+                folder=folder,
+                common=ConfigRecord(
+                    {**common, "files": not cards, "cards": cards, "num-samples": samples_of(told)}
+                ),
+                addresses={
+                    agent: text(facts, "address") for agent, (_, facts) in told.items() if facts["address"]
+                },
+                hello_s=hello_s,
+                start=next(iter(starts.values())),
+                names=told_alike(told, "model", "dataset"),
+                metrics=told_alike(told, "metrics")["metrics"],
+                model_bytes=integer(next(iter(told.values()))[1], "model-bytes"),
+            )
+        except Exception:
+            _let_go(grid, ConfigRecord({**common}))
+            raise
+        except (KeyboardInterrupt, SystemExit):
+            _let_go(grid, ConfigRecord({**common}), patience_s=0)
+            raise
 
 
-def _let_go(grid: Grid, common: ConfigRecord) -> None:
+def _let_go(grid: Grid, common: ConfigRecord, patience_s: float = GOODBYE_S) -> None:
     """Let the nodes of a run that failed keep nothing of it."""
     contents = dict.fromkeys(grid.get_node_ids(), content_of(common))
-    Messenger(grid).exchange("query.goodbye", contents, group="goodbye", patience_s=GOODBYE_S)
+    Messenger(grid).exchange("query.goodbye", contents, group="goodbye", patience_s=patience_s)
 
 
 def gather_nodes(
