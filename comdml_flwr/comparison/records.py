@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comdml_flwr.core.errors import InputError
+from comdml_flwr.core.files import is_file
 from comdml_flwr.core.strict_json import read_json_file
 from comdml_flwr.core.typed_json import Json, as_table, read_float, read_int
 from comdml_flwr.runs.rounds_file import read_lines
@@ -67,11 +68,8 @@ def read_run(folder: Path, case: str, label: str, seed: int) -> RunFiles | None:
         A file of a finished run is missing or is not what a run writes.
     """
     path = run_folder(folder, case, label, seed)
-    try:
-        if not (path / "summary.json").is_file():
-            return None
-    except OSError as error:  # a label of hundreds of letters
-        raise InputError("file", str(path), error.strerror or "cannot be read") from None
+    if not is_file(path / "summary.json"):
+        return None
     summary = _summary(path / "summary.json")
     if summary.get("status") == "incomplete":
         return None

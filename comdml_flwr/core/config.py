@@ -15,6 +15,7 @@ from pathlib import Path
 from pydantic import ConfigDict, ValidationError
 
 from comdml_flwr.core.errors import LONGEST_VALUE, InputError
+from comdml_flwr.core.files import is_file
 from comdml_flwr.core.rules import broken_rule
 from comdml_flwr.core.settings.base import Settings, kebab
 from comdml_flwr.core.settings.carrier import CarrierSettings
@@ -133,4 +134,4 @@ def find_fleet(name: str) -> Path:
     if not Path(name).suffix and name == Path(name).name:
         return Path(name)
     own = CODE_FOLDER / name
-    return own if own.is_file() else Path(name).absolute()
+    return own if is_file(own) else Path(name).absolute()

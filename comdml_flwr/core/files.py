@@ -31,6 +31,14 @@ def why_not_private(path: Path, whose: str) -> str | None:
     return f"others may read {path} (mode {mode:04o}), and who has it can be {whose}"
 
 
+def is_file(path: Path) -> bool:
+    """Tell whether a file is there; no file has a name that is too long, or has a null in it."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def make_folder(path: Path) -> None:
     """Make a folder, and those above it, where they are not there yet."""
     if not path.is_dir():

@@ -14,6 +14,7 @@ from pathlib import Path
 from comdml_flwr.core.app_folder import AppFolder, app_around, running_app
 from comdml_flwr.core.config import RunConfig, find_fleet
 from comdml_flwr.core.errors import InputError
+from comdml_flwr.core.files import is_file
 
 STAND_IN = "comdml"  # in the user's home
 
@@ -51,7 +52,7 @@ def fleet_path(name: str) -> Path:
     Another app's is not taken: where there is none, the path is where it should be.
     """
     app, found = running_app(), find_fleet(name)
-    if app and (app.path / name).is_file():
+    if app and is_file(app.path / name):
         return app.path / name
     return _placed("fleet", name) if found == Path(name).absolute() else found
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from comdml_flwr.core.config import RunConfig, find_fleet, keys_declared, parse_config
 from comdml_flwr.core.errors import InputError
+from comdml_flwr.core.files import is_file
 from comdml_flwr.core.strict_json import read_json_file
 from comdml_flwr.planning.fleet.fleet import Fleet
 from comdml_flwr.planning.fleet.fleet_file import is_preset, parse_fleet, self_contained_text
@@ -186,7 +187,7 @@ def _comes_by(checkpoint: Checkpoint, config: RunConfig) -> bool:
 def _check_fleet(config: RunConfig, checkpoint: Checkpoint, find: Callable[[str], Path]) -> None:
     """Raise InputError if the fleet file is there and not what it was."""
     path = find(config.fleet)
-    if (is_preset(path) or path.is_file()) and self_contained_text(path) != checkpoint.fleet:
+    if (is_preset(path) or is_file(path)) and self_contained_text(path) != checkpoint.fleet:
         raise InputError("fleet", config.fleet, "has changed since the run began")
 
 

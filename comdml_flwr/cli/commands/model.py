@@ -10,6 +10,7 @@ import typer
 
 from comdml_flwr.cli.commands.options import App, read_app
 from comdml_flwr.core.errors import LONGEST_VALUE, InputError, RunError
+from comdml_flwr.core.files import is_file
 from comdml_flwr.core.strict_json import from_json, read_json_file
 from comdml_flwr.core.typed_json import read_ints
 
@@ -52,7 +53,7 @@ def model(
     from comdml_flwr.runs.model_files import read_model
 
     listed = _list_models(run)
-    here = [entry for entry in listed if entry.node is None or entry.path.is_file()]
+    here = [entry for entry in listed if entry.node is None or is_file(entry.path)]
     found = [_checked(read_model(entry.path), entry) for entry in here]
     for file in found:
         typer.echo(
