@@ -4,7 +4,10 @@
     conv       a 3 x 3 convolution before that; activations (D, H, W)
     mean       mean over all positions, then one linear layer; activations (..., D), as of transformers
     first      the first position alone (the class token), then one linear layer; activations (L, D)
-    position   one linear layer at each position, not pooled; activations (..., D)
+    position   a layer norm and one linear layer at each position, not pooled; activations (..., D)
+
+What a transformer hands from block to block is a sum that nothing has normalised. Its own last layer has a
+norm in front, and a head at each position that had none would learn so much worse that the model did, too.
 
 Weights are drawn from the generator alone: uniform within 1 / sqrt(fan-in), as PyTorch's own layers.
 
@@ -106,12 +109,17 @@ def head_for_samples(
 def head_for_positions(
     activation_shape: tuple[int, ...], num_outputs: int, generator: torch.Generator
 ) -> nn.Sequential:
-    """Build a head that gives K outputs at each position: (N, ..., D) -> (N, ..., K)."""
+    """Build a head that gives K outputs at each position: (N, ..., D) -> (N, ..., K).
+
+    It normalises the D features, unless there is one: of that, nothing would be left.
+    """
     if len(activation_shape) < 2:
         rule = "must be (positions, features): the model may pool no earlier than after its last cut"
         raise InputError("activation shape", activation_shape, rule)
+    num_features = activation_shape[-1]
     with torch.device("meta"):
-        head = nn.Sequential(nn.Linear(activation_shape[-1], num_outputs))
+        norm = [nn.LayerNorm(num_features)] if num_features > 1 else []
+        head = nn.Sequential(*norm, nn.Linear(num_features, num_outputs))
     return with_weights(head, generator)
 
 
@@ -130,7 +138,7 @@ def head_for_pixels(
 
 
 def with_weights(head: nn.Sequential, generator: torch.Generator) -> nn.Sequential:
-    """Give linear layers and convolutions on "meta" memory and initial values; return the head."""
+    """Give linear layers, convolutions and norms on "meta" memory and initial values; return the head."""
     head.to_empty(device="cpu")
     for layer in head.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d):
@@ -138,4 +146,6 @@ def with_weights(head: nn.Sequential, generator: torch.Generator) -> nn.Sequenti
             nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
             if layer.bias is not None:
                 nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
+        elif isinstance(layer, nn.LayerNorm):
+            layer.reset_parameters()  # ones and zeros: nothing is drawn
     return head

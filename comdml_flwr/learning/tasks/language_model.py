@@ -53,7 +53,7 @@ LANGUAGE_MODEL_METRICS = LanguageModelMetrics()
 class LanguageModel(OfSamples):
     """What comes next in a sequence of tokens.
 
-    The auxiliary head is one linear layer at each position: activations are (L, D).
+    The auxiliary head is a layer norm and a linear layer at each position: activations are (L, D).
 
     Parameters
     ----------

@@ -11,7 +11,7 @@ from comdml_flwr.core.errors import InputError
 from comdml_flwr.learning.metrics import add_sums, read_sums
 from comdml_flwr.learning.structure import count_samples, flatten, take
 from comdml_flwr.learning.task import Classification
-from comdml_flwr.learning.tasks.heads import head_for_samples
+from comdml_flwr.learning.tasks.heads import head_for_positions, head_for_samples
 from comdml_flwr.learning.tasks.language_model import LanguageModel
 from comdml_flwr.learning.tasks.multi_label import MultiLabel
 from comdml_flwr.learning.tasks.own_task import OwnTask
@@ -165,6 +165,15 @@ def test_a_task_with_nothing_to_learn_is_refused(task, line):
 def test_a_head_over_nothing_is_refused(shape):
     with pytest.raises(InputError, match="activation shape"):
         head_for_samples("pool", shape, 3, seeded())
+
+
+def test_the_head_at_each_position_learns_by_what_is_normalised():
+    z, head = torch.randn(2, 5, 4, generator=seeded()), head_for_positions((5, 4), 3, seeded())
+    torch.testing.assert_close(head(z), head(100 * z), rtol=1e-3, atol=1e-3)
+    narrow = head_for_positions((5, 1), 3, seeded())
+    assert not torch.allclose(narrow(z[..., :1]), narrow(100 * z[..., :1])), (
+        "of one feature, a norm leaves nothing"
+    )
 
 
 def test_a_head_that_does_not_fit_is_refused():
