@@ -173,9 +173,11 @@ def test_the_wheel_holds_the_library_alone():
     assert project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == ["comdml_flwr"]
 
 
-def test_ci_runs_the_readmes_test_line_and_builds_the_documentation():
+def test_each_command_that_ci_takes_from_a_page_is_there_once():
     for page, line in (
         ("README.md", r'^pip install -e "\.\[dev\]" && pytest'),
+        ("README.md", r"`pytest -m hunt --hunt-seconds=\d+`"),
+        ("CONTRIBUTING.md", r"`pytest -m examples`"),
         ("CONTRIBUTING.md", r'^pip install -e "\.\[docs\]" && mkdocs build --strict$'),
     ):
         assert len(re.findall(line, (ROOT / page).read_text(), flags=re.MULTILINE)) == 1

@@ -65,19 +65,21 @@ def test_flower_bundles_the_app_alone(app):
     assert build_fab_from_disk(app) == bundle
 
 
-@pytest.mark.parametrize("folder", [ROOT, ROOT / "examples" / "own_model"])
+EXAMPLES = sorted(path.parent for path in ROOT.glob("examples/*/pyproject.toml"))
+
+
+@pytest.mark.parametrize("folder", [ROOT, *EXAMPLES], ids=lambda folder: folder.name)
 def test_the_apps_that_come_with_this_package_bundle_neither_tests_nor_docs(folder):
     names = names_in_bundle(folder)
     assert "LICENSE" in names
     tops = {name.partition("/")[0] for name in names} - {".info", "LICENSE", "pyproject.toml"}
-    assert tops == (
-        {"own_model"} if folder != ROOT else {"clients", "comdml_flwr", "experiments", "strategies"}
-    )
+    own = {"clients", "comdml_flwr", "experiments", "strategies"}
+    assert tops == (own if folder == ROOT else {folder.name.replace("-", "_")})
     code = {path.relative_to(folder).as_posix() for path in (folder / min(tops)).rglob("*.py")}
     assert code <= {*names}
 
 
-@pytest.mark.parametrize("folder", [None, ROOT, ROOT / "examples" / "own_model"])
+@pytest.mark.parametrize("folder", [None, ROOT, *EXAMPLES])
 def test_the_bundle_is_of_flowers_first_format_and_for_the_flower_that_we_need(app, folder):
     (own,) = (text for text in settings_of(ROOT)["project"]["dependencies"] if text.startswith("flwr["))
     settings = settings_of(folder or app)

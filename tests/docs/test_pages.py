@@ -49,7 +49,7 @@ def test_a_page_of_docs_links_to_nothing_outside_docs():
 
 def test_the_files_that_are_named_exist():
     names = re.compile(
-        r"`((?:comdml_flwr|clients|containers(?!/federation)|docs|experiments|strategies|tests)/[\w/.-]+)`"
+        r"`((?:comdml_flwr|clients|containers(?!/federation)|docs|examples|experiments|strategies|tests)/[\w/.-]+)`"
     )
     for page in pages():
         for name in names.findall(page.read_text()):

@@ -26,7 +26,8 @@ def free_port() -> int:
 class Engine:
     """`flwr` commands with a SuperLink of their own, which the first run starts.
 
-    `python` is that of the environment whose commands they are, `environment` what else they are told.
+    `python` is that of the environment whose commands they are, `environment` what else they are told;
+    `patience_s` is how long a command may take.
     """
 
     home: Path
@@ -34,6 +35,7 @@ class Engine:
     environment: Mapping[str, str] = field(default_factory=dict)
     http_port: int = field(default_factory=free_port)
     control_port: int = field(default_factory=free_port)
+    patience_s: float = 240
 
     def flwr(self, *words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         """Run a `flwr` command to its end."""
@@ -54,7 +56,7 @@ class Engine:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=self.patience_s,
             check=False,
         )
 

@@ -10,7 +10,7 @@ import pytest
 from tests.flower.deployment import Federation, can_be_apart, summary_of
 from tests.flower.engine import ROOT
 
-EXAMPLE = ROOT / "examples" / "own_model"
+EXAMPLE = ROOT / "examples" / "own-model"
 LEAST_ACCURACY = 0.85
 
 
@@ -25,9 +25,16 @@ def test_its_python_has_at_most_sixty_lines():
     assert len(code) <= 60
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not can_be_apart(), reason="needs unshare and tmpfs")
-def test_three_supernodes_train_on_all_that_each_alone_can_read(tmp_path):
+@pytest.mark.parametrize(
+    "carriers",
+    [
+        pytest.param(["direct"], marks=pytest.mark.examples),
+        pytest.param(["direct", "grid"], marks=pytest.mark.slow),  # a process for each message takes minutes
+    ],
+    ids=" and ".join,
+)
+def test_three_supernodes_train_on_all_that_each_alone_can_read(carriers, tmp_path):
     private = tmp_path / "private"
     make_folders(private, 3)
     sizes = []
@@ -37,7 +44,7 @@ def test_three_supernodes_train_on_all_that_each_alone_can_read(tmp_path):
             sizes.append(np.bincount(labels, minlength=10).tolist())
     digests = set()
     with Federation(tmp_path / "federation", 3, apart=True, app=EXAMPLE, private=private) as federation:
-        for carrier in ("direct", "grid"):
+        for carrier in carriers:
             run, log = federation.run(f'num-rounds=6 profiles="fleet" carrier="{carrier}"')
             agents = json.loads((run / "agents.json").read_text())["agents"]
             assert [agent["label_counts"] for agent in agents] == sizes

@@ -1,0 +1,1 @@
+"""A small transformer that learns to write Python, from source code that each node alone has."""

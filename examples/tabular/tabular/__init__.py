@@ -1,0 +1,1 @@
+"""Regression on a table of which every node has rows of its own."""

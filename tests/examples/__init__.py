@@ -1,0 +1,1 @@
+"""The example apps, run as their READMEs run them: `pytest -m examples`."""
