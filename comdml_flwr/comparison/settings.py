@@ -51,6 +51,7 @@ from comdml_flwr.comparison.tables import (
 )
 from comdml_flwr.core.config import RunConfig, parse_config
 from comdml_flwr.core.errors import InputError
+from comdml_flwr.learning.metrics import CLASSIFICATION_METRICS, check_target
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet, self_contained_text
 from comdml_flwr.planning.fleet.presets import FIXED, FLEET_NAMES, PRESETS, preset_text
 from comdml_flwr.runs.catalogue import Catalogue
@@ -162,6 +163,7 @@ def load_comparison(path: Path, *, smoke: bool = False, app: Path | None = None)
         app=own,
     )
     _check_names(path, comparison)
+    _check_targets(path, comparison)
     _check_runs(path, comparison)
     return comparison
 
@@ -250,6 +252,15 @@ def _check_names(path: Path, comparison: Comparison) -> None:
         near = get_close_matches(comparison.reference, labels, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else f": {', '.join(labels)}"
         raise InputError(f"{path}: reference", comparison.reference, f"must be the label of a method{hint}")
+
+
+def _check_targets(path: Path, comparison: Comparison) -> None:
+    """Refuse targets that no model can reach, as far as the metric is known before data are loaded."""
+    catalogue = comparison.catalogue
+    metrics = catalogue.own_data.task.metrics if catalogue.own_data else CLASSIFICATION_METRICS
+    if not catalogue.datasets:  # or each may have a task of its own
+        for number, target in enumerate(comparison.targets):
+            check_target(target, metrics, f"{path}: targets[{number}]")
 
 
 def _check_runs(path: Path, comparison: Comparison) -> None:

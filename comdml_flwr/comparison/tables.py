@@ -62,7 +62,7 @@ def _all_different(values: list[float]) -> list[float]:
 
 _Label: TypeAlias = Annotated[str, AfterValidator(_label)]
 _Seeds: TypeAlias = Annotated[list[int], Field(min_length=1), AfterValidator(_all_different)]
-_Target: TypeAlias = Annotated[float, Field(gt=0, le=1)]
+_Target: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Targets: TypeAlias = Annotated[list[_Target], Field(min_length=1), AfterValidator(_all_different)]
 _NumAgents: TypeAlias = Annotated[int, Field(ge=1)]
 

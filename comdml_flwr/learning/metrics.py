@@ -98,11 +98,11 @@ def rank(score: float, better: Better) -> float:
     return score if better == "higher" else -score
 
 
-def check_target(target: float, metrics: Metrics) -> None:
-    """Refuse a `target-metric` that no model can reach."""
+def check_target(target: float, metrics: Metrics, what: str = "target-metric") -> None:
+    """Refuse a target that no model can reach; `what` is its name."""
     if metrics.better == "higher" and target > metrics.most:
         rule = f"must be at most {metrics.most:g}, which is the best {metrics.primary} that there is"
-        raise InputError("target-metric", target, rule)
+        raise InputError(what, target, rule)
 
 
 def read_sums(told: Mapping[str, Json], metrics: Metrics) -> dict[str, float | None]:

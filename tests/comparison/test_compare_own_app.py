@@ -9,7 +9,9 @@ from comdml_flwr.comparison.compare import compare
 from comdml_flwr.comparison.schedule import plan_runs
 from comdml_flwr.comparison.settings import load_comparison
 from comdml_flwr.comparison.workers import attempt
+from comdml_flwr.core.errors import InputError
 from tests.comparison.test_compare import Listener
+from tests.flower.engine import ROOT
 from tests.small_app import write_small_app
 
 TOML = """
@@ -79,3 +81,10 @@ def test_a_worker_whose_app_is_another_one_says_so(here):
     outcome = attempt(replace(run, app_version="tests.small-app, code 0"), lambda round_: None)
     assert outcome.startswith(f"{here / 'app'} is tests.small-app, code ")
     assert outcome.endswith(" here, and should be tests.small-app, code 0")
+
+
+def test_targets_are_of_the_apps_own_metric(here):
+    assert load_comparison(ROOT / "examples" / "language-model" / "compare.toml").targets == (12.0,)
+    (here / "own.toml").write_text(TOML.replace("targets = [0.1]", "targets = [1.5]"))
+    with pytest.raises(InputError, match=r"own.toml: targets\[0\] = 1.5: must be at most 1"):
+        load_comparison(here / "own.toml", app=here / "app")

@@ -73,7 +73,11 @@ def test_the_main_comparison_is_well_formed(smoke):
         (("seeds = [1, 2]", "seeds = []"), "seeds = []: must not be empty"),
         (("seeds = [1, 2]", "seeds = [-1]"), "small.toml: seeds = -1: must be at least 0"),
         (("seeds = [1, 2]", 'seeds = ["1"]'), "small.toml: seeds[0] = '1': must be a whole number"),
-        (("targets = [0.05, 1.0]", "targets = [90]"), "targets[0] = 90: must be at most 1"),
+        (
+            ("targets = [0.05, 1.0]", "targets = [90]"),
+            "targets[0] = 90.0: must be at most 1, which is the best accuracy that there is",
+        ),
+        (("targets = [0.05, 1.0]", "targets = [inf]"), "targets[0] = inf: must be"),
         (("targets = [0.05, 1.0]", "targets = [nan]"), "targets[0] = nan"),
         (('name = "small"', 'name = "../x"'), "name = '../x': must consist of letters, digits"),
         (('name = "small"', 'name = "x"\nabout = "a\\nb"'), "about = 'a\\nb': must be one line"),
