@@ -66,11 +66,17 @@ def read_bool(value: Json) -> bool:
 
 
 def read_numbers(value: Json) -> Mapping[str, Json]:
-    """Return a table of numbers, or None in place of one, itself; whole ones stay whole."""
+    """Return a table of numbers itself; whole ones stay whole."""
     table = as_table(value)
     for number in table.values():
-        if number is not None:
-            read_float(number)
+        read_float(number)
+    return table
+
+
+def read_optional_numbers(value: Json) -> Mapping[str, Json]:
+    """Return a table itself whose values are numbers or None."""
+    table = as_table(value)
+    read_numbers({name: number for name, number in table.items() if number is not None})
     return table
 
 

@@ -15,6 +15,8 @@ Sums: TypeAlias = Mapping[str, float | None]
 """Sums over test samples by name; None: not finite."""
 Better: TypeAlias = Literal["higher", "lower"]
 """Which of two values of a metric is the better one."""
+OWN_SCORE = "own_score"
+"""In a report: the metric that counts, on an agent's own test data. It alone may know how sums give it."""
 
 
 class Metrics(Protocol):

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from statistics import median
 
 from comdml_flwr.core.messages import Report
-from comdml_flwr.core.typed_json import Json
-from comdml_flwr.learning.metrics import Better, Metrics, rank, read_sums
+from comdml_flwr.core.typed_json import Json, read_as, read_float
+from comdml_flwr.learning.metrics import OWN_SCORE, Better, Metrics, rank, read_sums
 from comdml_flwr.planning.types import SERVER
 
 SUMS = "sums"
@@ -18,7 +18,7 @@ def own_tests_of(reports: Mapping[int, Report], metrics: Metrics) -> dict[str, M
     Parameters
     ----------
     reports : Mapping[int, Report]
-        Of all who took part in a round; with `tests_own_data` where the data are the agent's own.
+        Of all who took part in a round; with the `own_score` of those who tested on data of their own.
     metrics : Metrics
         Of the agents' task.
 
@@ -29,10 +29,10 @@ def own_tests_of(reports: Mapping[int, Report], metrics: Metrics) -> dict[str, M
     """
     found: dict[str, Mapping[str, Json]] = {}
     for agent, report in sorted(reports.items()):
-        if agent != SERVER and report.get("tests_own_data"):
-            sums = read_sums(report, metrics)
-            if sums != dict(metrics.nothing):
-                found[str(agent)] = {metrics.primary: metrics.of(sums)[metrics.primary], SUMS: sums}
+        if agent != SERVER and OWN_SCORE in report:
+            score = report[OWN_SCORE]
+            told = None if score is None else read_as(read_float, score, f"{OWN_SCORE} in a report")
+            found[str(agent)] = {metrics.primary: told, SUMS: read_sums(report, metrics)}
     return found
 
 

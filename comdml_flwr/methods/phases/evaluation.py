@@ -12,6 +12,7 @@ from comdml_flwr.core.sharding import shard_bounds
 from comdml_flwr.core.typed_json import read_table
 from comdml_flwr.learning.data.source import Samples, in_parts
 from comdml_flwr.learning.global_generator import global_generator
+from comdml_flwr.learning.metrics import OWN_SCORE
 from comdml_flwr.learning.schedule import is_scheduled
 
 TestPart: TypeAlias = tuple[Samples, int, int]
@@ -58,9 +59,12 @@ def report_round(agent: Agent, *parts: TestPart) -> None:
     began = time.monotonic()
     sums = evaluate_parts(agent, *parts)
     agent.report["evaluation_s"] = time.monotonic() - began
-    agent.report |= {name: x if isfinite(x) else None for name, x in sums.items()}  # a report is JSON
-    if not agent.data.all_have_test:
-        agent.report["tests_own_data"] = True
+    told = {name: x if isfinite(x) else None for name, x in sums.items()}  # a report is JSON
+    agent.report |= told
+    is_own = not agent.is_server and not agent.data.all_have_test
+    if is_own and any(start < stop for _, start, stop in parts):
+        metrics = agent.setup.task.metrics
+        agent.report[OWN_SCORE] = metrics.of(told)[metrics.primary]
     agent.report["weights_sha256"] = agent.weights_sha256()
     report_traffic(agent)
 
