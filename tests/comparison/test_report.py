@@ -338,7 +338,7 @@ def put(old, new):
         ("comparison.json", lambda path: path.unlink(), "No such file"),
         ("comparison.json", put('"seeds": [', '"seed": ['), "seeds: must be given"),
         ("comparison.json", put('"0.99"', '"0.9"'), "lacks a time to 0.99"),
-        (f"{RUN}/rounds.jsonl", cut_off, "line 2 is no table of JSON: Expecting"),
+        (f"{RUN}/rounds.jsonl", cut_off, "line 2 is no table of JSON: "),
         (f"{RUN}/rounds.jsonl", lose_a_line, "lacks rounds that summary.json counts"),
         (f"{RUN}/rounds.jsonl", put('"accuracy": 0.', '"exactness": 0.'), "accuracy: must be given"),
         (f"{RUN}/rounds.jsonl", put('"accuracy": 0.', '"accuracy": NaN, "x": 0.'), "must be a finite number"),
