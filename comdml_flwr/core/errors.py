@@ -60,7 +60,7 @@ class RunError(ComdmlError):
 
 Refusal: TypeAlias = Literal[
     "another run", "not a member", "revoked", "wrong sender", "wrong receiver", "wrong round",
-    "replayed", "truncated", "oversized", "corrupt", "stalled",
+    "unknown kind", "replayed", "truncated", "oversized", "corrupt", "stalled",
 ]  # fmt: skip
 """Why an envelope is refused; what counts them uses these words."""
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Generic, Protocol, Self, TypeAlias, TypeVar
 
 from comdml_flwr.core.errors import RunError
+from comdml_flwr.core.mail import Mail
 from comdml_flwr.core.messages import Inbox, Outbox, Report
 from comdml_flwr.core.slots import Slot
 from comdml_flwr.core.user_code import describe_error
@@ -58,6 +59,8 @@ class Program(Generic[AgentT]):
     in_chunks : Callable[[int], tuple[Phase, ...]], optional
         The phases of the same round with the batches of the training cut into this many chunks, and mail
         after each. The result must not depend on the number. None: the method has no such phases.
+    sends : tuple[type[Mail], ...]
+        All kinds of mail that its phases send; a carrier with a door refuses others there. Empty: not told.
 
     Raises
     ------
@@ -71,6 +74,7 @@ class Program(Generic[AgentT]):
     slots: tuple[Slot, ...] = ()
     needs_links: bool = False
     in_chunks: Callable[[int], tuple[Phase[AgentT], ...]] | None = None
+    sends: tuple[type[Mail], ...] = ()
 
     def __post_init__(self) -> None:
         num_points = sum(phase.again is not None for phase in self.phases)
@@ -82,6 +86,11 @@ class Program(Generic[AgentT]):
     def names(self) -> tuple[str, ...]:
         """Names of the phases, in order."""
         return tuple(phase.name for phase in self.phases)
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """Kinds of the mail that its phases send; empty: not told."""
+        return frozenset(mail.kind for mail in self.sends)
 
     @property
     def last(self) -> int:

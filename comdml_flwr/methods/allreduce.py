@@ -12,9 +12,9 @@ from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.messages import Inbox, Outbox
 from comdml_flwr.core.program import Phase, Program, together
 from comdml_flwr.methods.phases.evaluation import evaluate
-from comdml_flwr.methods.phases.introduction import hand_over, introduce, meet
+from comdml_flwr.methods.phases.introduction import Introduction, Model, hand_over, introduce, meet
 from comdml_flwr.methods.phases.outer import TAKE_MEAN, OuterStep
-from comdml_flwr.methods.phases.reduction import Contribution, adopt, gather, scatter
+from comdml_flwr.methods.phases.reduction import Average, Contribution, Withdrawal, adopt, gather, scatter
 from comdml_flwr.methods.phases.training import train_alone
 
 
@@ -28,6 +28,7 @@ def program(outer: OuterStep = TAKE_MEAN) -> Program[Agent]:
             Phase(name="adopt and evaluate", run=together(partial(adopt, outer=outer), hand_over, evaluate)),
         ),
         slots=outer.slots,
+        sends=(Introduction, Contribution, Withdrawal, Average, Model),
     )
 
 

@@ -66,7 +66,7 @@ def program(num_turns: int) -> Program[Agent]:
             Phase(name=f"answer {turn}", run=answer),
             Phase(name=f"learn {turn} and {name}", run=together(learn(turn), after)),
         ]
-    return Program(phases=tuple(phases), slots=(VERSIONS,), models_agree=False)
+    return Program(phases=tuple(phases), slots=(VERSIONS,), models_agree=False, sends=(Question, Answer))
 
 
 def start(agent: Agent, inbox: Inbox) -> Outbox:

@@ -45,12 +45,28 @@ from comdml_flwr.core.mail import Mail
 from comdml_flwr.core.messages import Floats, Inbox, Outbox
 from comdml_flwr.core.program import Phase, Program, Run, together
 from comdml_flwr.learning.averaging import is_finite, weighted_mean
+from comdml_flwr.methods.phases.activations import Activations
 from comdml_flwr.methods.phases.agreement import agree, forecast
 from comdml_flwr.methods.phases.evaluation import evaluate
-from comdml_flwr.methods.phases.introduction import hand_over, introduce, latest_known_pairing, meet
-from comdml_flwr.methods.phases.mixing import mix, note_neighbours, spread
+from comdml_flwr.methods.phases.introduction import (
+    Introduction,
+    Model,
+    hand_over,
+    introduce,
+    latest_known_pairing,
+    meet,
+)
+from comdml_flwr.methods.phases.mixing import NeighbourModel, mix, note_neighbours, spread
 from comdml_flwr.methods.phases.outer import TAKE_MEAN, OuterStep
-from comdml_flwr.methods.phases.reduction import Contribution, adopt, gather, scatter, withdraw
+from comdml_flwr.methods.phases.reduction import (
+    Average,
+    Contribution,
+    Withdrawal,
+    adopt,
+    gather,
+    scatter,
+    withdraw,
+)
 from comdml_flwr.methods.phases.role import (
     Role,
     role_in,
@@ -60,6 +76,7 @@ from comdml_flwr.methods.phases.role import (
 from comdml_flwr.methods.phases.split_training import (
     AUX_HEADS,
     PARTNERS,
+    FastSide,
     fast_sides,
     take_back,
     train_fast_sides,
@@ -103,6 +120,7 @@ def program(num_chunks: int, averaging: str = "allreduce", outer: OuterStep = TA
     if averaging == "mixing" and outer is not TAKE_MEAN:
         raise ValueError(f"outer = {outer!r}: must be TAKE_MEAN where neighbours are mixed: there is no mean")
     if averaging == "mixing":
+        of_averaging: tuple[type[Mail], ...] = (FastSide, TrainedFastSide, NeighbourModel)
         after_training: tuple[Phase[Agent], ...] = (
             Phase(name="give back", run=together(train_rest, give_back), expects=partners_of),
             Phase(name="join and spread", run=together(join_halves, spread)),
@@ -110,6 +128,7 @@ def program(num_chunks: int, averaging: str = "allreduce", outer: OuterStep = TA
         )
     else:
         adopt_model = partial(adopt, outer=outer)
+        of_averaging = (Contribution, Withdrawal, Average, AuxHead)
         after_training = (
             Phase(
                 name="scatter",
@@ -140,6 +159,7 @@ def program(num_chunks: int, averaging: str = "allreduce", outer: OuterStep = TA
         models_agree=agree,
         needs_links=not agree,
         in_chunks=in_chunks,
+        sends=(Introduction, Activations, *of_averaging, Model),
     )
 
 

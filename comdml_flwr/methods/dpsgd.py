@@ -15,8 +15,8 @@ from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.messages import Inbox, Outbox
 from comdml_flwr.core.program import Phase, Program, together
 from comdml_flwr.methods.phases.evaluation import evaluate
-from comdml_flwr.methods.phases.introduction import hand_over, introduce, meet
-from comdml_flwr.methods.phases.mixing import mix, note_neighbours, spread
+from comdml_flwr.methods.phases.introduction import Introduction, Model, hand_over, introduce, meet
+from comdml_flwr.methods.phases.mixing import NeighbourModel, mix, note_neighbours, spread
 from comdml_flwr.methods.phases.training import go_back_if_not_finite, train_alone
 
 
@@ -30,6 +30,7 @@ def program() -> Program[Agent]:
         ),
         models_agree=False,
         needs_links=True,
+        sends=(Introduction, NeighbourModel, Model),
     )
 
 

@@ -19,6 +19,7 @@ from comdml_flwr.core.program import Phase, Program, together
 from comdml_flwr.methods.phases.evaluation import evaluate
 from comdml_flwr.methods.phases.introduction import Model, catch_up
 from comdml_flwr.methods.phases.server import (
+    Upload,
     at_agents,
     at_server,
     finite_uploads,
@@ -39,6 +40,7 @@ def program() -> Program[Agent]:
             Phase(name="adopt and evaluate", run=together(at_agents(adopt), at_server(report_of_server))),
         ),
         has_server=True,
+        sends=(Upload, Model),
     )
 
 

@@ -55,6 +55,7 @@ def program() -> Program[Agent]:
         slots=(AGE,),
         models_agree=False,
         needs_links=True,
+        sends=(ModelWithAge,),
     )
 
 

@@ -60,6 +60,7 @@ from comdml_flwr.methods.phases.activations import (
 from comdml_flwr.methods.phases.evaluation import METRICS, report_round, report_traffic
 from comdml_flwr.methods.phases.introduction import Model
 from comdml_flwr.methods.phases.server import (
+    Upload,
     at_agents,
     at_server,
     finite_uploads,
@@ -101,6 +102,7 @@ def program(version: int, num_batches: int) -> Program[Agent]:
         ),
         has_server=True,
         slots=SLOTS,
+        sends=(Activations, Gradient, Upload, Model),
     )
 
 

@@ -4,6 +4,8 @@ import re
 
 import pytest
 
+from comdml_flwr.carriers.direct.kinds import OF_ROUNDS
+from comdml_flwr.carriers.direct.meeting import OF_MEETINGS
 from comdml_flwr.carriers.local import LocalCarrier
 from comdml_flwr.carriers.simulated.network import Network
 from comdml_flwr.core.messages import Mailboxes
@@ -45,12 +47,17 @@ def rows():
     return found
 
 
+DECLARED = []
+"""Of each run of a method: the kinds of mail that its program says it sends, and those that it sent."""
+
+
 @pytest.fixture(scope="module")
 def sent():
     """All facts and arrays that envelopes of a kind held, in runs of all methods, some with faults."""
-    facts, arrays = {}, {}
+    facts, arrays, kinds = {}, {}, set()
 
     def note(envelope):
+        kinds.add(envelope.kind)
         facts.setdefault(envelope.kind, set()).update(envelope.about)
         arrays.setdefault(envelope.kind, set()).update(envelope.arrays)
 
@@ -59,7 +66,9 @@ def sent():
         patch.setattr(Network, "send", lambda network, envelope: (note(envelope), send(network, envelope)))
         patch.setattr(Mailboxes, "put", lambda boxes, mail: put(boxes, [note(one) or one for one in mail]))
         for keys in METHODS:
-            run_two_rounds(tiny_setup(**keys))
+            kinds.clear()
+            run_two_rounds(setup := tiny_setup(**keys))
+            DECLARED.append((program_of(setup).kinds, {*kinds}))
         for history in HISTORIES:
             simulate(tiny_setup("allreduce", participation=0.6, num_rounds=4), history)
         simulate(tiny_setup("allreduce", target_metric=0.01), HISTORIES[1])  # the run ends early
@@ -85,9 +94,22 @@ def test_the_page_has_the_facts_and_arrays_of_all_mail(sent):
 
 
 def test_the_page_has_nothing_else(sent):
+    assert OF_MEETINGS == BEFORE_THE_FIRST_ROUND
     page = rows()
     assert page.keys() - sent.keys() - RARE == BEFORE_THE_FIRST_ROUND
     for kind, (facts, arrays) in sent.items():
         told, named = page[kind]
         assert told - facts == set(), kind
         assert named - arrays == set(), kind
+
+
+def test_a_program_declares_all_mail_that_its_phases_send(sent):
+    """Other mail is refused at the door of an agent that takes part."""
+    assert DECLARED
+    for declared, found in DECLARED:
+        assert found <= declared
+
+
+def test_nothing_is_declared_that_nobody_sends(sent):
+    of_programs = {kind for declared, _ in DECLARED for kind in declared}
+    assert sent.keys() | RARE == of_programs | OF_ROUNDS

@@ -73,6 +73,10 @@ class _Done(Mail):
     kind: ClassVar[str] = "done"
 
 
+OF_MEETINGS = frozenset(mail.kind for mail in (_Here, _Told, _Free, _Found, _Done)) | {BITS}
+"""All kinds of mail of a meeting."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Met:
     """What an agent found out.

@@ -35,6 +35,8 @@ def new_server(
         ("grpc.so_reuseport", 0),  # or two members would share a port, and each get half of the streams
         ("grpc.http2.min_ping_interval_without_data_ms", 1000),
         ("grpc.http2.max_ping_strikes", 0),
+        ("grpc.server_handshake_timeout_ms", int(limits.keepalive_s * 1000)),  # up to HTTP/2's first frame
+        ("grpc.max_connection_idle_ms", int(limits.idle_s * 1000)),
     )
     server = grpc.server(pool, (handler,), options=(*_options(limits), *own))  # type: ignore[arg-type]
     try:

@@ -12,6 +12,7 @@ from comdml_flwr.carriers.transport.channels import new_channel, new_server
 from comdml_flwr.carriers.transport.credentials import Credentials
 from comdml_flwr.carriers.transport.handshakes import HandshakeMonitor
 from comdml_flwr.carriers.transport.incoming import METHOD, RECEIVER, RUN, SENDER, SERVICE, Incoming
+from comdml_flwr.carriers.transport.kept_mail import KeptMail
 from comdml_flwr.carriers.transport.malloc import keep_freed_memory
 from comdml_flwr.carriers.transport.members import Limits, Member, is_loopback, split_address
 from comdml_flwr.carriers.transport.outgoing import Call, Outgoing
@@ -44,6 +45,8 @@ class Transport:
         Names the run, the same for all members: letters, digits, `-`, `_` and `.`.
     limits : Limits, optional
         Bounds of memory and time.
+    kinds : Iterable[str], optional
+        The kinds of mail that are taken; without them, all.
     revoked : Iterable[int], optional
         Agents whose certificates are not to be accepted though the authority made them.
 
@@ -62,6 +65,7 @@ class Transport:
         run_token: str,
         *,
         limits: Limits | None = None,
+        kinds: Iterable[str] = (),
         revoked: Iterable[int] = (),
     ) -> None:
         self._members = {member.agent: member for member in members}
@@ -71,7 +75,11 @@ class Transport:
         self._patience_s = self._limits.patience_s
         self._refusals = Refusals()
         self._handshakes = HandshakeMonitor(self._refusals, 2 * self._limits.keepalive_s)
-        self._inbox = Inbox(self._limits.has_room)
+        kept = KeptMail(
+            self._limits.num_kept * self._limits.max_envelope_bytes,
+            self._limits.num_kept * self._limits.max_header_bytes,
+        )
+        self._inbox = Inbox(self._limits.has_room, kept)
         self._incoming = Incoming(
             own=own,
             run_token=run_token,
@@ -81,6 +89,7 @@ class Transport:
             refusals=self._refusals,
             handshakes=self._handshakes,
             limits=self._limits,
+            kinds=frozenset(kinds),
         )
         self._lock = threading.Lock()
         self._outgoing: dict[int, Outgoing] = {}

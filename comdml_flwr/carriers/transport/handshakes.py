@@ -12,6 +12,8 @@ from collections import deque
 from comdml_flwr.carriers.transport.refusals import Refusals
 from comdml_flwr.core.errors import RefusedError
 
+_MOST_KNOWN = 1000  # connections, the last ones, that are known to have brought a stream
+
 
 class HandshakeMonitor:
     """Counts handshakes that failed.
@@ -28,8 +30,8 @@ class HandshakeMonitor:
         self._refusals, self._patience_s = refusals, patience_s
         self._lock = threading.Lock()
         self._begun_s: deque[float] = deque()
-        self._came_in: set[str] = set()
-        self._num_old, self._num_refused = 0, 0
+        self._came_in: deque[str] = deque(maxlen=_MOST_KNOWN)
+        self._num_old, self._num_came_in, self._num_refused = 0, 0, 0
 
     def handshake_began(self) -> None:
         """Note that somebody has connected."""
@@ -39,7 +41,9 @@ class HandshakeMonitor:
     def stream_began(self, connection: str) -> None:
         """Note a stream; `connection` is the address from which it came, the same for all of a connection."""
         with self._lock:
-            self._came_in.add(connection)
+            if connection not in self._came_in:
+                self._came_in.append(connection)
+                self._num_came_in += 1
 
     def count_refused(self) -> None:
         """Count those whose time is over."""
@@ -48,7 +52,7 @@ class HandshakeMonitor:
             while self._begun_s and now - self._begun_s[0] > self._patience_s:
                 self._begun_s.popleft()
                 self._num_old += 1
-            fresh = max(0, self._num_old - len(self._came_in) - self._num_refused)
+            fresh = max(0, self._num_old - self._num_came_in - self._num_refused)
             self._num_refused += fresh
         for _ in range(fresh):
             detail = "a connection on which nobody proved to be one: a foreign certificate, or none"

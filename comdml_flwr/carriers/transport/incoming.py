@@ -8,7 +8,7 @@ import hmac
 import struct
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NoReturn, TypeAlias
 
@@ -26,7 +26,7 @@ from comdml_flwr.core.messages import Envelope
 SERVICE, METHOD = "comdml.Mail", "Deliver"
 RUN, SENDER, RECEIVER, ACCEPTED = "comdml-run", "comdml-sender", "comdml-receiver", "comdml-accepted"
 ANSWER = struct.Struct("<QB")  # sequence number, and one of these:
-DELIVERED, WRONG_ROUND = 0, 1
+DELIVERED, WRONG_ROUND, UNKNOWN_KIND = 0, 1, 2
 
 _HANDOVER_S = 5.0  # for the old stream of a sender to end when a new one begins
 _Context: TypeAlias = grpc.ServicerContext
@@ -66,6 +66,8 @@ class Incoming:
         Told of each connection that brings a stream.
     limits : Limits
         Bounds of memory and time.
+    kinds : Collection[str]
+        The kinds of mail that are taken; empty: all.
     """
 
     def __init__(
@@ -79,7 +81,9 @@ class Incoming:
         refusals: Refusals,
         handshakes: HandshakeMonitor,
         limits: Limits,
+        kinds: Collection[str] = (),
     ) -> None:
+        self._kinds = frozenset(kinds)
         self._own, self._run_token, self._members = own, run_token, members
         self._is_secure, self._inbox, self._refusals, self._limits = is_secure, inbox, refusals, limits
         self._handshakes = handshakes
@@ -207,13 +211,18 @@ class Incoming:
         self._accepted[stream.sender] = sequence
         num_bytes, stream.reserved_bytes = stream.reserved_bytes, 0
         first, last = self._rounds
+        refused, verdict = None, DELIVERED
         if not first <= envelope.round <= last:
-            self._inbox.release(stream.sender, num_bytes)
             detail = f"{envelope.round}; rounds {first} to {last} are going on"
-            self._refusals.add(RefusedError("wrong round", detail), stream.sender)
-            return WRONG_ROUND
-        self._inbox.put(envelope, num_bytes)
-        return DELIVERED
+            refused, verdict = RefusedError("wrong round", detail), WRONG_ROUND
+        elif self._kinds and envelope.kind not in self._kinds:
+            refused, verdict = RefusedError("unknown kind", envelope.kind), UNKNOWN_KIND
+        if refused:
+            self._inbox.release(stream.sender, num_bytes)
+            self._refusals.add(refused, stream.sender)
+        else:
+            self._inbox.put(envelope, num_bytes)
+        return verdict
 
     def _refuse(self, refused: RefusedError, peer: int | None, context: _Context) -> NoReturn:
         self._refusals.add(refused, peer)

@@ -67,6 +67,9 @@ class Limits:
     num_waiting : int
         How much mail of one peer may wait to be received, and how much to be taken by it, in its longest
         envelopes. The memory that plans count holds as many batches at each end.
+    num_kept : int
+        How much mail of one peer may be in use after it was received, in longest envelopes: what a peer may
+        have sent ahead of a round, the models that it has handed over, and mail of a round that began again.
     frame_bytes : int
         Length of the messages into which envelopes are cut; tests/benchmarks has what each length gives.
     patience_s : float
@@ -76,15 +79,19 @@ class Limits:
         comes behind the 8 MiB that may be under way, so links below 4 Mbit/s need more.
     stall_s : float
         The longest pause in the middle of an envelope.
+    idle_s : float
+        How long a connection may be there without a stream; a handshake may take `keepalive_s`.
     """
 
     max_envelope_bytes: int = 16 << 30
     max_header_bytes: int = 1 << 20
     num_waiting: int = QUEUE_BATCHES
+    num_kept: int = 8
     frame_bytes: int = 1 << 20
     patience_s: float = 20.0
     keepalive_s: float = 10.0
     stall_s: float = 60.0
+    idle_s: float = 60.0
 
     def __post_init__(self) -> None:
         for name in self.__slots__:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeAlias
 
-from comdml_flwr.carriers.direct.links import FIRST_BYTES, MOST_BYTES, PATIENCE_S, measure_link
+from comdml_flwr.carriers.direct.links import BITS, FIRST_BYTES, MOST_BYTES, PATIENCE_S, measure_link
 from comdml_flwr.carriers.transport.credentials import Credentials, agent_host, read_credentials
 from comdml_flwr.carriers.transport.grpc import Transport
 from comdml_flwr.carriers.transport.members import Limits, Member, split_address
@@ -70,7 +70,7 @@ def answer_peers(
     heard: set[int] = set()
     members = [Member(agent, listen), *peers]
     with Transport(
-        agent, listen, members, read_credentials(folder, agent), TOKEN, limits=LIMITS
+        agent, listen, members, read_credentials(folder, agent), TOKEN, limits=LIMITS, kinds=(BITS,)
     ) as transport:
         while not is_over():
             envelope = transport.receive(LOOK_S)

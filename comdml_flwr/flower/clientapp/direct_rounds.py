@@ -19,6 +19,7 @@ from comdml_flwr.agents.measuring.compute import seconds_per_batch
 from comdml_flwr.agents.state_files import load_state, read_waiting, save_state, write_waiting
 from comdml_flwr.carriers.direct.deadlines import Deadlines
 from comdml_flwr.carriers.direct.driver import DirectRounds
+from comdml_flwr.carriers.direct.kinds import OF_ROUNDS
 from comdml_flwr.carriers.direct.observed import observe_traffic
 from comdml_flwr.carriers.transport.credentials import Credentials, load_credentials
 from comdml_flwr.carriers.transport.grpc import Transport
@@ -89,10 +90,14 @@ def run_rounds_of(
     last = integer(facts, "last")
     credentials, token = credentials_of(agent, context), text(facts, "token")
     limits = limits_of(agent, number(facts, "start-s"))
-    with Transport(agent.id, str(listen), members, credentials, token, limits=limits) as transport:
+    program = program_of(agent.setup)
+    kinds = program.kinds | OF_ROUNDS if program.kinds else ()
+    with Transport(
+        agent.id, str(listen), members, credentials, token, limits=limits, kinds=kinds
+    ) as transport:
         rounds = DirectRounds(
             agent,
-            program_of(agent.setup),
+            program,
             transport,
             Deadlines(limits.patience_s, transfer_s(agent)),
             seconds_per_batch=_seconds_per_batch(agent),

@@ -11,7 +11,7 @@ from comdml_flwr.agents.agent import Agent
 from comdml_flwr.agents.measuring.node import keep_measured, kept_measured, measure_node
 from comdml_flwr.agents.setup import Setup
 from comdml_flwr.carriers.direct.links import MOST_BYTES
-from comdml_flwr.carriers.direct.meeting import Met, meet_peers
+from comdml_flwr.carriers.direct.meeting import OF_MEETINGS, Met, meet_peers
 from comdml_flwr.carriers.transport.grpc import Transport
 from comdml_flwr.carriers.transport.members import Limits, Member
 from comdml_flwr.core.errors import ComdmlError
@@ -68,7 +68,8 @@ def _meet(agent: Agent, facts: ConfigRecord, context: Context, linked: Sequence[
     listen = context.node_config.get("p2p-listen", address_of(context))
     token = f"{text(facts, 'token')}-probe"  # mail of the one is not for the other
     limits = Limits(patience_s=2 * patience_s, max_envelope_bytes=2 * MOST_BYTES)
+    credentials = credentials_of(agent, context)
     with Transport(
-        agent.id, str(listen), members, credentials_of(agent, context), token, limits=limits
+        agent.id, str(listen), members, credentials, token, limits=limits, kinds=OF_MEETINGS
     ) as transport:
         return meet_peers(transport, ids, linked, patience_s)

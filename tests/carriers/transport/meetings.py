@@ -28,7 +28,7 @@ def addresses(num_members):
 
 
 @contextmanager
-def meeting(members, *, folder=None, token=TOKEN, limits=SHORT, who=None, revoked=()):
+def meeting(members, *, folder=None, token=TOKEN, limits=SHORT, who=None, revoked=(), kinds=()):
     """Start the transports of these members (by default all), with the certificates in `folder`."""
     with ExitStack() as stack:
         yield [
@@ -41,6 +41,7 @@ def meeting(members, *, folder=None, token=TOKEN, limits=SHORT, who=None, revoke
                     token,
                     limits=limits,
                     revoked=revoked,
+                    kinds=kinds,
                 )
             )
             for member in members

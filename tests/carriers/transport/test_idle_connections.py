@@ -1,19 +1,24 @@
-"""Connections that say nothing, many at once: a port with certificates stays there for its members."""
+"""Connections that say nothing, many at once, and many handshakes: a port stays there for its members."""
 
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
 import pytest
 
 from comdml_flwr.carriers.transport.certificates import make_certificates
+from comdml_flwr.carriers.transport.credentials import agent_host
 from comdml_flwr.carriers.transport.members import Member, split_address
-from tests.carriers.transport.meetings import addresses, free_address, mail, meeting, received
+from comdml_flwr.cli.doctor.certificates import client_context
+from tests.carriers.transport.meetings import SHORT, addresses, free_address, mail, meeting, received
 
 ROOT = Path(__file__).resolve().parents[3]
 LISTENER = """
@@ -24,7 +29,7 @@ from tests.carriers.transport.meetings import mail, meeting, received
 
 folder, *where = sys.argv[1:]
 members = [Member(agent, address) for agent, address in enumerate(where)]
-with meeting(members, folder=Path(folder), who={0}) as (listener,):
+with meeting(members, folder=Path(folder) if folder else None, who={0}) as (listener,):
     print("listens", flush=True)
     received(listener, 1, timeout_s=300)
     listener.send(mail(0, 1))
@@ -82,20 +87,109 @@ def test_members_connect_after_connections_that_said_nothing(folder):
         mail_each_other(one, two)
 
 
-@pytest.mark.slow
-def test_five_hundred_idle_connections_do_not_end_a_member(folder):
-    """In a process of its own, as it died of a signal; eight times, as it died in one of six."""
+SECURE = pytest.mark.parametrize("is_secure", [True, False], ids=["TLS", "plain"])
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+"""What every client of HTTP/2 begins with: its preface, and settings that are all defaults."""
+
+
+def connect(address, folder=None):
+    """Return a connection that is ready for streams: with a folder, of member 1 after a handshake."""
+    stream = socket.create_connection(split_address(address, "test"), 20)
+    if folder is not None:
+        context = client_context(folder / "agent-1")
+        stream = context.wrap_socket(stream, server_hostname=agent_host(0))
+    stream.sendall(PREFACE)
+    return stream
+
+
+def is_closed(stream):
+    """Wait until the other side ends a connection, reading what it still says."""
+    stream.settimeout(20)
+    try:
+        while stream.recv(1000):
+            pass
+    except (ConnectionError, ssl.SSLError):
+        pass
+    return True
+
+
+@SECURE
+def test_a_connection_that_says_nothing_is_closed_after_a_while(is_secure, folder):
+    members, limits = addresses(2), replace(SHORT, keepalive_s=0.5)
+    with (
+        meeting(members, folder=folder if is_secure else None, limits=limits, who={0}),
+        closing(socket.create_connection(split_address(members[0].address, "test"), 20)) as silent,
+        closing(socket.create_connection(split_address(members[0].address, "test"), 20)) as slow,
+    ):
+        slow.sendall((b"\x16\x03\x01" if is_secure else PREFACE)[:3])
+        assert is_closed(silent)
+        assert is_closed(slow)
+
+
+@SECURE
+def test_a_connection_without_a_stream_is_closed_after_a_while(is_secure, folder):
+    members, limits = addresses(2), replace(SHORT, idle_s=0.5)
+    own = folder if is_secure else None
+    with (
+        meeting(members, folder=own, limits=limits, who={0}),
+        closing(connect(members[0].address, own)) as idle,
+    ):
+        assert is_closed(idle)
+
+
+@SECURE
+def test_members_that_have_nothing_to_say_for_longer_keep_their_connection(is_secure, folder):
+    limits = replace(SHORT, idle_s=0.3)
+    with meeting(addresses(2), folder=folder if is_secure else None, limits=limits) as (one, two):
+        mail_each_other(one, two)
+        streams = [out._stream for member in (one, two) for out in member._outgoing.values()]
+        time.sleep(1.5)
+        mail_each_other(one, two)
+        assert streams == [out._stream for member in (one, two) for out in member._outgoing.values()]
+
+
+@contextmanager
+def listening(folder):
+    """Start member 0 in a process of its own, as it died of a signal; in the end it takes mail."""
     members = [Member(agent, free_address()) for agent in range(2)]
-    words = [sys.executable, "-c", LISTENER, str(folder), *(member.address for member in members)]
+    words = [sys.executable, "-c", LISTENER, str(folder or ""), *(member.address for member in members)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as listener:
-        assert listener.stdout.readline() == "listens\n"
-        for _ in range(8):
-            with idle(members[0].address, 500):
+        try:
+            assert listener.stdout.readline() == "listens\n"
+            yield listener, members[0].address
+            with meeting(members, folder=folder, who={1}) as (member,):
+                member.send(mail(1, 0))
+                received(member, 1, timeout_s=30)
+            assert listener.wait(30) == 0
+        finally:
+            listener.kill()
+
+
+@pytest.mark.slow
+@SECURE
+def test_five_hundred_idle_connections_do_not_end_a_member(is_secure, folder):
+    """Twenty times, as it died in one of six."""
+    with listening(folder if is_secure else None) as (listener, address):
+        for _ in range(20):
+            with idle(address, 500):
                 time.sleep(1.5)
-            time.sleep(1.0)
+            time.sleep(0.5)
             assert listener.poll() is None
-        with meeting(members, folder=folder, who={1}) as (member,):
-            member.send(mail(1, 0))
-            received(member, 1, timeout_s=30)
-        assert listener.wait(30) == 0
+
+
+@pytest.mark.slow
+@SECURE
+def test_six_hundred_handshakes_of_a_member_do_not_end_another(is_secure, folder):
+    """Ten at a time; some end at once, others all together, as it died in one of three."""
+    own = folder if is_secure else None
+    with listening(own) as (listener, address), ThreadPoolExecutor(10) as pool, ExitStack() as kept:
+        for number, stream in enumerate(pool.map(lambda _: connect(address, own), range(600))):
+            if number % 3:
+                stream.close()
+            else:
+                kept.enter_context(closing(stream))
+        assert listener.poll() is None
+        kept.close()
+        time.sleep(1.0)
+        assert listener.poll() is None
