@@ -4,6 +4,14 @@
 
 The receiver, the honest peer and the strangers are processes of their own. Strangers hold 500 connections
 that say nothing, twenty times; or a member shakes hands 600 times, ten at a time, and sends nothing.
+
+Measured on 1 December 2026 on two cores that others kept busy as well (load 7, Python 3.11, grpcio 1.85.3),
+median / 99 of 100 / longest, in milliseconds:
+
+                              TLS                   plain
+    nobody else               1.4 /  24 /  34       1.3 /   9 /  14
+    500 idle connections      1.4 /  44 / 152       1.3 /  19 / 104
+    600 handshakes            2.9 /  67 / 142       1.2 /  59 /  59
 """
 
 import multiprocessing
