@@ -38,8 +38,9 @@ def test_every_number_of_a_round_has_one_group():
         "scores",
         "metric",
         "better",
+        "own_tests",
         *LISTS,
-    }  # the step, what is counted, a file of its own
+    }  # the step, what is counted, a file of its own, single agents
     assert sorted([*grouped, *others]) == sorted(field.name for field in fields(RoundRecord))
 
 
