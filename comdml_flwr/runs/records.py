@@ -203,6 +203,22 @@ class RunRecord:
         """Who was gone at the end, having failed: the run is incomplete if there is anybody."""
         return self.last.gone
 
+    @property
+    def mostly_gone(self) -> list[int]:
+        """The rounds at whose end more agents were gone than had taken part."""
+        return [record.round for record in self.rounds if len(record.gone) > record.num_agents]
+
+    @property
+    def lost_most(self) -> bool:
+        """Whether most of the rounds, or the last one, were left to fewer than half of the agents."""
+        mostly_gone = self.mostly_gone
+        return self.last.round in mostly_gone or 2 * len(mostly_gone) > len(self.rounds)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the run did what it was to do."""
+        return not (self.missing or self.diverged or self.lost_most)
+
 
 def add_up(
     round_: int,

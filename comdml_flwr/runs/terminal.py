@@ -4,7 +4,7 @@ It looks the same in a terminal and in a log, because `flwr run --stream` shows 
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -93,8 +93,11 @@ class Terminal:
         for line in _model_lines(summary, folder):
             self.say(line)
         self.say(f"files: {folder}")
-        if missing := _missing(summary):
+        if missing := _numbers(summary, "missing"):
             self.say(f"incomplete: {_ids(missing)} had failed and {_was(missing)} gone at the end")
+        if rounds := _numbers(summary, "mostly_gone"):
+            how = "incomplete" if summary["status"] == "incomplete" else "note"
+            self.say(f"{how}: {mostly_gone_in(rounds)}")
         if summary.get("diverged"):
             self.say(f"incomplete: {DIVERGED}; a smaller learning-rate may help")
 
@@ -141,9 +144,15 @@ def _was(agents: list[int]) -> str:
     return "was" if len(agents) == 1 else "were"
 
 
-def _missing(summary: Mapping[str, Json]) -> list[int]:
-    missing = summary.get("missing")
-    return [agent for agent in missing if isinstance(agent, int)] if isinstance(missing, list) else []
+def mostly_gone_in(rounds: Sequence[int]) -> str:
+    """Return the line that says in which rounds more agents were gone than had taken part."""
+    which = f"round {rounds[0]}" if len(rounds) == 1 else f"rounds {', '.join(map(str, rounds))}"
+    return f"in {which} more agents were gone than took part"
+
+
+def _numbers(summary: Mapping[str, Json], name: str) -> list[int]:
+    numbers = summary.get(name)
+    return [number for number in numbers if isinstance(number, int)] if isinstance(numbers, list) else []
 
 
 def _pairs(record: RoundRecord) -> str:

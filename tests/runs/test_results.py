@@ -402,3 +402,26 @@ def test_what_is_written_of_a_round_is_all_that_is_known_of_it(tmp_path):
     assert len(written.pop("chain_sha256")) == 64
     assert written == {**known.pop("scores"), **known}
     assert Path(folder.path / "config.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("gone", "mostly_gone", "status", "line"),
+    [
+        ([[], [2], []], [], "complete", None),
+        ([[], [1, 2], [], []], [2], "complete", "note: in round 2 more agents were gone than took part"),
+        ([[1, 2], [1, 2], []], [1, 2], "incomplete", "incomplete: in rounds 1, 2 more agents were gone"),
+        ([[], [], [1, 2]], [3], "incomplete", "incomplete: in round 3 more agents were gone"),
+    ],
+)
+def test_a_run_that_lost_most_of_its_agents_is_incomplete_and_says_so(
+    gone, mostly_gone, status, line, tmp_path
+):
+    rounds = [round_record(round=n, gone=out, num_agents=3 - len(out)) for n, out in enumerate(gone, 1)]
+    record = RunRecord(rounds=tuple(rounds))
+    summary = {**summarize(record, config_in(tmp_path), 3, 1.0), "models": []}
+    assert (summary["mostly_gone"], summary["status"]) == (mostly_gone, status)
+    screen, printed = printed_by()
+    screen.summary(summary, Path("results"))
+    lines = [text for text in printed().splitlines() if "took part" in text]
+    assert len(lines) == (line is not None)
+    assert all(text.startswith(line) for text in lines)

@@ -45,8 +45,8 @@ def run(
     Each of its agents is told its number among all, as its virtual SuperNode would be. A run of an app is
     resumed with --app, too.
 
-    Exit status 1 if the run failed, agents that had failed were gone at its end, or nobody's training was
-    finite.
+    Exit status 1 if the run failed, agents that had failed were gone at its end or most of them in most
+    rounds, or nobody's training was finite.
 
     With --dry-run, model, batch size and samples come from the fleet file, and with `--set hysteresis=0.1` it
     says by how much that cuts re-pairings and what it costs in makespan.
@@ -86,7 +86,7 @@ def run(
             raise
         rule = f"{error.rule}; a run of an app of your own is resumed with --app"
         raise InputError(error.what, error.value, rule) from None
-    if record.missing or record.diverged:  # the run's last line has said so
+    if not record.is_complete:  # the run's last line has said so
         raise typer.Exit(1)
 
 

@@ -17,6 +17,7 @@ from comdml_flwr.flower.records import blob, content_of, flower_reason, integer,
 from comdml_flwr.flower.same_start import check_same_start, unpack_start
 from comdml_flwr.flower.serverapp.federation import Federation
 from comdml_flwr.flower.serverapp.messenger import Messenger
+from comdml_flwr.flower.serverapp.simulation_actors import replace_dead_actors
 from comdml_flwr.runs.terminal import Terminal
 
 WAIT_POLL_S = 0.1
@@ -64,6 +65,7 @@ def greet(
         greeting = ConfigRecord({**about, "is-resumed": is_resumed, "dead": tokens_of_dead})
         try:
             told, hello_s = gather_nodes(messenger, greeting, timeout)
+            replace_dead_actors()
             terminal.warn(line for _, facts in told.values() for line in texts(facts, "warnings"))
             starts = {f"agent {agent}": unpack_start(facts) for agent, (_, facts) in sorted(told.items())}
             check_same_start(starts)

@@ -11,6 +11,7 @@ from contextlib import closing
 from flwr.serverapp import Grid
 
 from comdml_flwr.core.config import RunConfig
+from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.strict_json import to_json
 from comdml_flwr.flower.clientapp.checkpoints import RESTORED
 from comdml_flwr.flower.serverapp.checkpoints import NodeCheckpoints
@@ -27,7 +28,7 @@ from comdml_flwr.runs.loop import last, run_rounds
 from comdml_flwr.runs.records import RunRecord
 from comdml_flwr.runs.results import recorded
 from comdml_flwr.runs.resuming import Resumed
-from comdml_flwr.runs.terminal import Terminal
+from comdml_flwr.runs.terminal import Terminal, mostly_gone_in
 
 TIMEOUT_S = 3600.0
 """How long to wait until all nodes are there; Flower's own strategies wait as long for a round."""
@@ -65,7 +66,7 @@ def run_serverless(
     Raises
     ------
     InputError, RunError
-        What is wrong, in one line.
+        What is wrong, in one line; also after the last round, where most agents were gone.
     """
     begun = resumed.record if resumed else RunRecord()
     text, is_resumed = to_json(config.with_defaults_named()), resumed is not None
@@ -123,4 +124,6 @@ def run_serverless(
             record = last(recorded(rounds, config, num_agents, terminal, checkpoints, resumed, models))
             if checkpoints:
                 nodes.forget()
-            return record
+    if record.lost_most:  # all files are written; let nobody take it for a success
+        raise RunError(f"{mostly_gone_in(record.mostly_gone)}; summary.json says what was trained")
+    return record
