@@ -3,6 +3,7 @@
 The commands are in commands/, one file each; here is what they are called and how they end.
 """
 
+import errno
 import sys
 from typing import Annotated, NoReturn
 
@@ -86,6 +87,8 @@ def main() -> NoReturn:
     except (KeyboardInterrupt, click.Abort):
         status = INTERRUPTED
     except Exception as error:  # a fault of ours or of the machine
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) and not error.filename:
+            _end(f"standard output cannot be written: {error.strerror}", 1)  # files are named where they fail
         show_traceback(error)
         hint = "" if wants_traceback() else f" (with {TRACEBACK}=1 the whole traceback is shown)"
         _end(f"{describe_error(error)}{hint}", 1)

@@ -9,6 +9,7 @@ import ipaddress
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
@@ -77,6 +78,8 @@ def make_certificates(
         for agent, path in zip(agents, folders, strict=True):
             _write_agent(authority, agent, names[agent], days, path)
     except OSError as error:
+        with suppress(OSError):
+            folder.rmdir()  # where it has nothing
         raise InputError("folder", str(folder), f"cannot be written: {error.strerror}") from None
     return folders
 
