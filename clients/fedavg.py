@@ -32,10 +32,13 @@ def _reply(handler: Handler, catalogue: Catalogue, message: Message, context: Co
     """Run a handler; whatever goes wrong comes back as one line."""
     facts = message.content.config_records["config"]
     try:
-        agent = NodeSession(catalogue, facts, context).agent
+        session = NodeSession(catalogue, facts, context)
+        session.policy.check_method("fedavg")  # whatever the run's configuration says
+        agent, round_ = session.agent, integer(facts, "server-round")
+        session.policy.check_members(len(agent.setup.present(round_)), round_)
         agent.setup.device.make_deterministic(agent.setup.config.threads_per_agent)
         agent.num_reductions = integer(facts, "num-reductions")
-        agent.begin_round(integer(facts, "server-round"))
+        agent.begin_round(round_)
         content = handler(agent, message)
     except Exception as error:
         show_traceback(error)

@@ -27,6 +27,7 @@ FILE_FROM_BYTES = 16_384  # below, a file costs more than the bytes
 MESSAGE_BYTES = (1 << 31) - (1 << 24)
 """How much mail goes with a message: Flower sends it as one protobuf body, of less than 2 GiB."""
 
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 TOKEN = "run-token"
 FLEET, CONFIG = "fleet.toml", "run-config.json"
 
@@ -63,10 +64,16 @@ def shared_folder(token: str, fleet_text: str, config_text: str = "") -> Iterato
 
 
 def is_shared(folder: Path, token: str) -> bool:
-    """Tell whether this machine sees the run's folder."""
+    """Tell whether this machine sees the run's folder.
+
+    A message names it, and mail and states lie in it as they are: so it must be this user's own, where nobody
+    else can have put anything.
+    """
     try:
-        return (folder / TOKEN).read_text() == token
-    except OSError:
+        found = folder.lstat()
+        is_own = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
+        return is_own and not found.st_mode & _OTHERS_WRITE and (folder / TOKEN).read_text() == token
+    except (OSError, ValueError):
         return False
 
 
@@ -108,14 +115,16 @@ def node_place() -> Path:
 
 
 def make_own_folder(folder: Path, token: str, fleet_text: str, config_text: str = "") -> None:
-    """Make a node's own folder, empty, where no other user looks in.
+    """Make a node's own folder where no other user looks in.
 
     Raises
     ------
     RunError
-        Its place is taken by another user.
+        Its place is taken by another user; or it is there, as the node is in the middle of this run.
     """
     node_place()
+    if (folder / TOKEN).exists():
+        raise RunError(f"this node is in the middle of this run, and is not greeted twice: {folder} stays")
     shutil.rmtree(folder, ignore_errors=True)
     _write_about(folder, token, fleet_text, config_text)
 

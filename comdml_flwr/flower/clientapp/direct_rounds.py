@@ -8,7 +8,7 @@ After each round the agent's state and report are on the node's disk, whatever b
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from comdml_flwr.core.files import append_line, make_folder
 from comdml_flwr.core.messages import Report
 from comdml_flwr.core.strict_json import to_json
 from comdml_flwr.core.user_code import describe_error, show_traceback
+from comdml_flwr.flower.clientapp.policy import policy_of
 from comdml_flwr.flower.records import NO_STATE, integer, integers, number, text, texts
 from comdml_flwr.runs.assemble import program_of
 
@@ -89,11 +90,14 @@ def run_rounds_of(
     reports: dict[int, Report] = {}
     last = integer(facts, "last")
     credentials, token = credentials_of(agent, context), text(facts, "token")
+    policy = policy_of(context.node_config)
+    policy.check_direct(has_certificates=credentials is not None)
+    revoked = policy.revoked.agents & {*agent.setup.ids}
     limits = limits_of(agent, number(facts, "start-s"))
     program = program_of(agent.setup)
     kinds = program.kinds | OF_ROUNDS if program.kinds else ()
     with Transport(
-        agent.id, str(listen), members, credentials, token, limits=limits, kinds=kinds
+        agent.id, str(listen), members, credentials, token, limits=limits, revoked=revoked, kinds=kinds
     ) as transport:
         rounds = DirectRounds(
             agent,
@@ -116,6 +120,8 @@ def run_rounds_of(
                 make_folder(folder / "reports")
                 line = to_json({"round": round_, **report}).encode()
                 append_line(folder / "reports" / f"{agent.id}.jsonl", line)
+                if round_ < last:
+                    _follow_policy(context, agent, transport, round_ + 1, rounds.gone)
         except Exception as error:  # the rounds before count all the same
             if not (reports or isinstance(error, RunError)):
                 raise
@@ -127,6 +133,16 @@ def run_rounds_of(
     return ConfigRecord(
         {"reports": to_json(reports), "state": last, "gone": list(rounds.gone), "stopped": stopped}
     )
+
+
+def _follow_policy(
+    context: Context, agent: Agent, transport: Transport, round_: int, gone: Collection[int]
+) -> None:
+    """Do what the node's owner wrote meanwhile: hang up on who is revoked, leave where too few are left."""
+    policy, setup = policy_of(context.node_config), agent.setup
+    for peer in sorted(policy.revoked.agents & {*setup.ids} - {agent.id, *gone}):
+        transport.revoke(peer)
+    policy.check_members(len({*setup.present(round_)} - {*gone}), round_)
 
 
 def _seconds_per_batch(agent: Agent) -> float:

@@ -61,6 +61,11 @@ def introduce(folder: Path, agent: int, token: str, context: Context) -> bytes:
     return new_card(_run(token, context), agent, public_key_of(private_key), signing_key).pack()
 
 
+def has_key(folder: Path, agent: int) -> bool:
+    """Tell whether an agent has introduced itself in a run's folder already."""
+    return _keys(folder, agent).exists()
+
+
 def sealer_of(
     folder: Path,
     agent: int,

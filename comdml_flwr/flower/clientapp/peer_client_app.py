@@ -30,7 +30,7 @@ from comdml_flwr.core.typed_json import read_as, read_table
 from comdml_flwr.core.user_code import describe_error, show_traceback
 from comdml_flwr.flower.clientapp.checkpoints import forget, keep, restore
 from comdml_flwr.flower.clientapp.direct_rounds import address_of, check_listening_of, run_rounds_of
-from comdml_flwr.flower.clientapp.keys import introduce
+from comdml_flwr.flower.clientapp.keys import has_key, introduce
 from comdml_flwr.flower.clientapp.leftovers import note_message, remove_leftovers
 from comdml_flwr.flower.clientapp.models import (
     FACT,
@@ -161,10 +161,13 @@ def _hello(session: NodeSession) -> ConfigRecord:
         remove_leftovers(texts(facts, "dead"))
         make_own_folder(session.folder, text(facts, "token"), text(facts, "fleet"), text(facts, "config"))
         note_message(session.folder)
+    if has_key(session.folder, session.agent_id):  # with a new one, the mail that waits could not be opened
+        raise RunError(f"agent {session.agent_id} is in the middle of this run, and is not greeted twice")
     setup = session.setup
     needs_address = setup.config.carrier == "direct" or "p2p-address" in context.node_config
     address = address_of(context) if needs_address and setup.config.carrier in ("direct", "auto") else ""
     if address:
+        session.policy.check_direct(has_certificates="p2p-certificates" in context.node_config)
         claim_address(context, is_resumed=bool(facts["is-resumed"]))
     if setup.config.carrier == "direct":
         check_listening_of(context)
@@ -209,21 +212,23 @@ def _steps(session: NodeSession) -> ConfigRecord:
         load_state(agent, folder, previous)
     if FACT in facts:  # not where a server has the model
         write_best(agent, *session.models)
+    todo, absence = steps_of(facts), absence_of(facts)
+    revoked = session.check_members(todo, absence)
     inbox = unpack(blobs(facts, "packed"), folder, sealer)
-    todo = steps_of(facts)
     if has_second_phase(todo):
         inbox = (*read_waiting(folder, agent.id), *inbox)
         write_waiting(folder, agent.id, ())
     elif num_for_second := integer(facts, "for-second"):
         write_waiting(folder, agent.id, (*read_waiting(folder, agent.id), *inbox[:num_for_second]))
         inbox = inbox[num_for_second:]
-    outbox, report = run_steps(agent, program_of(agent.setup), todo, inbox, absence_of(facts))
+    outbox, report = run_steps(agent, program_of(agent.setup), todo, inbox, absence)
     save_state(agent, folder, exchange)
     return ConfigRecord(
         {
             "receivers": [envelope.receiver for envelope in outbox],
             "packed": pack(outbox, folder, sealer, exchange=exchange),
             "report": pack_report(report),
+            **({"revoked": revoked} if revoked else {}),
         }
     )
 

@@ -1,6 +1,6 @@
 """What a node works with while it handles one message: found once, when it is first asked for."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,17 @@ from comdml_flwr.agents.setup import Setup
 from comdml_flwr.carriers.sealed.sealing import Sealer
 from comdml_flwr.core.config import parse_config
 from comdml_flwr.core.errors import InputError, RunError
+from comdml_flwr.core.files import write_file
+from comdml_flwr.core.program import Absence, Step
 from comdml_flwr.core.settings.device import check_device_name
 from comdml_flwr.core.strict_json import read_json_file
 from comdml_flwr.core.typed_json import read_table
 from comdml_flwr.flower.app_paths import with_data_found
 from comdml_flwr.flower.clientapp.checkpoints import place_of
 from comdml_flwr.flower.clientapp.chosen import by_way_of_relay, chosen, relay_told, samples_told
-from comdml_flwr.flower.clientapp.keys import sealer_of
+from comdml_flwr.flower.clientapp.keys import TRUSTED_KEYS, sealer_of
 from comdml_flwr.flower.clientapp.models import FACT, ModelNews, place_of_models, read_news
+from comdml_flwr.flower.clientapp.policy import Policy, policy_of
 from comdml_flwr.flower.clientapp.probe import load_measured
 from comdml_flwr.flower.mail import CONFIG, FLEET, is_shared, own_folder
 from comdml_flwr.flower.records import blobs, integer, text
@@ -52,9 +55,15 @@ class NodeSession:
         self.catalogue, self.facts, self.context = catalogue, facts, context
 
     @cached_property
+    def policy(self) -> Policy:
+        """What this node's owner lets it take part in, as it is written now."""
+        return policy_of(self.context.node_config)
+
+    @cached_property
     def shares_folder(self) -> bool:
-        """Whether this node sees the run's folder, which all who see it share."""
-        return is_shared(Path(text(self.facts, "folder")), text(self.facts, "token"))
+        """Whether this node sees the run's folder, which all who see it share, and mail may be open there."""
+        never_open = self.policy.sealed_only or TRUSTED_KEYS in self.context.node_config
+        return not never_open and is_shared(Path(text(self.facts, "folder")), text(self.facts, "token"))
 
     @cached_property
     def folder(self) -> Path:
@@ -86,6 +95,8 @@ class NodeSession:
             raise RunError(what) from None
         num_agents, number = self.number("num-partitions"), self.number("partition-id")
         run_config = parse_config(self._run_config())
+        self.policy.check_method(run_config.method)
+        self.policy.check_data(self.catalogue.with_own_names(run_config).dataset)
         values = {**run_config.with_defaults_named(), **chosen(self.facts), **self._own_device}
         fleet = parse_fleet(fleet_text, str(self.folder / FLEET))
         place = Place(
@@ -107,6 +118,7 @@ class NodeSession:
             _SETUPS.clear()
             _SETUPS[of_run] = base
         setup, sizes, relay = _SETUPS[of_run], samples_told(self.facts), relay_told(self.facts)
+        self.policy.check_members(len(setup.present(1)), 1)
         setup.places[setup.ids[number]] = place  # a process may be several nodes, one after another
         told = (*of_run, sizes, relay)
         if told not in _SETUPS:
@@ -155,6 +167,30 @@ class NodeSession:
             self.context,
             has_server=program_of(self.agent.setup).has_server,
         )
+
+    def check_members(self, steps: Sequence[Step], absence: Absence) -> list[int]:
+        """Refuse rounds with too few members; return who takes part though this node holds it revoked.
+
+        The ServerApp hears of these with the reply, and leaves them out from the next exchange on
+        (grid_carrier.py). Where it does not, this node takes no part in that one.
+
+        Raises
+        ------
+        InputError
+            With the rule that is broken.
+        """
+        setup, policy = self.setup, self.policy
+        for step in steps:
+            policy.check_members(len(absence.without(setup.present(step.round), step.round)), step.round)
+        cards = () if self.facts["files"] else blobs(self.facts, "cards")
+        revoked = policy.revoked.among(cards) & {*setup.ids} - absence.gone
+        if not revoked:
+            return []
+        path = self.folder / "revoked" / str(self.agent_id)
+        told = {int(agent) for agent in path.read_text().split()} if path.exists() else set()
+        policy.check_revoked(revoked & told)
+        write_file(path, " ".join(map(str, sorted(revoked))).encode())
+        return sorted(revoked)
 
     def checkpoints_of(self, agent: int) -> Path:
         """Return where this node keeps an agent's checkpoints."""

@@ -5,7 +5,7 @@ and it opens no envelope.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from math import inf
 
 from flwr.app import ConfigRecord, RecordDict
@@ -53,6 +53,7 @@ class GridCarrier:
         self._longest_s: dict[int, float] = {}  # by phase
         self._facts_for: Callable[[int], Mapping[str, str]] = lambda agent: {}
         self._why_gone: dict[int, str] = {}
+        self._revoked: set[int] = set()
 
     def exchange(self, steps: Mapping[int, tuple[Step, ...]], absence: Absence = NOBODY) -> dict[int, Report]:
         """Run each agent's steps; see `Carrier.exchange`."""
@@ -72,6 +73,7 @@ class GridCarrier:
         packed: list[PackedEnvelope] = []
         for_second: list[PackedEnvelope] = []
         failures: list[RunError] = []
+        told_revoked: dict[int, list[int]] = {}
         for agent in sorted(steps, reverse=self._reverse):
             try:
                 facts = self._reply(replies, agent).facts
@@ -80,20 +82,39 @@ class GridCarrier:
                 self._why_gone[agent] = str(failures[-1])
                 continue
             reports[agent] = unpack_report(text(facts, "report"))
+            if "revoked" in facts:
+                told_revoked[agent] = integers(facts, "revoked")
             box = for_second if steps[agent][-1].phase == last else packed
             box += [
                 PackedEnvelope(sender=agent, receiver=receiver, payload=sealed)
                 for receiver, sealed in zip(integers(facts, "receivers"), blobs(facts, "packed"), strict=True)
             ]
+        for agent, reason in self._revoke(told_revoked, reports.keys()).items():
+            failures.append(agent_failed(agent, self._program.where(steps[agent][-1]), reason))
+            self._why_gone[agent] = str(failures[-1])
+            reports.pop(agent, None)
         self._tell(failures, has_survivors=bool(reports))
-        self._mail.put(packed)
-        self._for_second.put(for_second)
+        self._mail.put(mail for mail in packed if mail.sender not in self._revoked)
+        self._for_second.put(mail for mail in for_second if mail.sender not in self._revoked)
         return reports
+
+    def _revoke(self, told: Mapping[int, Collection[int]], members: Collection[int]) -> dict[int, RunError]:
+        """Return who is left out from now on, and why: whom more than half of the others hold revoked."""
+        new = {agent for agents in told.values() for agent in agents} - self._revoked
+        why = {}
+        for agent in sorted(new):
+            others = {*members} - {agent}
+            by = sorted(other for other in others if agent in told.get(other, ()))
+            if 2 * len(by) > len(others):
+                self._revoked.add(agent)
+                who = ", ".join(map(str, by))
+                why[agent] = RunError(f"its certificate or key is revoked, by the policy of agents {who}")
+        return why
 
     def returned(self, gone: frozenset[int]) -> frozenset[int]:
         """Return those of the agents whose nodes Flower can reach again; their states are not asked for."""
         there = set(self._federation.messenger.grid.get_node_ids())
-        back = frozenset(agent for agent in gone if self._nodes[agent] in there)
+        back = frozenset(agent for agent in gone - self._revoked if self._nodes[agent] in there)
         for agent in back:
             self._last_seen.pop(agent, None)
         return back
