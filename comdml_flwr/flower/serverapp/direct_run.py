@@ -25,7 +25,7 @@ from comdml_flwr.core.messages import Report
 from comdml_flwr.core.program import NOBODY, Program, agent_failed
 from comdml_flwr.flower.records import NO_STATE, content_of, facts_of, integer, integers, task, text
 from comdml_flwr.flower.serverapp.federation import Federation
-from comdml_flwr.flower.serverapp.messenger import POLL_S, SHORTEST_PATIENCE_S
+from comdml_flwr.flower.serverapp.messenger import POLL_S, SHORTEST_PATIENCE_S, UNREGISTERED
 from comdml_flwr.learning.metrics import Metrics
 from comdml_flwr.learning.schedule import follows_metric
 from comdml_flwr.planning.participation import check_left
@@ -212,6 +212,8 @@ class DirectRun:
         sent = self._federation.messenger.push("train.rounds", contents, group=asked.name)
         asked.waiting |= {message: by_node[node] for message, node in sent.items()}
         asked.to_invite -= there
+        for agent in sorted(there - {by_node[node] for node in sent.values()}):
+            self._failed(asked, agent, RunError(UNREGISTERED))
         for agent in there:
             asked.num_invited[agent] = asked.num_invited.get(agent, 0) + 1
 

@@ -18,7 +18,7 @@ from comdml_flwr.core.program import NOBODY, Absence, Program, Step, agent_faile
 from comdml_flwr.flower.mail import PackedEnvelope, check_message
 from comdml_flwr.flower.records import NO_STATE, blobs, content_of, integers, task, text, unpack_report
 from comdml_flwr.flower.serverapp.federation import Federation
-from comdml_flwr.flower.serverapp.messenger import SHORTEST_PATIENCE_S, Reply
+from comdml_flwr.flower.serverapp.messenger import SHORTEST_PATIENCE_S, UNREGISTERED, Reply
 
 
 class GridCarrier:
@@ -159,6 +159,8 @@ class GridCarrier:
     def _reply(self, replies: Mapping[int, Reply], agent: int) -> Reply:
         node = self._nodes[agent]
         if node not in replies:
+            if node not in {*self._federation.messenger.grid.get_node_ids()}:
+                raise RunError(UNREGISTERED)
             raise RunError("no reply in three times as long as a round has taken")
         return replies[node]
 

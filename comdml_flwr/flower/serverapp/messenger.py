@@ -12,6 +12,7 @@ from comdml_flwr.core.display import Display, Quiet
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.flower.records import facts_of
 
+UNREGISTERED = "its node was unregistered: Flower takes no message for it"
 POLL_S = 0.02  # Flower's simulation hands mail over every 0.1 s
 SHORTEST_PATIENCE_S = 60.0
 """How long a node may take at least: about as long as Flower takes to miss one that is dead."""
@@ -56,26 +57,28 @@ class Messenger:
     def push(self, message_type: str, contents: Mapping[int, RecordDict], *, group: str) -> dict[str, int]:
         """Send a message to each node; return the nodes by the ids of their messages.
 
+        Flower takes none for a node that was unregistered: such a one is not among them.
+
         Raises
         ------
         RunError
-            Flower did not take them all.
+            Flower took no message.
         """
         messages = [
             Message(content=content, dst_node_id=node, message_type=message_type, group_id=group)
             for node, content in contents.items()
         ]
         ids = list(self.grid.push_messages(messages))
-        if len(ids) != len(messages) or not all(ids):
+        if messages and (len(ids) != len(messages) or not any(ids)):
             raise RunError(f"{group}: Flower took {len([i for i in ids if i])} of {len(messages)} messages")
-        return dict(zip(ids, contents, strict=True))
+        return {name: node for name, node in zip(ids, contents, strict=True) if name}
 
     def exchange(
         self, message_type: str, contents: Mapping[int, RecordDict], *, group: str, patience_s: float = inf
     ) -> dict[int, Reply]:
         """Send a message to each node and return the replies by node id, errors included.
 
-        A node that does not reply within `patience_s` is missing.
+        A node that does not reply within `patience_s` is missing, and one that was unregistered.
 
         Flower's own `send_and_receive` looks for replies every 3 s, and cannot say who replied with an error:
         an error's sender may be the SuperLink, so replies are told apart by the message that they answer.

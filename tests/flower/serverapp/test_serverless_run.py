@@ -302,3 +302,26 @@ def test_a_node_that_does_not_reply_is_given_up_after_three_times_a_round(tmp_pa
     (folder,) = tmp_path.iterdir()
     lines = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
     assert [line["gone"] for line in lines] == [[], [], [1], []]
+
+
+class UnregisteringGrid(LoopGrid):
+    """Flower, where the last node is unregistered in round 2."""
+
+    def push_messages(self, messages):
+        messages = list(messages)
+        rounds = [n for message in messages for n in message.content["facts"].get("rounds", [])]
+        if min(rounds, default=0) == 2:
+            self.num_nodes_there = 2
+        there = {*self.get_node_ids()}
+        return [self._handle(m) if m.metadata.dst_node_id in there else None for m in messages]
+
+
+def test_a_node_that_is_unregistered_in_the_middle_of_a_run_is_gone_and_the_others_go_on(tmp_path):
+    config = grid_config(small_config(num_rounds=3), tmp_path)
+    app = peer_client_app.peer_client_app(models=CATALOGUE.models, datasets=CATALOGUE.datasets)
+    grid = UnregisteringGrid(app, 3, config.with_defaults_named())
+    terminal = quiet_terminal(config.num_rounds)
+    record = run_serverless(grid, config, fleet_text(3), terminal)
+    assert [line.gone for line in record.rounds] == [[], [2], [2]]
+    assert "agent 2 failed" in (printed := terminal.console.file.getvalue())
+    assert "its node was unregistered: Flower takes no message for it" in printed
