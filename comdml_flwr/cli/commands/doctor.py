@@ -60,6 +60,10 @@ def doctor(
             " those of all agents, up to ten, as in a simulation.",
         ),
     ] = None,
+    policy: Annotated[
+        Path | None,
+        typer.Option(help="File with what this machine's owner lets it take part in (`policy`)."),
+    ] = None,
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
@@ -67,9 +71,9 @@ def doctor(
 
     A line for each check, `ok`, `warning` or `wrong`, and under it what mends it. Always: versions, our code,
     the Flower app in the working directory, the fleet file, the run's data, memory, cores, disk. With the
-    options also: the SuperLink, the port, the certificates, the peers and how fast mail goes to them. Nothing
-    is changed on the machine; clocks are never compared. Exit status 0 if nothing is wrong, 1 if something
-    is, 2 if an option is.
+    options also: the node's policy, the SuperLink, the port, the certificates, the peers and how fast mail
+    goes to them. Nothing is changed on the machine; clocks are never compared. Exit status 0 if nothing is
+    wrong, 1 if something is, 2 if an option is.
 
     Example: comdml doctor --set dataset=cifar-10 --set data-dir=/data --set batch-size=100
 
@@ -113,6 +117,7 @@ def doctor(
         certificates=folder,
         agent=own,
         peers=others,
+        policy=None if policy is None else policy.expanduser(),
     )
     if not listen:  # what the transport would log is among the findings
         logging.getLogger("comdml_flwr").addHandler(logging.NullHandler())

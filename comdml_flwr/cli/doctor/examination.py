@@ -11,6 +11,7 @@ from comdml_flwr.cli.doctor.findings import Finding
 from comdml_flwr.cli.doctor.machine import check_cores, check_disks
 from comdml_flwr.cli.doctor.network import check_port, check_superlink
 from comdml_flwr.cli.doctor.own_app import check_app
+from comdml_flwr.cli.doctor.policy import check_policy
 from comdml_flwr.cli.doctor.software import (
     check_code,
     check_imports,
@@ -44,6 +45,8 @@ class Machine:
         Id of its agent, with `certificates`.
     peers : tuple[Member, ...]
         The other agents, with `certificates`.
+    policy : Path, optional
+        The file in which its owner says what the node takes part in.
     """
 
     config: RunConfig
@@ -56,6 +59,7 @@ class Machine:
     certificates: Path | None = None
     agent: int | None = None
     peers: tuple[Member, ...] = ()
+    policy: Path | None = None
 
 
 def examine(machine: Machine, *, dial_peers: bool = True) -> Iterator[Finding]:
@@ -74,6 +78,8 @@ def examine(machine: Machine, *, dial_peers: bool = True) -> Iterator[Finding]:
     yield fleet
     if all(finding.state == "ok" for finding in imports):
         yield from _examine_training(machine, has_fleet=fleet.state == "ok")
+    if machine.policy is not None:
+        yield check_policy(machine.policy, machine.config, has_certificates=machine.certificates is not None)
     if machine.superlink is not None:
         yield check_superlink(machine.superlink, machine.root_certificates)
     if machine.address is not None:
