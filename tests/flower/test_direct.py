@@ -36,11 +36,11 @@ class SideBySideGrid(LoopGrid):
             context.node_config["p2p-address"] = address
 
 
-def run_direct(folder, addresses=None, **keys):
+def run_direct(folder, addresses=None, node_config=lambda place: {}, **keys):
     """Run under Flower's messages; return the run's folder."""
     config = small_config(**keys).model_copy(update={"carrier": "direct", "results_dir": str(folder)})
     app = peer_client_app.peer_client_app(models=CATALOGUE.models, datasets=CATALOGUE.datasets)
-    grid = SideBySideGrid(app, NUM_AGENTS, config.with_defaults_named())
+    grid = SideBySideGrid(app, NUM_AGENTS, config.with_defaults_named(), node_config)
     grid.tell_addresses(addresses or free_addresses(NUM_AGENTS))
     run_serverless(grid, config, fleet_text(NUM_AGENTS), quiet_terminal(config.num_rounds))
     (run,) = folder.iterdir()
@@ -207,3 +207,39 @@ def test_another_machines_address_cannot_be_listened_on(listen, reason):
     with pytest.raises(InputError) as caught:
         check_listening(listen, "p2p-listen")
     assert str(caught.value).startswith(f"p2p-listen = '{listen}': cannot be listened on here ({reason}")
+
+
+def gone_in(run):
+    return [json.loads(line)["gone"] for line in (run / "rounds.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.slow
+def test_who_is_revoked_while_rounds_run_is_out_with_the_next_and_the_others_go_on(tmp_path, monkeypatch):
+    """The list is read after each round; here it is written in the first."""
+    path = tmp_path / "revoked"
+    path.write_text("")
+    end_round = Agent.end_round
+
+    def revoke(agent):
+        path.write_text("comdml://agent/2\n")
+        return end_round(agent)
+
+    monkeypatch.setattr(Agent, "end_round", revoke)
+    monkeypatch.setattr(direct_run, "SHORTEST_START_S", 2.0)
+    (folder := tmp_path / "results").mkdir()
+    run = run_direct(
+        folder, node_config=lambda place: {} if place == 2 else {"revoked": str(path)}, num_rounds=3
+    )
+    assert gone_in(run) == [[], [2], [2]]
+
+
+def test_a_node_leaves_where_its_policy_wants_more_members_than_are_left(tmp_path, monkeypatch):
+    fail_in_round_2(monkeypatch, {3})
+    (folder := tmp_path / "results").mkdir()
+    run = run_direct(
+        folder,
+        node_config=lambda place: {"min-members": 4} if place == 0 else {},
+        num_rounds=3,
+        rounds_per_message=10,
+    )
+    assert gone_in(run) == [[], [3], [0, 3]]
