@@ -17,8 +17,8 @@ from torch import Tensor
 
 from comdml_flwr.agents.setup import Setup
 from comdml_flwr.agents.state import ENDED, WEIGHTS, State, sha256_of
-from comdml_flwr.core.mail import Mail, MailT
-from comdml_flwr.core.messages import Array, Envelope, Inbox, Report, size_of
+from comdml_flwr.core.mail import Mail
+from comdml_flwr.core.messages import Array, Envelope, Report, size_of
 from comdml_flwr.core.program import NOBODY, Absence
 from comdml_flwr.core.seeds import derive_seed
 from comdml_flwr.core.typed_json import Json, read_float, read_int, read_table
@@ -60,6 +60,7 @@ class Agent:
     pairing: Pairing = field(default_factory=Pairing)  # of the last round in which it took part
     bytes_sent: int = 0
     ended_round: int = 0  # the round whose model is among the tensors as "ended"; 0: there is none
+    model_of: int = 0  # the last round whose model it has
     absence: Absence = NOBODY  # as the carrier tells it with each step, and so:
     num_reductions: int = 0  # of the learning rate before this round
     report: Report = field(default_factory=dict)
@@ -186,6 +187,7 @@ class Agent:
         That is known at the next exchange, which may begin after this agent has trained on.
         """
         self.ended_round, self.tensors[ENDED.name] = self.round, self.weights_P
+        self.model_of = self.round
 
     def let_go(self) -> None:
         """Drop the model that the last round ended with."""
@@ -287,19 +289,6 @@ class Agent:
             arrives_s=self.clock.send(receiver, num_bytes),
         )
 
-    def receive(self, inbox: Inbox, kind: type[MailT]) -> tuple[tuple[int, MailT], ...]:
-        """Return (sender, mail) of one kind, and set the clock to when the last of it is here.
-
-        Raises
-        ------
-        RunError
-            Mail of this kind holds something else.
-        """
-        mail = [envelope for envelope in inbox if envelope.kind == kind.kind]
-        for envelope in mail:
-            self.clock.wait(envelope.arrives_s)
-        return tuple((envelope.sender, kind.unpack(envelope)) for envelope in mail)
-
     def weights_sha256(self) -> str:
         """Return the digest of its float weights."""
         weights = (self.weights_P,)
@@ -318,6 +307,7 @@ class Agent:
         facts: dict[str, Json] = {
             "round": self.round,
             "ended_round": self.ended_round,
+            "model_of": self.model_of,
             "same": same,
             "notes": {} if between_rounds else dict(self.notes),
             "measured": None if self.measured is None else self.measured.to_json(),
@@ -338,6 +328,7 @@ class Agent:
         self.paused = {}
         self.round, self.bytes_sent = read_int(facts["round"]), read_int(facts["bytes_sent"])
         self.ended_round = read_int(facts["ended_round"])
+        self.model_of = read_int(facts["model_of"])
         self.notes, measured = read_table(facts["notes"]), facts["measured"]
         self.measured = None if measured is None else Measured.from_json(measured)
         self.pairing = read_pairing(facts["pairing_round"], facts["pairing"])

@@ -8,6 +8,7 @@ from torch import Tensor
 from comdml_flwr.agents.last_result import LastResult, are_same_objects
 from comdml_flwr.core.by_cut import ByCut
 from comdml_flwr.core.config import RunConfig
+from comdml_flwr.core.errors import PeerFaultError
 from comdml_flwr.core.slots import Slot
 from comdml_flwr.learning.codec import ActivationCodec
 from comdml_flwr.learning.data.batches import epoch_sizes
@@ -67,6 +68,8 @@ class Setup:
         float32 weights of the auxiliary heads that all begin with, by cut.
     fast_floats : ByCut[int]
         How many of the weights are the fast side's, by cut.
+    activation_shapes : ByCut[tuple[int, ...]]
+        Of one sample, without the samples, by cut.
     slots : tuple[Slot, ...]
         What the method keeps, beside what every agent does.
     availability : Availability, optional
@@ -80,7 +83,7 @@ class Setup:
     loaded : dict[int, AgentData]
         The data of each agent of this process.
     met : LastResult
-        The last profiles that were read from introductions.
+        The last profiles that were read from introductions, and the faults of those whose cannot be.
     plans : LastResult
         The last plan that an agent of this process found, judged by the whole round, with its digest.
     models, digests : LastResult
@@ -106,13 +109,16 @@ class Setup:
     initial_weights_P: Tensor
     initial_aux_heads: Mapping[int, Tensor]
     fast_floats: ByCut[int]
+    activation_shapes: ByCut[tuple[int, ...]]
     slots: tuple[Slot, ...] = ()
     availability: Availability | None = None
     warnings: tuple[str, ...] = ()
     drawn: dict[int, tuple[int, ...]] = field(default_factory=dict)
     places: dict[int, Place] = field(default_factory=dict)
     loaded: dict[int, AgentData] = field(default_factory=dict)
-    met: LastResult[tuple[Profile, ...]] = field(default_factory=lambda: LastResult(are_same_objects))
+    met: LastResult[tuple[tuple[Profile, ...], tuple[PeerFaultError, ...]]] = field(
+        default_factory=lambda: LastResult(are_same_objects)
+    )
     plans: LastResult[tuple[Judged, str]] = field(default_factory=LastResult)
     models: LastResult[Tensor] = field(default_factory=lambda: LastResult(are_same_objects))
     digests: LastResult[str] = field(default_factory=lambda: LastResult(are_same_objects))

@@ -147,14 +147,22 @@ class State(MutableMapping[str, Tensor]):
         Raises
         ------
         RunError
-            One is not there, or of another kind or length than this agent's.
+            One is not there, of another kind or length than this agent's, or not finite.
         """
+        if wrong := self.wrong_shared(arrays):
+            raise RunError(f"{of}: {wrong}")
+        for name in self.shared():
+            self[name] = torch.from_numpy(np.array(arrays[name]))
+
+    def wrong_shared(self, arrays: Mapping[str, Array]) -> str:
+        """Tell what is wrong with shared slots that another agent has sent; empty where nothing is."""
         for name, own in self.shared_arrays().items():
             array = arrays.get(name)
             if array is None or array.dtype != own.dtype or array.shape != own.shape:
-                raise RunError(f"{of}: {name} is no {own.dtype} array of shape {own.shape}")
-        for name in self.shared():
-            self[name] = torch.from_numpy(np.array(arrays[name]))
+                return f"{name} is no {own.dtype} array of shape {own.shape}"
+            if not np.isfinite(array.sum(dtype=np.float64)):  # NaN and infinity survive a sum
+                return f"{name} holds NaN or infinity"
+        return ""
 
     def state_dict(
         self, *, between_rounds: bool, with_return_point: bool

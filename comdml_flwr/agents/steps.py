@@ -1,6 +1,7 @@
 """How an agent's steps run: the only way from a carrier into the phases of a method."""
 
 from comdml_flwr.agents.agent import Agent
+from comdml_flwr.agents.reading import possible
 from comdml_flwr.core.messages import Envelope, Inbox, Outbox, Report
 from comdml_flwr.core.program import NOBODY, Absence, Program, Step
 
@@ -19,6 +20,7 @@ def run_steps(
     agent.setup.device.make_deterministic(agent.setup.config.threads_per_agent)
     agent.report, agent.absence = {}, absence
     agent.let_go()
+    inbox = possible(agent, inbox)
     outbox: list[Envelope] = []
     for step in steps:
         agent.num_reductions = step.num_reductions

@@ -6,6 +6,7 @@
         * RefusedError: an envelope is not for us, or not what it says it is
         * PeerGoneError: a peer cannot be reached any more, or refuses us
         * OverdueError: something was not done by its deadline
+        * PeerFaultError: what a peer says cannot be, or is not for it to say
     * StoppedError: the user ended it, and what is done is kept; our commands end with exit status 130
 
 Beside it InterruptedRun, which is a KeyboardInterrupt: no handler of errors is to take it for one.
@@ -39,14 +40,15 @@ class InputError(ComdmlError, ValueError):
     """
 
     def __init__(self, what: str, value: object, rule: str) -> None:
-        super().__init__(f"{what} = {_short(value)}: {rule}".replace("\n", " "))
+        super().__init__(f"{what} = {short_repr(value)}: {rule}".replace("\n", " "))
         self.what, self.value, self.rule = what, value, rule
 
     def __reduce__(self) -> tuple[type["InputError"], tuple[str, object, str]]:
         return type(self), (self.what, self.value, self.rule)
 
 
-def _short(value: object) -> str:
+def short_repr(value: object) -> str:
+    """Return a value as messages show it: not longer than a line."""
     try:
         text = repr(value)
     except ValueError:  # Python refuses to write whole numbers of more than 4300 digits
@@ -100,6 +102,22 @@ class PeerGoneError(RunError):
 
 class OverdueError(RunError):
     """Something was not done by its deadline."""
+
+
+class PeerFaultError(RunError):
+    """What a peer says cannot be, or is not for it to say: a fault of its own, which ends nobody else's run.
+
+    Parameters
+    ----------
+    agent : int
+        Who said it.
+    reason : str
+        What is wrong with it, in a line that names it.
+    """
+
+    def __init__(self, agent: int, reason: str) -> None:
+        super().__init__(" ".join(reason.split())[: 2 * LONGEST_VALUE])
+        self.agent = agent
 
 
 class StoppedError(ComdmlError):

@@ -7,7 +7,8 @@
 
 Fields of numbers, text and lists become the envelope's facts, and fields of arrays become its arrays, each
 under the field's name. A field that may be None is left out where it is None. Reading checks that each field
-is there and of its type, and nothing more: what a value may be is the business of the one who reads it.
+is there and of its type; what a value may be is checked beside the kind, by who knows what all can compute.
+What cannot be is a fault of its sender (`PeerFaultError`).
 """
 
 from collections.abc import Callable, Mapping
@@ -18,7 +19,7 @@ from typing import ClassVar, TypeAlias, TypeVar, Union, get_args, get_origin, ge
 import numpy as np
 from numpy.typing import NDArray
 
-from comdml_flwr.core.errors import RunError
+from comdml_flwr.core.errors import PeerFaultError, RunError
 from comdml_flwr.core.messages import Array, Envelope, Floats
 from comdml_flwr.core.typed_json import (
     Json,
@@ -95,10 +96,13 @@ class Mail:
 
         Raises
         ------
-        RunError
+        PeerFaultError
             A field is missing or is of another type; the line names kind, sender, round and field.
         """
-        return cls.of(envelope.about, envelope.arrays, envelope.where)
+        try:
+            return cls.of(envelope.about, envelope.arrays, envelope.where)
+        except RunError as error:
+            raise PeerFaultError(envelope.sender, str(error)) from None
 
     @classmethod
     def of(cls: type[MailT], about: Mapping[str, Json], arrays: Mapping[str, Array], where: str) -> MailT:

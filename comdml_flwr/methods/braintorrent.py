@@ -19,19 +19,21 @@ judges their aggregate).
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
 import torch
 
 from comdml_flwr.agents.agent import Agent
+from comdml_flwr.agents.reading import receive, wrong_number, wrong_samples, wrong_weights
 from comdml_flwr.core.mail import Mail
 from comdml_flwr.core.messages import Floats, Inbox, Outbox
 from comdml_flwr.core.program import Phase, Program, Run, together
 from comdml_flwr.core.seeds import SHARED, derive_seed
 from comdml_flwr.core.sharding import staggered_receivers
 from comdml_flwr.core.slots import Lifetime, Slot
-from comdml_flwr.learning.averaging import is_finite, weighted_mean
+from comdml_flwr.learning.averaging import weighted_mean
 from comdml_flwr.methods.phases.evaluation import evaluate
 from comdml_flwr.methods.phases.training import go_back_if_not_finite, train_alone
 
@@ -94,7 +96,13 @@ def ask(turn: int) -> Run[Agent]:
 def answer(agent: Agent, inbox: Inbox) -> Outbox:
     """Answer with the model if the other knows an older one; else that there is nothing new."""
     outbox = []
-    for asker, question in agent.receive(inbox, Question):
+
+    def wrong_question(sender: int, question: Question) -> str:
+        if sender not in agent.members:
+            return "it takes no part"
+        return wrong_number("known", question.known, 0, _newest(agent))
+
+    for asker, question in receive(agent, inbox, Question, wrong_question):
         version = versions_of(agent)[agent.id]
         weights = agent.weights_P.numpy() if version > question.known else None
         reply = Answer(version=version, num_samples=agent.num_samples, weights=weights)
@@ -108,8 +116,8 @@ def learn(turn: int) -> Run[Agent]:
     def merge_and_train(agent: Agent, inbox: Inbox) -> Outbox:
         if whose_turn(agent, turn) == agent.id:
             models, versions = {}, {}
-            for peer, told in agent.receive(inbox, Answer):
-                if told.weights is not None and is_finite(told.weights):
+            for peer, told in receive(agent, inbox, Answer, partial(_wrong_answer, agent)):
+                if told.weights is not None:
                     models[peer], versions[peer] = (told.weights, told.num_samples), told.version
             models[agent.id] = agent.weights_P.numpy(), agent.num_samples
             vectors, counts = zip(*(model for _, model in sorted(models.items())), strict=True)
@@ -119,6 +127,21 @@ def learn(turn: int) -> Run[Agent]:
         return ()
 
     return merge_and_train
+
+
+def _wrong_answer(agent: Agent, sender: int, told: Answer) -> str:
+    if sender not in agent.members:
+        return "it takes no part"
+    return (
+        wrong_number("version", told.version, 0, _newest(agent))
+        or wrong_samples(agent, sender, told.num_samples)
+        or ("" if told.weights is None else wrong_weights(told.weights, len(agent.weights_P)))
+    )
+
+
+def _newest(agent: Agent) -> int:
+    """Return the highest version that a model can have: an agent's own is one more for each turn."""
+    return 1 + agent.round * len(agent.setup.ids)
 
 
 def whose_turn(agent: Agent, turn: int) -> int:

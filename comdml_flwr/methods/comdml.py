@@ -41,6 +41,7 @@ from typing import ClassVar
 import torch
 
 from comdml_flwr.agents.agent import Agent
+from comdml_flwr.agents.reading import receive, wrong_length, wrong_samples, wrong_weights
 from comdml_flwr.core.mail import Mail
 from comdml_flwr.core.messages import Floats, Inbox, Outbox
 from comdml_flwr.core.program import Phase, Program, Run, together
@@ -269,8 +270,16 @@ def join_halves(agent: Agent, inbox: Inbox) -> Outbox:
     if role.offload and role.has_lost_helper(agent):
         take_back(agent, role.offload)
     elif role.offload:
-        halves = [torch.from_numpy(half.weights) for _, half in agent.receive(inbox, TrainedFastSide)]
-        whole = torch.cat([agent.tensors["own/body"], *halves]) if halves else agent.weights_P
+        slow_side = agent.tensors["own/body"]
+        length, helper = len(agent.weights_P) - len(slow_side), role.offload.fast
+
+        def wrong_half(sender: int, mail: TrainedFastSide) -> str:
+            if sender != helper:
+                return "it is not this agent's helper"
+            return wrong_length(mail.weights, length)
+
+        halves = [torch.from_numpy(half.weights) for _, half in receive(agent, inbox, TrainedFastSide, wrong_half)]
+        whole = torch.cat([slow_side, halves[0]]) if halves else agent.weights_P
         agent.tensors["own/body"] = whole
     if not go_back_if_not_finite(agent) and role.offload:
         agent.tensors[AUX_HEADS.of(role.offload.cut)] = agent.tensors["own/head"]
@@ -282,7 +291,16 @@ def average_aux_head(agent: Agent, inbox: Inbox) -> Outbox:
 
     It is adopted with the model: until then, the round may begin once more from what it began with.
     """
-    heads = [head for _, head in agent.receive(inbox, AuxHead) if is_finite(head.weights)]
+    role = role_of(agent)
+
+    def wrong_head(sender: int, head: AuxHead) -> str:
+        if role.offload is None or sender not in role.same_cut:
+            return "it does not have this agent's cut"
+        length = len(agent.setup.initial_aux_heads[role.offload.cut])
+        return wrong_samples(agent, sender, head.num_samples) or wrong_weights(head.weights, length)
+
+    by_sender = dict(receive(agent, inbox, AuxHead, wrong_head))
+    heads = [head for _, head in sorted(by_sender.items())]
     if heads:
         mean = weighted_mean([head.weights for head in heads], [head.num_samples for head in heads])
         agent.keep("own/averaged head", mean)

@@ -14,6 +14,7 @@ instead of at the beginning of the next one, which is the same traffic wherever 
 """
 
 from comdml_flwr.agents.agent import Agent
+from comdml_flwr.agents.reading import receive
 from comdml_flwr.core.messages import Inbox, Outbox
 from comdml_flwr.core.program import Phase, Program, together
 from comdml_flwr.methods.phases.evaluation import evaluate
@@ -53,13 +54,13 @@ def train(agent: Agent, inbox: Inbox) -> Outbox:
 
 def average(agent: Agent, inbox: Inbox) -> Outbox:
     """Average what came up and send it down; where nothing did that is finite, the model stays as it was."""
-    if uploads := finite_uploads(agent, inbox):
+    if uploads := finite_uploads(agent, inbox, len(agent.weights_P)):
         agent.keep("weights", mean_of_uploads(uploads))
     return send_down(agent, agent.tensors.shared_arrays())
 
 
 def adopt(agent: Agent, inbox: Inbox) -> Outbox:
     """Take the mean as this agent's model and evaluate it."""
-    agent.receive(inbox, Model)
+    receive(agent, inbox, Model)
     catch_up(agent, inbox)
     return evaluate(agent, inbox)

@@ -23,11 +23,12 @@ import numpy as np
 import torch
 
 from comdml_flwr.agents.agent import Agent
+from comdml_flwr.agents.reading import receive, wrong_number, wrong_weights
 from comdml_flwr.core.mail import Mail
 from comdml_flwr.core.messages import Floats, Inbox, Outbox
 from comdml_flwr.core.program import Phase, Program, together
 from comdml_flwr.core.slots import Lifetime, Slot
-from comdml_flwr.learning.averaging import is_finite, weighted_sum
+from comdml_flwr.learning.averaging import weighted_sum
 from comdml_flwr.methods.phases.evaluation import evaluate
 from comdml_flwr.methods.phases.training import go_back_if_not_finite, train_alone
 
@@ -81,9 +82,15 @@ def push(agent: Agent, inbox: Inbox) -> Outbox:
 
 def merge(agent: Agent, inbox: Inbox) -> Outbox:
     """Merge what came into this agent's model, by age; what is not finite is left out."""
-    for _, model in agent.receive(inbox, ModelWithAge):
-        if not is_finite(model.weights):
-            continue
+    config, most_samples = agent.setup.config, max(agent.setup.num_samples.values())
+    oldest = agent.round * config.local_epochs * most_samples
+
+    def wrong_model(sender: int, model: ModelWithAge) -> str:
+        if sender not in agent.members:
+            return "it takes no part"
+        return wrong_number("age", model.age, 0, oldest) or wrong_weights(model.weights, len(agent.weights_P))
+
+    for _, model in receive(agent, inbox, ModelWithAge, wrong_model):
         own = (agent.weights_P.numpy(), age_of(agent))
         weights, age = merge_by_age(own, (model.weights, model.age))
         agent.tensors["weights"] = torch.from_numpy(weights)

@@ -33,7 +33,7 @@ A batch whose activations, loss or gradients are not finite is refused: neither 
 side is everybody's, so it must not learn from NaN; in V1 only its agent would be lost.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -42,6 +42,8 @@ import torch
 from torch import Tensor
 
 from comdml_flwr.agents.agent import Agent
+from comdml_flwr.agents.reading import distrust, distrusted_by, read, receive, wrong_weights
+from comdml_flwr.core.errors import PeerFaultError
 from comdml_flwr.core.mail import Mail
 from comdml_flwr.core.messages import Envelope, Floats, Inbox, Outbox
 from comdml_flwr.core.program import Phase, Program, Run, together
@@ -54,8 +56,9 @@ from comdml_flwr.learning.training import Learner
 from comdml_flwr.methods.phases.activations import (
     Activations,
     aligned,
+    as_fault_of,
     pack_activations,
-    unpack_activations,
+    read_activations,
 )
 from comdml_flwr.methods.phases.evaluation import METRICS, report_round, report_traffic
 from comdml_flwr.methods.phases.introduction import Model
@@ -74,6 +77,7 @@ from comdml_flwr.planning.types import SERVER
 FORWARD_SHARE = 1 / 3
 SERVER_SIDES = Slot(name="server-side/", lifetime=Lifetime.PHASE)
 SLOTS = (SERVER_SIDES,)
+_LEFT = "batches left of "  # among the server's notes, and the agent's id
 
 
 def program(version: int, num_batches: int) -> Program[Agent]:
@@ -127,7 +131,7 @@ def forward_after_backward(number: int) -> Run[Agent]:
 
     def run(agent: Agent, inbox: Inbox) -> Outbox:
         take_client_side(agent, inbox)
-        gradients = agent.receive(inbox, Gradient)
+        gradients = receive(agent, inbox, Gradient, _wrong_gradient)
         batches = agent.batches()
         if not gradients and number >= len(batches):
             return ()
@@ -143,6 +147,12 @@ def forward_after_backward(number: int) -> Run[Agent]:
         return (_activations(agent, learner, number),) if number < len(batches) else ()
 
     return run
+
+
+def _wrong_gradient(sender: int, mail: Gradient) -> str:
+    if sender != SERVER:
+        return "it is not the server"
+    return "" if mail.gradient is None or is_finite(mail.gradient) else "gradient holds NaN or infinity"
 
 
 def _activations(agent: Agent, learner: Learner, number: int) -> Envelope:
@@ -170,8 +180,7 @@ def serve_copies(agent: Agent, inbox: Inbox) -> Outbox:
     for mail in _activation_mail(inbox):
         lane, part = agent.clock.lane(mail.sender), SERVER_SIDES.of(mail.sender)
         lane.wait(mail.arrives_s)
-        is_last = Activations.unpack(mail).batches_left == 0
-        outbox.append(_serve(agent, mail, part, lane, finished=is_last))
+        outbox.append(_serve(agent, mail, part, lane, is_own=True))
     return tuple(outbox)
 
 
@@ -184,7 +193,7 @@ def serve_in_turn(agent: Agent, inbox: Inbox) -> Outbox:
     outbox = []
     for place in np.random.default_rng(seed).permutation(len(mail)).tolist():
         agent.clock.wait(mail[place].arrives_s)
-        outbox.append(_serve(agent, mail[place], SERVER_SIDES.of("all"), agent.clock, finished=False))
+        outbox.append(_serve(agent, mail[place], SERVER_SIDES.of("all"), agent.clock))
     return tuple(outbox)
 
 
@@ -192,20 +201,33 @@ def _activation_mail(inbox: Inbox) -> list[Envelope]:
     return [mail for mail in inbox if mail.kind == Activations.kind]
 
 
-def _serve(agent: Agent, mail: Envelope, part: str, clock: Clock, *, finished: bool) -> Envelope:
-    """Train on a batch and answer with the gradient; one that is not finite is refused: there is none."""
+def _serve(agent: Agent, mail: Envelope, part: str, clock: Clock, *, is_own: bool = False) -> Envelope:
+    """Train on a batch and answer with the gradient; one that is not finite is refused: there is none.
+
+    `is_own`: the part is the sender's own copy, which is done with its last batch.
+    """
+    left = agent.notes.get(f"{_LEFT}{mail.sender}")
+    came = read_activations(agent, mail, agent.setup.config.cut, None if left is None else read_int(left))
+    if came is None:
+        return agent.send(mail.sender, Gradient())
+    sent, z, y_N = came
+    agent.notes[f"{_LEFT}{mail.sender}"] = sent.batches_left
     learner = agent.learners.fast_side(agent.setup.config.cut)
     _resume_or_begin(agent, learner, part, agent.weights_P[len(agent.weights_P) - learner.num_floats :])
-    sent, z, y_N = unpack_activations(agent, mail)
     draws = agent.draws(f"server side, {sent.batches_left} left", of=mail.sender)
-    gradient = learner.train_for_gradient(z, y_N, draws)
+    try:
+        with as_fault_of(mail):
+            gradient = learner.train_for_gradient(z, y_N, draws)
+    except PeerFaultError as fault:
+        distrust(agent, fault)
+        gradient = None
     if gradient is None:
         agent.note_not_finite([mail.sender])
     else:
         _work(agent, clock, "fast", count_samples(y_N), 1.0, mail.sender)
         agent.notes["trained_for"] = sorted({*agent.note_ids("trained_for"), mail.sender})
     agent.notes["training_end_s"] = max(clock.now_s, read_float(agent.notes.get("training_end_s", 0.0)))
-    agent.suspend(part, learner, finished=finished)
+    agent.suspend(part, learner, finished=is_own and sent.batches_left == 0)
     return agent.send(mail.sender, Gradient(gradient=None if gradient is None else gradient.numpy()))
 
 
@@ -221,8 +243,9 @@ def average(agent: Agent, inbox: Inbox) -> Outbox:
     Left out with both sides: an agent of whose batches none was accepted, and one of which a side is not
     finite. Where nobody is left, the model stays as it was.
     """
-    trained_for = agent.note_ids("trained_for")
-    uploads = {sender: one for sender, one in finite_uploads(agent, inbox).items() if sender in trained_for}
+    trained_for = {*agent.note_ids("trained_for")} - {*distrusted_by(agent)}
+    came = finite_uploads(agent, inbox, _client_side(agent).num_floats)
+    uploads = {sender: one for sender, one in came.items() if sender in trained_for}
     sides = _server_sides(agent, [*uploads])
     agent.note_not_finite(client for client, side in sides.items() if not is_finite(side))
     whole = {sender: one for sender, one in uploads.items() if is_finite(sides[sender])}
@@ -239,16 +262,18 @@ def average(agent: Agent, inbox: Inbox) -> Outbox:
 
 def report_whole(agent: Agent, inbox: Inbox) -> Outbox:
     """Evaluate the whole model, which only the server has, on all that agents test on."""
-    told = ("training_end_s", "end_s", "not_finite", METRICS)
+    told = ("training_end_s", "end_s", "not_finite", "distrusted", METRICS)
     agent.notes = {name: agent.notes[name] for name in told if name in agent.notes}
     report_round(agent, *((test, 0, len(test)) for test in agent.setup.tests()))
     return ()
 
 
-def _server_sides(agent: Agent, clients: Iterable[int]) -> dict[int, Floats]:
+def _server_sides(agent: Agent, clients: Collection[int]) -> dict[int, Floats]:
     """Return the trained server side of each client: its own copy, or the one for all."""
     if agent.setup.config.splitfed_version == 1:
         return {client: agent.tensors[f"{SERVER_SIDES.of(client)}/body"].numpy() for client in clients}
+    if not clients:
+        return {}
     shared = agent.resume(SERVER_SIDES.of("all"))
     assert shared is not None
     return dict.fromkeys(clients, shared.state()["body"].numpy())
@@ -256,7 +281,7 @@ def _server_sides(agent: Agent, clients: Iterable[int]) -> dict[int, Floats]:
 
 def adopt(agent: Agent, inbox: Inbox) -> Outbox:
     """Take the mean client side; report what this agent sent."""
-    agent.receive(inbox, Model)
+    receive(agent, inbox, Model)
     take_client_side(agent, inbox)
     report_traffic(agent)
     return ()
@@ -264,9 +289,15 @@ def adopt(agent: Agent, inbox: Inbox) -> Outbox:
 
 def take_client_side(agent: Agent, inbox: Inbox) -> None:
     """Take the client side that the server sent down; the rest of this agent's model is not in use."""
+
+    def wrong_side(sender: int, mail: ClientSide) -> str:
+        if sender != SERVER:
+            return "it is not the server"
+        return wrong_weights(mail.weights, _client_side(agent).num_floats)
+
     for mail in inbox:
-        if mail.kind == ClientSide.kind:
-            client_side = torch.from_numpy(np.array(ClientSide.unpack(mail).weights))
+        if mail.kind == ClientSide.kind and (sent := read(agent, mail, ClientSide, wrong_side)):
+            client_side = torch.from_numpy(np.array(sent.weights))
             agent.tensors["weights"] = torch.cat([client_side, agent.weights_P[len(client_side) :]])
 
 

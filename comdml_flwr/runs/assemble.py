@@ -194,6 +194,7 @@ def assemble(
         initial_weights_P=write_floats(built.model),
         initial_aux_heads={cut: write_floats(head) for cut, head in heads.items()},
         fast_floats=ByCut(num_floats(split(built.model, cut.cut)[1]) for cut in profile.cuts),
+        activation_shapes=ByCut(cut.activation_shape for cut in profile.cuts),
         slots=program.slots,
         availability=fleet.availability,
         warnings=tuple(warnings),

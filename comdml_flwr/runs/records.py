@@ -69,6 +69,8 @@ class RoundRecord:
         Slow agents that trained their upper layers themselves, as their helpers were gone.
     not_finite : list[int]
         Agents whose share was left out because it held NaN or infinity (with SplitFed, at least a batch).
+    distrusted : list[int]
+        Agents that said what cannot be, or what was not for them to say; that was left out.
     not_committed : list[int]
         Agents whose previous weights stayed, as the results of the round differed.
     num_agents : int
@@ -112,6 +114,10 @@ class RoundRecord:
     not_finite: list[int] = field(
         default_factory=list,
         metadata=_naming("{agents}: training gave NaN or infinity, which is left out"),
+    )
+    distrusted: list[int] = field(
+        default_factory=list,
+        metadata=_naming("{agents}: said what cannot be, which is left out; the log has the reason"),
     )
     not_committed: list[int] = field(
         default_factory=list,

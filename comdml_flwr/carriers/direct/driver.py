@@ -123,6 +123,7 @@ class DirectRounds:
         self._membership = Membership(absent)
         peers = [peer for peer in agent.setup.ids if peer != agent.id]
         self._links = PeerLinks(agent.id, peers, transport, self._membership, deadlines, clock)
+        self._links.bounds.last_phase = program.last
         self._links.may_end_early = agent.setup.config.target_metric > 0
         self._return_point, self._last = program.return_point, program.last
         self._collector = Collector(
@@ -164,7 +165,7 @@ class DirectRounds:
             are gone.
         """
         self._transport.set_rounds(first, last)
-        self._end = last
+        self._end = self._links.bounds.last_round = last
         self._links.round = round_ = first
         if self._agent.id not in self._lacking:
             self._has_model(first - 1)
@@ -221,7 +222,7 @@ class DirectRounds:
             self._has_model(first - 1)
 
     def _has_model(self, round_: int) -> None:
-        self._model_of = round_
+        self._model_of = self._agent.model_of = round_
         self._links.has_model(round_, self._agent.tensors.shared_arrays())
 
     def _round(self, round_: int) -> Report:

@@ -7,6 +7,7 @@ whoever runs the rounds to look at. A peer that cannot be reached, or says what 
 import logging
 from collections.abc import Iterable, Mapping
 
+from comdml_flwr.carriers.direct.checks import Bounds
 from comdml_flwr.carriers.direct.deadlines import Deadlines
 from comdml_flwr.carriers.direct.membership import Membership
 from comdml_flwr.carriers.direct.ports import REAL_CLOCK, PeerTransport, WallClock
@@ -24,8 +25,8 @@ from comdml_flwr.carriers.direct.protocol import (
 )
 from comdml_flwr.carriers.direct.streams import Streams
 from comdml_flwr.carriers.direct.waits import Waits
-from comdml_flwr.core.errors import OverdueError, PeerGoneError, RunError
-from comdml_flwr.core.mail import Mail
+from comdml_flwr.core.errors import OverdueError, PeerFaultError, PeerGoneError
+from comdml_flwr.core.mail import Mail, MailT
 from comdml_flwr.core.messages import Array, Envelope
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,8 @@ class PeerLinks:
         clock: WallClock = REAL_CLOCK,
     ) -> None:
         self.own, self.peers, self.clock = own, tuple(peers), clock
+        self.bounds = Bounds(ids=frozenset({own, *self.peers}))
+        self.distrusted: set[int] = set()  # who has said what cannot be, in the round that runs
         self.streams = Streams(self.peers)
         self.round = 0
         self.joining: dict[int, int] = {}  # peer -> number of its request to be let in
@@ -181,13 +184,30 @@ class PeerLinks:
             return False
         try:
             self._file(envelope)
-        except RunError as error:
-            self.accuse(envelope.sender, str(error))
+        except PeerFaultError as fault:
+            self.distrust(fault)
         return True
+
+    def distrust(self, fault: PeerFaultError) -> None:
+        """Give up a peer that said what cannot be, or what is not for it to say."""
+        self.distrusted.add(fault.agent)
+        self.accuse(fault.agent, str(fault))
+
+    def _read(self, envelope: Envelope, kind: type[MailT]) -> MailT:
+        """Return what an envelope of this kind holds. Raises PeerFaultError where that cannot be."""
+        mail = kind.unpack(envelope)
+        self._check(envelope, mail)
+        return mail
+
+    def _check(self, envelope: Envelope, mail: Mail) -> None:
+        if wrong := self.bounds.wrong(mail):
+            raise PeerFaultError(envelope.sender, f"{envelope.where}: {wrong}")
 
     def _file(self, envelope: Envelope) -> None:
         gone, sender, mark = self._membership.gone, envelope.sender, mark_of(envelope)
-        told = Gone.unpack(envelope) if envelope.kind == Gone.kind else mark
+        if mark is not None:
+            self._check(envelope, mark)
+        told = self._read(envelope, Gone) if envelope.kind == Gone.kind else mark
         if told is not None:
             self._membership.merge(told.accusations)
         for peer in sorted(self._membership.gone - gone - {self.own}):  # perhaps its accuser cannot reach it
@@ -195,25 +215,25 @@ class PeerLinks:
         if envelope.kind == Gone.kind:
             return
         if envelope.kind == JoinRequest.kind:
-            self._admission_requested(sender, JoinRequest.unpack(envelope).request)
+            self._admission_requested(sender, self._read(envelope, JoinRequest).request)
         elif envelope.kind == Waiting.kind:
-            waiting = Waiting.unpack(envelope)
+            waiting = self._read(envelope, Waiting)
             for_s = min(waiting.for_s, self._deadlines.longest_s)
             self.waits.tell(sender, awaited=waiting.awaited, until_s=self.clock.now_s() + for_s)
         elif envelope.kind == Admission.kind:
-            self.admitted = envelope.where, Admission.unpack(envelope)
+            self.admitted = envelope.where, self._read(envelope, Admission)
         elif envelope.kind == Commit.kind:
-            commit = Commit.unpack(envelope)
+            commit = self._read(envelope, Commit)
             self.decided.setdefault(commit.round, (sender, commit))
             self.latest_commit[sender] = max(commit.round, self.latest_commit.get(sender, 0))
             if self.may_end_early and commit.ends_run:
                 self.ended_after = commit.round
         elif envelope.kind == CommitRequest.kind:
-            self._answer_commit_request(CommitRequest.unpack(envelope).round, sender)
+            self._answer_commit_request(self._read(envelope, CommitRequest).round, sender)
         elif envelope.kind == ModelRequest.kind:
-            self._asked_for_model(sender, ModelRequest.unpack(envelope).round)
+            self._asked_for_model(sender, self._read(envelope, ModelRequest).round)
         elif envelope.kind == CurrentModel.kind:
-            self.models[sender] = envelope.where, CurrentModel.unpack(envelope)
+            self.models[sender] = envelope.where, self._read(envelope, CurrentModel)
         else:  # also of one that is gone: an agent that is absent may not know that it was let in again
             self.streams.put(envelope, mark)
             self._answer_late(envelope, mark)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from comdml_flwr.core.errors import PeerFaultError, RunError
 from comdml_flwr.core.mail import Mail, Tensors
 from comdml_flwr.core.messages import Envelope
 
@@ -123,5 +124,10 @@ class CurrentModel(Mail):
 
 
 def mark_of(envelope: Envelope) -> Mark | None:
-    """Return the mark that an envelope carries; None if it carries none. Raises RunError where it is none."""
-    return None if envelope.mark is None else Mark.of(envelope.mark, {}, f"mark on {envelope.where}")
+    """Return the mark that an envelope carries; None if there is none. Raises PeerFaultError if it is no mark."""
+    if envelope.mark is None:
+        return None
+    try:
+        return Mark.of(envelope.mark, {}, f"mark on {envelope.where}")
+    except RunError as error:
+        raise PeerFaultError(envelope.sender, str(error)) from None

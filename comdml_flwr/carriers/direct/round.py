@@ -14,6 +14,7 @@ from typing import TypeAlias
 from torch import Tensor
 
 from comdml_flwr.agents.agent import Agent
+from comdml_flwr.agents.reading import distrusted_by, lacking
 from comdml_flwr.carriers.direct.collector import BeginAgainError, Collector, DecidedError, LeftBehindError
 from comdml_flwr.carriers.direct.counts import metric_of
 from comdml_flwr.carriers.direct.deadlines import Deadlines
@@ -22,6 +23,7 @@ from comdml_flwr.carriers.direct.peers import PeerLinks
 from comdml_flwr.carriers.direct.protocol import Mark
 from comdml_flwr.carriers.direct.run_end import reaches_target
 from comdml_flwr.carriers.direct.streams import with_mark
+from comdml_flwr.core.errors import PeerFaultError
 from comdml_flwr.core.messages import Inbox, Outbox, Report
 from comdml_flwr.core.program import Absence, Phase, Program, Step
 from comdml_flwr.learning.metrics import read_sums
@@ -134,6 +136,9 @@ class RoundRunner:
         self.agent.tensors.commit()
         missing = self.collector.missing
         said = [pair for mark in self.collector.marks.values() for pair in mark.joining or ()]
+        distrusted, self.links.distrusted = {*distrusted_by(self.agent), *self.links.distrusted}, set()
+        if distrusted:
+            report = {**report, "distrusted": sorted(distrusted)}
         return RoundEnd(
             report={**report, "elapsed_s": ended_s - began_s, "gone": sorted(missing)},
             score=score,
@@ -152,6 +157,7 @@ class RoundRunner:
                 self.collector.begin_attempt()
             missing = self.collector.missing
             outbox, report = self.run_steps(self.agent, self.program, (step,), inbox, Absence(missing))
+            self._give_up_lacking(round_)
             mark = self._mark(step, missing)
             if self._is_only_for_receivers(step):
                 self._send(with_mark(outbox, mark))
@@ -165,6 +171,14 @@ class RoundRunner:
         told = [mark.sums or {} for peer, mark in marks if peer not in self.collector.missing]
         self._ends_run = reaches_target(self.agent.setup, [report, *told])
         return report
+
+    def _give_up_lacking(self, round_: int) -> None:
+        """Give up those whose averages have not come, or cannot be: the averaging begins again without them."""
+        owners = lacking(self.agent)
+        for owner in owners:
+            self.links.distrust(PeerFaultError(owner, f"round {round_}: no average has come that can be one"))
+        if owners:
+            self.collector.check()
 
     def _inbox(self, step: Step, phase: Phase[Agent]) -> Inbox:
         if step.phase == 0 or (step.attempt and step.phase == self.program.return_point):

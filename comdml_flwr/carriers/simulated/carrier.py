@@ -1,10 +1,11 @@
 """A run of the direct carrier in virtual time: the same protocol, and one agent at a time."""
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import inf
+from typing import TypeAlias
 
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.agents.steps import run_steps
@@ -15,12 +16,15 @@ from comdml_flwr.carriers.simulated.history import History
 from comdml_flwr.carriers.simulated.network import Network
 from comdml_flwr.carriers.simulated.ports import SimulatedClock, SimulatedTransport
 from comdml_flwr.carriers.simulated.turns import CrashError, Turns
-from comdml_flwr.core.messages import Inbox, Outbox, Report
+from comdml_flwr.core.messages import Envelope, Inbox, Outbox, Report
 from comdml_flwr.core.program import Absence, Program, Step
 
 START_S = 20.0  # how long agents may take to start
 TRANSFER_S = 0.1  # what they forecast for the mail of a round
 LIMIT_S = 5000.0  # a run that is not over by then will never be
+
+Lie: TypeAlias = Callable[[Envelope], Iterable[Envelope]]
+"""What an agent sends in place of an envelope."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,11 +63,19 @@ class SimulatedCarrier:
         One round.
     run_steps : Callable
         How an agent's steps are run. Raising CrashError there, an agent dies.
+    lies : Mapping[int, Callable]
+        By agent, what it sends in place of each envelope to a peer, those of the protocol included.
     """
 
     def __init__(
-        self, agents: Iterable[Agent], program: Program[Agent], *, run_steps: RunSteps = run_steps
+        self,
+        agents: Iterable[Agent],
+        program: Program[Agent],
+        *,
+        run_steps: RunSteps = run_steps,
+        lies: Mapping[int, Lie] | None = None,
     ) -> None:
+        self._lies = lies or {}
         self.agents = {agent.id: agent for agent in agents}
         self._network: Network | None = None  # of the rounds that run, or ran last
         self._program, self._run_steps = program, run_steps
@@ -133,7 +145,7 @@ class SimulatedCarrier:
         return DirectRounds(
             self.agents[agent],
             self._program,
-            SimulatedTransport(agent, world.network, world.turns),
+            self._transport_of(agent, world),
             Deadlines(START_S, TRANSFER_S),
             seconds_per_batch=longest_s,
             left_over=self._left_over.get(agent, ()),
@@ -143,6 +155,10 @@ class SimulatedCarrier:
             clock=SimulatedClock(agent, world.network, world.turns),
             run_steps=run_in_virtual_time,
         )
+
+    def _transport_of(self, agent: int, world: "_World") -> SimulatedTransport:
+        lie = {"instead_of": self._lies[agent]} if agent in self._lies else {}
+        return SimulatedTransport(agent, world.network, world.turns, **lie)
 
 
 class _World:

@@ -1,6 +1,6 @@
 """The network and the clock of one simulated agent, as the agreement between peers wants them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from comdml_flwr.carriers.simulated.network import Network
 from comdml_flwr.carriers.simulated.turns import Turns
@@ -46,15 +46,25 @@ class SimulatedTransport:
         Moves the mail.
     turns : Turns
         Lets time pass; what the agent does here are its actions.
+    instead_of : Callable
+        What it sends in place of an envelope.
     """
 
-    def __init__(self, agent: int, network: Network, turns: Turns) -> None:
+    def __init__(
+        self,
+        agent: int,
+        network: Network,
+        turns: Turns,
+        instead_of: Callable[[Envelope], Iterable[Envelope]] = lambda envelope: (envelope,),
+    ) -> None:
         self._agent, self._network, self._turns = agent, network, turns
+        self._instead_of = instead_of
 
     def send(self, envelope: Envelope, timeout_s: float) -> None:
         """Put an envelope under way; there is always room."""
         self._turns.act(self._agent)
-        self._network.send(envelope)
+        for sent in self._instead_of(envelope):
+            self._network.send(sent)
 
     def receive(self, timeout_s: float) -> Envelope | None:
         """Return the next envelope that came; None when none comes in time."""

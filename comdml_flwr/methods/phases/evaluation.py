@@ -27,6 +27,7 @@ _REPORTED = (
     "refused",
     "taken_back",
     "not_finite",
+    "distrusted",
     "predicted_s",
     "lower_bound_s",
     "no_offload_makespan_s",

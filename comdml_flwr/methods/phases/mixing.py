@@ -14,10 +14,11 @@ from typing import ClassVar
 import torch
 
 from comdml_flwr.agents.agent import Agent
+from comdml_flwr.agents.reading import receive, wrong_weights
 from comdml_flwr.core.mail import Mail
 from comdml_flwr.core.messages import Floats, Inbox, Outbox
 from comdml_flwr.core.sharding import staggered_receivers
-from comdml_flwr.learning.averaging import is_finite, weighted_sum
+from comdml_flwr.learning.averaging import weighted_sum
 from comdml_flwr.planning.fleet.topology import mixing_matrix, topology_of_links
 from comdml_flwr.planning.types import Profile
 
@@ -50,8 +51,13 @@ def mix(agent: Agent, inbox: Inbox) -> Outbox:
 
     What a neighbour that sent nothing (or nothing finite) would have weighed goes to this agent's own model.
     """
-    mail = agent.receive(inbox, NeighbourModel)
-    models = {sender: model.weights for sender, model in mail if is_finite(model.weights)}
+    def wrong_model(sender: int, model: NeighbourModel) -> str:
+        if sender not in _row(agent):
+            return "it is no neighbour"
+        return wrong_weights(model.weights, len(agent.tensors["own/body"]))
+
+    mail = receive(agent, inbox, NeighbourModel, wrong_model)
+    models = {sender: model.weights for sender, model in mail}
     row = {other: weight for other, weight in _row(agent).items() if other in models}
     if row.keys() != _row(agent).keys():
         row[agent.id] = 1 - sum(weight for other, weight in row.items() if other != agent.id)

@@ -11,6 +11,10 @@ When somebody is gone before all have the average, those who are left scatter on
 they are: what was trained is still there. Weights that are no finite numbers are left out of the average by
 whoever trained them, for all shards alike.
 
+Nobody speaks for another one: a contribution is taken, and left out, on the word of its agent, and of the
+fast side on that of the helper which the plan gives it; an average on that of the shard's owner. Where an
+owner sends none that can be one, its shard stays as it was, unless the averaging begins again without it.
+
 Why a helper's own upper layers and its partner's do not travel as one weighted sum. It would save the second
 upload: 17 % of all bytes of a round of the fleet `ten` and nothing of its time, which others set; on
 generated fleets 1, 4 and 7 % of the time with 1 CPU = 1e9, 1e10 and 1e11 FLOP/s. It would cost
@@ -32,7 +36,15 @@ import numpy as np
 import torch
 
 from comdml_flwr.agents.agent import Agent
-from comdml_flwr.core.errors import RunError
+from comdml_flwr.agents.reading import (
+    distrust,
+    forget_lacking,
+    note_lacking,
+    receive,
+    wrong_samples,
+    wrong_weights,
+)
+from comdml_flwr.core.errors import PeerFaultError, short_repr
 from comdml_flwr.core.mail import Mail
 from comdml_flwr.core.messages import Floats, Inbox, Outbox
 from comdml_flwr.core.sharding import shard_bounds, staggered_receivers
@@ -115,15 +127,28 @@ def withdraw(agent: Agent, other: int) -> Outbox:
 def gather(agent: Agent, inbox: Inbox) -> Outbox:
     """Average the shard that this agent owns and send it to all; where nobody contributed, it stays.
 
-    A piece that is not finite though its sender held it to be is left out as well.
+    A piece that is not finite though its sender held it to be is left out as well, and so is what the sender
+    has no say in.
     """
     present = agent.members
     start, stop = shard_bounds(len(agent.weights_P), len(present))[present.index(agent.id)]
     if start == stop:
         return ()
-    withdrawn = {mail.agent for _, mail in agent.receive(inbox, Withdrawal)}
-    pieces = [mail for _, mail in agent.receive(inbox, Contribution)]
-    withdrawn |= {piece.agent for piece in pieces if not is_finite(piece.weights)}
+    fast_sides = _fast_sides(agent)
+
+    def wrong_withdrawal(sender: int, mail: Withdrawal) -> str:
+        may = sender == mail.agent or (sender, mail.agent) in fast_sides
+        return "" if may else f"it has no say about agent {short_repr(mail.agent)}"
+
+    def wrong_contribution(sender: int, mail: Contribution) -> str:
+        first = start if sender == mail.agent else fast_sides.get((sender, mail.agent), stop)
+        last = mail.start + len(mail.weights)
+        if mail.agent not in present or not max(first, start) <= mail.start < last <= stop:
+            return f"it has nothing to give to [{start}, {stop}) for agent {short_repr(mail.agent)}"
+        return wrong_samples(agent, mail.agent, mail.num_samples) or wrong_weights(mail.weights, last - mail.start)
+
+    withdrawn = {mail.agent for _, mail in receive(agent, inbox, Withdrawal, wrong_withdrawal)}
+    pieces = (mail for _, mail in receive(agent, inbox, Contribution, wrong_contribution))
     whole = assemble_shard((piece for piece in pieces if piece.agent not in withdrawn), start, stop)
     mean = agent.weights_P[start:stop].numpy()
     if whole:
@@ -135,18 +160,42 @@ def gather(agent: Agent, inbox: Inbox) -> Outbox:
 
 
 def adopt(agent: Agent, inbox: Inbox, outer: OuterStep = TAKE_MEAN) -> Outbox:
-    """Put the averaged shards together; what the outer step makes of them is this agent's model."""
-    shards = sorted((mail for _, mail in agent.receive(inbox, Average)), key=lambda shard: shard.start)
-    pieces = [(shard.start, len(shard.weights)) for shard in shards]
-    if not _cover(pieces, 0, len(agent.weights_P)):
-        came_back = f"{sum(length for _, length in pieces)} of {len(agent.weights_P)} weights came back"
-        raise RunError(f"agent {agent.id}, round {agent.round}: {came_back}")
-    mean_P = agent.setup.models.get(
-        tuple(shard.weights for shard in shards),
-        lambda: torch.from_numpy(np.concatenate([shard.weights for shard in shards])),
-    )
+    """Put the averaged shards together; what the outer step makes of them is this agent's model.
+
+    A shard of which no average has come that can be one stays as it was.
+    """
+    present = agent.members
+    bounds = dict(zip(present, shard_bounds(len(agent.weights_P), len(present)), strict=True))
+
+    def wrong_average(sender: int, mail: Average) -> str:
+        start, stop = bounds.get(sender, (0, 0))
+        if start == stop or mail.start != start:
+            return f"it owns no shard that begins at {short_repr(mail.start)}"
+        return wrong_weights(mail.weights, stop - start)
+
+    came: dict[int, Floats] = {}
+    for sender, mail in receive(agent, inbox, Average, wrong_average):
+        came.setdefault(sender, mail.weights)
+    forget_lacking(agent)
+    shards = []
+    for owner, (start, stop) in bounds.items():
+        if owner not in came and start < stop:
+            note_lacking(agent, owner)
+            reason = f"average from agent {owner}, round {agent.round}: none has come that can be one"
+            distrust(agent, PeerFaultError(owner, reason))
+        if start < stop:
+            shards.append(came.get(owner, agent.weights_P[start:stop].numpy()))
+    mean_P = agent.setup.models.get(tuple(shards), lambda: torch.from_numpy(np.concatenate(shards)))
     take_outer_step(agent, mean_P, outer)
     return ()
+
+
+def _fast_sides(agent: Agent) -> dict[tuple[int, int], int]:
+    """Return where the fast side begins that a helper trains for an agent, by (helper, agent)."""
+    if agent.pairing.round != agent.round:
+        return {}
+    num_floats, floats = len(agent.weights_P), agent.setup.fast_floats
+    return {(fast, slow): num_floats - floats[cut] for slow, fast, cut in agent.pairing.pairs}
 
 
 def assemble_shard(pieces: Iterable[Contribution], start: int, stop: int) -> tuple[Contribution, ...]:

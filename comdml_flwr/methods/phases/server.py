@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from comdml_flwr.agents.agent import Agent
+from comdml_flwr.agents.reading import receive, wrong_length, wrong_samples
 from comdml_flwr.core.mail import Mail
 from comdml_flwr.core.messages import Array, Envelope, Floats, Inbox, Outbox
 from comdml_flwr.core.program import Run
@@ -46,9 +47,20 @@ def upload(agent: Agent, weights: Floats) -> Envelope:
     return agent.send(SERVER, Upload(num_samples=agent.num_samples, weights=sent))
 
 
-def finite_uploads(agent: Agent, inbox: Inbox) -> dict[int, tuple[Floats, int]]:
-    """Wait for all uploads; return weights and samples of the finite ones, by agent, and note the others."""
-    mail = dict(agent.receive(inbox, Upload))
+def finite_uploads(agent: Agent, inbox: Inbox, num_floats: int) -> dict[int, tuple[Floats, int]]:
+    """Wait for all uploads; return weights and samples of the finite ones, by agent, and note the others.
+
+    `num_floats` is how many weights go up.
+    """
+
+    def wrong_upload(sender: int, sent: Upload) -> str:
+        if sender not in agent.members:
+            return "it takes no part"
+        return wrong_samples(agent, sender, sent.num_samples) or (
+            "" if sent.weights is None else wrong_length(sent.weights, num_floats)
+        )
+
+    mail = dict(receive(agent, inbox, Upload, wrong_upload))
     whole = {
         sender: (sent.weights, sent.num_samples)
         for sender, sent in mail.items()

@@ -12,15 +12,19 @@ import torch
 from torch import Tensor
 
 from comdml_flwr.agents.agent import Agent
+from comdml_flwr.agents.reading import distrust, distrusted_by, read, wrong_weights
+from comdml_flwr.core.errors import PeerFaultError
 from comdml_flwr.core.mail import Mail
 from comdml_flwr.core.messages import Envelope, Floats, Inbox, Outbox
 from comdml_flwr.core.slots import Lifetime, Slot
-from comdml_flwr.learning.structure import count_samples
+from comdml_flwr.learning.structure import Nested, count_samples
+from comdml_flwr.learning.training import Learner
 from comdml_flwr.methods.phases.activations import (
     Activations,
+    as_fault_of,
     as_received,
     pack_activations,
-    unpack_activations,
+    read_activations,
 )
 from comdml_flwr.methods.phases.role import Progress, Role, progress_of, set_progress
 from comdml_flwr.planning.types import Pair
@@ -107,7 +111,7 @@ def train_fast_sides(agent: Agent, role: Role, inbox: Inbox) -> None:
         agent.notes["refused"] = sorted(refused.union(agent.note_ids("refused")))
     for partner, pair in sorted(role.partners.items()):
         activations = [envelope for envelope in agreed if envelope.sender == partner]
-        if activations:
+        if activations and partner not in distrusted_by(agent):
             _train_fast_side(agent, PARTNERS.of(partner), pair, activations, inbox)
 
 
@@ -117,36 +121,57 @@ def _train_fast_side(
     """Train a partner's fast side on some batches of its activations.
 
     It begins with this agent's own weights: after AllReduce they are the partner's, too. Otherwise the
-    partner has sent its own.
+    partner has sent its own. A partner that sends what it cannot have is not helped in this round.
     """
     learner, paused = agent.learners.fast_side(pair.cut), agent.resume(slot)
     if paused:
         learner.resume(paused)
     else:
         learner.begin(_fast_side_weights(agent, pair.slow, inbox, learner.num_floats))
+    progress = progress_of(agent, pair.slow)
     for envelope in activations:
-        sent, z, y_N = unpack_activations(agent, envelope)
-        agent.clock.wait(envelope.arrives_s)
-        left = sent.batches_left
-        learner.step(z, y_N, agent.draws(f"fast side, {left} left", of=pair.slow))
+        came = read_activations(agent, envelope, pair.cut, progress.batches_left if progress else None)
+        if came is None or not _step(agent, learner, envelope, *came):
+            agent.forget(slot)
+            return
+        sent, _, y_N = came
         work = agent.setup.cuts[pair.cut].fast_share * count_samples(y_N) / agent.setup.config.batch_size
         agent.clock.work(work, pair.slow)
-    progress = Progress(num_samples=sent.num_samples, batches_left=sent.batches_left)
+        progress = Progress(num_samples=sent.num_samples, batches_left=sent.batches_left)
+    assert progress is not None
     set_progress(agent, pair.slow, progress)
     agent.suspend(slot, learner, finished=progress.batches_left == 0)
+
+
+def _step(
+    agent: Agent, learner: Learner, envelope: Envelope, sent: Activations, z: Tensor, y_N: Nested
+) -> bool:
+    """Train on a batch of another agent's; tell whether the layers take it."""
+    agent.clock.wait(envelope.arrives_s)
+    draws = agent.draws(f"fast side, {sent.batches_left} left", of=envelope.sender)
+    try:
+        with as_fault_of(envelope):
+            learner.step(z, y_N, draws)
+    except PeerFaultError as fault:
+        distrust(agent, fault)
+        return False
+    return True
 
 
 def _fast_side_weights(agent: Agent, partner: int, inbox: Inbox, length: int) -> Tensor:
     for envelope in inbox:
         if envelope.kind == FastSide.kind and envelope.sender == partner:
-            agent.clock.wait(envelope.arrives_s)
-            return torch.from_numpy(FastSide.unpack(envelope).weights)
+            sent = read(agent, envelope, FastSide, lambda _, mail: wrong_weights(mail.weights, length))
+            if sent is not None:
+                agent.clock.wait(envelope.arrives_s)
+                return torch.from_numpy(sent.weights)
     return agent.weights_P[len(agent.weights_P) - length :]
 
 
 def fast_sides(agent: Agent, role: Role) -> dict[int, tuple[int, Floats]]:
     """Return samples and weights by partner, of those trained to the end whose agents are not gone."""
-    there = [partner for partner in sorted(role.partners) if partner not in agent.gone]
+    left_out = {*agent.gone, *distrusted_by(agent)}
+    there = [partner for partner in sorted(role.partners) if partner not in left_out]
     progress = {partner: progress_of(agent, partner) for partner in there}
     return {
         partner: (done.num_samples, agent.tensors[f"{PARTNERS.of(partner)}/body"].numpy())

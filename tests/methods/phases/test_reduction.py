@@ -1,12 +1,13 @@
 """AllReduce in pieces: who sent what and when changes nothing; an agent that is not all there is left out."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comdml_flwr.agents.agent import Agent
-from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.messages import Envelope
 from comdml_flwr.core.sharding import shard_bounds
 from comdml_flwr.learning.averaging import weighted_mean
@@ -18,6 +19,7 @@ from comdml_flwr.methods.phases.reduction import (
     scatter,
     withdraw,
 )
+from comdml_flwr.planning.hysteresis import Pairing
 from tests.small import small_config, small_fleet, small_setup
 
 LAW = settings(max_examples=200)
@@ -124,10 +126,13 @@ def setup():
     return small_setup(small_config(), small_fleet(3))
 
 
-def agents_of(setup):
+def agents_of(setup, sizes=(10, 10, 10), pairs=()):
+    """Return agents in round 1 that have so many samples, and such a plan: rows of slow, helper and cut."""
+    setup = replace(setup, num_samples=dict(zip(setup.ids, sizes, strict=True)))
     agents = [Agent(agent, setup) for agent in setup.ids]
     for agent in agents:
         agent.begin_round(1)
+        agent.pairing = Pairing(round=1, pairs=pairs)
     return agents
 
 
@@ -145,7 +150,8 @@ def whole(agent, weights, num_samples):
 
 
 def test_scatter_gather_adopt_is_the_weighted_mean_and_sends_the_least_bytes(setup):
-    agents, trained, sizes = agents_of(setup), vectors(setup), [5, 1, 9]
+    trained, sizes = vectors(setup), [5, 1, 9]
+    agents = agents_of(setup, sizes)
     scattered = [scatter(a, [whole(a.id, w, n)]) for a, w, n in zip(agents, trained, sizes, strict=True)]
     gathered = [gather(agent, deliver(scattered, agent.id)) for agent in agents]
     for agent in agents:
@@ -157,8 +163,8 @@ def test_scatter_gather_adopt_is_the_weighted_mean_and_sends_the_least_bytes(set
 
 def test_a_helper_sends_its_partners_part_under_the_partners_id(setup):
     """Agent 2 trained agent 0's fast side: the mean is the same, to the bit."""
-    agents, trained = agents_of(setup), vectors(setup)
-    cut = len(trained[0]) // 3
+    agents, trained = agents_of(setup, [5, 1, 9], pairs=((0, 2, 1),)), vectors(setup)
+    cut = len(trained[0]) - setup.fast_floats[1]
     fast = Contribution(agent=0, num_samples=5, start=cut, weights=trained[0][cut:])
     scattered = [
         scatter(agents[2], [whole(2, trained[2], 9), fast]),
@@ -171,7 +177,7 @@ def test_a_helper_sends_its_partners_part_under_the_partners_id(setup):
 
 
 def test_a_contribution_that_is_withdrawn_is_left_out_even_where_it_is_whole(setup):
-    agents, trained = agents_of(setup), vectors(setup)
+    agents, trained = agents_of(setup, pairs=((0, 2, 1),)), vectors(setup)
     mail = [scatter(a, [whole(a.id, w, 10)]) for a, w in zip(agents, trained, strict=True)]
     mail.append(withdraw(agents[2], 0))
     gathered = [gather(agent, deliver(mail, agent.id)) for agent in agents]
@@ -231,17 +237,29 @@ def test_shards_are_adopted_in_the_order_of_their_places(setup):
     assert np.array_equal(agent.weights_P.numpy(), expected)
 
 
-def test_a_model_with_a_shard_missing_is_not_adopted(setup):
+@pytest.mark.parametrize("places", [[1, 2], [1, 1, 2]], ids=["missing", "in the place of another one's"])
+def test_a_shard_of_which_no_average_comes_stays_as_it_was_and_its_owner_is_named(setup, places):
     agent = agents_of(setup)[0]
     bounds = shard_bounds(len(setup.initial_weights_P), 3)
-    with pytest.raises(RunError, match=r"^agent 0, round 1: \d+ of \d+ weights came back$"):
-        adopt(agent, averages(setup, [start for start, _ in bounds])[1:])
-    assert agent.weights_P is setup.initial_weights_P
+    came = averages(setup, [start for start, _ in bounds])
+    mail = tuple(came[1:]) if len(places) == 2 else averages(setup, [bounds[place][0] for place in places])
+    adopt(agent, mail)
+    (_, stop), weights = bounds[0], agent.weights_P.numpy()
+    assert np.array_equal(weights[:stop], setup.initial_weights_P[:stop])
+    assert np.array_equal(weights[stop:], np.repeat(np.float32([1, 2]), [b - a for a, b in bounds[1:]]))
+    assert (agent.notes["distrusted"], agent.notes["lacking"]) == ([0], [0])
 
 
-def test_a_model_with_a_shard_in_another_ones_place_is_not_adopted(setup):
-    agent = agents_of(setup)[0]
-    bounds = shard_bounds(len(setup.initial_weights_P), 3)
-    with pytest.raises(RunError, match=r"^agent 0, round 1: "):
-        adopt(agent, averages(setup, [bounds[0][0], bounds[1][0], bounds[1][0]]))
-    assert agent.weights_P is setup.initial_weights_P
+def test_nobody_speaks_for_another_agent(setup):
+    """Neither gives its weights nor takes them back; and of its own it says how many samples stand behind them."""
+    agents, trained = agents_of(setup), vectors(setup)
+    mail = [scatter(a, [whole(a.id, w, 10)]) for a, w in zip(agents, trained, strict=True)]
+    mail.append(scatter(agents[2], [whole(1, trained[2], 10), whole(7, trained[2], 10)]))
+    mail.append(withdraw(agents[2], 0))
+    gathered = [gather(agent, deliver(mail, agent.id)) for agent in agents]
+    adopt(agents[1], deliver(gathered, 1))
+    assert agents[1].weights_P.numpy().tobytes() == weighted_mean(trained, [10] * 3).tobytes()
+    assert all(agent.notes["distrusted"] == [2] for agent in agents)
+    boasts = [scatter(agents[2], [whole(2, trained[2], 11)])]
+    gather(agents[0], deliver(boasts, 0))
+    assert agents[0].notes["distrusted"] == [2]

@@ -1,0 +1,110 @@
+"""What becomes of the honest when one member lies, on the simulated carrier."""
+
+from dataclasses import dataclass, field
+from functools import cache
+
+import torch
+
+from comdml_flwr.agents.steps import run_steps
+from comdml_flwr.carriers.simulated.carrier import SimulatedCarrier
+from comdml_flwr.carriers.simulated.history import History
+from comdml_flwr.carriers.simulated.turns import NoEndError
+from comdml_flwr.runs.assemble import participants_of, program_of
+from tests.carriers.simulation import tiny_setup
+
+NUM_ROUNDS = 4
+HISTORY = History(seed=1, step_s=(0.1, 0.3))
+
+
+@dataclass(kw_only=True)
+class Outcome:
+    """How a run with a liar went, for the honest."""
+
+    dead: dict[int, str] = field(default_factory=dict)  # honest agents whose rounds ended with an error
+    lost: int = 0  # rounds that an honest agent missed, or did not commit, at most
+    differ: int = 0  # rounds that two honest agents committed with different models
+    distance: float = 0.0  # of the last model from that without a lie, in the spread of what was trained
+    named: frozenset[int] = frozenset()  # whom some honest agent names
+    took_s: float = 0.0  # in virtual time
+    hangs: bool = False
+
+
+def setup_of(method):
+    """Return the set-up of a run with a liar."""
+    return tiny_setup(method, num_rounds=NUM_ROUNDS)
+
+
+@cache
+def honest_run(method):
+    """Return the model of a run without a lie, how far models that were trained are from it, and how long it took."""
+    setup, trained = setup_of(method), []
+
+    def run(agent, program, steps, inbox, absence):
+        done = run_steps(agent, program, steps, inbox, absence)
+        if "own/body" in agent.tensors:
+            trained.append((len(agent.tensors["own/body"]), agent.tensors["own/body"].clone(), agent.round))
+        return done
+
+    carrier = SimulatedCarrier(participants_of(setup), program_of(setup), run_steps=run)
+    carrier.run(1, NUM_ROUNDS, HISTORY)
+    model = carrier.agents[0].weights_P
+    spread = max(float((x - model[:n]).abs().max()) for n, x, number in trained if number == NUM_ROUNDS)
+    return model, spread, carrier.now_s
+
+
+def run_with(lie):
+    """Run with one member that lies; return the outcome for the others."""
+    setup, outcome = setup_of(lie.method), Outcome()
+    carrier = SimulatedCarrier(participants_of(setup), program_of(setup), lies={lie.liar: lie.begin()})
+    try:
+        parts = carrier.run(1, NUM_ROUNDS, HISTORY)
+    except NoEndError:
+        outcome.hangs = True
+        return outcome
+    honest = {agent: part for agent, part in parts.items() if agent != lie.liar}
+    outcome.took_s = carrier.now_s
+    outcome.dead = {agent: repr(part.error) for agent, part in honest.items() if part.error}
+    for number in range(1, NUM_ROUNDS + 1):
+        told = [part.reports[number] for part in honest.values() if number in part.reports]
+        outcome.differ += len({report["weights_sha256"] for report in told}) > 1
+    for part in honest.values():
+        ended = [report for report in part.reports.values() if not report.get("not_committed")]
+        outcome.lost = max(outcome.lost, NUM_ROUNDS - len(ended))
+        for report in part.reports.values():
+            outcome.named |= {*report.get("distrusted", ()), *report.get("gone", ())}
+    model, spread, _ = honest_run(lie.method)
+    ends = [carrier.agents[agent].weights_P for agent in honest]
+    worst = max(float((end - model).abs().max()) if torch.isfinite(end).all() else float("inf") for end in ends)
+    outcome.distance = worst / spread
+    return outcome
+
+
+def main():
+    """Print the table."""
+    import logging
+    import sys
+    import time
+
+    from tests.carriers.lies import LIES
+
+    torch.set_num_threads(1)
+    logging.disable(logging.CRITICAL)
+    began = time.monotonic()
+    bad = 0
+    for lie in LIES:
+        if len(sys.argv) > 1 and not any(word in lie.name for word in sys.argv[1:]):
+            continue
+        found = run_with(lie)
+        ok = not (found.dead or found.hangs or found.lost > 1 or found.differ or (found.distance > 2 and not lie.is_possible))
+        bad += not ok
+        state = "ok " if ok else "BAD"
+        print(
+            f"{state} {lie.name:48} dead {len(found.dead)} lost {found.lost} differ {found.differ} "
+            f"distance {found.distance:.3g} named {sorted(found.named)} {found.took_s:.0f} s {'HANGS' * found.hangs}"
+            f" {next(iter(found.dead.values()), '')[:150]}", flush=True
+        )
+    print(f"{bad} of {len(LIES)} bad, {time.monotonic() - began:.1f} s")
+
+
+if __name__ == "__main__":
+    main()
