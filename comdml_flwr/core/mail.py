@@ -33,6 +33,7 @@ from comdml_flwr.core.typed_json import (
     read_optional_numbers,
     read_pairs,
     read_text,
+    read_texts,
     read_triples,
 )
 
@@ -50,6 +51,7 @@ _READERS: Mapping[object, Callable[[Json], object]] = {
     Mapping[str, float | None]: read_optional_numbers,
     Table: as_table,
     tuple[int, ...]: read_ints,
+    tuple[str, ...]: read_texts,
     tuple[float, ...]: read_floats,
     tuple[tuple[int, int], ...]: read_pairs,
     tuple[tuple[int, int, int], ...]: read_triples,

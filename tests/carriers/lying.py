@@ -3,9 +3,11 @@
 from dataclasses import dataclass, field
 from functools import cache
 
+import pytest
 import torch
 
 from comdml_flwr.agents.steps import run_steps
+from comdml_flwr.carriers.simulated import carrier as simulated
 from comdml_flwr.carriers.simulated.carrier import SimulatedCarrier
 from comdml_flwr.carriers.simulated.history import History
 from comdml_flwr.carriers.simulated.turns import NoEndError
@@ -13,6 +15,7 @@ from comdml_flwr.runs.assemble import participants_of, program_of
 from tests.carriers.simulation import tiny_setup
 
 NUM_ROUNDS = 4
+LIMIT_S = 150.0  # ten times what a run with a fault takes
 HISTORY = History(seed=1, step_s=(0.1, 0.3))
 
 
@@ -57,7 +60,9 @@ def run_with(lie):
     setup, outcome = setup_of(lie.method), Outcome()
     carrier = SimulatedCarrier(participants_of(setup), program_of(setup), lies={lie.liar: lie.begin()})
     try:
-        parts = carrier.run(1, NUM_ROUNDS, HISTORY)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(simulated, "LIMIT_S", LIMIT_S)
+            parts = carrier.run(1, NUM_ROUNDS, HISTORY)
     except NoEndError:
         outcome.hangs = True
         return outcome

@@ -17,6 +17,7 @@ from comdml_flwr.carriers.direct.protocol import (
     JoinRequest,
     Mark,
     ModelRequest,
+    ShardDigests,
     Waiting,
 )
 from comdml_flwr.core.errors import LONGEST_VALUE, short_repr
@@ -67,6 +68,8 @@ class Bounds:
                     or self._wrong_pairs("joining", mail.joining, MOST_REQUESTS)
                     or _wrong_digest(mail.digest)
                 )
+            case ShardDigests():
+                return self._wrong_ids("gone", mail.gone) or self._wrong_shards(mail)
             case CommitRequest() | ModelRequest():
                 return wrong_number("round", mail.round, 0, self.last_round)
         return ""
@@ -81,6 +84,11 @@ class Bounds:
             or self._wrong_pairs("admissions", mark.admissions or (), self.last_round + 1)
             or _wrong_digest(mark.digest)
         )
+
+    def _wrong_shards(self, mail: ShardDigests) -> str:
+        if len({*mail.owners}) != len(mail.digests) or len(mail.owners) != len(mail.digests):
+            return "it has not one digest for each owner"
+        return self._wrong_ids("owners", mail.owners) or next(filter(None, map(_wrong_digest, mail.digests)), "")
 
     def _wrong_ids(self, name: str, ids: Iterable[int]) -> str:
         strange = [agent for agent in ids if agent not in self.ids]

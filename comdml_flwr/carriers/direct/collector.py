@@ -127,7 +127,7 @@ class Collector:
         if self._links.own in self._membership.gone:
             raise LeftBehindError
         if self.attempt is not None:
-            if self._links.round in self._links.decided:
+            if self._links.decision(self._links.round):
                 raise DecidedError
             if self._membership.gone != self.attempt:
                 raise BeginAgainError

@@ -124,7 +124,8 @@ class DirectRounds:
         peers = [peer for peer in agent.setup.ids if peer != agent.id]
         self._links = PeerLinks(agent.id, peers, transport, self._membership, deadlines, clock)
         self._links.bounds.last_phase = program.last
-        self._links.may_end_early = agent.setup.config.target_metric > 0
+        self._links.decisions.may_end_early = agent.setup.config.target_metric > 0
+        self._links.could_tell = agent.setup.present
         self._return_point, self._last = program.return_point, program.last
         self._collector = Collector(
             self._links,
@@ -279,7 +280,7 @@ class DirectRounds:
             self._links.takes_part = True
         take_over_from(last, self._links, self._membership, round_ + 1)
         told = [segment.mark.sums or {} for segment in last]
-        if round_ in self._links.decided:  # else all who ended it have told their sums
+        if self._links.decision(round_):  # else all who ended it have told their sums
             self._ends_run = self._links.ended_after == round_
         else:
             self._ends_run = reaches_target(self._agent.setup, told)

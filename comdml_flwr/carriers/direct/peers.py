@@ -5,10 +5,11 @@ whoever runs the rounds to look at. A peer that cannot be reached, or says what 
 """
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from comdml_flwr.carriers.direct.checks import Bounds
 from comdml_flwr.carriers.direct.deadlines import Deadlines
+from comdml_flwr.carriers.direct.decisions import Decisions
 from comdml_flwr.carriers.direct.membership import Membership
 from comdml_flwr.carriers.direct.ports import REAL_CLOCK, PeerTransport, WallClock
 from comdml_flwr.carriers.direct.protocol import (
@@ -20,6 +21,7 @@ from comdml_flwr.carriers.direct.protocol import (
     JoinRequest,
     Mark,
     ModelRequest,
+    ShardDigests,
     Waiting,
     mark_of,
 )
@@ -73,13 +75,14 @@ class PeerLinks:
         self._wanting: dict[int, int] = {}  # peer -> the round whose model it asks for
         self._model: tuple[int, Mapping[str, Array]] | None = None  # of the last round that ended here
         self.models: dict[int, tuple[str, CurrentModel]] = {}  # by peer; in which envelope it came
-        self.decided: dict[int, tuple[int, Commit]] = {}  # by round: a peer has committed it
+        self.decisions = Decisions()
+        self.could_tell: Callable[[int], Iterable[int]] = lambda round_: self.peers  # who was drawn for a round
+        self.shards: dict[int, tuple[int, ShardDigests]] = {}  # by peer, with the round: what it told last
         self.latest_commit: dict[int, int] = {}  # by peer
         self.asked_s: dict[int, float] = {}  # when peers asked to be admitted, the last time
         self.takes_part = True  # in the round; else others say who is gone
         self.waits = Waits()
-        self.may_end_early = False  # whether a peer may say that the run ends with a round
-        self.ended_after: int | None = None  # the round of which one has said it
+        self.ended_after: int | None = None  # the round with which the run has ended, as peers say
         self._committed: dict[int, Commit] = {}  # by round: what this agent tells of it
         self._want_commit: set[tuple[int, int]] = set()  # (round, peer) that asks as what it is committed
         self._transport, self._membership, self._deadlines = transport, membership, deadlines
@@ -162,6 +165,21 @@ class PeerLinks:
         )
         self.say(peer, admission)
 
+    def decision(self, round_: int) -> tuple[int, Commit] | None:
+        """Return as what a round is committed, and who said so; None as long as that is not to be believed."""
+        if not self.decisions.tellers(round_):
+            return None
+        gone = self._membership.gone
+        there = [
+            peer
+            for peer in self.could_tell(round_)
+            if peer != self.own and peer not in gone and self.why_gone(peer) is None
+        ]
+        decided = self.decisions.of(round_, there)
+        if decided and decided[1].ends_run and self.decisions.may_end_early:
+            self.ended_after = round_
+        return decided
+
     def keep_to_deadlines(self) -> None:
         """Wait for a peer as long as the deadlines say once all have met, and let the transport do so."""
         self._deadlines.has_met_all()
@@ -224,14 +242,16 @@ class PeerLinks:
             self.admitted = envelope.where, self._read(envelope, Admission)
         elif envelope.kind == Commit.kind:
             commit = self._read(envelope, Commit)
-            self.decided.setdefault(commit.round, (sender, commit))
+            self.decisions.hear(sender, commit)
             self.latest_commit[sender] = max(commit.round, self.latest_commit.get(sender, 0))
-            if self.may_end_early and commit.ends_run:
-                self.ended_after = commit.round
         elif envelope.kind == CommitRequest.kind:
             self._answer_commit_request(self._read(envelope, CommitRequest).round, sender)
         elif envelope.kind == ModelRequest.kind:
             self._asked_for_model(sender, self._read(envelope, ModelRequest).round)
+        elif envelope.kind == ShardDigests.kind:
+            self.shards[sender] = envelope.round, self._read(envelope, ShardDigests)
+            if envelope.round in self._committed:
+                self.say_committed(envelope.round, sender)
         elif envelope.kind == CurrentModel.kind:
             self.models[sender] = envelope.where, self._read(envelope, CurrentModel)
         else:  # also of one that is gone: an agent that is absent may not know that it was let in again

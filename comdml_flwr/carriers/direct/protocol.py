@@ -123,6 +123,16 @@ class CurrentModel(Mail):
     tensors: Tensors
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardDigests(Mail):
+    """The digest of the shard that the sender got from each owner, in the attempt without those who are gone."""
+
+    kind: ClassVar[str] = "shards"
+    gone: tuple[int, ...]
+    owners: tuple[int, ...]
+    digests: tuple[str, ...]
+
+
 def mark_of(envelope: Envelope) -> Mark | None:
     """Return the mark that an envelope carries; None if there is none. Raises PeerFaultError if it is no mark."""
     if envelope.mark is None:

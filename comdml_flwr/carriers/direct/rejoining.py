@@ -118,7 +118,7 @@ def last_segments(
 
 def _commit_of(round_: int, links: PeerLinks, collector: Collector) -> Commit | None:
     """Return as what a round was committed; None if nobody has told, or it has no attempts."""
-    _, commit = links.decided.get(round_, (0, None))
+    _, commit = links.decision(round_) or (0, None)
     return commit if collector.can_begin_again else None
 
 
@@ -149,7 +149,7 @@ def take_over_from(
         return
     gone, mark = segments[0].gone, segments[0].mark
     membership.take_over(gone, mark.admissions or ())
-    _, commit = links.decided.get(next_round - 1, (0, None))
+    _, commit = links.decision(next_round - 1) or (0, None)
     heard = [pair for segment in segments for pair in segment.mark.joining or ()]
     said = sorted([*heard, *(commit.joining if commit else ())])
     joining = {peer: request for peer, request in said if peer in gone}

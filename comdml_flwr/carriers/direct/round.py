@@ -22,6 +22,7 @@ from comdml_flwr.carriers.direct.membership import Membership
 from comdml_flwr.carriers.direct.peers import PeerLinks
 from comdml_flwr.carriers.direct.protocol import Mark
 from comdml_flwr.carriers.direct.run_end import reaches_target
+from comdml_flwr.carriers.direct.same_model import SameModel
 from comdml_flwr.carriers.direct.streams import with_mark
 from comdml_flwr.core.errors import PeerFaultError
 from comdml_flwr.core.messages import Inbox, Outbox, Report
@@ -109,27 +110,37 @@ class RoundRunner:
         began_s, gone = self.links.clock.now_s(), self.membership.gone
         self._all_here_s = began_s
         self.collector.begin_round()
-        self._results = {}
+        self._results, self.links.decisions.results = {}, {}
+        same_model = SameModel(
+            agent=self.agent,
+            links=self.links,
+            membership=self.membership,
+            collector=self.collector,
+            deadlines=self.deadlines,
+        )
         phase = attempt = 0
+        is_one = True
         while True:
             try:
                 report = self._walk(round_, phase, attempt)
+                is_one = self.collector.attempt is None or same_model.settle(round_)
                 break
             except BeginAgainError:
                 assert self.program.return_point is not None
                 phase, attempt = self.program.return_point, attempt + 1
                 self.collector.begin_again()
             except DecidedError:
-                report = self._take_decided(round_)
+                report = self._take_decided(round_, same_model)
                 self._ends_run = self.links.ended_after == round_
                 break
         score = self._score(report)
-        if not self._digests_agree():
+        if not is_one:
             score = None
             log.warning("round %d: the agents' models differ after averaging; it is not committed", round_)
             self.agent.tensors.roll_back()
             report = {**report, "not_committed": [self.agent.id]}
-            report["weights_sha256"] = self.agent.weights_sha256()
+        if not is_one or same_model.has_taken:
+            report = {**report, "weights_sha256": self.agent.weights_sha256()}
         ended_s = self.links.clock.now_s()
         if attempt == 0 and self.membership.gone == gone:
             self.deadlines.round_took(ended_s - self._all_here_s)
@@ -166,6 +177,7 @@ class RoundRunner:
                 self._tell(step, mark)
         if self.collector.attempt is not None:
             self._results[self.collector.attempt] = self.agent.tensors.snapshot(), report
+            self.links.decisions.results[self.collector.attempt] = self._digest()
         self._collect_of_all(Step(round_, self.program.last))
         marks = self.collector.marks.items()
         told = [mark.sums or {} for peer, mark in marks if peer not in self.collector.missing]
@@ -230,7 +242,7 @@ class RoundRunner:
                 sums=read_sums(self.agent.report, self.agent.setup.task.metrics),
                 joining=tuple(sorted(self._told_joining.items())),
                 admissions=self.membership.admissions,
-                digest=None if self.program.return_point is None else self.agent.shared_sha256(),
+                digest=self._digest(),
             )
         return mark
 
@@ -251,13 +263,15 @@ class RoundRunner:
             return None
         return metric_of([report, *(mark.sums or {} for mark in marks.values())], metrics)
 
-    def _digests_agree(self) -> bool:
-        told = {mark.digest for mark in self.collector.marks.values()}
-        return self.collector.attempt is None or told <= {self.agent.shared_sha256()}
+    def _digest(self) -> str | None:
+        """Return the digest of what agents share, where their models agree."""
+        return None if self.program.return_point is None else self.agent.shared_sha256()
 
-    def _take_decided(self, round_: int) -> Report:
+    def _take_decided(self, round_: int, same_model: SameModel) -> Report:
         """Take the result that a peer ended the round with, if this agent had it as well."""
-        sender, commit = self.links.decided[round_]
+        decided_by = self.links.decision(round_)
+        assert decided_by is not None
+        sender, commit = decided_by
         decided = frozenset(commit.gone)
         last = Mark(
             phase=self.program.last,
@@ -273,4 +287,6 @@ class RoundRunner:
         snapshot, report = self._results[decided]
         self.agent.tensors.restore(snapshot)
         self.agent.end_round()
+        if commit.digest != self._digest():
+            same_model.take(round_, commit.digest, sorted(self.links.decisions.tellers(round_)))
         return report

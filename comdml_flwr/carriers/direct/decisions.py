@@ -1,0 +1,59 @@
+"""As what peers say that rounds are committed, and when that is believed.
+
+Whoever has committed a round says so to a peer that is late with it, which then takes the result or is left
+behind. One that lies must not end a round for the others. So its word alone counts where this agent has the
+very result that it names, to the digest, and where nobody else is there who could tell; otherwise two must
+say the same. (With `target-metric` a notice may also end the run, which no result shows: then it takes two.)
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+
+from comdml_flwr.carriers.direct.protocol import Commit
+
+
+class Decisions:
+    """The notices of peers, by round.
+
+    Examples
+    --------
+    >>> decisions = Decisions()
+    >>> for teller in (1, 2):
+    ...     decisions.hear(teller, Commit(round=3, gone=(0,), joining=(), digest="ab"))
+    ...     print(decisions.of(3, [1, 2, 4]))
+    None
+    (1, Commit(round=3, gone=(0,), joining=(), digest='ab', ends_run=None))
+    """
+
+    def __init__(self) -> None:
+        self._told: dict[int, dict[int, Commit]] = {}
+        self.results: dict[frozenset[int], str | None] = {}  # digests by attempt, of the round that runs here
+        self.may_end_early = False  # whether a notice may say that the run ends
+
+    def hear(self, teller: int, commit: Commit) -> None:
+        """Note what a peer says; what it said first of a round counts."""
+        self._told.setdefault(commit.round, {}).setdefault(teller, commit)
+
+    def tellers(self, round_: int) -> Collection[int]:
+        """Return who has said that a round is committed."""
+        return self._told.get(round_, {}).keys()
+
+    def of(self, round_: int, could_tell: Iterable[int]) -> tuple[int, Commit] | None:
+        """Return as what a round is committed, and who said so; None as long as that is not to be believed.
+
+        Parameters
+        ----------
+        round_ : int
+            Which one.
+        could_tell : Iterable[int]
+            The peers that took part in it and are there.
+        """
+        told, others = self._told.get(round_, {}), {*could_tell}
+        alike: defaultdict[tuple[frozenset[int], str | None], list[int]] = defaultdict(list)
+        for teller, commit in sorted(told.items()):
+            alike[frozenset(commit.gone), commit.digest].append(teller)
+        for (gone, digest), tellers in alike.items():
+            has_it = not self.may_end_early and gone in self.results and self.results[gone] == digest
+            if has_it or len(tellers) > 1 or others <= {*tellers}:
+                return tellers[0], told[tellers[0]]
+        return None
