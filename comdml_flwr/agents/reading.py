@@ -18,7 +18,7 @@ from typing import TypeAlias
 
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.errors import PeerFaultError, short_repr
-from comdml_flwr.core.mail import Mail, MailT
+from comdml_flwr.core.mail import MailT
 from comdml_flwr.core.messages import Envelope, Floats, Inbox
 from comdml_flwr.learning.averaging import is_finite
 

@@ -278,7 +278,9 @@ def join_halves(agent: Agent, inbox: Inbox) -> Outbox:
                 return "it is not this agent's helper"
             return wrong_length(mail.weights, length)
 
-        halves = [torch.from_numpy(half.weights) for _, half in receive(agent, inbox, TrainedFastSide, wrong_half)]
+        halves = [
+            torch.from_numpy(half.weights) for _, half in receive(agent, inbox, TrainedFastSide, wrong_half)
+        ]
         whole = torch.cat([slow_side, halves[0]]) if halves else agent.weights_P
         agent.tensors["own/body"] = whole
     if not go_back_if_not_finite(agent) and role.offload:

@@ -195,9 +195,8 @@ BATCH = {
         mail, activations=mail.arrays["activations"].astype(np.float64)
     ),
     "activations none": lambda mail: without(mail, "activations"),
-    "activations NaN": lambda mail: arrays(mail, activations=np.full_like(mail.arrays["activations"], np.nan)),
-    "activations 1e38": lambda mail: arrays(
-        mail, activations=np.full_like(mail.arrays["activations"], 1e38)
+    "activations NaN": lambda mail: arrays(
+        mail, activations=np.full_like(mail.arrays["activations"], np.nan)
     ),
     "num_samples 2^62": lambda mail: about(mail, num_samples=2**62),
     "num_samples -7": lambda mail: about(mail, num_samples=-7),
@@ -208,6 +207,12 @@ BATCH = {
     "digest another plan's": lambda mail: about(mail, digest="0" * 64),
     "digest a number": lambda mail: about(mail, digest=7),
 }
+
+
+def huge_batch(mail):
+    return arrays(mail, activations=np.full_like(mail.arrays["activations"], 1e38))
+
+
 CONTRIBUTIONS = {
     "num_samples 0": lambda mail: about(mail, num_samples=0),
     "num_samples -5": lambda mail: about(mail, num_samples=-5),
@@ -240,7 +245,9 @@ AVERAGES = {
     "weights float64": weights(lambda array: array.astype(np.float64)),
     "weights none": lambda mail: without(mail, "weights"),
     "weights others for each": lambda mail: weights(lambda array: array + np.float32(mail.receiver))(mail),
-    "weights others for one": lambda mail: weights(lambda array: array + np.float32(mail.receiver == 1))(mail),
+    "weights others for one": lambda mail: weights(lambda array: array + np.float32(mail.receiver == 1))(
+        mail
+    ),
     "weights others for two": lambda mail: weights(lambda array: array + np.float32(mail.receiver in (1, 2)))(
         mail
     ),
@@ -284,11 +291,18 @@ MARKS = {
     "phase a text": (None, lambda mail: {"phase": "3"}),
     "sums a text": ("sums", lambda mail: {"sums": {"correct": "x"}}),
     "sums 10^30": ("sums", lambda mail: {"sums": {"correct": HUGE, "loss_sum": 0.0, "num_evaluated": HUGE}}),
-    "sums NaN": ("sums", lambda mail: {"sums": {"correct": math.nan, "loss_sum": math.nan, "num_evaluated": -1}}),
+    "sums NaN": (
+        "sums",
+        lambda mail: {"sums": {"correct": math.nan, "loss_sum": math.nan, "num_evaluated": -1}},
+    ),
     "joining somebody who is there": ("joining", lambda mail: {"joining": [[0, 7]]}),
     "joining nobody": ("joining", lambda mail: {"joining": [[99, 7]]}),
     "admissions false": ("admissions", lambda mail: {"admissions": [[0, 99]]}),
     "none of its fields": (None, lambda mail: {"phase": None, "gone": None}),
+    "none of its fields, for one": (
+        None,
+        lambda mail: {"phase": None, "gone": None} if mail.receiver == 1 else {},
+    ),
 }
 
 
@@ -335,7 +349,9 @@ CONTROL = {
     "committed: without the receiver": to_all(
         "committed", lambda mail, peer: {"round": mail.round, "gone": [peer], "joining": [], "digest": "x"}
     ),
-    "committed: round 10^30": to_all("committed", lambda mail, peer: {"round": HUGE, "gone": [], "joining": []}),
+    "committed: round 10^30": to_all(
+        "committed", lambda mail, peer: {"round": HUGE, "gone": [], "joining": []}
+    ),
     "committed: the run ends": to_all(
         "committed", lambda mail, peer: {"round": mail.round, "gone": [], "joining": [], "ends_run": True}
     ),
@@ -346,6 +362,11 @@ CONTROL = {
     "gone: all in the name of one": to_all(
         "gone", lambda mail, peer: {"accusations": [[mail.round, 0, a] for a in (1, 2, 3)]}
     ),
+    "gone: one, in the name of another one that does not hear of it": once(
+        lambda mail: [
+            control(mail, peer, "gone", {"accusations": [[mail.round, 0, 1]]}) for peer in others() if peer
+        ]
+    ),
     "gone: all in their names": to_all(
         "gone", lambda mail, peer: {"accusations": [[mail.round, a, (a + 1) % 4] for a in range(4)]}
     ),
@@ -355,9 +376,7 @@ CONTROL = {
     "gone: another one for each": to_all(
         "gone", lambda mail, peer: {"accusations": [[mail.round, LIAR, (peer + 1) % 4]]}
     ),
-    "gone: one, in its own name": to_all(
-        "gone", lambda mail, peer: {"accusations": [[mail.round, LIAR, 2]]}
-    ),
+    "gone: one, in its own name": to_all("gone", lambda mail, peer: {"accusations": [[mail.round, LIAR, 2]]}),
     "gone: round 10^30": to_all("gone", lambda mail, peer: {"accusations": [[HUGE, LIAR, 0]]}),
     "gone: itself": to_all("gone", lambda mail, peer: {"accusations": [[mail.round, LIAR, LIAR]]}),
     "waiting: for nobody": to_all("waiting", lambda mail, peer: {"awaited": 99, "for_s": 1.0}),
@@ -385,6 +404,11 @@ def waits_for_ever(mail, memory):
     return waiting if mail.round >= FROM_ROUND else (mail,)
 
 
+def silent_to(receiver):
+    """Send one agent nothing."""
+    return lambda mail, memory: () if mail.receiver == receiver else (mail,)
+
+
 def _rows():
     for kind, table, method, liar in (
         ("profile", PROFILES, "comdml", LIAR),
@@ -397,10 +421,22 @@ def _rows():
         for what, change in table.items():
             by = "" if liar == LIAR else f", by agent {liar}"
             yield Lie(kind=kind, what=what + by, tell=on(kind, change), method=method, liar=liar)
+    yield Lie(
+        kind="activations",
+        what="activations 1e38",
+        tell=on("activations", huge_batch),
+        method="comdml",
+        is_possible=True,
+    )
     for what, change in FINITE.items():
         for kind in ("contribution", "average"):
             yield Lie(kind=kind, what=what, tell=on(kind, change), is_possible=True)
-    for kind, method in (("profile", "comdml"), ("activations", "comdml"), ("contribution", "allreduce"), ("average", "allreduce")):
+    for kind, method in (
+        ("profile", "comdml"),
+        ("activations", "comdml"),
+        ("contribution", "allreduce"),
+        ("average", "allreduce"),
+    ):
         yield Lie(kind=kind, what="not sent", tell=silent(kind), method=method)
     yield Lie(
         kind="profile",
@@ -429,10 +465,21 @@ def _rows():
     yield Lie(
         kind="withdraw",
         what="agent 10^30",
-        tell=besides("contribution", lambda mail: [control(mail, mail.receiver, "withdraw", {"agent": HUGE})]),
+        tell=besides(
+            "contribution", lambda mail: [control(mail, mail.receiver, "withdraw", {"agent": HUGE})]
+        ),
     )
-    yield Lie(kind="average", what="twice", tell=besides("average", lambda mail: [full(7.0)(mail)]), is_possible=True)
-    yield Lie(kind="average", what="one more, of another shard", tell=besides("average", lambda mail: [about(mail, start=0)]))
+    yield Lie(
+        kind="average",
+        what="twice",
+        tell=besides("average", lambda mail: [full(7.0)(mail)]),
+        is_possible=True,
+    )
+    yield Lie(
+        kind="average",
+        what="one more, of another shard",
+        tell=besides("average", lambda mail: [about(mail, start=0)]),
+    )
     for what, arrives_s in ARRIVALS.items():
         for method in ("allreduce", "comdml"):
             tell = lambda mail, memory, arrives_s=arrives_s: (replace(mail, arrives_s=arrives_s),)  # noqa: E731
@@ -445,6 +492,7 @@ def _rows():
     for forecast in (0.05, 600.0, 1e300, math.inf):
         yield Lie(kind="mark", what=f"training_s {forecast:g}, then silence", tell=stall(forecast))
     yield Lie(kind="waiting", what="again and again", tell=waits_for_ever)
+    yield Lie(kind="any mail", what="none for one", tell=silent_to(1))
     yield Lie(kind="any mail", what="none", tell=lambda mail, memory: ())
 
 

@@ -14,7 +14,7 @@ from comdml_flwr.carriers.simulated.turns import NoEndError
 from comdml_flwr.runs.assemble import participants_of, program_of
 from tests.carriers.simulation import tiny_setup
 
-NUM_ROUNDS = 4
+NUM_ROUNDS = 3
 LIMIT_S = 150.0  # ten times what a run with a fault takes
 HISTORY = History(seed=1, step_s=(0.1, 0.3))
 
@@ -39,7 +39,7 @@ def setup_of(method):
 
 @cache
 def honest_run(method):
-    """Return the model of a run without a lie, how far models that were trained are from it, and how long it took."""
+    """Return the model of a run without a lie, the spread of what was trained, its time and who was named."""
     setup, trained = setup_of(method), []
 
     def run(agent, program, steps, inbox, absence):
@@ -49,10 +49,16 @@ def honest_run(method):
         return done
 
     carrier = SimulatedCarrier(participants_of(setup), program_of(setup), run_steps=run)
-    carrier.run(1, NUM_ROUNDS, HISTORY)
+    parts = carrier.run(1, NUM_ROUNDS, HISTORY)
+    named = frozenset(
+        agent
+        for part in parts.values()
+        for report in part.reports.values()
+        for agent in (*report.get("distrusted", ()), *report["gone"])
+    )
     model = carrier.agents[0].weights_P
     spread = max(float((x - model[:n]).abs().max()) for n, x, number in trained if number == NUM_ROUNDS)
-    return model, spread, carrier.now_s
+    return model, spread, carrier.now_s, named
 
 
 def run_with(lie):
@@ -77,39 +83,10 @@ def run_with(lie):
         outcome.lost = max(outcome.lost, NUM_ROUNDS - len(ended))
         for report in part.reports.values():
             outcome.named |= {*report.get("distrusted", ()), *report.get("gone", ())}
-    model, spread, _ = honest_run(lie.method)
+    model, spread, *_ = honest_run(lie.method)
     ends = [carrier.agents[agent].weights_P for agent in honest]
-    worst = max(float((end - model).abs().max()) if torch.isfinite(end).all() else float("inf") for end in ends)
+    worst = max(
+        float((end - model).abs().max()) if torch.isfinite(end).all() else float("inf") for end in ends
+    )
     outcome.distance = worst / spread
     return outcome
-
-
-def main():
-    """Print the table."""
-    import logging
-    import sys
-    import time
-
-    from tests.carriers.lies import LIES
-
-    torch.set_num_threads(1)
-    logging.disable(logging.CRITICAL)
-    began = time.monotonic()
-    bad = 0
-    for lie in LIES:
-        if len(sys.argv) > 1 and not any(word in lie.name for word in sys.argv[1:]):
-            continue
-        found = run_with(lie)
-        ok = not (found.dead or found.hangs or found.lost > 1 or found.differ or (found.distance > 2 and not lie.is_possible))
-        bad += not ok
-        state = "ok " if ok else "BAD"
-        print(
-            f"{state} {lie.name:48} dead {len(found.dead)} lost {found.lost} differ {found.differ} "
-            f"distance {found.distance:.3g} named {sorted(found.named)} {found.took_s:.0f} s {'HANGS' * found.hangs}"
-            f" {next(iter(found.dead.values()), '')[:150]}", flush=True
-        )
-    print(f"{bad} of {len(LIES)} bad, {time.monotonic() - began:.1f} s")
-
-
-if __name__ == "__main__":
-    main()

@@ -62,20 +62,39 @@ def test_one_that_hangs_is_given_up_and_takes_part_again(action):
     assert len({one.weights_sha256() for one in carrier.agents.values()}) == 1
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_models_that_differ_are_not_committed_and_the_previous_weights_stay(seed):
-    """As a bit that flips in one agent's memory makes them; some hear of the end before the last mark."""
-    config = CONFIG.model_copy(update={"num_rounds": 2})
-    setup = small_setup(DIRECT, FLEET)
-    last = program_of(setup).cut_into(setup.most_batches).last
+def flipping(agents, last):
+    """Return a run of steps in which a bit flips in some agents' memories at the end of round 2."""
 
-    def flips(agent, program, steps, inbox, absence):
+    def run(agent, program, steps, inbox, absence):
         done = run_steps(agent, program, steps, inbox, absence)
-        if agent.id == 0 and steps[-1] == Step(2, last):
-            agent.tensors["weights"] = agent.tensors["weights"] + 1
+        if agent.id in agents and steps[-1] == Step(2, last):
+            agent.tensors["weights"] = agent.tensors["weights"] + 1 + agent.id
         return done
 
+    return run
+
+
+def last_phase():
+    setup = small_setup(DIRECT, FLEET)
+    return program_of(setup).cut_into(setup.most_batches).last
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_model_that_differs_from_all_others_is_replaced_by_theirs(seed):
+    """Some hear of the end before the last mark; nobody loses the round."""
+    config = CONFIG.model_copy(update={"num_rounds": 2})
     history = History(seed=seed, latency_s=(0.001, 1.5))
-    reports, digests = run_hooked(config, FLEET, flips, history=history)
+    reports, digests = run_hooked(config, FLEET, flipping([0], last_phase()), history=history)
+    _, undisturbed = run_hooked(config, FLEET, run_steps)
+    assert not any("not_committed" in report for report in reports[2].values())
+    assert digests == undisturbed
+    assert len({report["weights_sha256"] for report in reports[2].values()}) == 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_models_that_all_differ_are_not_committed_and_the_previous_weights_stay(seed):
+    config = CONFIG.model_copy(update={"num_rounds": 2})
+    history = History(seed=seed, latency_s=(0.001, 1.5))
+    reports, digests = run_hooked(config, FLEET, flipping(range(NUM_AGENTS), last_phase()), history=history)
     assert all(report["not_committed"] == [agent] for agent, report in reports[2].items())
     assert {*digests.values()} == {report["weights_sha256"] for report in reports[1].values()}

@@ -6,7 +6,7 @@ out of reach: it has to ask to be admitted again.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from comdml_flwr.agents.reading import LONGEST_S, wrong_number
 from comdml_flwr.carriers.direct.protocol import (
@@ -32,6 +32,8 @@ class Bounds:
 
     Parameters
     ----------
+    own : int
+        Whose bounds these are.
     ids : frozenset[int]
         All agents of the run.
     last_phase : int
@@ -40,19 +42,22 @@ class Bounds:
         Of the message.
     """
 
-    ids: frozenset[int] = field(default_factory=frozenset)
+    own: int
+    ids: frozenset[int]
     last_phase: int = MOST_ROUNDS
     last_round: int = MOST_ROUNDS
 
-    def wrong(self, mail: Mail) -> str:
+    def wrong(self, sender: int, mail: Mail) -> str:
         """Tell what is wrong with what a peer says; empty where it can be."""
         match mail:
             case Mark():
-                return self._wrong_mark(mail)
+                return self._wrong_mark(sender, mail)
             case Gone():
-                return self._wrong_accusations(mail.accusations)
+                return self._wrong_accusations(sender, mail.accusations)
             case Waiting():
-                return self._wrong_ids("awaited", [mail.awaited]) or wrong_number("for_s", mail.for_s, 0, LONGEST_S)
+                return self._wrong_ids("awaited", [mail.awaited]) or wrong_number(
+                    "for_s", mail.for_s, -LONGEST_S, LONGEST_S
+                )
             case JoinRequest():
                 return wrong_number("request", mail.request, 0, MOST_REQUESTS)
             case Admission():
@@ -74,11 +79,12 @@ class Bounds:
                 return wrong_number("round", mail.round, 0, self.last_round)
         return ""
 
-    def _wrong_mark(self, mark: Mark) -> str:
+    def _wrong_mark(self, sender: int, mark: Mark) -> str:
         return (
             wrong_number("phase", mark.phase, 0, self.last_phase)
             or self._wrong_ids("gone", mark.gone)
-            or self._wrong_accusations(mark.accusations)
+            or ("gone has its receiver" if self.own in mark.gone else "")
+            or self._wrong_accusations(sender, mark.accusations)
             or wrong_number("training_s", mark.training_s or 0, 0, LONGEST_S)
             or self._wrong_pairs("joining", mark.joining or (), MOST_REQUESTS)
             or self._wrong_pairs("admissions", mark.admissions or (), self.last_round + 1)
@@ -88,16 +94,20 @@ class Bounds:
     def _wrong_shards(self, mail: ShardDigests) -> str:
         if len({*mail.owners}) != len(mail.digests) or len(mail.owners) != len(mail.digests):
             return "it has not one digest for each owner"
-        return self._wrong_ids("owners", mail.owners) or next(filter(None, map(_wrong_digest, mail.digests)), "")
+        return self._wrong_ids("owners", mail.owners) or next(
+            filter(None, map(_wrong_digest, mail.digests)), ""
+        )
 
     def _wrong_ids(self, name: str, ids: Iterable[int]) -> str:
         strange = [agent for agent in ids if agent not in self.ids]
         return f"{name} has {short_repr(strange[0])}, which is no agent" if strange else ""
 
-    def _wrong_accusations(self, accusations: Iterable[tuple[int, int, int]]) -> str:
+    def _wrong_accusations(self, sender: int, accusations: Iterable[tuple[int, int, int]]) -> str:
         for round_, accuser, accused in accusations:
             if wrong := self._wrong_ids("accusations", (accuser, accused)):
                 return wrong
+            if accuser != sender:
+                return f"accusations are in the name of agent {accuser}"
             if accuser == accused or not 0 <= round_ <= self.last_round:
                 return f"accusations has {short_repr((round_, accuser, accused))}, which cannot be"
         return ""

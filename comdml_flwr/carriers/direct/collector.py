@@ -93,6 +93,7 @@ class Collector:
         BeginAgainError, DecidedError, LeftBehindError
             The round does not go on as it began.
         """
+        senders = tuple(senders)
         began_s, gone, told_of = self._links.clock.now_s(), self._membership.gone, self._links.own
         give_up_s = began_s + patience_s
         self.check()
@@ -109,12 +110,40 @@ class Collector:
                     told_of = sender
                 self._links.watch([sender])
                 reason = self._links.why_gone(sender)
-                waits_itself_s = self._links.waits.end_s(sender, self._deadlines.patience_s)
+                most_s = began_s + 2 * self._deadlines.for_all_s  # whatever is said of waiting
+                waits_itself_s = min(self._links.waits.end_s(sender, self._deadlines.patience_s), most_s)
                 if reason is None and now_s > max(give_up_s, waits_itself_s):
                     reason = f"not done with phase {step.phase + 1} in {patience_s:.1f} s"
                 if reason is not None:
                     self._links.accuse(sender, reason)
-                    self.check()
+                self._bear_out(senders, step, began_s)
+                self.check()
+
+    def _bear_out(self, senders: Iterable[int], step: Step, began_s: float) -> None:
+        """Give up those of whom another one says that they are gone, where this agent finds so as well.
+
+        They cannot be reached, or it waits for them, too. Of two that accuse each other, over a broken link,
+        the one with the lower id stays.
+        """
+        now_s = self._links.clock.now_s()
+        for sender in sorted({*senders} - {self._links.own} - self._membership.gone):
+            accusers = {
+                accuser
+                for accuser in self._membership.accusers(sender) - {self._links.own}
+                if sender > accuser or sender not in self._membership.accusers(accuser)
+            }
+            if not accusers:
+                continue
+            self._links.watch([sender])
+            since_s = max(began_s, self._links.accused_s.get(sender, began_s))
+            is_late = now_s > since_s + self._deadlines.patience_s and not self._has_done(sender, step)
+            if self._links.why_gone(sender) or is_late:
+                self._links.accuse(sender, f"agent {min(accusers)} gives it up, too")
+
+    def _has_done(self, sender: int, step: Step) -> bool:
+        """Tell whether the last mark of a peer that waits says that it has done a step, in this attempt."""
+        last = self._links.streams.last(sender)
+        return last is not None and last.step >= step and not self._is_of_other_attempt(last)
 
     def look(self) -> bool:
         """Take what comes next; tell whether something came."""

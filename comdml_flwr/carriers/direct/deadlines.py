@@ -6,9 +6,15 @@ The forecast of a round is an upper bound of what any plan may ask of a member w
     compute    2 * max over members of (batches * seconds per batch): a helper may have another's work, too
     transfer   (4 * model + all activations of an agent) / slowest link
 
-and never less than the longest round without a fault that this agent has seen, the wait for the start apart,
-which absent agents have not seen. The deadline is FACTOR times that, so that it grows and shrinks with the
-devices; SHORTEST_S covers what no forecast of a fraction of a second does: the operating system.
+and never less than the longest of the last rounds without a fault that this agent has seen, the wait for the
+start apart, which absent agents have not seen. The deadline is FACTOR times that, so that it grows and
+shrinks with the devices; SHORTEST_S covers what no forecast of a fraction of a second does: the operating
+system.
+
+A member may claim no more than what is plausible, so that one that lies, or whose clock errs, cannot make the
+others wait for hours: its forecast counts at most SLOWEST times the median of all forecasts, and as soon as
+there are rounds without a fault, no forecast counts for more than GROWTH times the longest of the last ones.
+A round counts for at most GROWTH times the median of those before it.
 
 A peer out of reach is given up after a third of the deadline, before one that is late. Whoever waits for a
 peer that may itself be waiting waits two thirds longer, so that the one is given up for whom both wait: a
@@ -26,10 +32,15 @@ deadline falls to that of later rounds only when all others have ended the next 
 introductions. In between, it covers such a wait and the work after it.
 """
 
+from collections import deque
 from collections.abc import Iterable
+from statistics import median
 
 FACTOR = 3.0
 SHORTEST_S = 6.0
+SLOWEST = 100.0  # a small computer beside one with a GPU
+GROWTH = 4.0  # from one round to the next: a device that is shared with others
+NUM_ROUNDS = 8  # that are remembered
 
 
 class Deadlines:
@@ -46,7 +57,7 @@ class Deadlines:
     def __init__(self, start_s: float, transfer_s: float) -> None:
         self.start_s, self._transfer_s = start_s, transfer_s
         self._training_s: dict[int, float] = {}
-        self._longest_s = 0.0
+        self._rounds_s: deque[float] = deque(maxlen=NUM_ROUNDS)
         self._has_met_all = self._have_all_met = False
 
     def hear(self, agent: int, training_s: float) -> None:
@@ -73,14 +84,20 @@ class Deadlines:
 
     def round_took(self, elapsed_s: float) -> None:
         """Note the length of a round without a fault, and without the start."""
-        self._longest_s = max(self._longest_s, elapsed_s)
+        most_s = GROWTH * median(self._rounds_s) if self._rounds_s else elapsed_s
+        self._rounds_s.append(min(elapsed_s, max(most_s, SHORTEST_S)))
 
     @property
     def forecast_s(self) -> float:
         """What a round takes at most, in seconds; 0 while nobody has said anything."""
         if not self._training_s:
             return 0.0
-        return max(2 * max(self._training_s.values()) + self._transfer_s, self._longest_s)
+        told_s = self._training_s.values()
+        claimed_s = 2 * min(max(told_s), max(SLOWEST * median(told_s), SHORTEST_S)) + self._transfer_s
+        if not self._rounds_s:
+            return claimed_s
+        longest_s = max(self._rounds_s)
+        return max(min(claimed_s, max(GROWTH * longest_s, SHORTEST_S)), longest_s)
 
     @property
     def seconds(self) -> float:

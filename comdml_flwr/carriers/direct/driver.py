@@ -120,7 +120,7 @@ class DirectRounds:
         self._agent, self._transport = agent, transport
         program = program.cut_into(agent.setup.most_batches)
         self._clock, self._deadlines = clock, deadlines
-        self._membership = Membership(absent)
+        self._membership = Membership(absent, agent.setup.present)
         peers = [peer for peer in agent.setup.ids if peer != agent.id]
         self._links = PeerLinks(agent.id, peers, transport, self._membership, deadlines, clock)
         self._links.bounds.last_phase = program.last

@@ -1,16 +1,23 @@
 """Who is gone, as the members of a run agree on it without a leader.
 
 Whoever waits in vain for a peer accuses it, and tells all. An accusation (round, accuser, accused) is never
-taken back, so that sets of accusations can be merged in any order; who is gone is a function of the set:
+taken back and comes from its accuser alone, so that sets of accusations can be merged in any order; who is
+gone is a function of the set:
 
-    in ascending order of (round, accuser, accused): who is accused by one that is not gone itself is gone
+    in ascending order of (round, accuser, accused): whoever two accuse that are not gone themselves is gone
 
-So two agents between which a link is broken, who accuse each other, do not both go: the one with the higher
-id does. An agent that was gone and is admitted again is in from a round on; accusations of earlier rounds no
-longer count.
+That somebody is dead is found by all who wait for it, each for itself. But one that lies can put nobody out:
+a second has to bear it out, unless nobody else takes part who could. An agent's own word is enough for itself
+where it cannot go on without the peer. Whoever takes a peer for gone says so as well, so that all hear of it,
+though an accuser dies in the middle of it. Of two halves that accuse each other, the one with the lowest id
+stays.
+
+An agent that was gone and is admitted again is in from a round on; accusations of earlier rounds no longer
+count.
 """
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable
 from typing import TypeAlias
 
 Accusation: TypeAlias = tuple[int, int, int]
@@ -24,22 +31,30 @@ class Membership:
     ----------
     absent : Iterable[int]
         Those who are gone from the beginning.
+    drawn : Callable[[int], tuple[int, ...]], optional
+        Who takes part in a round, if nobody fails; without it, one accuser is enough.
 
     Examples
     --------
-    >>> members = Membership()
+    >>> members = Membership(drawn=lambda round_: (0, 1, 2, 3))
     >>> members.merge([(1, 2, 3), (1, 3, 2)])
-    >>> sorted(members.gone), members.accusations
-    ([3], ((1, 2, 3), (1, 3, 2)))
+    >>> sorted(members.gone)
+    []
+    >>> members.merge([(1, 0, 3)])
+    >>> sorted(members.gone), members.accusers(3)
+    ([3], {0, 2})
     >>> members.admit([3], since=2)
     >>> sorted(members.gone)
     []
     """
 
-    def __init__(self, absent: Iterable[int] = ()) -> None:
-        self._absent = frozenset(absent)
+    def __init__(
+        self, absent: Iterable[int] = (), drawn: Callable[[int], tuple[int, ...]] | None = None
+    ) -> None:
+        self._absent, self._drawn = frozenset(absent), drawn
         self._accusations: set[Accusation] = set()
         self._in_since: dict[int, int] = {}
+        self._own: set[Accusation] = set()  # that count for this agent without a second accuser
         self.gone = self._absent
 
     @property
@@ -58,6 +73,16 @@ class Membership:
         if more:
             self._accusations |= more
             self._find_gone()
+
+    def accusers(self, accused: int) -> set[int]:
+        """Return who accuses an agent."""
+        return {accuser for _, accuser, other in self.accusations if other == accused}
+
+    def insist(self, accusation: Accusation) -> None:
+        """Add an accusation of this agent's own, which counts for itself."""
+        self._own.add(accusation)
+        self._accusations.add(accusation)
+        self._find_gone()
 
     def settle(self, missing: Iterable[int]) -> None:
         """Hold those to be gone who were missing in a round that is committed.
@@ -78,6 +103,7 @@ class Membership:
         """Take up what a member tells one that is admitted."""
         self._absent, self._in_since = frozenset(absent), dict(admissions)
         self._accusations.clear()
+        self._own.clear()
         self._find_gone()
 
     def _counts(self, accusation: Accusation) -> bool:
@@ -86,7 +112,18 @@ class Membership:
 
     def _find_gone(self) -> None:
         gone = set(self._absent)
-        for _, accuser, accused in self.accusations:
+        accusers: defaultdict[int, set[int]] = defaultdict(set)
+        for accusation in self.accusations:
+            round_, accuser, accused = accusation
             if accuser not in gone:
-                gone.add(accused)
+                accusers[accused].add(accuser)
+                if len(accusers[accused]) >= self._needed(round_, accused, gone) or accusation in self._own:
+                    gone.add(accused)
         self.gone = frozenset(gone)
+
+    def _needed(self, round_: int, accused: int, gone: Collection[int]) -> int:
+        """Return how many must accuse an agent: two, where two could."""
+        if self._drawn is None:
+            return 1
+        could = [agent for agent in self._drawn(round_) if agent != accused and agent not in gone]
+        return min(2, max(1, len(could)))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from comdml_flwr.carriers.direct.checks import Bounds
 from comdml_flwr.carriers.direct.deadlines import Deadlines
 from comdml_flwr.carriers.direct.decisions import Decisions
-from comdml_flwr.carriers.direct.membership import Membership
+from comdml_flwr.carriers.direct.membership import Accusation, Membership
 from comdml_flwr.carriers.direct.ports import REAL_CLOCK, PeerTransport, WallClock
 from comdml_flwr.carriers.direct.protocol import (
     Admission,
@@ -65,7 +65,7 @@ class PeerLinks:
         clock: WallClock = REAL_CLOCK,
     ) -> None:
         self.own, self.peers, self.clock = own, tuple(peers), clock
-        self.bounds = Bounds(ids=frozenset({own, *self.peers}))
+        self.bounds = Bounds(own=own, ids=frozenset({own, *self.peers}))
         self.distrusted: set[int] = set()  # who has said what cannot be, in the round that runs
         self.streams = Streams(self.peers)
         self.round = 0
@@ -76,9 +76,12 @@ class PeerLinks:
         self._model: tuple[int, Mapping[str, Array]] | None = None  # of the last round that ended here
         self.models: dict[int, tuple[str, CurrentModel]] = {}  # by peer; in which envelope it came
         self.decisions = Decisions()
-        self.could_tell: Callable[[int], Iterable[int]] = lambda round_: self.peers  # who was drawn for a round
+        self.could_tell: Callable[[int], Iterable[int]] = lambda round_: (
+            self.peers
+        )  # who was drawn for a round
         self.shards: dict[int, tuple[int, ShardDigests]] = {}  # by peer, with the round: what it told last
         self.latest_commit: dict[int, int] = {}  # by peer
+        self.accused_s: dict[int, float] = {}  # when this agent heard that somebody accuses a peer
         self.asked_s: dict[int, float] = {}  # when peers asked to be admitted, the last time
         self.takes_part = True  # in the round; else others say who is gone
         self.waits = Waits()
@@ -114,15 +117,32 @@ class PeerLinks:
         )
         self.send(envelope, is_needed=is_needed)
 
+    @property
+    def accusations(self) -> tuple[Accusation, ...]:
+        """The accusations that this agent has made, as far as they count."""
+        return tuple(one for one in self._membership.accusations if one[1] == self.own)
+
     def accuse(self, peer: int, reason: str) -> None:
-        """Give a peer up, and tell all."""
+        """Give a peer up without which this agent cannot go on, and tell all."""
         if peer in self._membership.gone:
             return
         log.warning("agent %d, round %d: gives up agent %d: %s", self.own, self.round, peer, reason)
-        self._membership.merge([(self.round, self.own, peer)])
+        self._membership.insist((self.round, self.own, peer))
+        self._tell_accusations(peer)
+
+    def charge(self, peer: int, reason: str) -> None:
+        """Tell all that a peer should be given up, which it is if another one says so, too."""
+        charge = self.round, self.own, peer
+        if peer in self._membership.gone or charge in self.accusations:
+            return
+        log.warning("agent %d, round %d: accuses agent %d: %s", self.own, self.round, peer, reason)
+        self._membership.merge([charge])
+        self._tell_accusations(peer)
+
+    def _tell_accusations(self, accused: int) -> None:
         for other in self.peers:  # also the accused, who may be slow and not dead
-            if other == peer or other not in self._membership.gone:
-                self.say(other, Gone(accusations=self._membership.accusations))
+            if other == accused or other not in self._membership.gone:
+                self.say(other, Gone(accusations=self.accusations))
 
     def say_waiting(self, awaited: int, for_s: float) -> None:
         """Tell all that this agent waits for a peer, and how much longer before it gives up."""
@@ -135,6 +155,7 @@ class PeerLinks:
         self._granted |= requests
         for peer in requests:
             self.joining.pop(peer, None)
+            self.accused_s.pop(peer, None)
 
     def tell_committed(self, commit: Commit) -> None:
         """Note what a round was committed as; who is late with that round is told, and who has asked."""
@@ -166,7 +187,7 @@ class PeerLinks:
         self.say(peer, admission)
 
     def decision(self, round_: int) -> tuple[int, Commit] | None:
-        """Return as what a round is committed, and who said so; None as long as that is not to be believed."""
+        """Return as what a round is committed, and who said so; None as long as that is not believed."""
         if not self.decisions.tellers(round_):
             return None
         gone = self._membership.gone
@@ -207,9 +228,9 @@ class PeerLinks:
         return True
 
     def distrust(self, fault: PeerFaultError) -> None:
-        """Give up a peer that said what cannot be, or what is not for it to say."""
+        """Accuse a peer of having said what cannot be, or what is not for it to say."""
         self.distrusted.add(fault.agent)
-        self.accuse(fault.agent, str(fault))
+        self.charge(fault.agent, str(fault))
 
     def _read(self, envelope: Envelope, kind: type[MailT]) -> MailT:
         """Return what an envelope of this kind holds. Raises PeerFaultError where that cannot be."""
@@ -218,7 +239,7 @@ class PeerLinks:
         return mail
 
     def _check(self, envelope: Envelope, mail: Mail) -> None:
-        if wrong := self.bounds.wrong(mail):
+        if wrong := self.bounds.wrong(envelope.sender, mail):
             raise PeerFaultError(envelope.sender, f"{envelope.where}: {wrong}")
 
     def _file(self, envelope: Envelope) -> None:
@@ -228,8 +249,12 @@ class PeerLinks:
         told = self._read(envelope, Gone) if envelope.kind == Gone.kind else mark
         if told is not None:
             self._membership.merge(told.accusations)
-        for peer in sorted(self._membership.gone - gone - {self.own}):  # perhaps its accuser cannot reach it
-            self.say(peer, Gone(accusations=self._membership.accusations))
+            for _, _, accused in told.accusations:
+                self.accused_s.setdefault(accused, self.clock.now_s())
+        for peer in sorted(self._membership.gone - gone - {self.own}):  # perhaps some have not heard of it
+            since = max(round_ for round_, _, accused in self._membership.accusations if accused == peer)
+            self._membership.insist((since, self.own, peer))
+            self._tell_accusations(peer)
         if envelope.kind == Gone.kind:
             return
         if envelope.kind == JoinRequest.kind:
@@ -264,7 +289,7 @@ class PeerLinks:
         if peer not in self._membership.gone and self.takes_part:
             if self._granted.get(peer) == request:
                 return  # said twice
-            self.accuse(peer, "it asks to be let in")
+            self.charge(peer, "it asks to be let in")
         self.watch([peer], again=True)
         self.joining[peer] = request
 

@@ -125,7 +125,7 @@ class CurrentModel(Mail):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardDigests(Mail):
-    """The digest of the shard that the sender got from each owner, in the attempt without those who are gone."""
+    """The digest of the shard that the sender got from each owner, in the attempt without `gone`."""
 
     kind: ClassVar[str] = "shards"
     gone: tuple[int, ...]
@@ -134,7 +134,7 @@ class ShardDigests(Mail):
 
 
 def mark_of(envelope: Envelope) -> Mark | None:
-    """Return the mark that an envelope carries; None if there is none. Raises PeerFaultError if it is no mark."""
+    """Return the mark that an envelope carries; or None. Raises PeerFaultError where it is no mark."""
     if envelope.mark is None:
         return None
     try:

@@ -168,7 +168,7 @@ class RoundRunner:
                 self.collector.begin_attempt()
             missing = self.collector.missing
             outbox, report = self.run_steps(self.agent, self.program, (step,), inbox, Absence(missing))
-            self._give_up_lacking(round_)
+            self._accuse_owners(round_)
             mark = self._mark(step, missing)
             if self._is_only_for_receivers(step):
                 self._send(with_mark(outbox, mark))
@@ -184,8 +184,8 @@ class RoundRunner:
         self._ends_run = reaches_target(self.agent.setup, [report, *told])
         return report
 
-    def _give_up_lacking(self, round_: int) -> None:
-        """Give up those whose averages have not come, or cannot be: the averaging begins again without them."""
+    def _accuse_owners(self, round_: int) -> None:
+        """Accuse those whose averages have not come; if others do, too, the averaging begins again."""
         owners = lacking(self.agent)
         for owner in owners:
             self.links.distrust(PeerFaultError(owner, f"round {round_}: no average has come that can be one"))
@@ -230,7 +230,7 @@ class RoundRunner:
 
     def _mark(self, step: Step, missing: frozenset[int]) -> Mark:
         """Return what is said when a phase is done."""
-        mark = Mark(phase=step.phase, gone=tuple(sorted(missing)), accusations=self.membership.accusations)
+        mark = Mark(phase=step.phase, gone=tuple(sorted(missing)), accusations=self.links.accusations)
         if step.phase == 0:
             training_s = len(self.agent.batches()) * self.seconds_per_batch
             self.deadlines.hear(self.agent.id, training_s)

@@ -99,10 +99,13 @@ class SameModel:
         if len(told) < _FEWEST:
             return False
         if len(odd) > 1:
-            for owner in sorted(equivocators(self._exchange(round_, [*told]))):
+            guilty = equivocators(self._exchange(round_, [*told])) - {self.agent.id}
+            for owner in sorted(guilty):
                 reason = f"average from agent {owner}, round {round_}: it sent others something else"
                 self.links.distrust(PeerFaultError(owner, reason))
-            self.collector.check()
+            give_up = self.links.clock.now_s() + self.deadlines.seconds
+            while guilty and self.links.clock.now_s() < give_up:
+                self.collector.look()  # the others find so, too, and the averaging begins again
         if common is None:
             return False
         for peer in sorted(odd - {self.agent.id}):

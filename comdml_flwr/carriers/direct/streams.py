@@ -67,6 +67,10 @@ class Streams:
         """Return a peer's first segment that has not been taken; None if none is complete."""
         return self._segments[peer][0] if self._segments[peer] else None
 
+    def last(self, peer: int) -> Segment | None:
+        """Return a peer's last segment that has not been taken; None if none is complete."""
+        return self._segments[peer][-1] if self._segments[peer] else None
+
     def take(self, peer: int) -> Segment:
         """Take a peer's first segment."""
         return self._segments[peer].popleft()

@@ -133,7 +133,9 @@ def _wrong_samples(agent: Agent, sent: Activations, z: Tensor, targets: Nested, 
 def _sizes(agent: Agent, num_samples: int) -> list[int]:
     """Return how many samples each batch of a round has."""
     config = agent.setup.config
-    return epoch_sizes(num_samples, config.batch_size, agent.setup.traits.smallest_batch) * config.local_epochs
+    return (
+        epoch_sizes(num_samples, config.batch_size, agent.setup.traits.smallest_batch) * config.local_epochs
+    )
 
 
 @contextmanager

@@ -71,7 +71,9 @@ def catch_up(agent: Agent, inbox: Inbox) -> None:
     Nobody else has use for one. (Its transfer ended the round before, so the clock does not wait for it.)
     """
     for envelope in inbox:
-        if envelope.kind == Model.kind and (mail := read(agent, envelope, Model, partial(_wrong_model, agent))):
+        if envelope.kind == Model.kind and (
+            mail := read(agent, envelope, Model, partial(_wrong_model, agent))
+        ):
             agent.tensors.take_over(mail.tensors, envelope.where)
             agent.model_of = agent.round - 1
 
@@ -101,7 +103,9 @@ def _wrong_pairing(agent: Agent, sender: int, mail: Introduction) -> str:
     if not 0 <= mail.pairing_round < agent.round:
         return f"pairing_round is {short_repr(mail.pairing_round)}, not before this round"
     ids, cuts = agent.setup.ids, range(1, len(agent.setup.cuts) + 1)
-    can_be = all(slow in ids and fast in ids and slow != fast and cut in cuts for slow, fast, cut in mail.pairing)
+    can_be = all(
+        slow in ids and fast in ids and slow != fast and cut in cuts for slow, fast, cut in mail.pairing
+    )
     is_one = len({slow for slow, _, _ in mail.pairing}) == len(mail.pairing)
     return "" if can_be and is_one else "pairing is none of these agents and cuts"
 

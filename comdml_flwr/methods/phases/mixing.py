@@ -51,6 +51,7 @@ def mix(agent: Agent, inbox: Inbox) -> Outbox:
 
     What a neighbour that sent nothing (or nothing finite) would have weighed goes to this agent's own model.
     """
+
     def wrong_model(sender: int, model: NeighbourModel) -> str:
         if sender not in _row(agent):
             return "it is no neighbour"

@@ -145,7 +145,9 @@ def gather(agent: Agent, inbox: Inbox) -> Outbox:
         last = mail.start + len(mail.weights)
         if mail.agent not in present or not max(first, start) <= mail.start < last <= stop:
             return f"it has nothing to give to [{start}, {stop}) for agent {short_repr(mail.agent)}"
-        return wrong_samples(agent, mail.agent, mail.num_samples) or wrong_weights(mail.weights, last - mail.start)
+        return wrong_samples(agent, mail.agent, mail.num_samples) or wrong_weights(
+            mail.weights, last - mail.start
+        )
 
     withdrawn = {mail.agent for _, mail in receive(agent, inbox, Withdrawal, wrong_withdrawal)}
     pieces = (mail for _, mail in receive(agent, inbox, Contribution, wrong_contribution))

@@ -65,7 +65,8 @@ def test_mail_of_other_steps_is_dropped_kept_or_left(script, kept):
 
 def test_a_peer_that_is_in_the_next_round_has_not_done_this_phase():
     """It will say that it has committed this one; until then it is waited for."""
-    script = [mark(1, 0, ROUND + 1), told(1, protocol.Commit(round=ROUND, gone=(), joining=()))]
+    commit = protocol.Commit(round=ROUND, gone=(), joining=())
+    script = [mark(1, 0, ROUND + 1), told(1, commit), told(2, commit)]
     assert collect(script, [1], in_attempt=True)[1] == "DecidedError"
 
 
@@ -113,40 +114,37 @@ def test_whoever_waits_long_for_several_names_each():
     assert [about["awaited"] for _, about in agent.sent(protocol.Waiting.kind)] == [1, 1, 1, 2, 2, 2]
 
 
+COMMIT = protocol.Commit(round=ROUND, gone=(), joining=())
+
+
+def accused(accuser, peer):
+    return told(accuser, protocol.Gone(accusations=((ROUND, accuser, peer),)))
+
+
 @pytest.mark.parametrize(
-    ("event", "before", "after"),
+    ("events", "before", "after"),
     [
-        (told(2, protocol.Gone(accusations=((ROUND, 2, 0),))), "LeftBehindError", "LeftBehindError"),
-        (told(2, protocol.Gone(accusations=((ROUND, 2, 3),))), "done", "BeginAgainError"),
-        (told(2, protocol.Commit(round=ROUND, gone=(), joining=())), "done", "DecidedError"),
-        (told(2, protocol.Commit(round=ROUND - 1, gone=(), joining=())), "done", "done"),
-        (
-            told(
-                2,
-                protocol.Gone(
-                    accusations=(
-                        (ROUND, 3, 2),
-                        (ROUND, 2, 3),
-                    )
-                ),
-            ),
-            "done",
-            "BeginAgainError",
-        ),
+        ([accused(2, 0)], "LeftBehindError", "LeftBehindError"),
+        ([accused(2, 3)], "done", "BeginAgainError"),
+        ([told(peer, COMMIT) for peer in (2, 3)], "done", "DecidedError"),
+        ([told(2, COMMIT)], "done", "done"),
+        ([told(2, protocol.Commit(round=ROUND - 1, gone=(), joining=()))], "done", "done"),
+        ([accused(3, 2), accused(2, 3)], "done", "BeginAgainError"),
     ],
     ids=[
         "this agent is accused",
         "another one is",
-        "committed",
+        "committed, as two say",
+        "committed, as one says",
         "an earlier commit",
         "two accuse each other",
     ],
 )
-def test_a_round_goes_on_begins_again_or_ends(event, before, after):
+def test_a_round_goes_on_begins_again_or_ends(events, before, after):
     """Before the return point only the loss of this agent matters; after it that of any other one."""
     marks = [mark(1, 1), mark(2, 1), mark(3, 1)]
-    assert collect([event, *marks])[1] == before
-    assert collect([event, *marks], in_attempt=True)[1] == after
+    assert collect([*events, *marks])[1] == before
+    assert collect([*events, *marks], in_attempt=True)[1] == after
 
 
 def test_what_was_averaged_without_others_than_now_is_dropped():

@@ -2,7 +2,14 @@
 
 import pytest
 
-from comdml_flwr.carriers.direct.deadlines import FACTOR, SHORTEST_S, Deadlines
+from comdml_flwr.carriers.direct.deadlines import (
+    FACTOR,
+    GROWTH,
+    NUM_ROUNDS,
+    SHORTEST_S,
+    SLOWEST,
+    Deadlines,
+)
 
 
 def deadlines(training_s=(), *, start_s=60.0, transfer_s=1.0):
@@ -57,3 +64,29 @@ def test_nobody_waits_longer_than_two_deadlines(training_s, know):
     know(made)
     assert made.patience_s < made.seconds < made.for_all_s
     assert made.for_all_s + made.patience_s == pytest.approx(2 * made.seconds)
+
+
+def test_deadlines_shrink_again_when_rounds_do():
+    made = deadlines([1.0], transfer_s=0.0)
+    made.have_all_met()
+    made.round_took(9.0)
+    for _ in range(NUM_ROUNDS):
+        made.round_took(4.0)
+    assert made.seconds == FACTOR * 4.0
+
+
+@pytest.mark.parametrize("claimed_s", [600.0, 1e9])
+def test_one_that_claims_more_than_is_plausible_makes_nobody_wait_for_it(claimed_s):
+    made = deadlines([0.1, 0.1, 0.1, 0.1, claimed_s])
+    made.have_all_met()
+    assert made.forecast_s == 2 * SLOWEST * 0.1 + 1.0
+    made.round_took(2.0)
+    assert made.forecast_s == GROWTH * 2.0
+
+
+def test_one_long_round_after_short_ones_counts_for_no_more_than_they_make_plausible():
+    made = deadlines([0.1], transfer_s=0.0)
+    made.have_all_met()
+    for elapsed_s in (4.0, 4.0, 1000.0):
+        made.round_took(elapsed_s)
+    assert made.seconds == FACTOR * GROWTH * 4.0

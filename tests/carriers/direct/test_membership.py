@@ -89,3 +89,37 @@ def test_who_is_gone_again_stays_gone_when_another_one_is_admitted():
     members.settle([3, 4])
     members.admit([4], since=5)
     assert members.gone == {3}
+
+
+def drawn(round_):
+    return (0, 1, 2, 3, 4)
+
+
+@given(rows=ACCUSATIONS, liar=AGENTS)
+def test_one_alone_puts_nobody_out(rows, liar):
+    members = Membership(drawn=lambda round_: range(6))
+    members.merge((round_, liar, accused) for round_, _, accused in rows if accused != liar)
+    assert members.gone == frozenset()
+
+
+@given(rows=ACCUSATIONS, data=st.data())
+def test_the_order_does_not_matter_where_two_must_accuse(rows, data):
+    one, other = (Membership(drawn=lambda round_: range(6)) for _ in range(2))
+    one.merge(rows)
+    for row in data.draw(st.permutations(rows)):
+        other.merge([row])
+    assert one.gone == other.gone
+
+
+def test_where_nobody_else_takes_part_one_accuser_is_enough():
+    members = Membership(drawn=lambda round_: (1, 2))
+    members.merge([(1, 1, 2)])
+    assert members.gone == {2}
+
+
+def test_an_agents_own_word_counts_for_itself_where_it_insists():
+    members = Membership(drawn=drawn)
+    members.merge([(1, 0, 3)])
+    assert members.gone == frozenset()
+    members.insist((1, 0, 3))
+    assert members.gone == {3}

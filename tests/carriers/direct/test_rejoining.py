@@ -45,15 +45,16 @@ def test_where_nobody_is_there_it_ends_in_one_line():
 
 
 def committed(*gone):
-    return told(1, Commit(round=ROUND, gone=gone, joining=()))
+    """Return the notices of two, which are believed together."""
+    return [told(peer, Commit(round=ROUND, gone=gone, joining=())) for peer in (1, 2)]
 
 
 @pytest.mark.parametrize(
     ("script", "together"),
     [
-        ([*[mark(peer, LAST) for peer in PEERS], committed()], [1, 2, 3]),
-        ([mark(1, LAST, gone=[3]), mark(2, LAST, gone=[3]), committed(3)], [1, 2]),
-        ([mark(3, LAST), mark(1, LAST, gone=[3]), mark(2, LAST, gone=[3]), committed(3)], [1, 2]),
+        ([*[mark(peer, LAST) for peer in PEERS], *committed()], [1, 2, 3]),
+        ([mark(1, LAST, gone=[3]), mark(2, LAST, gone=[3]), *committed(3)], [1, 2]),
+        ([mark(3, LAST), mark(1, LAST, gone=[3]), mark(2, LAST, gone=[3]), *committed(3)], [1, 2]),
         ([mark(1, LAST), mark(2, LAST), *ALL_GONE], [1, 2]),
         (ALL_GONE, []),
     ],
@@ -72,7 +73,7 @@ def test_a_round_ended_for_those_who_ended_it_together(script, together):
 def test_an_attempt_that_all_ended_is_not_taken_for_the_end_of_the_round():
     """The last mark of 3 reached this agent, and not 1 and 2, which began again without 3."""
     first, second = [mark(peer, LAST) for peer in PEERS], [mark(1, LAST, gone=[3]), mark(2, LAST, gone=[3])]
-    agent = Agent([*first, Gone(3), *second, committed(3)])
+    agent = Agent([*first, Gone(3), *second, *committed(3)])
     step = Step(ROUND, LAST)
     found = rejoining.last_segments(agent.links, agent.collector, agent.membership, step, PEERS)
     assert [(segment.sender, sorted(segment.gone)) for segment in found] == [(1, [3]), (2, [3])]
@@ -87,7 +88,9 @@ def test_where_one_is_lost_the_others_are_asked_whether_it_was_counted_in(lost, 
     ended_with_it = [mark(1, LAST), mark(2, LAST)]
     ended_without_it = [mark(1, LAST, gone=[3]), mark(2, LAST, gone=[3])] if answer else []
     commit = Commit(round=ROUND, gone=answer, joining=())
-    agent = Agent([*ended_with_it, lost, *ended_without_it, At(4.0, told(1, commit))])
+    agent = Agent(
+        [*ended_with_it, lost, *ended_without_it, *(At(4.0, told(peer, commit)) for peer in (1, 2))]
+    )
     step = Step(ROUND, LAST)
     found = rejoining.last_segments(agent.links, agent.collector, agent.membership, step, PEERS)
     assert [(segment.sender, sorted(segment.gone)) for segment in found] == [(1, gone), (2, gone)]
@@ -119,7 +122,7 @@ def test_a_round_of_which_a_peer_says_that_the_run_ended_before_is_not_waited_fo
 
 def test_who_is_gone_and_who_comes_back_is_taken_over_from_those_who_ended_the_round():
     asks = {"joining": ((3, 7),), "admissions": ((2, 4),)}
-    agent = Agent([mark(1, LAST, gone=[3], **asks), mark(2, LAST, gone=[3], **asks), committed(3)])
+    agent = Agent([mark(1, LAST, gone=[3], **asks), mark(2, LAST, gone=[3], **asks), *committed(3)])
     step = Step(ROUND, LAST)
     found = rejoining.last_segments(agent.links, agent.collector, agent.membership, step, PEERS)
     rejoining.take_over_from(found, agent.links, agent.membership, ROUND + 1)

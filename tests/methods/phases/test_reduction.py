@@ -251,7 +251,7 @@ def test_a_shard_of_which_no_average_comes_stays_as_it_was_and_its_owner_is_name
 
 
 def test_nobody_speaks_for_another_agent(setup):
-    """Neither gives its weights nor takes them back; and of its own it says how many samples stand behind them."""
+    """It neither gives nor takes back its weights; and it does not boast of its own number of samples."""
     agents, trained = agents_of(setup), vectors(setup)
     mail = [scatter(a, [whole(a.id, w, 10)]) for a, w in zip(agents, trained, strict=True)]
     mail.append(scatter(agents[2], [whole(1, trained[2], 10), whole(7, trained[2], 10)]))
