@@ -165,6 +165,8 @@ class Collector:
         """Keep what a peer sent up to its mark that it did a step; tell whether it has done it."""
         streams = self._links.streams
         while segment := streams.first(sender):
+            if self._is_of_later_attempt(segment):
+                return False  # this agent may yet find that somebody is gone
             if segment.step.round < step.round or self._is_of_other_attempt(segment):
                 streams.take(sender)
                 continue
@@ -178,6 +180,10 @@ class Collector:
             if segment.step == step:
                 return True
         return False
+
+    def _is_of_later_attempt(self, segment: Segment) -> bool:
+        """Tell whether a peer averages without more agents than this one does."""
+        return self._is_of_other_attempt(segment) and segment.gone > self.missing
 
     def _is_of_other_attempt(self, segment: Segment) -> bool:
         if self.attempt is None or self._return_point is None:

@@ -130,7 +130,7 @@ class RoundRunner:
                 phase, attempt = self.program.return_point, attempt + 1
                 self.collector.begin_again()
             except DecidedError:
-                report = self._take_decided(round_, same_model)
+                report, is_one = self._take_decided(round_, same_model)
                 self._ends_run = self.links.ended_after == round_
                 break
         score = self._score(report)
@@ -267,8 +267,14 @@ class RoundRunner:
         """Return the digest of what agents share, where their models agree."""
         return None if self.program.return_point is None else self.agent.shared_sha256()
 
-    def _take_decided(self, round_: int, same_model: SameModel) -> Report:
-        """Take the result that a peer ended the round with, if this agent had it as well."""
+    def _take_decided(self, round_: int, same_model: SameModel) -> tuple[Report, bool]:
+        """Take the result that a peer ended the round with, if this agent had it as well.
+
+        Returns
+        -------
+        tuple[Report, bool]
+            The report, and whether the round counts: otherwise the previous weights stay.
+        """
         decided_by = self.links.decision(round_)
         assert decided_by is not None
         sender, commit = decided_by
@@ -287,6 +293,10 @@ class RoundRunner:
         snapshot, report = self._results[decided]
         self.agent.tensors.restore(snapshot)
         self.agent.end_round()
-        if commit.digest != self._digest():
-            same_model.take(round_, commit.digest, sorted(self.links.decisions.tellers(round_)))
-        return report
+        if commit.digest == self._digest():
+            return report, True
+        self.agent.tensors.roll_back()
+        if commit.digest == self._digest():
+            return report, False
+        same_model.take(round_, commit.digest, sorted(self.links.decisions.tellers(round_)))
+        return report, True

@@ -100,6 +100,8 @@ class SameModel:
             return False
         if len(odd) > 1:
             guilty = equivocators(self._exchange(round_, [*told])) - {self.agent.id}
+            if 2 * len(guilty) >= len(told):  # who would be left?
+                return False
             for owner in sorted(guilty):
                 reason = f"average from agent {owner}, round {round_}: it sent others something else"
                 self.links.distrust(PeerFaultError(owner, reason))

@@ -24,9 +24,9 @@ WAITS_FOR_3 = told(1, WAITING_FOR_3)
 WAITS_FOR_2 = told(1, protocol.Waiting(awaited=2, for_s=3.0))
 
 
-def collect(script, senders=(1, 2), phase=1, *, in_attempt=False):
+def collect(script, senders=(1, 2), phase=1, *, in_attempt=False, absent=()):
     """Wait for a phase of peers; return the agent, and the name of what ended the wait."""
-    agent = Agent(script)
+    agent = Agent(script, absent)
     if in_attempt:
         agent.collector.begin_attempt()
     try:
@@ -147,10 +147,18 @@ def test_a_round_goes_on_begins_again_or_ends(events, before, after):
     assert collect([*events, *marks], in_attempt=True)[1] == after
 
 
-def test_what_was_averaged_without_others_than_now_is_dropped():
-    script = [mark(1, RETURN_POINT, kind="stale", gone=[3]), mark(1, RETURN_POINT, kind="good")]
-    agent, ended = collect(script, [1], RETURN_POINT, in_attempt=True)
+def test_what_was_averaged_with_one_that_is_gone_now_is_dropped():
+    script = [mark(1, RETURN_POINT, kind="stale"), mark(1, RETURN_POINT, kind="good", gone=[3])]
+    agent, ended = collect(script, [1], RETURN_POINT, in_attempt=True, absent=[3])
     assert (ended, [one.kind for one in agent.collector.take()]) == ("done", ["good"])
+
+
+def test_what_was_averaged_without_one_that_this_agent_does_not_miss_yet_waits():
+    """The peer has found it to be gone before this agent does."""
+    script = [mark(1, RETURN_POINT, kind="later", gone=[3]), accused(2, 3)]
+    agent, ended = collect(script, [1], RETURN_POINT, in_attempt=True)
+    assert ended == "BeginAgainError"
+    assert [one.kind for one in agent.links.streams.first(1).mail] == ["later"]
 
 
 def test_the_marks_of_the_last_phase_are_kept_until_the_round_begins_again():
