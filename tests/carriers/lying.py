@@ -27,7 +27,8 @@ class Outcome:
     lost: int = 0  # rounds that an honest agent missed, or did not commit, at most
     differ: int = 0  # rounds that two honest agents committed with different models
     distance: float = 0.0  # of the last model from that without a lie, in the spread of what was trained
-    named: frozenset[int] = frozenset()  # whom some honest agent names
+    distrusted: frozenset[int] = frozenset()  # whose word some honest agent left out
+    gone: frozenset[int] = frozenset()  # who was missing in a round of some honest agent
     took_s: float = 0.0  # in virtual time
     hangs: bool = False
 
@@ -82,7 +83,8 @@ def run_with(lie):
         ended = [report for report in part.reports.values() if not report.get("not_committed")]
         outcome.lost = max(outcome.lost, NUM_ROUNDS - len(ended))
         for report in part.reports.values():
-            outcome.named |= {*report.get("distrusted", ()), *report.get("gone", ())}
+            outcome.distrusted |= {*report.get("distrusted", ())}
+            outcome.gone |= {*report["gone"]}
     model, spread, *_ = honest_run(lie.method)
     ends = [carrier.agents[agent].weights_P for agent in honest]
     worst = max(

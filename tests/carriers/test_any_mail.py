@@ -1,4 +1,4 @@
-"""Whatever one member sends, as long as it is an envelope, ends no honest agent and makes none wait for ever."""
+"""Whatever one member sends, if it is an envelope, ends no honest agent and makes none wait for ever."""
 
 from dataclasses import fields, replace
 

@@ -6,6 +6,7 @@ which is made of what was trained. What nobody can know better is a finite share
 
 import pytest
 
+from tests.carriers import trust_page
 from tests.carriers.lies import LIES, NUM_AGENTS
 from tests.carriers.lying import honest_run, run_with
 
@@ -32,3 +33,9 @@ def test_without_a_lie_nobody_is_named(method):
     _, _, took_s, named = honest_run(method)
     assert (named, took_s < 10) == (frozenset(), True)
     assert NUM_AGENTS == 5
+
+
+@pytest.mark.slow
+def test_the_page_of_trust_has_what_becomes_of_each_lie():
+    text = trust_page.PAGE.read_text()
+    assert trust_page.page(text) == text
