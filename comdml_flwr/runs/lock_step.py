@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from comdml_flwr.core.display import Display
 from comdml_flwr.core.errors import RunError
+from comdml_flwr.core.majority import majority
 from comdml_flwr.core.messages import Report
 from comdml_flwr.core.program import NOBODY, Absence, Carrier, Program, Step
 from comdml_flwr.core.sharding import assign_round_robin
@@ -160,11 +161,28 @@ class LockStep:
     def _ended(
         self, round_: int, ran: Mapping[int, tuple[Step, ...]], reports: Mapping[int, Report]
     ) -> tuple[int, Mapping[int, Report]]:
-        """Return a round with its reports; who should have got the model from one who is gone has none."""
-        self._gone_at_end = self._absence.in_round(round_)
+        """Return a round with its reports; who should have got the model from one who is gone has none.
+
+        So has one whose model is not that of more than half of the others: it is to take theirs.
+        """
+        ended = {agent: reports[agent] for agent in ran if agent in reports}
+        odd = self._odd(ended)
+        self._gone_at_end = self._absence.in_round(round_) | odd
         behind = self._left_behind(round_, [agent for agent in ran if agent not in reports])
-        self._absence = Absence(self._absence.in_round(round_ + 1) | behind)
-        return round_, {agent: reports[agent] for agent in ran if agent in reports}
+        self._absence = Absence(self._absence.in_round(round_ + 1) | behind | odd)
+        return round_, {agent: report for agent, report in ended.items() if agent not in odd}
+
+    def _odd(self, reports: Mapping[int, Report]) -> frozenset[int]:
+        """Return whose model differs from that of most; nobody where none is that of more than half."""
+        told = {
+            agent: str(report["weights_sha256"])
+            for agent, report in reports.items()
+            if "weights_sha256" in report
+        }
+        if not self._program.models_agree or self._server or not told:
+            return frozenset()
+        common, odd = majority(told)
+        return frozenset() if common is None else odd
 
     def _left_behind(self, round_: int, lost: Sequence[int]) -> frozenset[int]:
         if not lost or self._server:

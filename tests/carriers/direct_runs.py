@@ -10,7 +10,7 @@ from comdml_flwr.carriers.direct.deadlines import Deadlines
 from comdml_flwr.carriers.direct.driver import DirectRounds
 from comdml_flwr.carriers.transport.grpc import Transport
 from comdml_flwr.carriers.transport.members import Limits, Member
-from comdml_flwr.core.errors import OverdueError, PeerGoneError
+from comdml_flwr.core.errors import OverdueError, PeerGoneError, RunError
 from comdml_flwr.flower.serverapp.direct_run import last_of_message
 from comdml_flwr.runs.assemble import participants_of, program_of
 from comdml_flwr.runs.loop import reductions_after
@@ -27,15 +27,18 @@ def free_addresses(count):
         return [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
 
 
-def run_direct(config, fleet, *, rounds_per_message=100, setup=None):
-    """Run all rounds, so many in each message; return the records and the digest of all weights."""
+def run_direct(config, fleet, *, rounds_per_message=100, setup=None, lies=None):
+    """Run all rounds, so many in each message; return the records and the digest of all weights.
+
+    `lies`: by agent, what it sends in place of an envelope; there are no reports of such agents.
+    """
     config = config.model_copy(update={"carrier": "direct"})
     setup = setup or small_setup(config, fleet)
     agents = {agent.id: agent for agent in participants_of(setup)}
     config = config.model_copy(update={"rounds_per_message": rounds_per_message})
     reports, left_over = {}, dict.fromkeys(agents, ())
     for first, last, num_reductions in messages(setup, config, reports):
-        told_by = _message(setup, agents, first, last, left_over, num_reductions)
+        told_by = _message(setup, agents, first, last, left_over, num_reductions, lies or {})
         for agent, (told, left) in told_by.items():
             left_over[agent] = left
             for round_, report in told:
@@ -62,7 +65,7 @@ def added_up(setup, reports):
     return list(record.rounds), record.weights_sha256
 
 
-def _message(setup, agents, first, last, left_over, num_reductions):
+def _message(setup, agents, first, last, left_over, num_reductions, lies):
     members = [
         Member(agent, address) for agent, address in zip(agents, free_addresses(len(agents)), strict=True)
     ]
@@ -79,10 +82,26 @@ def _message(setup, agents, first, last, left_over, num_reductions):
                 left_over=left_over[agent.id],
                 num_reductions=num_reductions,
             )
+            if agent.id in lies:
+                _let_lie(transport, lies[agent.id])
+                with suppress(RunError):  # it may be left behind at the end
+                    list(direct.run(first, last))
+                return [], ()
             return list(direct.run(first, last)), direct.left_over()
 
     with ThreadPoolExecutor(len(members)) as pool:
         return dict(zip(agents, pool.map(rounds, members), strict=True))
+
+
+def _let_lie(transport, lie):
+    """Let a transport send something else than it is given."""
+    send = transport.send
+
+    def send_lies(envelope, timeout_s=60.0):
+        for one in lie(envelope):
+            send(one, timeout_s)
+
+    transport.send = send_lies
 
 
 class CrashError(Exception):

@@ -21,26 +21,12 @@ from comdml_flwr.carriers.direct.membership import Membership
 from comdml_flwr.carriers.direct.peers import PeerLinks
 from comdml_flwr.carriers.direct.protocol import ModelRequest, ShardDigests
 from comdml_flwr.core.errors import PeerFaultError
+from comdml_flwr.core.majority import majority
 from comdml_flwr.core.sharding import shard_bounds
 
 log = logging.getLogger(__name__)
 
 _FEWEST = 3  # members among whom a majority can be right
-
-
-def majority(told: Mapping[int, str | None]) -> tuple[str | None, frozenset[int]]:
-    """Return the digest that more than half of the members told, None if there is none, and who differs.
-
-    Examples
-    --------
-    >>> majority({0: "a", 1: "a", 2: "b"})
-    ('a', frozenset({2}))
-    >>> majority({0: "a", 1: "b"}) == (None, {0, 1})
-    True
-    """
-    digest, count = Counter(told.values()).most_common(1)[0]
-    common = digest if 2 * count > len(told) else None
-    return common, frozenset(agent for agent, own in told.items() if common is None or own != common)
 
 
 def equivocators(told: Mapping[int, Mapping[int, str]]) -> frozenset[int]:
