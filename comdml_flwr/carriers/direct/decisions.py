@@ -34,6 +34,13 @@ class Decisions:
         """Note what a peer says; what it said first of a round counts."""
         self._told.setdefault(commit.round, {}).setdefault(teller, commit)
 
+    @property
+    def may_have_ended(self) -> tuple[int, ...]:
+        """Rounds of which somebody says that the run has ended with them."""
+        if not self.may_end_early:
+            return ()
+        return tuple(n for n, told in self._told.items() if any(commit.ends_run for commit in told.values()))
+
     def tellers(self, round_: int) -> Collection[int]:
         """Return who has said that a round is committed."""
         return self._told.get(round_, {}).keys()

@@ -219,13 +219,14 @@ class PeerLinks:
     def look(self, timeout_s: float = LOOK_S) -> bool:
         """Wait for the next envelope and file it; tell whether there was one."""
         envelope = self._transport.receive(timeout_s)
-        if envelope is None:
-            return False
-        try:
-            self._file(envelope)
-        except PeerFaultError as fault:
-            self.distrust(fault)
-        return True
+        if envelope is not None:
+            try:
+                self._file(envelope)
+            except PeerFaultError as fault:
+                self.distrust(fault)
+        for round_ in self.decisions.may_have_ended:
+            self.decision(round_)
+        return envelope is not None
 
     def distrust(self, fault: PeerFaultError) -> None:
         """Accuse a peer of having said what cannot be, or what is not for it to say."""
