@@ -18,7 +18,7 @@ from tests.docs.commands import ROOT
 PAGE = ROOT / "docs" / "reference" / "mail.md"
 BEFORE_THE_FIRST_ROUND = {"here", "told", "free", "bits", "found", "done"}  # the meeting of real peers
 LONG = {"local_epochs": 30}  # so that offload pays
-RARE = {"want model", "current model"}  # few histories have them
+RARE = {"want model", "current model", "shards"}  # few histories have them
 METHODS = (
     {"method": "comdml", "hysteresis": 0.1, **LONG},
     {"method": "comdml", "averaging": "mixing", **LONG},

@@ -169,7 +169,7 @@ class DirectRounds:
         self._end = self._links.bounds.last_round = last
         self._links.round = round_ = first
         if self._agent.id not in self._lacking:
-            self._has_model(first - 1)
+            self._offer_model(first - 1)
         latest = 0
         if self._agent.id in self._membership.gone:
             round_ = self._join()
@@ -223,7 +223,12 @@ class DirectRounds:
             self._has_model(first - 1)
 
     def _has_model(self, round_: int) -> None:
-        self._model_of = self._agent.model_of = round_
+        self._agent.model_of = round_
+        self._offer_model(round_)
+
+    def _offer_model(self, round_: int) -> None:
+        """Give the model of a round to those who ask; it may still wait for this agent's next phase."""
+        self._model_of = round_
         self._links.has_model(round_, self._agent.tensors.shared_arrays())
 
     def _round(self, round_: int) -> Report:
