@@ -246,8 +246,10 @@ def add_up(
     ------
     RunError
         After AllReduce all who took part must hold the same weights; the line names two that do not. Or
-        nobody has evaluated a test sample, or the agents' task has other metrics.
+        nobody has reported, or evaluated a test sample, or the agents' task has other metrics.
     """
+    if not reports:
+        raise RunError(f"round {round_}: nobody who took part has ended it")
     by_digest: dict[str, int] = {}
     for agent, digest in digests_of(reports).items():
         by_digest.setdefault(digest, agent)

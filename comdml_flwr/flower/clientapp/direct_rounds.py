@@ -92,6 +92,9 @@ def run_rounds_of(
     credentials, token = credentials_of(agent, context), text(facts, "token")
     policy = policy_of(context.node_config)
     policy.check_direct(has_certificates=credentials is not None)
+    first = integer(facts, "first")
+    present = {*agent.setup.present(first)}
+    policy.check_members(len(present - {*integers(facts, "absent")}), first)
     revoked = policy.revoked.agents & {*agent.setup.ids}
     limits = limits_of(agent, number(facts, "start-s"))
     program = program_of(agent.setup)
@@ -112,7 +115,7 @@ def run_rounds_of(
         )
         stopped = ""
         try:
-            for round_, report in rounds.run(integer(facts, "first"), last):
+            for round_, report in rounds.run(first, last):
                 reports[round_] = report
                 on_round(rounds.score)
                 observe_traffic(agent, transport)

@@ -169,27 +169,28 @@ class NodeSession:
         )
 
     def check_members(self, steps: Sequence[Step], absence: Absence) -> list[int]:
-        """Refuse rounds with too few members; return who takes part though this node holds it revoked.
+        """Refuse rounds with too few members; return whom this node holds revoked, of those who are not gone.
 
-        The ServerApp hears of these with the reply, and leaves them out from the next exchange on
-        (grid_carrier.py). Where it does not, this node takes no part in that one.
+        The ServerApp hears of them with the reply, and leaves them out from the next exchange on if most
+        say so (grid_carrier.py). Where one takes part in a second exchange, this node takes no part in it.
 
         Raises
         ------
         InputError
             With the rule that is broken.
         """
-        setup, policy = self.setup, self.policy
+        policy, members = self.policy, set[int]()
         for step in steps:
-            policy.check_members(len(absence.without(setup.present(step.round), step.round)), step.round)
+            present = absence.without(self.setup.present(step.round), step.round)
+            policy.check_members(len(present), step.round)
+            members |= {*present}
         cards = () if self.facts["files"] else blobs(self.facts, "cards")
-        revoked = policy.revoked.among(cards) & {*setup.ids} - absence.gone
-        if not revoked:
-            return []
-        path = self.folder / "revoked" / str(self.agent_id)
-        told = {int(agent) for agent in path.read_text().split()} if path.exists() else set()
-        policy.check_revoked(revoked & told)
-        write_file(path, " ".join(map(str, sorted(revoked))).encode())
+        revoked = policy.revoked.among(cards) & {*self.setup.ids} - absence.gone
+        if takes_part := revoked & members:
+            path = self.folder / "revoked" / str(self.agent_id)
+            before = {int(agent) for agent in path.read_text().split()} if path.exists() else set()
+            policy.check_revoked(takes_part & before)
+            write_file(path, " ".join(map(str, sorted(takes_part))).encode())
         return sorted(revoked)
 
     def checkpoints_of(self, agent: int) -> Path:

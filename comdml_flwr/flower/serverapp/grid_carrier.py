@@ -5,7 +5,7 @@ and it opens no envelope.
 """
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from math import inf
 
 from flwr.app import ConfigRecord, RecordDict
@@ -53,12 +53,17 @@ class GridCarrier:
         self._longest_s: dict[int, float] = {}  # by phase
         self._facts_for: Callable[[int], Mapping[str, str]] = lambda agent: {}
         self._why_gone: dict[int, str] = {}
-        self._revoked: set[int] = set()
+        self._say_revoked: dict[int, frozenset[int]] = {}  # by who says it
+        self._revoked: dict[int, RunError] = {}
 
     def exchange(self, steps: Mapping[int, tuple[Step, ...]], absence: Absence = NOBODY) -> dict[int, Report]:
         """Run each agent's steps; see `Carrier.exchange`."""
         self._exchange += 1
-        contents = {self._nodes[agent]: self._content(agent, todo, absence) for agent, todo in steps.items()}
+        contents = {
+            self._nodes[agent]: self._content(agent, todo, absence)
+            for agent, todo in steps.items()
+            if agent not in self._revoked
+        }
         began, phase = time.monotonic(), max(step.phase for todo in steps.values() for step in todo)
         replies = self._federation.messenger.exchange(
             "train.steps",
@@ -73,7 +78,6 @@ class GridCarrier:
         packed: list[PackedEnvelope] = []
         for_second: list[PackedEnvelope] = []
         failures: list[RunError] = []
-        told_revoked: dict[int, list[int]] = {}
         for agent in sorted(steps, reverse=self._reverse):
             try:
                 facts = self._reply(replies, agent).facts
@@ -82,39 +86,36 @@ class GridCarrier:
                 self._why_gone[agent] = str(failures[-1])
                 continue
             reports[agent] = unpack_report(text(facts, "report"))
-            if "revoked" in facts:
-                told_revoked[agent] = integers(facts, "revoked")
+            self._say_revoked[agent] = frozenset(integers(facts, "revoked") if "revoked" in facts else ())
             box = for_second if steps[agent][-1].phase == last else packed
             box += [
                 PackedEnvelope(sender=agent, receiver=receiver, payload=sealed)
                 for receiver, sealed in zip(integers(facts, "receivers"), blobs(facts, "packed"), strict=True)
             ]
-        for agent, reason in self._revoke(told_revoked, reports.keys()).items():
-            failures.append(agent_failed(agent, self._program.where(steps[agent][-1]), reason))
+        for agent in self._newly_revoked() & reports.keys():
+            del reports[agent]
+            failures.append(agent_failed(agent, self._program.where(steps[agent][-1]), self._revoked[agent]))
             self._why_gone[agent] = str(failures[-1])
-            reports.pop(agent, None)
         self._tell(failures, has_survivors=bool(reports))
         self._mail.put(mail for mail in packed if mail.sender not in self._revoked)
         self._for_second.put(mail for mail in for_second if mail.sender not in self._revoked)
         return reports
 
-    def _revoke(self, told: Mapping[int, Collection[int]], members: Collection[int]) -> dict[int, RunError]:
-        """Return who is left out from now on, and why: whom more than half of the others hold revoked."""
-        new = {agent for agents in told.values() for agent in agents} - self._revoked
-        why = {}
-        for agent in sorted(new):
-            others = {*members} - {agent}
-            by = sorted(other for other in others if agent in told.get(other, ()))
-            if 2 * len(by) > len(others):
-                self._revoked.add(agent)
-                who = ", ".join(map(str, by))
-                why[agent] = RunError(f"its certificate or key is revoked, by the policy of agents {who}")
-        return why
+    def _newly_revoked(self) -> frozenset[int]:
+        """Return who is left out from now on: whom more than half of the others hold revoked."""
+        new = set()
+        for agent in self._nodes.keys() - self._revoked.keys():
+            by = sorted(other for other, revoked in self._say_revoked.items() if agent in revoked - {other})
+            if 2 * len(by) > len(self._nodes) - 1:
+                new.add(agent)
+                why = f"its certificate or key is revoked, by the policy of agents {', '.join(map(str, by))}"
+                self._revoked[agent] = RunError(why)
+        return frozenset(new)
 
     def returned(self, gone: frozenset[int]) -> frozenset[int]:
         """Return those of the agents whose nodes Flower can reach again; their states are not asked for."""
         there = set(self._federation.messenger.grid.get_node_ids())
-        back = frozenset(agent for agent in gone - self._revoked if self._nodes[agent] in there)
+        back = frozenset(agent for agent in gone - self._revoked.keys() if self._nodes[agent] in there)
         for agent in back:
             self._last_seen.pop(agent, None)
         return back
@@ -157,6 +158,8 @@ class GridCarrier:
         return max(SHORTEST_PATIENCE_S, FACTOR * sum(self._longest_s.values()))
 
     def _reply(self, replies: Mapping[int, Reply], agent: int) -> Reply:
+        if agent in self._revoked:
+            raise self._revoked[agent]
         node = self._nodes[agent]
         if node not in replies:
             if node not in {*self._federation.messenger.grid.get_node_ids()}:

@@ -214,6 +214,17 @@ def test_who_is_revoked_in_a_run_is_left_out_from_the_next_exchange_on(tmp_path,
     assert gone_in_rounds(tmp_path) == [[], [1], [1], [1]]
 
 
+def test_who_is_revoked_and_not_drawn_is_left_out_as_soon_as_it_is(tmp_path, apart):
+    """Nobody leaves because of one who takes no part."""
+    config = patterned_config(tmp_path, num_rounds=6, participation=0.6)
+    path = tmp_path / "revoked"
+    path.write_text("comdml://agent/1\n")
+    grid = Wiretap(config, lambda place: {} if place == 1 else {"revoked": str(path)})
+    text = printed(config, grid)
+    assert text.count("agent 1 failed in round 2, introduce: its certificate or key is revoked") == 1, text
+    assert {0, 2}.isdisjoint(agent for gone in gone_in_rounds(tmp_path) for agent in gone)
+
+
 def test_a_node_whose_list_the_others_do_not_share_leaves_by_itself(tmp_path, apart):
     config = patterned_config(tmp_path, num_rounds=3)
     path = tmp_path / "revoked"
