@@ -17,6 +17,7 @@ from comdml_flwr.agents.agent import Agent
 from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.core.program import Program
+from comdml_flwr.core.user_functions import check_function
 from comdml_flwr.learning.data.app_data import AppData
 from comdml_flwr.learning.data.cifar import load_cifar
 from comdml_flwr.learning.data.cinic import load_cinic
@@ -96,12 +97,28 @@ class Catalogue:
         The model, whatever the configuration names.
     own_data : AppData, optional
         The data of each agent, whatever the configuration names.
+
+    Raises
+    ------
+    InputError
+        A builder or loader is no function, or one that cannot be called as it is going to be.
     """
 
     models: Mapping[str, ModelBuilder] = field(default_factory=dict)
     datasets: Mapping[str, DatasetLoader] = field(default_factory=dict)
     own_model: ModelBuilder | None = None
     own_data: AppData | None = None
+
+    def __post_init__(self) -> None:
+        own = {} if self.own_model is None else {"model": self.own_model}
+        builders = {**own, **{f"models[{name!r}]": builder for name, builder in self.models.items()}}
+        for what, builder in builders.items():
+            if isinstance(builder, nn.Module):
+                rule = "must be a function that builds it, so that each agent has one of its own"
+                raise InputError(what, type(builder).__name__, rule)
+            check_function(builder, what, "shape of a sample", "number of outputs", "generator")
+        for name, loader in self.datasets.items():
+            check_function(loader, f"datasets[{name!r}]", "config")
 
     def with_own_names(self, config: RunConfig) -> RunConfig:
         """Return the configuration with the names of the app's one model and data: those of its functions."""

@@ -130,6 +130,9 @@ def data_of_app(config: RunConfig, app: AppData, places: Mapping[int, Place], wa
     """
     load = app.source(warn)
     loaded = {agent: load(place) for agent, place in places.items()}
+    is_all = len(places) == next(iter(places.values())).num_partitions  # else the ServerApp sees to it
+    if is_all and not any(len(data.test) for data in loaded.values()):
+        raise InputError("test data", "0 samples at all agents", "must be at least 1 at one of them")
     by_place = {place.partition_id: loaded[agent] for agent, place in places.items()}
     example, target = example_of(next(iter(loaded.values())).train)
     task = app.task.for_samples(example, target)

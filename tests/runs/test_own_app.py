@@ -3,11 +3,13 @@
 import importlib
 
 import pytest
+from torch import nn
 
 from comdml_flwr import load_app, run_locally
 from comdml_flwr.core.config import parse_config
 from comdml_flwr.core.errors import InputError, RunError
 from comdml_flwr.flower.serverapp.serverless_run import run_serverless
+from comdml_flwr.runs.catalogue import Catalogue
 from tests.flower.loop_grid import LoopGrid, quiet_terminal
 from tests.small_app import CLIENT, FLEET, SETTINGS, write_small_app
 
@@ -145,3 +147,32 @@ def test_an_error_of_its_functions_names_the_users_line(folder, tmp_path, file, 
     with pytest.raises(RunError, match=told):
         run_here(folder, tmp_path / "results")
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        (
+            "(x[:10], y[:10])",
+            "None",
+            "test data = '0 samples at all agents': must be at least 1 at one of them",
+        ),
+        (
+            "def dense(shape, num_classes, generator)",
+            "def dense(shape, generator)",
+            r"model = 'dense(shape, generator)': must be a function (shape of a sample,",
+        ),
+    ],
+)
+def test_what_no_round_could_use_is_refused_before_any_training(old, new, line, folder, tmp_path):
+    task = folder / "small_app" / "task.py"
+    task.write_text(task.read_text().replace(old, new))
+    with pytest.raises(InputError) as refused:
+        run_here(folder, tmp_path / "results")
+    assert str(refused.value).startswith(line)
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_model_in_place_of_its_builder_is_refused():
+    with pytest.raises(InputError, match=r"^model = 'Linear': must be a function that builds it"):
+        Catalogue(own_model=nn.Linear(2, 2))

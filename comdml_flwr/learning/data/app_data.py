@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, default_collate
 
 from comdml_flwr.core.errors import InputError
+from comdml_flwr.core.user_functions import check_function
 from comdml_flwr.learning.data.conversion import as_features, as_structure
 from comdml_flwr.learning.data.item_samples import Collate, ItemSamples, MapStyle
 from comdml_flwr.learning.data.source import AgentData, DataSource, Place, Samples, TensorSamples
@@ -86,7 +87,7 @@ def own_data(
     Raises
     ------
     InputError
-        Data and task are not given together.
+        Data and task are not given together, or data are no functions of a place.
     """
     if load is None and task is None and load_shared_test is None:
         return None
@@ -95,6 +96,12 @@ def own_data(
     if task is None:
         rule = "must be given with data: as Classification(num_classes=10), or Regression()"
         raise InputError("task", None, rule)
+    if isinstance(task, type) or not hasattr(task, "check_targets"):
+        rule = "must be a task: as Classification(num_classes=10), or Regression()"
+        raise InputError("task", task.__name__ if isinstance(task, type) else task, rule)
+    check_function(load, "data", "place")
+    if load_shared_test is not None:
+        check_function(load_shared_test, "shared_test", "place")
     return AppData(load=load, task=task, load_shared_test=load_shared_test)
 
 

@@ -181,3 +181,7 @@ def test_data_and_task_come_together():
         own_data(lambda place: ((X, Y), None), None)
     with pytest.raises(InputError, match=r"^data = None: must be given with a task"):
         own_data(None, TASK)
+    with pytest.raises(InputError, match=r"^task = 'Classification': must be a task"):
+        own_data(lambda place: ((X, Y), None), Classification)
+    with pytest.raises(InputError, match=r"^shared_test = 'x\.csv': must be a function \(place\)"):
+        own_data(lambda place: ((X, Y), None), TASK, "x.csv")
