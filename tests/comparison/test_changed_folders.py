@@ -110,4 +110,4 @@ def test_a_changed_round_is_named(compared):
 
 @pytest.mark.slow
 def test_of_whatever_is_changed_there_is_a_report_or_one_line(folder):
-    assert 0 < outcomes(folder, lambda: write_report(folder), 200) < 200
+    assert 0 < outcomes(folder, lambda: write_report(folder), 40) < 40
