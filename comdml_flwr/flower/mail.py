@@ -6,6 +6,7 @@ the packed envelope holds the envelope itself, sealed so that only the receiver 
 Agents' states lie in the same folder, or in a folder of the node's own.
 """
 
+import logging
 import os
 import shutil
 import stat
@@ -22,6 +23,8 @@ from comdml_flwr.core.messages import Envelope, Outbox
 from comdml_flwr.core.temporary import temporary_folder
 from comdml_flwr.core.units import human_bytes
 from comdml_flwr.core.wire import decode_envelope, encode_envelope
+
+log = logging.getLogger(__name__)
 
 FILE_FROM_BYTES = 16_384  # below, a file costs more than the bytes
 MESSAGE_BYTES = (1 << 31) - (1 << 24)
@@ -163,17 +166,25 @@ def _write_large(envelope: Envelope, folder: Path, name: str) -> bytes:
 
 
 def unpack(sealed: Iterable[bytes], folder: Path, sealer: Sealer | None) -> tuple[Envelope, ...]:
-    """Unpack envelopes; a file is gone once it is read. With a sealer, all must be sealed."""
+    """Unpack envelopes; a file is gone once it is read. With a sealer, all must be sealed.
+
+    What its sender has sealed, and is no envelope of its own, is as if it had sent nothing: the log says it.
+    """
     if sealer:
-        return tuple(_open(packed, sealer) for packed in sealed)
+        opened = (_open(packed, sealer) for packed in sealed)
+        return tuple(envelope for envelope in opened if envelope is not None)
     return tuple(_read_packed(packed, folder) for packed in sealed)
 
 
-def _open(packed: bytes, sealer: Sealer) -> Envelope:
+def _open(packed: bytes, sealer: Sealer) -> Envelope | None:
     sender, blob = sealer.unseal(packed)
-    envelope = decode_envelope(blob)
-    if (envelope.sender, envelope.receiver) != (sender, sealer.agent):
-        raise RunError(f"agent {sender} sealed an envelope that says it is from agent {envelope.sender}")
+    try:
+        envelope = decode_envelope(blob)
+        if (envelope.sender, envelope.receiver) != (sender, sealer.agent):
+            raise RunError(f"it says it is from agent {envelope.sender} to agent {envelope.receiver}")
+    except RunError as error:
+        log.warning("agent %d leaves out what agent %d sealed: %s", sealer.agent, sender, error)
+        return None
     return envelope
 
 

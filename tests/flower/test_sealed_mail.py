@@ -1,6 +1,7 @@
 """Mail between nodes that share no folder is sealed; what the ServerApp does to it is found out."""
 
 import copy
+import dataclasses
 import logging
 
 import pytest
@@ -204,3 +205,21 @@ def test_a_place_that_belongs_to_another_user_is_refused(tmp_path, apart, monkey
     config = patterned_config(tmp_path)
     monkeypatch.setattr(mail.os, "getuid", lambda: 12345)
     assert "belongs to another user" in refused(Wiretap(config), config)
+
+
+@pytest.mark.parametrize("lie", ["no envelope", "another's"])
+def test_what_a_member_seals_and_is_no_envelope_of_its_own_costs_its_receivers_nothing(
+    lie, tmp_path, apart, caplog, monkeypatch
+):
+    encode = mail.encode_envelope
+
+    def lying(envelope):
+        if (envelope.sender, envelope.kind) != (1, "contribution"):
+            return encode(envelope)
+        return b"nothing" if lie == "no envelope" else encode(dataclasses.replace(envelope, sender=2))
+
+    monkeypatch.setattr(mail, "encode_envelope", lying)
+    config = patterned_config(tmp_path)
+    text = printed(config, Wiretap(config))
+    assert "failed" not in text
+    assert "leaves out what agent 1 sealed" in caplog.text
