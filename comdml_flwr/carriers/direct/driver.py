@@ -125,7 +125,7 @@ class DirectRounds:
         self._links = PeerLinks(agent.id, peers, transport, self._membership, deadlines, clock)
         self._links.bounds.last_phase = program.last
         self._links.decisions.may_end_early = agent.setup.config.target_metric > 0
-        self._links.could_tell = agent.setup.present
+        self._links.drawn = agent.setup.present
         self._return_point, self._last = program.return_point, program.last
         self._collector = Collector(
             self._links,

@@ -5,7 +5,7 @@ whoever runs the rounds to look at. A peer that cannot be reached, or says what 
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from comdml_flwr.carriers.direct.checks import Bounds
 from comdml_flwr.carriers.direct.deadlines import Deadlines
@@ -76,9 +76,7 @@ class PeerLinks:
         self._model: tuple[int, Mapping[str, Array]] | None = None  # of the last round that ended here
         self.models: dict[int, tuple[str, CurrentModel]] = {}  # by peer; in which envelope it came
         self.decisions = Decisions()
-        self.could_tell: Callable[[int], Iterable[int]] = lambda round_: (
-            self.peers
-        )  # who was drawn for a round
+        self.drawn: Callable[[int], Collection[int]] = lambda round_: (own, *self.peers)
         self.shards: dict[int, tuple[int, ShardDigests]] = {}  # by peer, with the round: what it told last
         self.latest_commit: dict[int, int] = {}  # by peer
         self.accused_s: dict[int, float] = {}  # when this agent heard that somebody accuses a peer
@@ -193,7 +191,7 @@ class PeerLinks:
         gone = self._membership.gone
         there = [
             peer
-            for peer in self.could_tell(round_)
+            for peer in self.drawn(round_)
             if peer != self.own and peer not in gone and self.why_gone(peer) is None
         ]
         decided = self.decisions.of(round_, there)
@@ -287,7 +285,7 @@ class PeerLinks:
     def _admission_requested(self, peer: int, request: int) -> None:
         """Note the request; a peer that nobody missed yet has lost what it had, so it is gone first."""
         self.asked_s[peer] = self.clock.now_s()
-        if peer not in self._membership.gone and self.takes_part:
+        if peer not in self._membership.gone and self.takes_part and self.own in self.drawn(self.round):
             if self._granted.get(peer) == request:
                 return  # said twice
             self.charge(peer, "it asks to be let in")
