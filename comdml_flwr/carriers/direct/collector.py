@@ -108,6 +108,10 @@ class Collector:
                 if told_of != sender and now_s > began_s + self._deadlines.patience_s:
                     self._links.say_waiting(sender, give_up_s - now_s)
                     told_of = sender
+                self._bear_out(senders, step, began_s)
+                self.check()
+                if gone != self._membership.gone:
+                    continue
                 self._links.watch([sender])
                 reason = self._links.why_gone(sender)
                 most_s = began_s + 2 * self._deadlines.for_all_s  # whatever is said of waiting
@@ -116,8 +120,7 @@ class Collector:
                     reason = f"not done with phase {step.phase + 1} in {patience_s:.1f} s"
                 if reason is not None:
                     self._links.accuse(sender, reason)
-                self._bear_out(senders, step, began_s)
-                self.check()
+                    self.check()
 
     def _bear_out(self, senders: Iterable[int], step: Step, began_s: float) -> None:
         """Give up those of whom another one says that they are gone, where this agent finds so as well.
