@@ -88,6 +88,8 @@ FOUND = [
     ("comdml, some take part", History(seed=700020, faults=(Crash(0, 55), Crash(4, 19)))),
     # An agent that took no more part accused one that asked to be let in, of a round that was still to come.
     ("comdml, some take part", History(seed=9000052, faults=(Crash(0, 40, 2.653935657429674),))),
+    # one alone had given up the dead agent in a round that was committed with it:
+    ("comdml, some take part", History(seed=9100055, faults=(Crash(3, 37), Crash(1, 110)))),
     # The others had ended; two that were left behind asked each other for ever.
     ("comdml", History(seed=600575, faults=(Partition((1, 2, 3), 0.02006980126583713, 39.47474018612108),))),
 ]

@@ -87,9 +87,12 @@ class Membership:
     def settle(self, missing: Iterable[int]) -> None:
         """Hold those to be gone who were missing in a round that is committed.
 
-        All who committed it know the same, and no accusation that comes late can turn it round.
+        All who committed it know the same, and no accusation that comes late can turn it round. Whom this
+        agent alone had given up, and the others had not, is one that it can go on without: from now on a
+        second has to bear it out, as for the others.
         """
         self._absent |= frozenset(missing)
+        self._own = {accusation for accusation in self._own if accusation[2] in self._absent}
         self._find_gone()
 
     def admit(self, agents: Iterable[int], *, since: int) -> None:
