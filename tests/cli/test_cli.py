@@ -358,7 +358,7 @@ def test_settings_reach_the_run_as_what_they_look_like(comdml, monkeypatch):
 
     def run(values, **keys):
         seen.append((values, keys))
-        return SimpleNamespace(missing=[], diverged=False)
+        return SimpleNamespace(is_complete=True)
 
     monkeypatch.setattr("comdml_flwr.runs.local_run.run_locally", run)
     settings = ["num-rounds=3", "learning-rate=1e-3", "download=false", "fleet = a=b.toml", "model='3'"]

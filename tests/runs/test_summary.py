@@ -43,6 +43,7 @@ def test_a_summary_by_hand():
         "profiles": "fleet",
         "status": "complete",
         "missing": [],
+        "mostly_gone": [],
         "diverged": False,
         "metric": "accuracy",
         "better": "higher",
