@@ -92,6 +92,17 @@ FOUND = [
     ("comdml, some take part", History(seed=9100055, faults=(Crash(3, 37), Crash(1, 110)))),
     # The others had ended; two that were left behind asked each other for ever.
     ("comdml", History(seed=600575, faults=(Partition((1, 2, 3), 0.02006980126583713, 39.47474018612108),))),
+    # One had accused the agent that hung, and was given up before the others could bear it out.
+    (
+        "comdml, large batches",
+        History(
+            seed=3656359420, faults=(Stall(4, 172, 60.0),), latency_s=(0.001, 0.05), step_s=(0.0, 0.3)
+        ),
+    ),
+    (
+        "comdml, large batches",
+        History(seed=3417500986, faults=(Stall(4, 27, 60.0),), latency_s=(0.001, 0.05), step_s=(0.0, 0.3)),
+    ),
 ]
 """Runs and histories that broke a law once."""
 

@@ -114,13 +114,20 @@ class Collector:
                     continue
                 self._links.watch([sender])
                 reason = self._links.why_gone(sender)
-                most_s = began_s + 2 * self._deadlines.for_all_s  # whatever is said of waiting
-                waits_itself_s = min(self._links.waits.end_s(sender, self._deadlines.patience_s), most_s)
+                most_s = began_s + self._deadlines.most_s  # whatever is said of waiting
+                waits_itself_s = min(self._waits_until_s(sender), most_s)
                 if reason is None and now_s > max(give_up_s, waits_itself_s):
                     reason = f"not done with phase {step.phase + 1} in {patience_s:.1f} s"
                 if reason is not None:
                     self._links.accuse(sender, reason)
                     self.check()
+
+    def _waits_until_s(self, sender: int) -> float:
+        """Return until when a peer without a fault may wait: for others, or for its accusation's second."""
+        patience_s, gone = self._deadlines.patience_s, self._membership.gone
+        accused = {other for _, accuser, other in self._membership.accusations if accuser == sender}
+        heard_s = [self._links.accused_s.get(other, 0.0) for other in accused - gone - {self._links.own}]
+        return max(self._links.waits.end_s(sender, patience_s), max(heard_s, default=0.0) + 2 * patience_s)
 
     def _bear_out(self, senders: Iterable[int], step: Step, began_s: float) -> None:
         """Give up those of whom another one says that they are gone, where this agent finds so as well.

@@ -29,7 +29,8 @@ earliest; or than when the one gives up for whom it waits, and so on along a cha
 out of reach is given up as soon as in later rounds. But a healthy peer may still be waiting, with the
 deadline of a start, for the introduction of an agent that died when some had it and others had not. So the
 deadline falls to that of later rounds only when all others have ended the next phase, and so had all
-introductions. In between, it covers such a wait and the work after it.
+introductions. In between, it covers such a wait and the work after it. What others say of their waiting may
+be of a start as long as no round has ended.
 """
 
 from collections import deque
@@ -58,15 +59,16 @@ class Deadlines:
         self.start_s, self._transfer_s = start_s, transfer_s
         self._training_s: dict[int, float] = {}
         self._rounds_s: deque[float] = deque(maxlen=NUM_ROUNDS)
-        self._has_met_all = self._have_all_met = False
+        self._has_met_all = self._have_all_met = self._is_started = False
 
     def hear(self, agent: int, training_s: float) -> None:
         """Note how long an agent says that its own batches of a round take it, in seconds."""
         self._training_s[agent] = training_s
 
-    def forget(self, agents: Iterable[int]) -> None:
-        """Wait no longer for the sake of these agents."""
-        for agent in agents:
+    def round_ended(self, gone: Iterable[int]) -> None:
+        """Note that a round is committed: all are beyond the start, and nobody waits for who is gone."""
+        self._is_started = True
+        for agent in gone:
             self._training_s.pop(agent, None)
 
     @property
@@ -120,6 +122,11 @@ class Deadlines:
     def longest_s(self) -> float:
         """How long a peer without a fault can wait for another one, whatever it knows, in seconds."""
         return 2 * (2 * self.start_s + self._of_forecast_s)
+
+    @property
+    def most_s(self) -> float:
+        """How long to wait for one that waits itself, whatever is said of that, in seconds."""
+        return 2 * self.for_all_s if self._is_started else max(2 * self.for_all_s, self.longest_s)
 
     @property
     def _of_forecast_s(self) -> float:

@@ -250,7 +250,7 @@ class DirectRounds:
             ends_run=self._ends_run or None,
         )
         self._links.tell_committed(commit)
-        self._deadlines.forget(missing)
+        self._deadlines.round_ended(missing)
         self._links.note_admitted(joining)
         self._collector.attempt = None
         self._membership.settle(missing)

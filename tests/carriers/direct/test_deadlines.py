@@ -53,8 +53,16 @@ def test_a_round_that_took_longer_is_no_fault_the_next_time():
 def test_nobody_waits_for_the_sake_of_one_who_is_gone():
     made = deadlines([100.0, 1.0], transfer_s=0.0)
     made.have_all_met()
-    made.forget([0])
+    made.round_ended([0])
     assert made.forecast_s == 2.0
+
+
+def test_a_wait_for_a_start_is_believed_until_a_round_has_ended():
+    made = deadlines([1.0], transfer_s=0.0)
+    made.have_all_met()  # and others may not have: they wait as long as for a start
+    assert made.most_s == made.longest_s > 2 * made.start_s
+    made.round_ended([])
+    assert made.most_s == 2 * made.for_all_s < made.start_s
 
 
 @pytest.mark.parametrize("training_s", [0.0, 0.5, 30.0])
