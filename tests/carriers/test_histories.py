@@ -95,9 +95,7 @@ FOUND = [
     # One had accused the agent that hung, and was given up before the others could bear it out.
     (
         "comdml, large batches",
-        History(
-            seed=3656359420, faults=(Stall(4, 172, 60.0),), latency_s=(0.001, 0.05), step_s=(0.0, 0.3)
-        ),
+        History(seed=3656359420, faults=(Stall(4, 172, 60.0),), latency_s=(0.001, 0.05), step_s=(0.0, 0.3)),
     ),
     (
         "comdml, large batches",
