@@ -101,6 +101,16 @@ FOUND = [
         "comdml, large batches",
         History(seed=3417500986, faults=(Stall(4, 27, 60.0),), latency_s=(0.001, 0.05), step_s=(0.0, 0.3)),
     ),
+    # It had begun the averaging again before the others committed the round, and was not told of that.
+    (
+        "comdml",
+        History(
+            seed=209153909,
+            faults=(Crash(0, 129, 3.161324390322765),),
+            latency_s=(0.001, 0.05),
+            step_s=(0.0, 0.3),
+        ),
+    ),
 ]
 """Runs and histories that broke a law once."""
 

@@ -86,6 +86,7 @@ class PeerLinks:
         self.ended_after: int | None = None  # the round with which the run has ended, as peers say
         self._committed: dict[int, Commit] = {}  # by round: what this agent tells of it
         self._want_commit: set[tuple[int, int]] = set()  # (round, peer) that asks as what it is committed
+        self._attempts: dict[int, tuple[int, tuple[int, ...]]] = {}  # by peer: round and who is missing in it
         self._transport, self._membership, self._deadlines = transport, membership, deadlines
         self._watched: set[int] = set()
 
@@ -158,6 +159,9 @@ class PeerLinks:
     def tell_committed(self, commit: Commit) -> None:
         """Note what a round was committed as; who is late with that round is told, and who has asked."""
         self._committed[commit.round] = commit
+        for peer, (round_, _) in sorted(self._attempts.items()):
+            if round_ == commit.round:
+                self._answer_late(peer)
         for asked in sorted(self._want_commit):
             self._answer_commit_request(*asked)
 
@@ -280,7 +284,9 @@ class PeerLinks:
             self.models[sender] = envelope.where, self._read(envelope, CurrentModel)
         else:  # also of one that is gone: an agent that is absent may not know that it was let in again
             self.streams.put(envelope, mark)
-            self._answer_late(envelope, mark)
+            if mark is not None:
+                self._attempts[sender] = envelope.round, mark.gone
+                self._answer_late(sender)
 
     def _admission_requested(self, peer: int, request: int) -> None:
         """Note the request; a peer that nobody missed yet has lost what it had, so it is gone first."""
@@ -310,8 +316,8 @@ class PeerLinks:
         assert self._model is not None
         self.say(peer, CurrentModel(tensors=self._model[1]))
 
-    def _answer_late(self, envelope: Envelope, mark: Mark | None) -> None:
+    def _answer_late(self, peer: int) -> None:
         """Tell one who begins a committed round's averaging again what it was committed as."""
-        committed = self._committed.get(envelope.round)
-        if envelope.kind == Mark.kind and committed and mark and mark.gone != committed.gone:
-            self.say_committed(envelope.round, envelope.sender)
+        round_, missing = self._attempts[peer]
+        if round_ in self._committed and missing != self._committed[round_].gone:
+            self.say_committed(round_, peer)
