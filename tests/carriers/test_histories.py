@@ -111,6 +111,16 @@ FOUND = [
             step_s=(0.0, 0.3),
         ),
     ),
+    # One that asked to be let in was waited for, as if it could tell as what the round is committed.
+    (
+        "comdml, some take part",
+        History(
+            seed=1178670497,
+            faults=(Cut(4, 0, 2.3686081851136667, inf),),
+            latency_s=(0.001, 0.05),
+            step_s=(0.0, 0.3),
+        ),
+    ),
 ]
 """Runs and histories that broke a law once."""
 

@@ -192,12 +192,8 @@ class PeerLinks:
         """Return as what a round is committed, and who said so; None as long as that is not believed."""
         if not self.decisions.tellers(round_):
             return None
-        gone = self._membership.gone
-        there = [
-            peer
-            for peer in self.drawn(round_)
-            if peer != self.own and peer not in gone and self.why_gone(peer) is None
-        ]
+        cannot_tell = {self.own, *self._membership.gone, *self.joining}
+        there = [peer for peer in self.drawn(round_) if peer not in cannot_tell and not self.why_gone(peer)]
         decided = self.decisions.of(round_, there)
         if decided and decided[1].ends_run and self.decisions.may_end_early:
             self.ended_after = round_
