@@ -50,6 +50,9 @@ class Setup:
     num_samples : Mapping[int, int]
         How many training samples every agent has; of data that are the agents' own, those of the agents of
         this process, until all have told.
+    num_own_tests : Mapping[int, int]
+        How many test samples each agent has that does not evaluate a share of those that all have alike, as
+        `num_samples`.
     codec : ActivationCodec
         How activations travel between the sides of a split model.
     cuts : CutTable
@@ -100,6 +103,7 @@ class Setup:
     load_data: DataSource
     same_data: Mapping[str, object]
     num_samples: Mapping[int, int]
+    num_own_tests: Mapping[int, int]
     codec: ActivationCodec
     cuts: CutTable
     traits: ModelTraits

@@ -179,6 +179,7 @@ def assemble(
         load_data=shares.load,
         same_data=data.same,
         num_samples=shares.num_samples,
+        num_own_tests=shares.num_own_tests,
         codec=codec,
         cuts=cut_table(profile, config.batch_size, fleet, built.traits.parted),
         traits=built.traits,
@@ -202,8 +203,11 @@ def assemble(
     )
 
 
-def knowing_samples(setup: Setup, fleet: Fleet, num_samples: Mapping[int, int]) -> Setup:
-    """Return a set-up that knows how many training samples all agents have, ids ascending."""
+def knowing_samples(
+    setup: Setup, fleet: Fleet, num_samples: Mapping[int, int], num_own_tests: Mapping[int, int]
+) -> Setup:
+    """Return a set-up that knows how many training and own test samples all agents have, ids ascending."""
+    setup = replace(setup, num_own_tests=num_own_tests)
     if setup.num_samples == num_samples:
         return setup
     program = _program(setup.config, len(setup.ids), 0)

@@ -240,13 +240,14 @@ def add_up(
     Of one who is gone, there is no report: the test samples of its share are not among those of the metrics,
     which are those of the agents' task.
 
-    A method that predicts nothing is its own forecast, and has no times without offload.
+    A method that predicts nothing is its own forecast, and has no times without offload. Where nobody who
+    took part has a test sample, the metrics are None.
 
     Raises
     ------
     RunError
         After AllReduce all who took part must hold the same weights; the line names two that do not. Or
-        nobody has reported, or evaluated a test sample, or the agents' task has other metrics.
+        nobody has reported, or the agents' task has other metrics.
     """
     if not reports:
         raise RunError(f"round {round_}: nobody who took part has ended it")
@@ -259,8 +260,6 @@ def add_up(
     virtual_time_s, makespan_s = _most(reports, "end_s"), _most(reports, "training_end_s")
     forecast = next((r for r in reports.values() if "predicted_s" in r), {})
     sums = add_sums((read_sums(report, metrics) for _, report in sorted(reports.items())), metrics)
-    if sums == dict(metrics.nothing):
-        raise RunError(f"round {round_}: no agent has evaluated a test sample")
     scores = metrics.of(sums)
     if taken := sorted(scores.keys() & _FIELDS):
         raise RunError(f"{taken[0]} is a name that each round's record has, and no metric's")

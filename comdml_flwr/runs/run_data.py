@@ -32,12 +32,15 @@ class Shares:
         Gives an agent its samples.
     num_samples : Mapping[int, int]
         How many training samples each agent has, as far as this process knows.
+    num_own_tests : Mapping[int, int]
+        How many test samples of its own, likewise; without those that evaluate a share of the same samples.
     largest_batch : int
         The most samples that a batch may have.
     """
 
     load: DataSource
     num_samples: Mapping[int, int]
+    num_own_tests: Mapping[int, int]
     largest_batch: int
 
 
@@ -103,6 +106,7 @@ def data_set(
         return Shares(
             load=partitioned(dataset, parts),
             num_samples={agent: len(part) for agent, part in zip(ids, parts, strict=True)},
+            num_own_tests={},
             largest_batch=max([config.batch_size, *map(max, sizes)]),
         )
 
@@ -149,6 +153,7 @@ def data_of_app(config: RunConfig, app: AppData, places: Mapping[int, Place], wa
         return Shares(
             load=load_enough,
             num_samples={agent: len(load_enough(place).train) for agent, place in places.items()},
+            num_own_tests={agent: len(data.test) for agent, data in loaded.items() if not data.all_have_test},
             largest_batch=config.batch_size + smallest - 1,  # nobody knows how many others have
         )
 

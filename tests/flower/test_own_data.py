@@ -93,13 +93,14 @@ def test_own_folders_give_the_bits_of_a_data_set_that_is_spread_alike(folders):
     assert json.loads((folder / "summary.json").read_text())["model"] == "four_stages"
 
 
-def test_a_run_in_one_process_asks_for_each_place(folders):
+def test_a_run_in_one_process_asks_for_each_place_and_shares_out_the_same_test_samples(folders):
     def load(place):
-        with np.load(folders / f"node-{place.node_config['partition-id']}" / "digits.npz") as file:
-            return (file["x"], file["y"]), (file["x"][:4], file["y"][:4])
+        number = place.node_config["partition-id"]
+        with np.load(folders / f"node-{number}" / "digits.npz") as file:
+            return (file["x"], file["y"]), (file["x"][:4], file["y"][:4]) if number == 1 else None
 
     over_grid = run(folders, load)
-    catalogue = Catalogue(own_model=four_stages, own_data=own_data(load, TASK))
+    catalogue = Catalogue(own_model=four_stages, own_data=own_data(load, TASK, load_test))
     (folders / "fleet.toml").write_text(fleet_text(NUM))
     values = small_config(fleet=str(folders / "fleet.toml"), results_dir=str(folders / "here"))
     record = run_locally(values.with_defaults_named(), num_agents=NUM, catalogue=catalogue)
@@ -109,7 +110,23 @@ def test_a_run_in_one_process_asks_for_each_place(folders):
     assert json.loads(rounds[-1])["accuracy"] == record.rounds[-1].scores["accuracy"]
     own = json.loads(rounds[-1])["own_tests"]
     assert own == json.loads(json.dumps(record.rounds[-1].own_tests)), "each agent's, on its own test data"
-    assert {agent: told["sums"]["num_evaluated"] for agent, told in own.items()} == {"0": 4, "1": 4, "2": 4}
+    assert {agent: told["sums"]["num_evaluated"] for agent, told in own.items()} == {"1": 4}
+
+
+def test_a_round_without_anybody_who_has_a_test_sample_has_no_metric(folders):
+    def load(place):
+        (x, y), _ = load_data(place)
+        return (x, y), (x[:4], y[:4]) if place.partition_id == 1 else None
+
+    folder = run(folders, load, shared_test=None, method="allreduce", participation=0.4, num_rounds=5)
+    rounds = [json.loads(line) for line in (folder / "rounds.jsonl").read_text().splitlines()]
+    judged = {line["round"] for line in rounds if line["own_tests"]}
+    assert judged
+    assert judged < {line["round"] for line in rounds}
+    assert {line["round"] for line in rounds if line["accuracy"] is not None} == judged
+    assert {line["round"] for line in rounds if line["loss"] is not None} == judged
+    assert json.loads((folder / "summary.json").read_text())["status"] == "complete"
+    assert (folder / "model-best.safetensors").exists()
 
 
 def one_sample(place):

@@ -34,6 +34,15 @@ def samples_told(facts: ConfigRecord) -> tuple[int, ...]:
     return tuple(integers(facts, "num-samples")) if "num-samples" in facts else ()
 
 
+def own_tests_told(facts: ConfigRecord) -> tuple[int | None, ...]:
+    """Return how many test samples of its own each agent has, in ascending id, once all have told.
+
+    None where an agent evaluates a share of the test samples that all have alike.
+    """
+    told = integers(facts, "own-tests") if "own-tests" in facts else ()
+    return tuple(number if number >= 0 else None for number in told)
+
+
 def by_way_of_relay(setup: Setup, relay: Relay) -> Setup:
     """Return a set-up whose profiles have the relay's price on every link."""
     if relay is None:

@@ -178,6 +178,7 @@ def _hello(session: NodeSession) -> ConfigRecord:
     told["model-bytes"] = setup.initial_weights_P.nbytes
     data = setup.data(session.agent_id)
     told["num-samples"], told["num-test"] = len(data.train), len(data.test)
+    told["shares-test"] = data.all_have_test
     told["model"], told["dataset"] = setup.config.model, setup.config.dataset
     told["metrics"] = pack_metrics(setup.task)
     return ConfigRecord({**told, **pack_start(start_of(setup))})

@@ -19,7 +19,13 @@ from comdml_flwr.core.strict_json import read_json_file
 from comdml_flwr.core.typed_json import read_table
 from comdml_flwr.flower.app_paths import with_data_found
 from comdml_flwr.flower.clientapp.checkpoints import place_of
-from comdml_flwr.flower.clientapp.chosen import by_way_of_relay, chosen, relay_told, samples_told
+from comdml_flwr.flower.clientapp.chosen import (
+    by_way_of_relay,
+    chosen,
+    own_tests_told,
+    relay_told,
+    samples_told,
+)
 from comdml_flwr.flower.clientapp.keys import TRUSTED_KEYS, sealer_of
 from comdml_flwr.flower.clientapp.models import FACT, ModelNews, place_of_models, read_news
 from comdml_flwr.flower.clientapp.policy import Policy, policy_of
@@ -118,12 +124,15 @@ class NodeSession:
             _SETUPS.clear()
             _SETUPS[of_run] = base
         setup, sizes, relay = _SETUPS[of_run], samples_told(self.facts), relay_told(self.facts)
+        tests = own_tests_told(self.facts)
         self.policy.check_members(len(setup.present(1)), 1)
         setup.places[setup.ids[number]] = place  # a process may be several nodes, one after another
-        told = (*of_run, sizes, relay)
+        told = (*of_run, sizes, tests, relay)
         if told not in _SETUPS:
             if sizes:
-                setup = knowing_samples(setup, fleet, dict(zip(setup.ids, sizes, strict=True)))
+                num_samples = dict(zip(setup.ids, sizes, strict=True))
+                num_own_tests = {a: n for a, n in zip(setup.ids, tests, strict=True) if n is not None}
+                setup = knowing_samples(setup, fleet, num_samples, num_own_tests)
             _SETUPS[told] = by_way_of_relay(setup, relay)
         return _SETUPS[told]
 

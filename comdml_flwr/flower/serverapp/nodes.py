@@ -74,9 +74,7 @@ def greet(
                 messenger=messenger,
                 nodes={agent: node for agent, (node, _) in told.items()},
                 folder=folder,
-                common=ConfigRecord(
-                    {**common, "files": not cards, "cards": cards, "num-samples": samples_of(told)}
-                ),
+                common=ConfigRecord({**common, "files": not cards, "cards": cards, **samples_of(told)}),
                 addresses={
                     agent: text(facts, "address") for agent, (_, facts) in told.items() if facts["address"]
                 },
@@ -136,8 +134,10 @@ def gather_nodes(
     return told, time.monotonic() - began
 
 
-def samples_of(told: Mapping[int, tuple[int, ConfigRecord]]) -> list[int]:
-    """Return how many training samples each agent has, in ascending id.
+def samples_of(told: Mapping[int, tuple[int, ConfigRecord]]) -> dict[str, list[int]]:
+    """Return how many training and own test samples each agent has, in ascending id.
+
+    -1 where an agent evaluates a share of the test samples that all have alike.
 
     Raises
     ------
@@ -146,7 +146,11 @@ def samples_of(told: Mapping[int, tuple[int, ConfigRecord]]) -> list[int]:
     """
     if not any(integer(facts, "num-test") for _, facts in told.values()):
         raise InputError("test data", "0 samples at all agents", "must be at least 1 at one of them")
-    return [integer(facts, "num-samples") for _, (_, facts) in sorted(told.items())]
+    in_order = [facts for _, (_, facts) in sorted(told.items())]
+    return {
+        "num-samples": [integer(facts, "num-samples") for facts in in_order],
+        "own-tests": [-1 if facts["shares-test"] else integer(facts, "num-test") for facts in in_order],
+    }
 
 
 def told_alike(told: Mapping[int, tuple[int, ConfigRecord]], *names: str) -> dict[str, str]:

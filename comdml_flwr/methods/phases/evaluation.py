@@ -48,11 +48,15 @@ def evaluate(agent: Agent, inbox: Inbox) -> Outbox:
 
 
 def share_of_test_set(agent: Agent) -> tuple[int, int]:
-    """Return which test samples, [start, stop), this agent evaluates its model on."""
-    num_test, present = len(agent.data.test), agent.members
+    """Return which test samples, [start, stop), this agent evaluates its model on.
+
+    All its own, if it has some; else the members that have none share out those that all have alike.
+    """
+    num_test = len(agent.data.test)
     if not agent.data.all_have_test:
         return 0, num_test
-    return shard_bounds(num_test, len(present))[present.index(agent.id)]
+    sharing = [member for member in agent.members if member not in agent.setup.num_own_tests]
+    return shard_bounds(num_test, len(sharing))[sharing.index(agent.id)]
 
 
 def report_round(agent: Agent, *parts: TestPart) -> None:
