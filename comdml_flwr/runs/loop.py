@@ -6,7 +6,7 @@ under way meanwhile. A `RunRecord` is yielded: all rounds so far, of which the l
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from comdml_flwr.core.config import RunConfig
@@ -18,6 +18,7 @@ from comdml_flwr.planning.fleet.scenario import Availability
 from comdml_flwr.planning.participation import draw_participants
 from comdml_flwr.runs.lock_step import LockStep
 from comdml_flwr.runs.records import RoundRecord, RunRecord, add_up
+from comdml_flwr.runs.reports import usable_reports
 
 if TYPE_CHECKING:  # it loads torch, which a dry run of a table of cuts has no use for
     from comdml_flwr.agents.agent import Agent
@@ -49,6 +50,7 @@ def run_rounds(
     *,
     begun: RunRecord | None = None,
     metrics: Metrics = CLASSIFICATION_METRICS,
+    num_tests: Mapping[int, int] | None = None,
 ) -> Iterator[RunRecord]:
     """Run the rounds of a method over a carrier, up to the one that reaches `target-metric`.
 
@@ -73,6 +75,8 @@ def run_rounds(
         The rounds that are over already, of a run that goes on.
     metrics : Metrics, optional
         Those of the agents' task.
+    num_tests : Mapping[int, int], optional
+        How many test samples each agent has, where other processes report: what cannot be is left out.
 
     Yields
     ------
@@ -101,11 +105,15 @@ def run_rounds(
     began = time.monotonic()
     for round_, reports in loop.run(len(record.rounds) + 1, record.gone, ends_apart, num_reductions):
         elapsed_s = time.monotonic() - began
+        distrusted: frozenset[int] = frozenset()
+        if num_tests is not None:
+            reports, distrusted = usable_reports(round_, reports, metrics, num_tests)
         ended = add_up(
             round_,
             reports,
             elapsed_s,
             gone=loop.gone,
+            distrusted=distrusted,
             models_agree=program.models_agree,
             metrics=metrics,
         )

@@ -232,13 +232,14 @@ def add_up(
     elapsed_s: float,
     *,
     gone: Iterable[int] = (),
+    distrusted: Iterable[int] = (),
     models_agree: bool = True,
     metrics: Metrics = CLASSIFICATION_METRICS,
 ) -> RoundRecord:
     """Return the record of a round from its reports: of all who took part, and of the server.
 
-    Of one who is gone, there is no report: the test samples of its share are not among those of the metrics,
-    which are those of the agents' task.
+    Of one who is gone, or `distrusted`, there is no report: the test samples of its share are not among those
+    of the metrics, which are those of the agents' task.
 
     A method that predicts nothing is its own forecast, and has no times without offload. Where nobody who
     took part has a test sample, the metrics are None.
@@ -257,15 +258,28 @@ def add_up(
     if models_agree and len(by_digest) > 1:
         one, other, *_ = by_digest.values()
         raise RunError(f"round {round_}: agents {one} and {other} hold different weights after averaging")
-    virtual_time_s, makespan_s = _most(reports, "end_s"), _most(reports, "training_end_s")
-    forecast = next((r for r in reports.values() if "predicted_s" in r), {})
     sums = add_sums((read_sums(report, metrics) for _, report in sorted(reports.items())), metrics)
     scores = metrics.of(sums)
     if taken := sorted(scores.keys() & _FIELDS):
         raise RunError(f"{taken[0]} is a name that each round's record has, and no metric's")
+    record = unscored(round_, reports, elapsed_s, gone=gone, metrics=metrics)
+    return replace(record, scores=scores, distrusted=sorted({*record.distrusted, *distrusted}))
+
+
+def unscored(
+    round_: int,
+    reports: Mapping[int, Report],
+    elapsed_s: float = 0.0,
+    *,
+    gone: Iterable[int] = (),
+    metrics: Metrics,
+) -> RoundRecord:
+    """Return the record of a round without its metrics. Raises RunError where a report cannot be."""
+    virtual_time_s, makespan_s = _most(reports, "end_s"), _most(reports, "training_end_s")
+    forecast = next((r for r in reports.values() if "predicted_s" in r), {})
     return RoundRecord(
         round=round_,
-        scores=scores,
+        scores={metrics.primary: None, "loss": None},
         metric=metrics.primary,
         better=metrics.better,
         virtual_time_s=virtual_time_s,

@@ -113,6 +113,7 @@ def greeted(grid: LoopGrid, nodes: dict[int, int], **common: bool) -> Federation
         start={},
         names={},
         metrics="",
+        num_tests={},
         model_bytes=0,
     )
 

@@ -169,6 +169,22 @@ def test_one_agent_that_failed_is_let_in_with_the_next_message(tmp_path, monkeyp
     assert [line["gone"] for line in lines] == [[], [2], [], []]
 
 
+def test_one_agent_whose_reply_cannot_be_read_costs_its_own_part_of_the_message(tmp_path, monkeypatch):
+    real = peer_client_app.run_rounds_of
+
+    def run_rounds_of(agent, facts, *rest):
+        reply = real(agent, facts, *rest)
+        if agent.id == 2 and facts["first"] == 1:
+            reply["reports"] = '{"1": [], "seven": {}}'
+        return reply
+
+    monkeypatch.setattr(peer_client_app, "run_rounds_of", run_rounds_of)
+    run = run_direct(tmp_path, num_rounds=3, rounds_per_message=2)
+    lines = [json.loads(line) for line in (run / "rounds.jsonl").read_text().splitlines()]
+    assert [line["num_agents"] for line in lines] == [NUM_AGENTS - 1, NUM_AGENTS - 1, NUM_AGENTS]
+    assert json.loads((run / "summary.json").read_text())["status"] == "complete"
+
+
 def test_when_all_agents_fail_the_run_ends_in_one_line(tmp_path, monkeypatch):
     fail_in_round_2(monkeypatch, {*range(NUM_AGENTS)})
     place = r"tests/flower/test_direct\.py, line \d+, in torn"

@@ -23,6 +23,7 @@ from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.messages import Report
 from comdml_flwr.core.program import NOBODY, Program, agent_failed
+from comdml_flwr.core.typed_json import read_table
 from comdml_flwr.flower.records import NO_STATE, content_of, facts_of, integer, integers, task, text
 from comdml_flwr.flower.serverapp.federation import Federation
 from comdml_flwr.flower.serverapp.messenger import POLL_S, SHORTEST_PATIENCE_S, UNREGISTERED
@@ -31,6 +32,7 @@ from comdml_flwr.learning.schedule import follows_metric
 from comdml_flwr.planning.participation import check_left
 from comdml_flwr.runs.loop import checkpoint_follows, has_ended, reductions_after
 from comdml_flwr.runs.records import RunRecord, add_up, number_in
+from comdml_flwr.runs.reports import usable_reports
 
 SHORTEST_START_S = 30.0
 """What a node may take at least to start, whatever it took for its hello: a busy machine is no fault."""
@@ -108,16 +110,20 @@ class DirectRun:
             self._display.exchange_begins(first, f"to round {until}, peer to peer", len(self._states))
             ended_here = self._message(first, until, reductions_after(record.rounds, config))
             for round_, (reports, gone) in ended_here.items():
-                elapsed_s = max(number_in(report, "elapsed_s") for report in reports.values())
+                usable, distrusted = usable_reports(
+                    round_, reports, self._metrics, self._federation.num_tests
+                )
+                elapsed_s = max((number_in(report, "elapsed_s") for report in usable.values()), default=0.0)
                 ended = add_up(
                     round_,
-                    reports,
+                    usable,
                     elapsed_s,
                     gone=gone,
+                    distrusted=distrusted,
                     models_agree=self._program.models_agree,
                     metrics=self._metrics,
                 )
-                record = record.with_round(ended, reports, self._absent)
+                record = record.with_round(ended, usable, self._absent)
                 yield record
                 if has_ended(record.rounds, config):
                     break
@@ -145,18 +151,18 @@ class DirectRun:
         """Let all nodes run these rounds; return the reports by round and agent, and who was gone."""
         asked = self._ask(first, last, num_reductions)
         told = asked.told
-        gone = {agent: frozenset(integers(facts, "gone")) for agent, facts in told.items()}
-        stopped = {agent: text(facts, "stopped") for agent, facts in told.items() if facts["stopped"]}
+        gone = {agent: reply.gone for agent, reply in told.items()}
+        stopped = {agent: reply.stopped for agent, reply in told.items() if reply.stopped}
         witness = min(
             told.keys() - stopped.keys() or told,
             key=lambda agent: (sum(agent in others for others in gone.values()), agent),
         )
         self._absent = gone[witness] | (self._states.keys() - told.keys()) | stopped.keys()
         reports: dict[int, dict[int, Report]] = {}
-        for agent, facts in told.items():
-            self._states[agent] = integer(facts, "state")
-            for round_, report in json.loads(text(facts, "reports")).items():
-                reports.setdefault(int(round_), {})[agent] = report
+        for agent, reply in told.items():
+            self._states[agent] = reply.state
+            for round_, report in reply.reports.items():
+                reports.setdefault(round_, {})[agent] = report
         if witness in stopped:
             self._failure = asked.failed[min(asked.failed)]
             try:
@@ -227,14 +233,14 @@ class DirectRun:
             agent = asked.waiting.pop(message)
             self._display.reply()
             try:
-                facts = asked.told[agent] = facts_of(reply)
+                told = asked.told[agent] = _read_reply(facts_of(reply), asked)
             except RunError as error:
                 self._failed(asked, agent, error)
                 if reply.has_error() and asked.num_invited[agent] < _MOST_INVITATIONS:
                     asked.to_invite.add(agent)  # Flower's word for a process that died
                 continue
-            if stopped := text(facts, "stopped"):
-                self._failed(asked, agent, RunError(stopped))
+            if told.stopped:
+                self._failed(asked, agent, RunError(told.stopped))
             else:
                 asked.give_up = min(asked.give_up, time.monotonic() + self._patience_s)
 
@@ -271,6 +277,33 @@ class DirectRun:
         return content_of(ConfigRecord(about))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reply:
+    """What a node replies to a message."""
+
+    gone: frozenset[int]  # as it knows it
+    stopped: str  # why it did not run the message to its end; empty if it did
+    state: int  # number of its last one
+    reports: Mapping[int, Report]  # by round
+
+
+def _read_reply(facts: ConfigRecord, asked: "_Asked") -> _Reply:
+    """Return what a node replies. Raises RunError where that cannot be."""
+    try:
+        told = read_table(json.loads(text(facts, "reports")))
+        reply = _Reply(
+            gone=frozenset(integers(facts, "gone")),
+            stopped=text(facts, "stopped"),
+            state=integer(facts, "state"),
+            reports={int(round_): {**read_table(report)} for round_, report in told.items()},
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        raise RunError(f"its reply cannot be read: {error}") from None
+    if wrong := [round_ for round_ in reply.reports if not asked.first <= round_ <= asked.last]:
+        raise RunError(f"it reports round {wrong[0]}, which is none of the message's")
+    return reply
+
+
 @dataclass(slots=True)
 class _Asked:
     """What has become of one message to all nodes."""
@@ -279,7 +312,7 @@ class _Asked:
     last: int
     num_reductions: int  # of the learning rate before
     to_invite: set[int]
-    told: dict[int, ConfigRecord] = field(default_factory=dict)
+    told: dict[int, _Reply] = field(default_factory=dict)
     failed: dict[int, RunError] = field(default_factory=dict)
     waiting: dict[str, int] = field(default_factory=dict)  # agents, by the ids of their messages
     num_invited: dict[int, int] = field(default_factory=dict)

@@ -48,6 +48,8 @@ class Federation:
         Those of the nodes' task, as they tell them.
     model_bytes : int
         Of the run's model.
+    num_tests : dict[int, int]
+        How many test samples each agent has.
     """
 
     messenger: Messenger
@@ -60,6 +62,7 @@ class Federation:
     names: dict[str, str]
     metrics: str
     model_bytes: int
+    num_tests: dict[int, int]
 
     @property
     def ids(self) -> tuple[int, ...]:

@@ -81,17 +81,21 @@ class GridCarrier:
         for agent in sorted(steps, reverse=self._reverse):
             try:
                 facts = self._reply(replies, agent).facts
-            except RunError as error:
-                failures.append(agent_failed(agent, self._program.where(steps[agent][-1]), error))
+                report = unpack_report(text(facts, "report"))
+                revoked = frozenset(integers(facts, "revoked") if "revoked" in facts else ())
+                mail = [
+                    PackedEnvelope(sender=agent, receiver=receiver, payload=sealed)
+                    for receiver, sealed in zip(
+                        integers(facts, "receivers"), blobs(facts, "packed"), strict=True
+                    )
+                ]
+            except (RunError, ValueError, KeyError) as error:
+                failed = error if isinstance(error, RunError) else RunError(f"its reply is none: {error}")
+                failures.append(agent_failed(agent, self._program.where(steps[agent][-1]), failed))
                 self._why_gone[agent] = str(failures[-1])
                 continue
-            reports[agent] = unpack_report(text(facts, "report"))
-            self._say_revoked[agent] = frozenset(integers(facts, "revoked") if "revoked" in facts else ())
-            box = for_second if steps[agent][-1].phase == last else packed
-            box += [
-                PackedEnvelope(sender=agent, receiver=receiver, payload=sealed)
-                for receiver, sealed in zip(integers(facts, "receivers"), blobs(facts, "packed"), strict=True)
-            ]
+            reports[agent], self._say_revoked[agent] = report, revoked
+            (for_second if steps[agent][-1].phase == last else packed).extend(mail)
         for agent in self._newly_revoked() & reports.keys():
             del reports[agent]
             failures.append(agent_failed(agent, self._program.where(steps[agent][-1]), self._revoked[agent]))

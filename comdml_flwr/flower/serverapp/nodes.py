@@ -83,6 +83,7 @@ def greet(
                 names=told_alike(told, "model", "dataset"),
                 metrics=told_alike(told, "metrics")["metrics"],
                 model_bytes=integer(next(iter(told.values()))[1], "model-bytes"),
+                num_tests={agent: integer(facts, "num-test") for agent, (_, facts) in told.items()},
             )
         except Exception:
             _let_go(grid, ConfigRecord({**common}))
