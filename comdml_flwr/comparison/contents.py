@@ -122,6 +122,7 @@ class Round(_Read):
     round: int
     metric: str = "accuracy"
     score: float | None
+    num_evaluated: int | None = None
     virtual_time_s: float
     bytes_sent: int
     plan: _PlanOfRound = _PlanOfRound()
@@ -186,6 +187,19 @@ class Run:
     links: Mapping[int, frozenset[int]] | None = None
     config: Mapping[str, Scalar] = field(default_factory=dict)
     software: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def last_evaluated(self) -> Round:
+        """The last round in which a test sample was evaluated; the last one where there is none."""
+        return next((one for one in reversed(self.rounds) if one.num_evaluated != 0), self.rounds[-1])
+
+    @property
+    def known_scores(self) -> list[float | None]:
+        """The metric as it is known after each round: of the last in which a test sample was evaluated."""
+        known: list[float | None] = [None]
+        for one in self.rounds:
+            known.append(known[-1] if one.num_evaluated == 0 else one.score)
+        return known[1:]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -90,12 +90,13 @@ def curve_of(label: str, runs: Sequence[Run], x_of: Callable[[Run], list[float]]
     x = x[x >= start]
     scores_SX = np.array(
         [
-            np.array([round_.score for round_ in run.rounds], dtype=np.float64)[
-                np.searchsorted(end, x, side="right") - 1
-            ]
+            np.array(run.known_scores, dtype=np.float64)[np.searchsorted(end, x, side="right") - 1]
             for run, end in zip(runs, ends, strict=True)
         ]
     )
+    is_known = ~np.isnan(scores_SX).any(axis=0)
+    if is_known.any():  # from where all seeds have evaluated a test sample
+        x, scores_SX = x[is_known], scores_SX[:, is_known]
     return Curve(
         label=label,
         x=x,

@@ -58,7 +58,7 @@ def _tested(method: Method) -> list[_Tested]:
             score=told.score,
         )
         for run in method.runs
-        for agent, told in sorted(run.rounds[-1].own_tests.items())
+        for agent, told in sorted(run.last_evaluated.own_tests.items())
         if told.score is not None
     ]
 

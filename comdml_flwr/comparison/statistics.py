@@ -7,6 +7,7 @@ there, and a ratio unless both methods did.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import accumulate
 from statistics import fmean, stdev
 
@@ -80,7 +81,7 @@ def _method(
     runs: Mapping[int, RunFiles],
     reference: Mapping[int, RunFiles],
 ) -> dict[str, Json]:
-    def over(value: Callable[[RunFiles], float]) -> dict[str, Json]:
+    def over(value: Callable[[RunFiles], float | None]) -> dict[str, Json]:
         return _spread({seed: value(run) for seed, run in runs.items()})
 
     def until(name: str) -> dict[str, Json]:
@@ -118,10 +119,15 @@ def _metric(run: RunFiles) -> tuple[str, Better]:
     return str(first.get("metric", "accuracy")), better
 
 
-def _scores(run: RunFiles) -> list[float]:
-    """Return the metric that counts, of each round."""
+def _scores(run: RunFiles) -> list[float | None]:
+    """Return the metric that counts, as it is known after each round; None: nobody has had test data yet."""
     metric, _ = _metric(run)
-    return _column(run, metric)
+    evaluated = [line for line in run.rounds if line.get("num_evaluated") != 0]
+    found = iter(_column(replace(run, rounds=tuple(evaluated)), metric) if evaluated else ())
+    known: list[float | None] = [None]
+    for line in run.rounds:
+        known.append(known[-1] if line.get("num_evaluated") == 0 else next(found))
+    return known[1:]
 
 
 def _column(run: RunFiles, name: str) -> list[float]:

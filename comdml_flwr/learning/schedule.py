@@ -41,7 +41,7 @@ def count_reductions(scores: Iterable[float | None], better: Better, config: Run
     ----------
     scores : Iterable[float or None]
         The metric of each round, from the first on; None, which is not finite, is no better than any. Those
-        of `warmup-rounds` do not count.
+        of `warmup-rounds` do not count; a later round of which there is none is left out.
     better : "higher" or "lower"
         Which of two is the better one.
     config : RunConfig

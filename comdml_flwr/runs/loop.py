@@ -37,7 +37,9 @@ def checkpoint_follows(round_: int, config: RunConfig) -> bool:
 def reductions_after(rounds: Sequence[RoundRecord], config: RunConfig) -> int:
     """Return how often the learning rate was reduced, as the metric of these rounds did not get better."""
     better = rounds[-1].better if rounds else "higher"
-    return count_reductions([record.score for record in rounds], better, config)
+    warmup = config.warmup_rounds
+    counting = [record.score for record in rounds if record.round <= warmup or record.is_evaluated]
+    return count_reductions(counting, better, config)
 
 
 def run_rounds(

@@ -87,6 +87,7 @@ def _agents(value: Json) -> list[int]:
 
 _READERS: Mapping[str, Callable[[Json], object]] = {
     "round": _count,
+    "num_evaluated": lambda value: None if value is None else _count(value),
     "metric": read_text,
     "better": _better,
     "virtual_time_s": _number,

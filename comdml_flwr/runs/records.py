@@ -8,10 +8,11 @@ from typing import Any
 from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.messages import Report
 from comdml_flwr.core.round_metrics import combine_metrics
-from comdml_flwr.core.typed_json import Json, read_as, read_float, read_ints
-from comdml_flwr.learning.metrics import CLASSIFICATION_METRICS, Better, Metrics, add_sums, read_sums
+from comdml_flwr.core.typed_json import Json
+from comdml_flwr.learning.metrics import CLASSIFICATION_METRICS, Better, Metrics, add_sums, counted, read_sums
 from comdml_flwr.planning.types import SERVER
 from comdml_flwr.runs.own_tests import own_tests_of
+from comdml_flwr.runs.report_numbers import digests_of, most_of, named_in, number_in, sum_of
 
 _OF_AGENTS = ("device", "batches_per_s", "timeline")
 
@@ -41,7 +42,9 @@ class RoundRecord:
         Counted from 1.
     scores : dict[str, float or None]
         The task's metrics and "loss" by name, on the whole test set after the round; where the agents' models
-        differ, each on its own part of it. None means that one was not finite.
+        differ, each on its own part of it. None: it was not finite, or over no sample.
+    num_evaluated : int, optional
+        Test samples that these are of; 0: nobody who took part has any. None: it is not known.
     metric : str
         Name of the one that counts: that targets and the choice of the best model use.
     better : "higher" or "lower"
@@ -85,6 +88,7 @@ class RoundRecord:
 
     round: int
     scores: dict[str, float | None]
+    num_evaluated: int | None = None
     metric: str = "accuracy"
     better: Better = "higher"
     virtual_time_s: float
@@ -131,12 +135,17 @@ class RoundRecord:
 
     @property
     def score(self) -> float | None:
-        """The metric that counts; None: it was not finite."""
+        """The metric that counts; None: it was not finite, or over no sample."""
         return self.scores[self.metric]
 
     @property
+    def is_evaluated(self) -> bool:
+        """Whether the model was evaluated after this round; else its metrics say nothing of it."""
+        return self.num_evaluated != 0
+
+    @property
     def loss(self) -> float | None:
-        """The mean loss; None: it was not finite."""
+        """The mean loss; None: it was not finite, or over no sample."""
         return self.scores["loss"]
 
     @property
@@ -263,7 +272,12 @@ def add_up(
     if taken := sorted(scores.keys() & _FIELDS):
         raise RunError(f"{taken[0]} is a name that each round's record has, and no metric's")
     record = unscored(round_, reports, elapsed_s, gone=gone, metrics=metrics)
-    return replace(record, scores=scores, distrusted=sorted({*record.distrusted, *distrusted}))
+    return replace(
+        record,
+        scores=scores,
+        num_evaluated=0 if sums == dict(metrics.nothing) else counted(sums, "num_evaluated"),
+        distrusted=sorted({*record.distrusted, *distrusted}),
+    )
 
 
 def unscored(
@@ -275,11 +289,12 @@ def unscored(
     metrics: Metrics,
 ) -> RoundRecord:
     """Return the record of a round without its metrics. Raises RunError where a report cannot be."""
-    virtual_time_s, makespan_s = _most(reports, "end_s"), _most(reports, "training_end_s")
+    virtual_time_s, makespan_s = most_of(reports, "end_s"), most_of(reports, "training_end_s")
     forecast = next((r for r in reports.values() if "predicted_s" in r), {})
     return RoundRecord(
         round=round_,
         scores={metrics.primary: None, "loss": None},
+        num_evaluated=None,
         metric=metrics.primary,
         better=metrics.better,
         virtual_time_s=virtual_time_s,
@@ -288,8 +303,8 @@ def unscored(
         no_offload_virtual_time_s=number_in(forecast, "no_offload_virtual_time_s") if forecast else None,
         no_offload_makespan_s=number_in(forecast, "no_offload_makespan_s") if forecast else None,
         elapsed_s=elapsed_s,
-        evaluation_s=_most(reports, "evaluation_s"),
-        bytes_sent=int(_sum(reports, "bytes_sent")),
+        evaluation_s=most_of(reports, "evaluation_s"),
+        bytes_sent=int(sum_of(reports, "bytes_sent")),
         num_agents=len(reports.keys() - {SERVER}),
         plan=_plan(reports),
         gone=sorted(gone),
@@ -300,7 +315,7 @@ def unscored(
             for agent, report in sorted(reports.items())
             if "timeline" in report
         ),
-        **{name: _named(reports, name) for name, about in AGENT_LISTS.items() if about["is_reported"]},
+        **{name: named_in(reports, name) for name, about in AGENT_LISTS.items() if about["is_reported"]},
     )
 
 
@@ -322,28 +337,5 @@ def _plan(reports: Mapping[int, Report]) -> dict[str, Json]:
     return {"pairs": pairs, "solo": [agent for agent in agents if agent not in paired]}
 
 
-def digests_of(reports: Mapping[int, Report]) -> dict[int, str]:
-    """Return the digests of those who hold a whole model, in ascending id."""
-    return {a: str(r["weights_sha256"]) for a, r in sorted(reports.items()) if "weights_sha256" in r}
-
-
-def number_in(report: Mapping[str, Json], name: str) -> float:
-    """Return a number of a report; RunError where it is none."""
-    return read_as(read_float, report.get(name), f"{name} in a report")
-
-
 def _table(value: Json) -> Mapping[str, Json]:
     return value if isinstance(value, Mapping) else {}
-
-
-def _sum(reports: Mapping[int, Report], name: str) -> float:
-    return sum(number_in(report, name) for _, report in sorted(reports.items()))
-
-
-def _named(reports: Mapping[int, Report], name: str) -> list[int]:
-    told = (read_as(read_ints, report.get(name, ()), f"{name} in a report") for report in reports.values())
-    return sorted({agent for agents in told for agent in agents})
-
-
-def _most(reports: Mapping[int, Report], name: str) -> float:
-    return max(number_in(report, name) for report in reports.values())

@@ -13,7 +13,8 @@ from comdml_flwr.core.errors import RunError, short_repr
 from comdml_flwr.core.messages import Report
 from comdml_flwr.learning.metrics import Metrics, read_sums
 from comdml_flwr.runs.record_reading import read_record
-from comdml_flwr.runs.records import AGENT_LISTS, as_json, number_in, unscored
+from comdml_flwr.runs.records import AGENT_LISTS, as_json, unscored
+from comdml_flwr.runs.report_numbers import number_in
 
 log = logging.getLogger(__name__)
 

@@ -16,13 +16,15 @@ def summarize(record: RunRecord, config: RunConfig, num_agents: int, elapsed_s: 
     `elapsed_s` is the stopwatch over all rounds and all that was done between them.
 
     The times without offload are None for a method that predicts nothing. A round whose forecast is lost, as
-    the agent that tells it is gone, counts there as it was.
+    the agent that tells it is gone, counts there as it was. The metric is that of the last round in which a
+    test sample was evaluated.
     """
     rounds = record.rounds
     virtual_s, training_s = sum(r.virtual_time_s for r in rounds), sum(r.makespan_s for r in rounds)
     no_offload_s = _total([(r.no_offload_virtual_time_s, r.virtual_time_s) for r in rounds])
     alone_s = _total([(r.no_offload_makespan_s, r.makespan_s) for r in rounds])
-    spread = spread_of(rounds[-1].own_tests, rounds[-1].metric, rounds[-1].better)
+    judged = last_evaluated(rounds)
+    spread = spread_of(judged.own_tests, judged.metric, judged.better)
     return {
         "method": config.method,
         "model": config.model,
@@ -36,9 +38,10 @@ def summarize(record: RunRecord, config: RunConfig, num_agents: int, elapsed_s: 
         "missing": record.missing,
         "mostly_gone": record.mostly_gone,
         "diverged": record.diverged,
-        "metric": rounds[-1].metric,
-        "better": rounds[-1].better,
-        rounds[-1].metric: rounds[-1].score,
+        "metric": judged.metric,
+        "better": judged.better,
+        judged.metric: judged.score,
+        "metric_round": judged.round if judged.is_evaluated else None,
         "own_tests": None if spread is None else spread.as_json(),
         "virtual_time_s": virtual_s,
         "no_offload_virtual_time_s": no_offload_s,
@@ -52,6 +55,11 @@ def summarize(record: RunRecord, config: RunConfig, num_agents: int, elapsed_s: 
         "left_out": {str(agent): count for agent, count in sorted(_rounds_left_out(rounds).items())},
         "weights_sha256": record.weights_sha256,
     }
+
+
+def last_evaluated(rounds: Sequence[RoundRecord]) -> RoundRecord:
+    """Return the last round in which a test sample was evaluated; the last one where there is none."""
+    return next((record for record in reversed(rounds) if record.is_evaluated), rounds[-1])
 
 
 def _rounds_left_out(rounds: Iterable[RoundRecord]) -> Counter[int]:

@@ -185,6 +185,11 @@ def _summary_lines(summary: Mapping[str, Json]) -> list[tuple[str, str]]:
     metric = str(summary["metric"])
     score = f"{number[metric]:.4f}" if metric in number else "not finite"
     num_rounds = f"{number['num_rounds']} round{'' if number['num_rounds'] == 1 else 's'}"
+    tested = f"{score} after {num_rounds}"
+    if summary["metric_round"] is None:
+        tested = f"not known after {num_rounds}: nobody who took part has test data"
+    elif number["metric_round"] < number["num_rounds"]:
+        tested = f"{score} in round {number['metric_round']} of {num_rounds}, the last with test data"
     virtual_s, training_s = number["virtual_time_s"], number["virtual_training_s"]
     time, training = human_s(virtual_s), human_s(training_s)
     if "no_offload_virtual_time_s" in number:
@@ -193,7 +198,7 @@ def _summary_lines(summary: Mapping[str, Json]) -> list[tuple[str, str]]:
     if "no_offload_virtual_training_s" in number:
         training += f"; {human_s(number['no_offload_virtual_training_s'])} without offload"
     return [
-        (f"test {metric}", f"{score} after {num_rounds}"),
+        (f"test {metric}", tested),
         *_own_test_lines(summary),
         ("time, modelled", time),
         ("  of it training", training),

@@ -1,9 +1,11 @@
 """A comparison of a task whose metric is another one, and of which less is better."""
 
+from dataclasses import replace
+
 from comdml_flwr.comparison.contents import Case, Method, MethodNumbers, Round
 from comdml_flwr.comparison.main_table import main_columns, main_csv, main_rows
 from comdml_flwr.comparison.records import RunFiles
-from comdml_flwr.comparison.statistics import _until
+from comdml_flwr.comparison.statistics import _scores, _until
 from comdml_flwr.comparison.verdict import verdict
 
 TARGETS = (40.0, 30.0)
@@ -70,4 +72,6 @@ def test_a_target_is_reached_from_above():
     ]
     run = RunFiles(case="c", label="a", seed=1, config={}, rounds=lines, summary={}, agents=[])
     assert [_until(run, target, "virtual_time_s") for target in TARGETS] == [4.0, None]
+    nobodys = {**lines[1], "perplexity": None, "num_evaluated": 0}  # of a round without test data
+    assert _scores(replace(run, rounds=[nobodys, *lines[:2], nobodys])) == [None, 50.0, 39.0, 39.0]
     assert Round.model_validate({**lines[0], "bytes_sent": 0}).score == 50.0

@@ -108,6 +108,7 @@ def test_a_run_in_one_process_asks_for_each_place_and_shares_out_the_same_test_s
     assert record.weights_sha256 == summary["weights_sha256"]
     rounds = (over_grid / "rounds.jsonl").read_text().splitlines()
     assert json.loads(rounds[-1])["accuracy"] == record.rounds[-1].scores["accuracy"]
+    assert json.loads(rounds[-1])["num_evaluated"] == record.rounds[-1].num_evaluated == 50 + 4
     own = json.loads(rounds[-1])["own_tests"]
     assert own == json.loads(json.dumps(record.rounds[-1].own_tests)), "each agent's, on its own test data"
     assert {agent: told["sums"]["num_evaluated"] for agent, told in own.items()} == {"1": 4}

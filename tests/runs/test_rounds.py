@@ -218,6 +218,7 @@ def test_a_rounds_reports_added_up_by_hand():
     assert add_up(6, reports, 1.25) == RoundRecord(
         round=6,
         scores={"accuracy": (2 + 6 + 0 + 1) / 20, "loss": (3.5 + 2.5 + 4.0) / 20},
+        num_evaluated=20,
         virtual_time_s=4.5,
         makespan_s=3.0,
         predicted_s=2.5,

@@ -22,6 +22,7 @@ def test_a_summary_by_hand():
         ),
         replace(
             ROUND,
+            round=2,
             virtual_time_s=2.0,
             makespan_s=1.0,
             no_offload_virtual_time_s=4.0,
@@ -48,6 +49,7 @@ def test_a_summary_by_hand():
         "metric": "accuracy",
         "better": "higher",
         "accuracy": 0.75,
+        "metric_round": 2,
         "own_tests": None,
         "virtual_time_s": 6.0,
         "no_offload_virtual_time_s": 12.0,

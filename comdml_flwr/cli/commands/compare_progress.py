@@ -91,7 +91,8 @@ class CompareProgress:
         metric = str(summary.get("metric", "accuracy"))
         score, elapsed_s = summary[metric], summary["elapsed_s"]
         place = f"{self._num_ended}/{self._num_runs}"
-        self._say(f"{place}  {run}: {metric} {score:.4f}; {elapsed_s:.1f} s, measured")
+        shown = "not known" if score is None else f"{score:.4f}"
+        self._say(f"{place}  {run}: {metric} {shown}; {elapsed_s:.1f} s, measured")
 
     def _move(self, run: PlannedRun, round_: int) -> None:
         self._rounds[str(run)] = round_

@@ -1,5 +1,6 @@
 """`comdml model`: what a run has left of its training, whether it is whole, and how it is loaded."""
 
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ def model(
     found = [_checked(read_model(entry.path), entry) for entry in here]
     for file in found:
         typer.echo(
-            f"{_shown(file.path, run)}: round {file.round}, {file.metric} {file.score:.4f},"
+            f"{_shown(file.path, run)}: round {file.round}, {file.metric} {_score(file.score)},"
             f" weights sha256 {file.weights_sha256}"
         )
     for entry in listed:
@@ -65,6 +66,10 @@ def model(
             typer.echo(f"on the node of agent {entry.node}: {entry.path}")
     if found:
         typer.echo(f"\n{how_to_load(found[0], read_app(app))}")
+
+
+def _score(value: float) -> str:
+    return "not known" if math.isnan(value) else f"{value:.4f}"
 
 
 def how_to_load(file: "ModelFile", app: "OwnApp | None" = None) -> str:

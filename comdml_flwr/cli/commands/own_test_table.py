@@ -11,10 +11,11 @@ from comdml_flwr.runs.own_tests import SUMS, spread_of
 from comdml_flwr.runs.record_reading import read_record
 from comdml_flwr.runs.records import RoundRecord
 from comdml_flwr.runs.rounds_file import read_lines
+from comdml_flwr.runs.summary import last_evaluated
 
 
 def print_own_tests(folder: Path) -> None:
-    """Print how well the model of a run's last round does for each agent.
+    """Print how well the model does for each agent, as of the last round in which one had test data.
 
     Raises
     ------
@@ -40,7 +41,7 @@ def print_own_tests(folder: Path) -> None:
 
 def _last_round(path: Path) -> RoundRecord:
     try:
-        return read_record(read_lines(path)[-1])
+        return last_evaluated([read_record(line) for line in read_lines(path)])
     except IndexError:
         raise InputError("file", str(path), "has no round yet") from None
     except (OSError, ValueError, TypeError) as error:

@@ -31,7 +31,8 @@ from comdml_flwr.learning.metrics import Metrics
 from comdml_flwr.learning.schedule import follows_metric
 from comdml_flwr.planning.participation import check_left
 from comdml_flwr.runs.loop import checkpoint_follows, has_ended, reductions_after
-from comdml_flwr.runs.records import RunRecord, add_up, number_in
+from comdml_flwr.runs.records import RunRecord, add_up
+from comdml_flwr.runs.report_numbers import number_in
 from comdml_flwr.runs.reports import usable_reports
 
 SHORTEST_START_S = 30.0

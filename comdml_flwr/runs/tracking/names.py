@@ -16,7 +16,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "no_offload_virtual_time_s",
         "no_offload_makespan_s",
     ),
-    "counted": ("bytes_sent", "num_agents"),
+    "counted": ("bytes_sent", "num_agents", "num_evaluated"),
 }
 """Group -> numbers of a line of `rounds.jsonl`; the task's metrics are measured; the round is the step."""
 
