@@ -11,7 +11,7 @@ from comdml_flwr.core.errors import InputError
 from comdml_flwr.core.seeds import SHARED, derive_seed
 from comdml_flwr.learning.data.app_data import AppData, example_of
 from comdml_flwr.learning.data.batches import epoch_sizes
-from comdml_flwr.learning.data.contract import check_data
+from comdml_flwr.learning.data.contract import check_data, check_tests
 from comdml_flwr.learning.data.dataset import Dataset
 from comdml_flwr.learning.data.partition import labels_to_spread, partition
 from comdml_flwr.learning.data.published_files import cinic_lack
@@ -135,8 +135,8 @@ def data_of_app(config: RunConfig, app: AppData, places: Mapping[int, Place], wa
     load = app.source(warn)
     loaded = {agent: load(place) for agent, place in places.items()}
     is_all = len(places) == next(iter(places.values())).num_partitions  # else the ServerApp sees to it
-    if is_all and not any(len(data.test) for data in loaded.values()):
-        raise InputError("test data", "0 samples at all agents", "must be at least 1 at one of them")
+    if is_all:
+        check_tests((len(data.test), data.all_have_test) for data in loaded.values())
     by_place = {place.partition_id: loaded[agent] for agent, place in places.items()}
     example, target = example_of(next(iter(loaded.values())).train)
     task = app.task.for_samples(example, target)

@@ -165,6 +165,15 @@ def test_a_node_without_a_folder_is_named_with_the_users_line(folders):
         run(folders, folder_of=lambda number: f"none-{number}" if number == 2 else f"node-{number}")
 
 
+def test_shared_test_data_that_differ_are_refused(folders):
+    def some(place):
+        x, y = load_test(place)
+        return x[place.partition_id :], y[place.partition_id :]
+
+    with pytest.raises(InputError, match="shared test data = '48 samples at one agent, 50 at another'"):
+        run(folders, shared_test=some)
+
+
 def test_a_run_that_nobody_can_judge_is_refused(folders):
     with pytest.raises(InputError, match="test data = '0 samples at all agents'"):
         run(folders, shared_test=None)

@@ -29,9 +29,14 @@ def own_digits(place):
     return (x[train], y[train]), ((x[test], y[test]) if place.partition_id < 2 else None)
 
 
-def test_the_server_judges_the_model_on_what_each_agent_tests_on(tmp_path):
-    """As FedAvg's agents do."""
-    data = own_data(own_digits, Classification(num_classes=10))
+def shared_digits(place):
+    return few_digits().x_test_NCHW, few_digits().y_test_N
+
+
+@pytest.mark.parametrize("shared_test", [None, shared_digits])
+def test_the_server_judges_the_model_on_what_each_agent_tests_on(shared_test, tmp_path):
+    """As FedAvg's agents do, all together."""
+    data = own_data(own_digits, Classification(num_classes=10), shared_test)
     catalogue = Catalogue(own_model=four_stages, own_data=data)
     config = {**small_config(cut=2, num_rounds=1, **SGD).with_defaults_named(), "results-dir": str(tmp_path)}
     fedavg, splitfed = (
@@ -42,8 +47,7 @@ def test_the_server_judges_the_model_on_what_each_agent_tests_on(tmp_path):
 
 
 def test_test_samples_that_several_agents_share_are_judged_once():
-    test = few_digits().x_test_NCHW, few_digits().y_test_N
-    data = own_data(own_digits, Classification(num_classes=10), lambda place: test)
+    data = own_data(own_digits, Classification(num_classes=10), shared_digits)
     catalogue = Catalogue(own_model=four_stages, own_data=data)
     setup = assemble(small_config(), small_fleet(3), 3, catalogue)
     assert [len(test) for test in setup.tests()] == [50, 0, 5]

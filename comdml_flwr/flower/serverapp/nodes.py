@@ -10,7 +10,7 @@ from flwr.app import ConfigRecord
 from flwr.serverapp import Grid
 
 from comdml_flwr.core.code_digest import code_digest
-from comdml_flwr.core.errors import InputError, RunError
+from comdml_flwr.core.errors import RunError
 from comdml_flwr.flower.code_version import MEND, app_digest
 from comdml_flwr.flower.mail import shared_folder
 from comdml_flwr.flower.records import blob, content_of, flower_reason, integer, text, texts
@@ -18,6 +18,7 @@ from comdml_flwr.flower.same_start import check_same_start, unpack_start
 from comdml_flwr.flower.serverapp.federation import Federation
 from comdml_flwr.flower.serverapp.messenger import Messenger
 from comdml_flwr.flower.serverapp.simulation_actors import replace_dead_actors
+from comdml_flwr.learning.data.contract import check_tests
 from comdml_flwr.runs.terminal import Terminal
 
 WAIT_POLL_S = 0.1
@@ -143,11 +144,10 @@ def samples_of(told: Mapping[int, tuple[int, ConfigRecord]]) -> dict[str, list[i
     Raises
     ------
     InputError
-        No agent has test data: nothing could be said of the model.
+        No agent has test data: nothing could be said of the model. Or those that all have alike differ.
     """
-    if not any(integer(facts, "num-test") for _, facts in told.values()):
-        raise InputError("test data", "0 samples at all agents", "must be at least 1 at one of them")
     in_order = [facts for _, (_, facts) in sorted(told.items())]
+    check_tests((integer(facts, "num-test"), bool(facts["shares-test"])) for facts in in_order)
     return {
         "num-samples": [integer(facts, "num-samples") for facts in in_order],
         "own-tests": [-1 if facts["shares-test"] else integer(facts, "num-test") for facts in in_order],

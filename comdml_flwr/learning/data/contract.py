@@ -14,7 +14,7 @@ Shape suffixes: N samples.
 """
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -178,3 +178,25 @@ def _num_not_finite(nested: Nested) -> int:
 
 def _samples(count: int, kind: str = "") -> str:
     return f"{count} {kind} sample{'' if count == 1 else 's'}".replace("  ", " ")
+
+
+def check_tests(tests: Iterable[tuple[int, bool]]) -> None:
+    """Refuse test data of all agents by which no model could be judged, or not each sample once.
+
+    Parameters
+    ----------
+    tests : Iterable[tuple[int, bool]]
+        Of each agent: how many test samples it has, and whether these are the ones that several share out.
+
+    Raises
+    ------
+    InputError
+        Nobody has any, or the shared ones are not as many at one agent as at another.
+    """
+    found = tuple(tests)
+    if not any(num for num, _ in found):
+        raise InputError("test data", "0 samples at all agents", "must be at least 1 at one of them")
+    sizes = sorted({num for num, is_shared in found if is_shared})
+    if len(sizes) > 1:
+        value = f"{sizes[0]} samples at one agent, {sizes[-1]} at another"
+        raise InputError("shared test data", value, "must be the same at all agents: they share it out")
