@@ -134,6 +134,10 @@ class State(MutableMapping[str, Tensor]):
         """Return the shared slots as `take_over` expects them."""
         return {name: tensor.numpy() for name, tensor in self.shared().items()}
 
+    def sha256_of_shared(self, arrays: Mapping[str, Array]) -> str:
+        """Return the digest of shared slots that another agent has sent, and that can be ones."""
+        return sha256_of(torch.from_numpy(np.array(arrays[name])) for name in self.shared())
+
     def take_over(self, arrays: Mapping[str, Array], of: str) -> None:
         """Set the shared slots to copies of what another agent has sent.
 

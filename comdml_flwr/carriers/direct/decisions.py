@@ -45,6 +45,11 @@ class Decisions:
         """Return who has said that a round is committed."""
         return self._told.get(round_, {}).keys()
 
+    def who_told(self, round_: int, digest: str | None) -> tuple[int, ...]:
+        """Return who has said that a round is committed with this digest; nobody for None."""
+        told = sorted(self._told.get(round_, {}).items())
+        return tuple(teller for teller, commit in told if digest is not None and commit.digest == digest)
+
     def of(self, round_: int, could_tell: Iterable[int]) -> tuple[int, Commit] | None:
         """Return as what a round is committed, and who said so; None as long as that is not to be believed.
 

@@ -46,6 +46,7 @@ from contextlib import suppress
 
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.agents.steps import run_steps
+from comdml_flwr.carriers.direct.agreed_model import AgreedModel
 from comdml_flwr.carriers.direct.collector import Collector, LeftBehindError
 from comdml_flwr.carriers.direct.deadlines import Deadlines
 from comdml_flwr.carriers.direct.membership import Membership
@@ -53,7 +54,6 @@ from comdml_flwr.carriers.direct.peers import PeerLinks
 from comdml_flwr.carriers.direct.ports import REAL_CLOCK, PeerTransport, WallClock
 from comdml_flwr.carriers.direct.protocol import Commit
 from comdml_flwr.carriers.direct.rejoining import (
-    ask_for_model,
     cannot_admit,
     last_segments,
     request_admission,
@@ -146,6 +146,9 @@ class DirectRounds:
             seconds_per_batch=seconds_per_batch,
             num_reductions=num_reductions,
         )
+        self._agreed = AgreedModel(
+            agent=agent, links=self._links, deadlines=deadlines, models_agree=program.return_point is not None
+        )
         self._model_of = 0  # the last round whose model this agent has
         self.score: float | None = None  # of the round that ended last; None: not known, or not committed
         self._ends_run = False  # the round that ended last has reached the run's target
@@ -170,6 +173,7 @@ class DirectRounds:
         self._links.round = round_ = first
         if self._agent.id not in self._lacking:
             self._offer_model(first - 1)
+            self._tell_digest(first - 1)
         latest = 0
         if self._agent.id in self._membership.gone:
             round_ = self._join()
@@ -218,8 +222,7 @@ class DirectRounds:
         if holders and self._agent.id in setup.present(first):
             turn = self._agent.id % len(holders)  # not all ask the same one
             ask = [*holders[turn:], *holders[:turn]]
-            where, model = ask_for_model(self._links, self._collector, self._deadlines, first - 1, ask)
-            self._agent.tensors.take_over(model.tensors, where)
+            self._agreed.take(first - 1, self._agreed.digest_of(first - 1), holders=ask)
             self._has_model(first - 1)
 
     def _has_model(self, round_: int) -> None:
@@ -230,6 +233,13 @@ class DirectRounds:
         """Give the model of a round to those who ask; it may still wait for this agent's next phase."""
         self._model_of = round_
         self._links.has_model(round_, self._agent.tensors.shared_arrays())
+
+    def _tell_digest(self, round_: int) -> None:
+        """Tell the digest of a round of the message before to those who ask, if this agent has ended it."""
+        took_part = round_ > 0 and self._agent.id in self._agent.setup.present(round_)
+        if took_part and self._agent.model_of == round_ and self._return_point is not None:
+            digest = self._agent.shared_sha256()
+            self._links.tell_committed(Commit(round=round_, gone=(), joining=(), digest=digest))
 
     def _round(self, round_: int) -> Report:
         """Run a round until it is committed; return this agent's report."""
@@ -267,9 +277,12 @@ class DirectRounds:
         """Ask for admission until a peer grants it; return the round to go on with."""
         self._collector.begin_again()
         self._agent.tensors.roll_back()  # the round that it was left behind in has no result here
-        where, admission = request_admission(self._links, self._membership)
-        self._agent.tensors.take_over(admission.tensors, where)
-        self._has_model(admission.next_round - 1)
+        by, where, admission = request_admission(self._links, self._membership)
+        round_ = admission.next_round - 1
+        may_end = round_ == self._end and self._links.decisions.may_end_early  # with an earlier round's model
+        digest = None if may_end else self._agreed.digest_of(round_)
+        self._agreed.take(round_, digest, [(by, where, admission.tensors)])
+        self._has_model(round_)
         return admission.next_round
 
     def _wait_if_newcomer(self, round_: int, first: int) -> None:
@@ -283,17 +296,17 @@ class DirectRounds:
             last = last_segments(self._links, self._collector, self._membership, step, drawn)
         finally:
             self._links.takes_part = True
-        take_over_from(last, self._links, self._membership, round_ + 1)
+        digest = take_over_from(last, self._links, self._membership, round_ + 1)
         told = [segment.mark.sums or {} for segment in last]
         if self._links.decision(round_):  # else all who ended it have told their sums
             self._ends_run = self._links.ended_after == round_
         else:
             self._ends_run = reaches_target(self._agent.setup, told)
-        self._collector.kept = [mail for segment in last for mail in segment.mail if mail.kind == "model"]
+        kept = tuple(mail for segment in last for mail in segment.mail if mail.kind == "model")
+        self._collector.kept = [*(self._agreed.true_ones(kept, digest) if digest else kept)]
         if not self._collector.kept and self._return_point is not None:  # else no model is the same for all
             holders = [segment.sender for segment in last]
-            where, model = ask_for_model(self._links, self._collector, self._deadlines, round_, holders)
-            self._agent.tensors.take_over(model.tensors, where)
+            self._agreed.take(round_, digest, holders=holders)
 
     def _stay(self, first: int) -> None:
         """Be there for those who lack the model of this agent's last round, until the others end."""

@@ -71,7 +71,7 @@ class PeerLinks:
         self.round = 0
         self.joining: dict[int, int] = {}  # peer -> number of its request to be let in
         self._granted: dict[int, int] = {}  # the last request of each peer that was granted
-        self.admitted: tuple[str, Admission] | None = None  # and in which envelope it came
+        self.admitted: tuple[int, str, Admission] | None = None  # by whom, and in which envelope it came
         self._wanting: dict[int, int] = {}  # peer -> the round whose model it asks for
         self._model: tuple[int, Mapping[str, Array]] | None = None  # of the last round that ended here
         self.models: dict[int, tuple[str, CurrentModel]] = {}  # by peer; in which envelope it came
@@ -263,7 +263,7 @@ class PeerLinks:
             for_s = min(waiting.for_s, self._deadlines.longest_s)
             self.waits.tell(sender, awaited=waiting.awaited, until_s=self.clock.now_s() + for_s)
         elif envelope.kind == Admission.kind:
-            self.admitted = envelope.where, self._read(envelope, Admission)
+            self.admitted = sender, envelope.where, self._read(envelope, Admission)
         elif envelope.kind == Commit.kind:
             commit = self._read(envelope, Commit)
             self.decisions.hear(sender, commit)

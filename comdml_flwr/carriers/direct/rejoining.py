@@ -2,7 +2,7 @@
 absent and whose holder is gone.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from comdml_flwr.carriers.direct.collector import Collector
 from comdml_flwr.carriers.direct.deadlines import Deadlines
@@ -12,21 +12,20 @@ from comdml_flwr.carriers.direct.protocol import (
     Admission,
     Commit,
     CommitRequest,
-    CurrentModel,
     JoinRequest,
-    ModelRequest,
 )
 from comdml_flwr.carriers.direct.run_end import RunEndedError
 from comdml_flwr.carriers.direct.streams import Segment
 from comdml_flwr.core.errors import RunError
+from comdml_flwr.core.majority import majority
 from comdml_flwr.core.program import Step
 from comdml_flwr.planning.participation import check_left
 
 ASK_AGAIN_S = 5.0  # to be let in
 
 
-def request_admission(links: PeerLinks, membership: Membership) -> tuple[str, Admission]:
-    """Ask all peers until one admits this agent; take over who is gone; return its mail, with the model.
+def request_admission(links: PeerLinks, membership: Membership) -> tuple[int, str, Admission]:
+    """Ask all peers until one admits this agent; take over who is gone; return who does, and its mail.
 
     Raises
     ------
@@ -47,9 +46,9 @@ def request_admission(links: PeerLinks, membership: Membership) -> tuple[str, Ad
         links.look()
         if all(cannot_admit(links, peer) for peer in links.peers):
             raise RunError(f"agent {links.own} was left behind, and nobody is there to let it in")
-    where, admission = links.admitted
+    by, where, admission = links.admitted
     membership.take_over(admission.gone, admission.admissions)
-    return where, admission
+    return by, where, admission
 
 
 def cannot_admit(links: PeerLinks, peer: int) -> bool:
@@ -143,10 +142,16 @@ def _restarted(links: PeerLinks, segments: Sequence[Segment]) -> set[int]:
 
 def take_over_from(
     segments: Sequence[Segment], links: PeerLinks, membership: Membership, next_round: int
-) -> None:
-    """Know who is gone as those do who ended a round together, and who is let in with its end."""
+) -> str | None:
+    """Know who is gone as those do who ended a round together, and who is let in with its end.
+
+    Returns
+    -------
+    str or None
+        The digest of the round's model, as it is committed, or as most of those tell it.
+    """
     if not segments:
-        return
+        return None
     gone, mark = segments[0].gone, segments[0].mark
     membership.take_over(gone, mark.admissions or ())
     _, commit = links.decision(next_round - 1) or (0, None)
@@ -155,27 +160,8 @@ def take_over_from(
     joining = {peer: request for peer, request in said if peer in gone}
     links.note_admitted(joining)
     membership.admit(joining, since=next_round)
-
-
-def ask_for_model(
-    links: PeerLinks, collector: Collector, deadlines: Deadlines, round_: int, holders: Iterable[int]
-) -> tuple[str, CurrentModel]:
-    """Return the model of a round from one of those who have it, and in which envelope it came.
-
-    Raises
-    ------
-    RunError
-        Nobody who has it is left.
-    """
-    for holder in holders:
-        links.say(holder, ModelRequest(round=round_))
-        give_up = links.clock.now_s() + deadlines.seconds
-        while holder not in links.models and links.clock.now_s() < give_up:
-            if not collector.look() and links.why_gone(holder):
-                break
-        if holder in links.models:
-            return links.models.pop(holder)
-    raise RunError(f"agent {links.own}: nobody is left who has the model of round {round_}")
+    told = {segment.sender: segment.mark.digest for segment in segments}
+    return commit.digest if commit else majority(told)[0]
 
 
 def wait_if_alone(links: PeerLinks, membership: Membership, deadlines: Deadlines, ids: Sequence[int]) -> None:

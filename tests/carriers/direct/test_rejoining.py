@@ -1,6 +1,5 @@
 """An agent that lacks the current model asks for it, whoever is there to give it."""
 
-import numpy as np
 import pytest
 
 from comdml_flwr.carriers.direct import rejoining
@@ -8,9 +7,7 @@ from comdml_flwr.carriers.direct.protocol import (
     Admission,
     Commit,
     CommitRequest,
-    CurrentModel,
     JoinRequest,
-    ModelRequest,
 )
 from comdml_flwr.carriers.direct.protocol import Gone as GaveUp
 from comdml_flwr.carriers.direct.rejoining import ASK_AGAIN_S
@@ -22,15 +19,11 @@ from tests.carriers.direct.scripted import LAST, PEERS, ROUND, START_S, Agent, A
 ALL_GONE = [Gone(peer) for peer in PEERS]
 
 
-def model_of(peer):
-    return CurrentModel(tensors={"weights": np.full(1, peer, np.float32)})
-
-
 def test_it_asks_all_again_and_again_with_one_request_until_one_admits_it():
     admission = Admission(next_round=9, gone=(3,), admissions=((0, 9), (1, 4)), tensors={})
     agent = Agent([mark(1, 0), At(2.5 * ASK_AGAIN_S, told(2, admission))], absent=[1])
-    _, found = rejoining.request_admission(agent.links, agent.membership)
-    assert found == admission
+    by, _, found = rejoining.request_admission(agent.links, agent.membership)
+    assert (by, found) == (2, admission)
     asked = agent.sent(JoinRequest.kind)
     assert [receiver for receiver, _ in asked] == [*PEERS] * 3
     assert len({about["request"] for _, about in asked}) == 1
@@ -130,31 +123,6 @@ def test_who_is_gone_and_who_comes_back_is_taken_over_from_those_who_ended_the_r
     assert agent.membership.admissions == ((2, 4), (3, ROUND + 1))
     rejoining.take_over_from([], agent.links, agent.membership, ROUND + 1)
     assert agent.membership.admissions == ((2, 4), (3, ROUND + 1)), "nobody tells anything"
-
-
-@pytest.mark.parametrize(
-    ("script", "asked", "given_by"),
-    [
-        ([told(2, model_of(2))], [2], 2),
-        ([Gone(2), told(1, model_of(1))], [2, 1], 1),
-        ([At(1.5 * START_S, told(1, model_of(1)))], [2, 1], 1),
-        ([told(1, model_of(1))], [2, 1], 1),
-    ],
-    ids=["the first has it", "the first is gone", "the first is slow", "the second was asked before"],
-)
-def test_one_of_those_who_have_the_model_gives_it(script, asked, given_by):
-    agent = Agent(script)
-    holders = [2, 1]
-    where, model = rejoining.ask_for_model(agent.links, agent.collector, agent.deadlines, ROUND, holders)
-    assert model.tensors["weights"].tolist() == [given_by]
-    assert where == f"current model from agent {given_by}, round {ROUND}"
-    assert agent.sent(ModelRequest.kind) == [(peer, {"round": ROUND}) for peer in asked]
-
-
-def test_where_nobody_has_the_model_any_more_it_ends_in_one_line():
-    agent = Agent([Gone(1), Gone(2)])
-    with pytest.raises(RunError, match=r"^agent 0: nobody is left who has the model of round 5$"):
-        rejoining.ask_for_model(agent.links, agent.collector, agent.deadlines, ROUND, [1, 2])
 
 
 def test_one_that_is_alone_waits_for_another_and_lets_it_in():
