@@ -39,7 +39,7 @@ def temporary_folder(prefix: str, note: str = "") -> Iterator[tuple[Path, list[s
     tuple[Path, list[str]]
         The folder, and the notes of those with this prefix whose processes have died: they are removed.
     """
-    notes = _sweep(prefix)
+    swept = _sweep(prefix)
     folder = Path(tempfile.mkdtemp(prefix=prefix))
     try:
         with ExitStack() as held:
@@ -49,22 +49,23 @@ def temporary_folder(prefix: str, note: str = "") -> Iterator[tuple[Path, list[s
                 fcntl.flock(file, fcntl.LOCK_EX)
                 write_file(folder / NOTE, f"{socket.gethostname()}\n{note}".encode())
                 new.rename(folder / LOCK)  # it is looked for under this name, and held by then
-            yield folder, notes
+            yield folder, [*swept.values()]
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        for path in (folder, *swept):  # others that worked for a killed process may have written once more
+            shutil.rmtree(path, ignore_errors=True)
 
 
-def _sweep(prefix: str) -> list[str]:
-    """Remove the folders of processes of this machine and user that have died; return their notes."""
-    notes = []
+def _sweep(prefix: str) -> dict[Path, str]:
+    """Remove the folders of this user's processes here that have died; return them and their notes."""
+    swept = {}
     for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
         with suppress(OSError, ValueError):  # it goes on, or somebody else removes it right now
             is_made = _MADE.fullmatch(folder.name.removeprefix(prefix)) is not None
             if is_made and folder.lstat().st_uid == os.getuid() and not folder.is_symlink():
                 note = _note_of_dead(folder)
                 shutil.rmtree(folder, ignore_errors=True)
-                notes.append(note)
-    return notes
+                swept[folder] = note
+    return swept
 
 
 def _note_of_dead(folder: Path) -> str:

@@ -64,6 +64,17 @@ def test_what_killed_processes_left_is_gone_when_the_next_one_begins(place):
     alive.wait()
 
 
+def test_so_is_what_others_have_written_for_a_killed_process_since(place):
+    killed = start("one")
+    (theirs,) = place.iterdir()
+    killed.kill()
+    killed.wait()
+    with temporary_folder("comdml-test-"):
+        theirs.mkdir()
+        (theirs / "state").touch()
+    assert not theirs.exists()
+
+
 def test_another_machines_and_other_folders_are_left_alone(place, monkeypatch):
     for name in ("comdml-test-mine", "other-abcdefgh"):
         (place / name).mkdir()

@@ -15,6 +15,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from functools import partial
 
 from flwr.app import ConfigRecord, Context, Message
@@ -141,7 +142,9 @@ def peer_client_app(
 def _always_reply(handler: Handler, catalogue: Catalogue, message: Message, context: Context) -> Message:
     try:
         note_message(own_folder(context.run_id, context.node_id))
-        return reply_with(message, handler(NodeSession(catalogue, facts_of(message), context)))
+        session = NodeSession(catalogue, facts_of(message), context)
+        with closing(session):
+            return reply_with(message, handler(session))
     except Exception as error:  # a handler that does not reply wedges its node: see the module docstring
         show_traceback(error)
         return reply_with(message, failure(describe_error(error)))

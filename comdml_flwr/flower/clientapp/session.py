@@ -1,5 +1,6 @@
 """What a node works with while it handles one message: found once, when it is first asked for."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +31,7 @@ from comdml_flwr.flower.clientapp.keys import TRUSTED_KEYS, sealer_of
 from comdml_flwr.flower.clientapp.models import FACT, ModelNews, place_of_models, read_news
 from comdml_flwr.flower.clientapp.policy import Policy, policy_of
 from comdml_flwr.flower.clientapp.probe import load_measured
-from comdml_flwr.flower.mail import CONFIG, FLEET, is_shared, own_folder
+from comdml_flwr.flower.mail import CONFIG, FLEET, TOKEN, is_shared, own_folder
 from comdml_flwr.flower.records import blobs, integer, text
 from comdml_flwr.learning.data.source import Place
 from comdml_flwr.planning.fleet.fleet_file import parse_fleet
@@ -77,6 +78,11 @@ class NodeSession:
         if self.shares_folder:
             return Path(text(self.facts, "folder"))
         return own_folder(self.context.run_id, self.context.node_id)
+
+    def close(self) -> None:
+        """Remove what was written after the run's end: this node still worked when its folder was removed."""
+        if "folder" in vars(self) and not (self.folder / TOKEN).exists():
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     @cached_property
     def agent(self) -> Agent:

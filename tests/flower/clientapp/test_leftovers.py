@@ -1,6 +1,7 @@
 """What runs that were killed have left at a node, its keys above all, is gone when the next run begins."""
 
 import os
+import shutil
 import subprocess
 import tempfile
 import time
@@ -8,7 +9,8 @@ import time
 import pytest
 
 from comdml_flwr.core import temporary
-from comdml_flwr.flower.clientapp import leftovers, session
+from comdml_flwr.core.errors import RunError
+from comdml_flwr.flower.clientapp import leftovers, peer_client_app, session
 from comdml_flwr.flower.clientapp.leftovers import LONGEST_PAUSE_S, OWNER, note_message, remove_leftovers
 from comdml_flwr.flower.mail import make_own_folder, own_folder
 from tests.flower.wiretap import NUM_AGENTS, Wiretap, patterned_config, run
@@ -83,6 +85,27 @@ def test_after_a_week_without_a_message_it_is_gone(folder):
     os.utime(folder, (0, time.time() - LONGEST_PAUSE_S - 60))
     remove_leftovers([])
     assert not folder.exists()
+
+
+@pytest.mark.parametrize("shares", [True, False], ids=["the run's folder", "its own folder"])
+def test_a_node_that_still_works_when_its_run_is_removed_leaves_nothing(shares, tmp_path, place, monkeypatch):
+    if not shares:
+        monkeypatch.setattr(session, "is_shared", lambda folder, token: False)
+    config, real, removed = patterned_config(tmp_path), peer_client_app.run_steps, []
+
+    def run_steps(*which):
+        done = real(*which)
+        if not removed:
+            removed.extend(path.parent for path in place.glob("**/run-token"))
+            for folder in removed:
+                shutil.rmtree(folder)
+        return done
+
+    monkeypatch.setattr(peer_client_app, "run_steps", run_steps)
+    with pytest.raises(RunError):
+        run(Wiretap(config), config)
+    assert len(removed) == (1 if shares else NUM_AGENTS + 1)
+    assert [*place.glob("comdml-*/*")] == []
 
 
 class Killed(BaseException):
