@@ -135,8 +135,10 @@ class WithServer:
         folder = self._federation.folder
         try:
             sealer = self._sealer()
-            inbox = unpack([packed.payload for packed in packed], folder, sealer)
-            outbox, report = run_steps(self._server, self._program, steps, inbox)
+            payloads, senders = [mail.payload for mail in packed], [mail.sender for mail in packed]
+            unpacked = unpack(payloads, senders, SERVER, folder, sealer)
+            inbox, faults = unpacked.those(0), unpacked.faults
+            outbox, report = run_steps(self._server, self._program, steps, inbox, NOBODY, faults)
         except Exception as error:
             raise agent_failed(SERVER, self._program.where(steps[-1]), error) from error
         sealed = pack(outbox, folder, sealer, exchange=self._exchange)

@@ -6,25 +6,22 @@ the packed envelope holds the envelope itself, sealed so that only the receiver 
 Agents' states lie in the same folder, or in a folder of the node's own.
 """
 
-import logging
 import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from comdml_flwr.carriers.sealed.sealing import Sealer
-from comdml_flwr.core.errors import RunError
+from comdml_flwr.core.errors import PeerFaultError, RunError
 from comdml_flwr.core.files import PRIVATE_FOLDER, read_file, write_file
-from comdml_flwr.core.messages import Envelope, Outbox
+from comdml_flwr.core.messages import Envelope, Inbox, Outbox
 from comdml_flwr.core.temporary import temporary_folder
 from comdml_flwr.core.units import human_bytes
 from comdml_flwr.core.wire import decode_envelope, encode_envelope
-
-log = logging.getLogger(__name__)
 
 FILE_FROM_BYTES = 16_384  # below, a file costs more than the bytes
 MESSAGE_BYTES = (1 << 31) - (1 << 24)
@@ -165,33 +162,98 @@ def _write_large(envelope: Envelope, folder: Path, name: str) -> bytes:
     return b"@" + str(path.relative_to(folder)).encode()
 
 
-def unpack(sealed: Iterable[bytes], folder: Path, sealer: Sealer | None) -> tuple[Envelope, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unpacked:
+    """What came out of packed mail.
+
+    Parameters
+    ----------
+    mail : tuple[Envelope | None, ...]
+        In the order of what was packed; None in the place of what is left out.
+    faults : tuple[PeerFaultError, ...]
+        Why, each of the one that sent it.
+    """
+
+    mail: tuple[Envelope | None, ...]
+    faults: tuple[PeerFaultError, ...]
+
+    def those(self, first: int, end: int | None = None) -> Inbox:
+        """Return the envelopes in some places, without those that are left out."""
+        return tuple(envelope for envelope in self.mail[first:end] if envelope is not None)
+
+
+def unpack(
+    packed: Sequence[bytes], senders: Sequence[int], receiver: int, folder: Path, sealer: Sealer | None
+) -> Unpacked:
     """Unpack envelopes; a file is gone once it is read. With a sealer, all must be sealed.
 
-    What its sender has sealed, and is no envelope of its own, is as if it had sent nothing: the log says it.
+    What cannot be opened, or is no envelope of its sender's, is as if it had not been sent. Who is to blame?
+    What opens was sealed by the one whose key it opens with, so what is in it is proven to be its sender's.
+    What does not open may have been spoilt by its sender, on its way, or for want of the right key here. The
+    ServerApp says which node it came from, having it from Flower. That one is blamed, unless the same goes
+    for most of several senders, or for the receiver's own mail: then the fault is here or on the way, and
+    this node takes no part.
+
+    Parameters
+    ----------
+    packed : Sequence[bytes]
+        Of `pack`.
+    senders : Sequence[int]
+        Which agent's node sent each of them.
+    receiver : int
+        Who unpacks.
+    folder : Path
+        Where files lie.
+    sealer : Sealer, optional
+        The receiver's.
+
+    Raises
+    ------
+    RunError
+        Mail does not open of more than half of the others, and more than one, or of the receiver itself.
     """
-    if sealer:
-        opened = (_open(packed, sealer) for packed in sealed)
-        return tuple(envelope for envelope in opened if envelope is not None)
-    return tuple(_read_packed(packed, folder) for packed in sealed)
+    if len(packed) != len(senders):
+        raise RunError(f"{len(packed)} envelopes came with {len(senders)} names of senders")
+    mail: list[Envelope | None] = []
+    faults: list[PeerFaultError] = []
+    unproven: dict[int, RunError] = {}
+    for blob, sender in zip(packed, senders, strict=True):
+        mail.append(None)
+        try:
+            content = _opened(blob, sender, sealer) if sealer else _content(blob, folder)
+        except RunError as error:
+            faults.append(PeerFaultError(sender, f"mail from agent {sender}: {error}"))
+            unproven[sender] = error
+            continue
+        try:
+            mail[-1] = _envelope(content, sender, receiver)
+        except RunError as error:
+            faults.append(PeerFaultError(sender, f"mail from agent {sender}: {error}"))
+    spoilt, others = len(unproven), len({*senders} - {receiver})
+    if receiver in unproven or (spoilt > 1 and 2 * spoilt > others):
+        raise unproven[min(unproven)]
+    return Unpacked(mail=tuple(mail), faults=tuple(faults))
 
 
-def _open(packed: bytes, sealer: Sealer) -> Envelope | None:
-    sender, blob = sealer.unseal(packed)
-    try:
-        envelope = decode_envelope(blob)
-        if (envelope.sender, envelope.receiver) != (sender, sealer.agent):
-            raise RunError(f"it says it is from agent {envelope.sender} to agent {envelope.receiver}")
-    except RunError as error:
-        log.warning("agent %d leaves out what agent %d sealed: %s", sealer.agent, sender, error)
-        return None
+def _opened(packed: bytes, sender: int, sealer: Sealer) -> bytearray:
+    """Return what is sealed. Raises RunError where it does not open, or another one has sealed it."""
+    sealed_by, content = sealer.unseal(packed)
+    if sealed_by != sender:
+        raise RunError(f"agent {sealed_by} has sealed it")
+    return content
+
+
+def _envelope(content: bytearray, sender: int, receiver: int) -> Envelope:
+    envelope = decode_envelope(content)
+    if (envelope.sender, envelope.receiver) != (sender, receiver):
+        raise RunError(f"it says it is from agent {envelope.sender} to agent {envelope.receiver}")
     return envelope
 
 
-def _read_packed(packed: bytes, folder: Path) -> Envelope:
+def _content(packed: bytes, folder: Path) -> bytearray:
     mark, content = packed[:1], memoryview(packed)[1:]
     if mark == b"=":
-        return decode_envelope(bytearray(content))
+        return bytearray(content)
     path = (folder / bytes(content).decode(errors="replace")).resolve()
     if mark != b"@" or not path.is_relative_to(folder.resolve() / "mail"):
         raise RunError(f"a packed envelope begins with {mark!r}, or names a file outside the run's folder")
@@ -202,4 +264,4 @@ def _read_packed(packed: bytes, folder: Path) -> Envelope:
             f"{path}: the envelope's file is not there; is the folder shared by all nodes?"
         ) from None
     path.unlink(missing_ok=True)
-    return decode_envelope(blob)
+    return blob

@@ -142,6 +142,7 @@ def task(
     exchange: int,
     previous: int,
     packed: Sequence[bytes],
+    senders: Sequence[int],
     num_for_second: int = 0,
 ) -> ConfigRecord:
     """Return the facts of a `train.steps` message.
@@ -156,6 +157,8 @@ def task(
         Number of this exchange, and of the last one in which the agent ran; `NO_STATE` if it never did.
     packed : Sequence[bytes]
         Sealed mail, in order.
+    senders : Sequence[int]
+        Which agent's node sent each of them.
     num_for_second : int
         How many of them, from the first, are for a phase after the first of a round.
     """
@@ -171,6 +174,7 @@ def task(
             "exchange": exchange,
             "previous": previous,
             "packed": list(packed),
+            "senders": list(senders),
             "for-second": num_for_second,
         }
     )

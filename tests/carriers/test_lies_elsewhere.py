@@ -7,6 +7,7 @@ import pytest
 from comdml_flwr.flower.clientapp import peer_client_app
 from tests.carriers.direct_runs import run_direct
 from tests.carriers.lies import LIAR, LIES, NUM_AGENTS
+from tests.carriers.sealed_lies import PACKED_LIES, rounds_with
 from tests.flower.loop_grid import grid_config, run_on_grid
 from tests.small import fleet_text, small_config, small_fleet
 
@@ -59,3 +60,18 @@ def test_on_the_grid_the_honest_end_all_rounds_with_one_model(lie, tmp_path, mon
     assert len(rounds) == NUM_ROUNDS
     assert LIAR in rounds[1]["distrusted"]
     assert all({*record["gone"]} <= {LIAR} for record in rounds)
+
+
+@pytest.mark.parametrize("method", ["allreduce", pytest.param("comdml", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "lie",
+    [
+        pytest.param(lie, id=lie.what, marks=() if lie.what == "cut short" else pytest.mark.slow)
+        for lie in PACKED_LIES
+    ],
+)
+def test_mail_that_cannot_be_opened_costs_its_sender_s_share_and_nobody_else_s(lie, method, tmp_path):
+    rounds = rounds_with(lie, method, tmp_path)
+    assert len(rounds) == NUM_ROUNDS
+    assert [{*record["gone"]} <= {LIAR} for record in rounds] == [True] * NUM_ROUNDS
+    assert [LIAR in record["distrusted"] for record in rounds] == [False, True, True]

@@ -1,11 +1,13 @@
 """Writes the table of lies on the page of trust: `python -m tests.carriers.trust_page`."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
-from tests.carriers.lies import LIES
+from tests.carriers.lies import LIAR, LIES
 from tests.carriers.lying import run_with
+from tests.carriers.sealed_lies import PACKED_LIES, rounds_with
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "concepts" / "trust.md"
 BEGIN, END = "<!-- lies -->\n", "<!-- end of lies -->"
@@ -25,11 +27,21 @@ def outcome_of(lie):
     return words + (f"; an honest agent misses {found.lost} round" if found.lost else "")
 
 
+def packed_outcome_of(lie):
+    """Return in words what becomes of a lie in the place of packed mail."""
+    with TemporaryDirectory() as folder:
+        _, *told = rounds_with(lie, "allreduce", Path(folder))
+    assert all({*record["gone"]} <= {LIAR} and LIAR in record["distrusted"] for record in told)
+    return "left out, and named"
+
+
 def table():
     """Return the table: for each kind of mail and outcome, the false values."""
     rows = {}
     for lie in LIES:
         rows.setdefault((lie.kind, outcome_of(lie)), []).append(lie.what)
+    for lie in PACKED_LIES:
+        rows.setdefault(("packed mail, on the grid", packed_outcome_of(lie)), []).append(lie.what)
     lines = ["| mail | false value | what becomes of it |", "| --- | --- | --- |"]
     lines += [f"| {kind} | {'; '.join(whats)} | {outcome} |" for (kind, outcome), whats in rows.items()]
     return "".join(f"{line}\n" for line in lines)

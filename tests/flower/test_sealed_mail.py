@@ -106,20 +106,24 @@ def changed(packed):
     ],
     ids=["repeated", "in the open", "of another exchange", "changed", "empty"],
 )
-def test_a_server_that_forges_a_letter_is_refused(forge, reason, tmp_path, apart):
+def test_what_a_server_forges_is_read_by_nobody(forge, reason, tmp_path, apart, caplog):
     config = patterned_config(tmp_path)
     grid = Wiretap(config)
 
     def lie(message):
-        packed = message.content["facts"].get("packed", [])
-        if packed:
-            message.content["facts"]["packed"] = [*forge(packed[0]), *packed[1:]]
+        facts = message.content["facts"]
+        if packed := facts.get("packed", []):
+            forged = forge(packed[0])
+            facts["packed"] = [*forged, *packed[1:]]
+            facts["senders"] = [facts["senders"][0]] * len(forged) + facts["senders"][1:]
 
     grid.change = lie
-    assert reason in refused(grid, config)
+    told = refused(grid, config)
+    assert reason in told + caplog.text
+    assert "leaves out: mail from agent" in caplog.text
 
 
-def test_a_letter_of_an_earlier_exchange_is_refused(tmp_path, apart):
+def test_a_letter_of_an_earlier_exchange_is_left_out(tmp_path, apart, caplog):
     """The ServerApp kept the first envelope to node 1 and hands it on once more, two exchanges later."""
     config = patterned_config(tmp_path)
     grid, kept = Wiretap(config), []
@@ -130,12 +134,15 @@ def test_a_letter_of_an_earlier_exchange_is_refused(tmp_path, apart):
             kept.append(copy.deepcopy(facts["packed"]))
             if len(kept) == 3:
                 facts["packed"] = [*facts["packed"], kept[0][0]]
+                facts["senders"] = [*facts["senders"], 0]
 
     grid.change = lie
-    assert "on are new" in refused(grid, config)
+    assert refused(grid, config) == ""
+    assert "leaves out: mail from agent 0: an envelope from agent 0 is of exchange" in caplog.text
+    assert "on are new" in caplog.text
 
 
-def test_a_letter_to_another_node_is_refused(tmp_path, apart):
+def test_a_letter_to_another_node_is_left_out(tmp_path, apart, caplog):
     config = patterned_config(tmp_path)
     grid, kept = Wiretap(config), []
 
@@ -145,9 +152,11 @@ def test_a_letter_to_another_node_is_refused(tmp_path, apart):
             kept.extend(packed)
         elif message.metadata.dst_node_id == 999 and kept:
             message.content["facts"]["packed"] = [kept[-1]]
+            message.content["facts"]["senders"] = [2]
 
     grid.change = lie
-    assert "to agent 0 arrived at agent 1" in refused(grid, config)
+    refused(grid, config)
+    assert "to agent 0 arrived at agent 1" in caplog.text
 
 
 def own_folders(temporary):
@@ -222,4 +231,4 @@ def test_what_a_member_seals_and_is_no_envelope_of_its_own_costs_its_receivers_n
     config = patterned_config(tmp_path)
     text = printed(config, Wiretap(config))
     assert "failed" not in text
-    assert "leaves out what agent 1 sealed" in caplog.text
+    assert "leaves out: mail from agent 1: " in caplog.text

@@ -22,9 +22,11 @@ from flwr.app import ConfigRecord, Context, Message
 from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import Mod
 
+from comdml_flwr.agents.reading import distrust
 from comdml_flwr.agents.state_files import load_state, read_waiting, save_state, write_waiting
 from comdml_flwr.agents.steps import run_steps
 from comdml_flwr.core.errors import RunError
+from comdml_flwr.core.messages import Inbox
 from comdml_flwr.core.program import has_second_phase
 from comdml_flwr.core.strict_json import to_json
 from comdml_flwr.core.typed_json import read_as, read_table
@@ -55,6 +57,7 @@ from comdml_flwr.flower.records import (
     facts_of,
     failure,
     integer,
+    integers,
     pack_report,
     reply_with,
     steps_of,
@@ -218,14 +221,16 @@ def _steps(session: NodeSession) -> ConfigRecord:
         write_best(agent, *session.models)
     todo, absence = steps_of(facts), absence_of(facts)
     revoked = session.check_members(todo, absence)
-    inbox = unpack(blobs(facts, "packed"), folder, sealer)
+    unpacked = unpack(blobs(facts, "packed"), integers(facts, "senders"), agent.id, folder, sealer)
+    inbox = unpacked.those(0)
     if has_second_phase(todo):
         inbox = (*read_waiting(folder, agent.id), *inbox)
         write_waiting(folder, agent.id, ())
     elif num_for_second := integer(facts, "for-second"):
-        write_waiting(folder, agent.id, (*read_waiting(folder, agent.id), *inbox[:num_for_second]))
-        inbox = inbox[num_for_second:]
-    outbox, report = run_steps(agent, program_of(agent.setup), todo, inbox, absence)
+        for_second = unpacked.those(0, num_for_second)
+        write_waiting(folder, agent.id, (*read_waiting(folder, agent.id), *for_second))
+        inbox = unpacked.those(num_for_second)
+    outbox, report = run_steps(agent, program_of(agent.setup), todo, inbox, absence, unpacked.faults)
     save_state(agent, folder, exchange)
     return ConfigRecord(
         {
@@ -252,9 +257,14 @@ def _keep(session: NodeSession) -> ConfigRecord:
     """Write a checkpoint of the agent, with the mail that waits for it."""
     facts, agent, folder = session.facts, session.agent, session.folder
     previous, packed = integer(facts, "previous"), blobs(facts, "packed")
+    mail: Inbox = ()
     if previous != NO_STATE:
         load_state(agent, folder, previous)
-    mail = unpack(packed, folder, session.sealer) if packed else ()
+    if packed:
+        unpacked = unpack(packed, integers(facts, "senders"), agent.id, folder, session.sealer)
+        mail = unpacked.those(0)
+        for fault in unpacked.faults:
+            distrust(agent, fault)
     place, (news, models) = session.checkpoints_of(agent.id), session.models
     trouble = ""
     try:

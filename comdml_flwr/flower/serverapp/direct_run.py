@@ -134,7 +134,7 @@ class DirectRun:
     def settle(self) -> dict[int, ConfigRecord]:
         """Return what a node must know to write its part of a checkpoint; its mail waits there already."""
         return {
-            agent: task(steps=(), absence=NOBODY, exchange=0, previous=state, packed=())
+            agent: task(steps=(), absence=NOBODY, exchange=0, previous=state, packed=(), senders=())
             for agent, state in self._states.items()
         }
 

@@ -184,14 +184,15 @@ class GridCarrier:
 
     def _task(self, agent: int, steps: tuple[Step, ...], absence: Absence) -> ConfigRecord:
         for_second = self._for_second.take(agent)
-        packed = [packed.payload for packed in (*for_second, *self._mail.take(agent))]
-        check_message(f"the mail for agent {agent}", sum(map(len, packed)))
+        packed = (*for_second, *self._mail.take(agent))
+        check_message(f"the mail for agent {agent}", sum(len(mail.payload) for mail in packed))
         return task(
             steps=steps,
             absence=absence,
             exchange=self._exchange,
             previous=self._last_seen.get(agent, NO_STATE),
-            packed=packed,
+            packed=[mail.payload for mail in packed],
+            senders=[mail.sender for mail in packed],
             num_for_second=len(for_second),
         )
 

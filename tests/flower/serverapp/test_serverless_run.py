@@ -196,10 +196,10 @@ def test_a_node_with_other_code_is_refused_in_one_line(tmp_path, monkeypatch, di
 def fail_in_round_2(monkeypatch, agents):
     real = peer_client_app.run_steps
 
-    def fails_later(agent, program, steps, inbox, absence):
+    def fails_later(agent, program, steps, *rest):
         if agent.id in agents and steps[0].round == 2:
             raise ValueError("disk\nfull")
-        return real(agent, program, steps, inbox, absence)
+        return real(agent, program, steps, *rest)
 
     monkeypatch.setattr(peer_client_app, "run_steps", fails_later)
 
