@@ -89,6 +89,7 @@ RUNS = {
     "comdml, large batches": {"batch_size": 12},
     "allreduce": {"method": "allreduce"},
     "comdml, some take part": {"participation": 0.6, "num_rounds": 4},
+    "comdml, one is enough": {"participation": 0.6, "num_rounds": 4, "min_agents": 1},
 }
 """What `tiny_setup` is told, by the name of the run."""
 

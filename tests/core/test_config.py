@@ -105,6 +105,7 @@ WHOLE = [
     "topology_degree",
     "cut",
     "splitfed_version",
+    "min_agents",
     "rounds_per_message",
     "checkpoint_every",
     "classes_per_agent",

@@ -90,7 +90,7 @@ def test_what_contradicts_the_run_is_one_line(key, run):
 
 def test_what_no_bit_depends_on_may_be_another(run):
     changes = {"checkpoint-every": 1, "data-dir": "/data", "download": True, "rounds-per-message": 2}
-    changes |= {"target-metric": 0.9}
+    changes |= {"target-metric": 0.9, "min-agents": 2}
     assert {*changes, "num-rounds"} == keys_declared("on_resume", "may change")
     found = find_run(str(run), {**changes, "num-rounds": 9, "results-dir": "elsewhere"}).config
     values = found.with_defaults_named()

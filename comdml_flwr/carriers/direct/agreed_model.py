@@ -15,7 +15,8 @@ from comdml_flwr.agents.agent import Agent
 from comdml_flwr.carriers.direct.deadlines import Deadlines
 from comdml_flwr.carriers.direct.peers import PeerLinks
 from comdml_flwr.carriers.direct.protocol import CommitRequest, ModelRequest
-from comdml_flwr.core.errors import PeerFaultError, RunError
+from comdml_flwr.carriers.direct.quorum import NoQuorumError
+from comdml_flwr.core.errors import PeerFaultError
 from comdml_flwr.core.messages import Array, Inbox
 
 log = logging.getLogger(__name__)
@@ -86,8 +87,8 @@ class AgreedModel:
 
         Raises
         ------
-        RunError
-            Nobody who has it is left.
+        NoQuorumError
+            Nobody who has it is there.
         """
         false: list[Given] = []
         tellers = self.links.decisions.who_told(round_, digest)
@@ -105,7 +106,7 @@ class AgreedModel:
                 )
                 self.agent.tensors.take_over(tensors, where)
                 return
-        raise RunError(f"agent {self.agent.id}: nobody is left who has the model of round {round_}")
+        raise NoQuorumError(f"agent {self.agent.id}: nobody is left who has the model of round {round_}")
 
     def _models(self, round_: int, given: Iterable[Given], holders: Iterable[int]) -> Iterator[Given]:
         """Give what was given, and then the models of those who are asked, one after the other."""

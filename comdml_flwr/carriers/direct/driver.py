@@ -36,8 +36,9 @@ round before, and waits for its marks; it asks for the model if the peer that ha
 one is lost before its last mark came, it asks the others as what they commit the round. If that was the last
 round of a message, the mail is left for the next one.
 
-Fault model: crash-stop, any number over a run, at most one new fault while a round is being committed. A
-network that falls into two halves is beyond it: each half goes on by itself.
+Fault model: crash-stop, any number over a run, at most one new fault while a round is being committed. Where
+a network falls into parts, at most one of them ends rounds (carriers/direct/quorum.py); the others ask to be
+let in until it heals.
 """
 
 import logging
@@ -53,6 +54,7 @@ from comdml_flwr.carriers.direct.membership import Membership
 from comdml_flwr.carriers.direct.peers import PeerLinks
 from comdml_flwr.carriers.direct.ports import REAL_CLOCK, PeerTransport, WallClock
 from comdml_flwr.carriers.direct.protocol import Commit
+from comdml_flwr.carriers.direct.quorum import NoQuorumError
 from comdml_flwr.carriers.direct.rejoining import (
     cannot_admit,
     last_segments,
@@ -181,7 +183,8 @@ class DirectRounds:
             self._links.round = round_
             try:
                 self._catch_up(first)
-                wait_if_alone(self._links, self._membership, self._deadlines, self._agent.setup.ids)
+                if self._agent.setup.config.min_agents != 1:
+                    wait_if_alone(self._links, self._membership, self._deadlines, self._agent.setup.ids)
                 if self._agent.id in self._present(round_):
                     self._wait_if_newcomer(round_ - 1, first)
                     if self._ends_run:
@@ -192,6 +195,9 @@ class DirectRounds:
             except LeftBehindError:
                 log.warning("agent %d is left behind in round %d", self._agent.id, round_)
                 round_ = self._join()
+            except NoQuorumError as few:
+                log.warning("agent %d, round %d: %s; it waits to be let in", self._agent.id, round_, few)
+                round_ = self._join(self._deadlines.start_s, f"round {round_}: {few}")
             except RunEndedError:
                 break
         if latest == round_ - 1:
@@ -273,11 +279,11 @@ class DirectRounds:
         """Return the round with which one that is let in at the end of a round goes on."""
         return (self._end if self._ends_run else round_) + 1
 
-    def _join(self) -> int:
+    def _join(self, patience_s: float = 0.0, why: str = "") -> int:
         """Ask for admission until a peer grants it; return the round to go on with."""
         self._collector.begin_again()
         self._agent.tensors.roll_back()  # the round that it was left behind in has no result here
-        by, where, admission = request_admission(self._links, self._membership)
+        by, where, admission = request_admission(self._links, self._membership, patience_s, why)
         round_ = admission.next_round - 1
         may_end = round_ == self._end and self._links.decisions.may_end_early  # with an earlier round's model
         digest = None if may_end else self._agreed.digest_of(round_)

@@ -58,6 +58,11 @@ class Membership:
         self.gone = self._absent
 
     @property
+    def absent(self) -> frozenset[int]:
+        """Who was gone when the last round was committed, and has not been admitted since."""
+        return self._absent
+
+    @property
     def accusations(self) -> tuple[Accusation, ...]:
         """All accusations that count, ascending."""
         return tuple(sorted(filter(self._counts, self._accusations)))

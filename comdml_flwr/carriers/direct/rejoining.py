@@ -24,8 +24,12 @@ from comdml_flwr.planning.participation import check_left
 ASK_AGAIN_S = 5.0  # to be let in
 
 
-def request_admission(links: PeerLinks, membership: Membership) -> tuple[int, str, Admission]:
+def request_admission(
+    links: PeerLinks, membership: Membership, patience_s: float = 0.0, why: str = ""
+) -> tuple[int, str, Admission]:
     """Ask all peers until one admits this agent; take over who is gone; return who does, and its mail.
+
+    Those who cannot be reached are tried again as long as `patience_s`.
 
     Raises
     ------
@@ -36,16 +40,25 @@ def request_admission(links: PeerLinks, membership: Membership) -> tuple[int, st
     for peer in links.peers:
         links.streams.drop(peer)
     links.watch(links.peers, again=True)
-    ask_again = links.clock.now_s()
+    ask_again = began_s = links.clock.now_s()
     request = int(ask_again * 1e9)  # unlike those of an earlier absence
     while links.admitted is None:
         if links.clock.now_s() >= ask_again:
             ask_again += ASK_AGAIN_S
             for peer in links.peers:
                 links.say(peer, JoinRequest(request=request))
+        is_patient = links.clock.now_s() < began_s + patience_s
+        for peer in links.peers if is_patient else ():
+            if links.why_gone(peer):  # a request is under way when the network heals
+                links.watch([peer], again=True)
+                links.say(peer, JoinRequest(request=request))
         links.look()
-        if all(cannot_admit(links, peer) for peer in links.peers):
-            raise RunError(f"agent {links.own} was left behind, and nobody is there to let it in")
+        if not is_patient and all(cannot_admit(links, peer) for peer in links.peers):
+            raise RunError(
+                f"{why}, and nobody has let agent {links.own} in for {patience_s:.0f} s"
+                if why
+                else f"agent {links.own} was left behind, and nobody is there to let it in"
+            )
     by, where, admission = links.admitted
     membership.take_over(admission.gone, admission.admissions)
     return by, where, admission

@@ -21,6 +21,7 @@ from comdml_flwr.carriers.direct.deadlines import Deadlines
 from comdml_flwr.carriers.direct.membership import Membership
 from comdml_flwr.carriers.direct.peers import PeerLinks
 from comdml_flwr.carriers.direct.protocol import Mark
+from comdml_flwr.carriers.direct.quorum import NoQuorumError, has_quorum
 from comdml_flwr.carriers.direct.run_end import reaches_target
 from comdml_flwr.carriers.direct.same_model import SameModel
 from comdml_flwr.carriers.direct.streams import with_mark
@@ -106,6 +107,8 @@ class RoundRunner:
         ------
         LeftBehindError
             The others go on without this agent.
+        NoQuorumError
+            Too few are there for the round to count.
         """
         began_s, gone = self.links.clock.now_s(), self.membership.gone
         self._all_here_s = began_s
@@ -166,6 +169,7 @@ class RoundRunner:
             inbox = self._inbox(step, self.program.phases[phase])
             if phase == self.program.return_point:
                 self.collector.begin_attempt()
+                self._check_quorum(round_)
             missing = self.collector.missing
             outbox, report = self.run_steps(self.agent, self.program, (step,), inbox, Absence(missing))
             self._accuse_owners(round_)
@@ -179,10 +183,20 @@ class RoundRunner:
             self._results[self.collector.attempt] = self.agent.tensors.snapshot(), report
             self.links.decisions.results[self.collector.attempt] = self._digest()
         self._collect_of_all(Step(round_, self.program.last))
+        self.collector.look_at_all()
         marks = self.collector.marks.items()
         told = [mark.sums or {} for peer, mark in marks if peer not in self.collector.missing]
         self._ends_run = reaches_target(self.agent.setup, [report, *told])
         return report
+
+    def _check_quorum(self, round_: int) -> None:
+        """See whether those who begin an attempt are enough for the round to count."""
+        setup = self.agent.setup
+        count = {*setup.present(round_)} - self.membership.absent
+        there = count - self.collector.missing
+        if there != count and not has_quorum(there, count, len(setup.ids), setup.config.min_agents):
+            few = f"only agents {sorted(there)} of {sorted(count)} are there"
+            raise NoQuorumError(f"{few}, too few for a round to count (min-agents)")
 
     def _accuse_owners(self, round_: int) -> None:
         """Accuse those whose averages have not come; if others do, too, the averaging begins again."""

@@ -19,3 +19,10 @@ class CarrierSettings(Settings, title="Carriers"):
         description="of `direct`: rounds that one message of Flower's starts",
         on_resume="may change",
     )
+    min_agents: int = setting(
+        0,
+        ge=0,
+        description="of `direct`: how many agents must be there for a round to count; 0: more than half of"
+        " those who ended the last one, or half with the lowest id",
+        on_resume="may change",
+    )
