@@ -15,9 +15,10 @@ from comdml_flwr.learning.data.batches import epoch_sizes
 from comdml_flwr.learning.data.source import AgentData, DataSource, Place, Samples
 from comdml_flwr.learning.device import Device
 from comdml_flwr.learning.learner_pool import LearnerPool
+from comdml_flwr.learning.metrics import KnownTests
 from comdml_flwr.learning.models.contract import ModelTraits
 from comdml_flwr.learning.state_layout import StateLayout
-from comdml_flwr.learning.task import Task
+from comdml_flwr.learning.task import Task, most_counts
 from comdml_flwr.planning.clock.whole_round import Judged
 from comdml_flwr.planning.fleet.scenario import Availability
 from comdml_flwr.planning.participation import draw_participants, newcomers_after
@@ -53,6 +54,9 @@ class Setup:
     num_own_tests : Mapping[int, int]
         How many test samples each agent has that does not evaluate a share of those that all have alike, as
         `num_samples`.
+    num_shared_tests : int
+        How many test samples the others have, all alike; 0 where there is none of those, or as long as it is
+        not told.
     codec : ActivationCodec
         How activations travel between the sides of a split model.
     cuts : CutTable
@@ -104,6 +108,7 @@ class Setup:
     same_data: Mapping[str, object]
     num_samples: Mapping[int, int]
     num_own_tests: Mapping[int, int]
+    num_shared_tests: int
     codec: ActivationCodec
     cuts: CutTable
     traits: ModelTraits
@@ -126,6 +131,16 @@ class Setup:
     plans: LastResult[tuple[Judged, str]] = field(default_factory=LastResult)
     models: LastResult[Tensor] = field(default_factory=lambda: LastResult(are_same_objects))
     digests: LastResult[str] = field(default_factory=lambda: LastResult(are_same_objects))
+
+    @property
+    def known_tests(self) -> KnownTests:
+        """What all know of each other's test samples."""
+        return KnownTests(
+            ids=self.ids,
+            own=self.num_own_tests,
+            num_shared=self.num_shared_tests,
+            most_counts=most_counts(self.task),
+        )
 
     @property
     def most_batches(self) -> int:

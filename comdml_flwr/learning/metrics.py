@@ -5,10 +5,12 @@ here needs torch: whoever adds up has no model.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import inf
 from types import MappingProxyType
 from typing import Literal, Protocol, TypeAlias
 
-from comdml_flwr.core.errors import InputError, RunError
+from comdml_flwr.core.errors import InputError, RunError, short_repr
 from comdml_flwr.core.typed_json import Json, read_as, read_float, read_int
 
 Sums: TypeAlias = Mapping[str, float | None]
@@ -60,9 +62,11 @@ class ClassificationMetrics:
     nothing: Mapping[str, float] = MappingProxyType({"correct": 0, "loss_sum": 0.0, "num_evaluated": 0})
 
     def is_possible(self, sums: Sums) -> bool:
-        """Tell whether no more samples are right than there are."""
+        """Tell whether no more samples are right than there are, and no loss is negative."""
         correct, num_evaluated = (counted(sums, name) for name in ("correct", "num_evaluated"))
-        return correct is not None and num_evaluated is not None and correct <= num_evaluated
+        if correct is None or num_evaluated is None or correct > num_evaluated:
+            return False
+        return (sums["loss_sum"] or 0) >= 0
 
     def of(self, sums: Sums) -> dict[str, float | None]:
         """Return accuracy and mean loss; None where a sum is not finite, or over no sample."""
@@ -74,6 +78,47 @@ class ClassificationMetrics:
 
 
 CLASSIFICATION_METRICS = ClassificationMetrics()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownTests:
+    """What all know of the test samples of all agents, by which sums are judged that one of them tells.
+
+    Parameters
+    ----------
+    ids : tuple[int, ...]
+        All agents.
+    own : Mapping[int, int]
+        How many test samples each agent has that has some of its own.
+    num_shared : int
+        How many the others share out.
+    most_counts : float
+        How much a sample adds to a count at most: 1 for a label, else as many labels, pixels or tokens as it
+        has; infinity where that is not known.
+    """
+
+    ids: tuple[int, ...]
+    own: Mapping[int, int]
+    num_shared: int
+    most_counts: float = inf
+
+    def most(self, agents: Iterable[int]) -> dict[int, int]:
+        """Return how many samples each of those can have evaluated who took part in a round."""
+        taking_part = tuple(agents)
+        num_sharing = sum(agent not in self.own for agent in taking_part)
+        share = -(-self.num_shared // max(1, num_sharing))
+        return {agent: self.own.get(agent, share) for agent in taking_part}
+
+    def wrong_sums(self, sums: Sums, metrics: Metrics, most: int) -> str:
+        """Tell what is wrong with the sums of one who can have evaluated so many samples."""
+        num, nothing = counted(sums, "num_evaluated"), metrics.nothing
+        if not metrics.is_possible(sums) or (num or 0) > most:
+            return f"no evaluation of {most} test samples gives {short_repr(dict(sums))}"
+        if num == 0 and dict(sums) != dict(nothing):
+            return f"sums over no sample are {short_repr(dict(sums))}"
+        counts = {name: sums[name] or 0 for name, zero in nothing.items() if isinstance(zero, int)}
+        too_many = [name for name, count in counts.items() if num and count > num * self.most_counts]
+        return f"{too_many[0]} is {short_repr(counts[too_many[0]])}, of {num} samples" if too_many else ""
 
 
 def reaches(score: float | None, target: float, better: Better) -> bool:

@@ -6,6 +6,7 @@ and how well a model does.
 Shape suffixes: N samples, K classes.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, Self
@@ -174,3 +175,11 @@ class Classification(OfSamples):
         labels_N = one_tensor(target, "labels")
         counts = torch.bincount(labels_N, minlength=self.num_classes) if len(labels_N) else labels_N
         return {"label_counts": counts.tolist()}
+
+
+def most_counts(task: Task) -> int:
+    """Return how much one sample adds at most to what a task counts: as many labels as its target has.
+
+    Where that is not known, a number that none reaches.
+    """
+    return math.prod(task.target_shape) if isinstance(task, OfSamples) else 1 << 40

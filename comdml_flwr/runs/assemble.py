@@ -180,6 +180,7 @@ def assemble(
         same_data=data.same,
         num_samples=shares.num_samples,
         num_own_tests=shares.num_own_tests,
+        num_shared_tests=shares.num_shared_tests,
         codec=codec,
         cuts=cut_table(profile, config.batch_size, fleet, built.traits.parted),
         traits=built.traits,
@@ -204,10 +205,14 @@ def assemble(
 
 
 def knowing_samples(
-    setup: Setup, fleet: Fleet, num_samples: Mapping[int, int], num_own_tests: Mapping[int, int]
+    setup: Setup,
+    fleet: Fleet,
+    num_samples: Mapping[int, int],
+    num_own_tests: Mapping[int, int],
+    num_shared_tests: int,
 ) -> Setup:
-    """Return a set-up that knows how many training and own test samples all agents have, ids ascending."""
-    setup = replace(setup, num_own_tests=num_own_tests)
+    """Return a set-up that knows how many training and test samples all agents have, ids ascending."""
+    setup = replace(setup, num_own_tests=num_own_tests, num_shared_tests=num_shared_tests)
     if setup.num_samples == num_samples:
         return setup
     program = _program(setup.config, len(setup.ids), 0)

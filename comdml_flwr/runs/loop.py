@@ -6,13 +6,13 @@ under way meanwhile. A `RunRecord` is yielded: all rounds so far, of which the l
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.display import Display
 from comdml_flwr.core.program import Carrier, Program
-from comdml_flwr.learning.metrics import CLASSIFICATION_METRICS, Metrics, reaches
+from comdml_flwr.learning.metrics import CLASSIFICATION_METRICS, KnownTests, Metrics, reaches
 from comdml_flwr.learning.schedule import count_reductions, follows_metric
 from comdml_flwr.planning.fleet.scenario import Availability
 from comdml_flwr.planning.participation import draw_participants
@@ -52,7 +52,7 @@ def run_rounds(
     *,
     begun: RunRecord | None = None,
     metrics: Metrics = CLASSIFICATION_METRICS,
-    num_tests: Mapping[int, int] | None = None,
+    tests: KnownTests | None = None,
 ) -> Iterator[RunRecord]:
     """Run the rounds of a method over a carrier, up to the one that reaches `target-metric`.
 
@@ -77,8 +77,8 @@ def run_rounds(
         The rounds that are over already, of a run that goes on.
     metrics : Metrics, optional
         Those of the agents' task.
-    num_tests : Mapping[int, int], optional
-        How many test samples each agent has, where other processes report: what cannot be is left out.
+    tests : KnownTests, optional
+        Those of all agents, where other processes report: what cannot be is left out.
 
     Yields
     ------
@@ -108,8 +108,8 @@ def run_rounds(
     for round_, reports in loop.run(len(record.rounds) + 1, record.gone, ends_apart, num_reductions):
         elapsed_s = time.monotonic() - began
         distrusted: frozenset[int] = frozenset()
-        if num_tests is not None:
-            reports, distrusted = usable_reports(round_, reports, metrics, num_tests)
+        if tests is not None:
+            reports, distrusted = usable_reports(round_, reports, metrics, tests)
         ended = add_up(
             round_,
             reports,

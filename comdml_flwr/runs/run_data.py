@@ -34,6 +34,8 @@ class Shares:
         How many training samples each agent has, as far as this process knows.
     num_own_tests : Mapping[int, int]
         How many test samples of its own, likewise; without those that evaluate a share of the same samples.
+    num_shared_tests : int
+        How many samples these share out, likewise.
     largest_batch : int
         The most samples that a batch may have.
     """
@@ -41,6 +43,7 @@ class Shares:
     load: DataSource
     num_samples: Mapping[int, int]
     num_own_tests: Mapping[int, int]
+    num_shared_tests: int
     largest_batch: int
 
 
@@ -107,6 +110,7 @@ def data_set(
             load=partitioned(dataset, parts),
             num_samples={agent: len(part) for agent, part in zip(ids, parts, strict=True)},
             num_own_tests={},
+            num_shared_tests=count_samples(dataset.y_test_N),
             largest_batch=max([config.batch_size, *map(max, sizes)]),
         )
 
@@ -154,6 +158,9 @@ def data_of_app(config: RunConfig, app: AppData, places: Mapping[int, Place], wa
             load=load_enough,
             num_samples={agent: len(load_enough(place).train) for agent, place in places.items()},
             num_own_tests={agent: len(data.test) for agent, data in loaded.items() if not data.all_have_test},
+            num_shared_tests=max(
+                (len(data.test) for data in loaded.values() if data.all_have_test), default=0
+            ),
             largest_batch=config.batch_size + smallest - 1,  # nobody knows how many others have
         )
 

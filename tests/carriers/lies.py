@@ -295,6 +295,13 @@ MARKS = {
         "sums",
         lambda mail: {"sums": {"correct": math.nan, "loss_sum": math.nan, "num_evaluated": -1}},
     ),
+    "sums of too many samples": (
+        "sums",
+        lambda mail: {"sums": {"correct": 9, "loss_sum": 1.0, "num_evaluated": 9}},
+    ),
+    "sums of no sample": ("sums", lambda mail: {"sums": {**mail.mark["sums"], "num_evaluated": 0}}),
+    "sums with a negative loss": ("sums", lambda mail: {"sums": {**mail.mark["sums"], "loss_sum": -1e300}}),
+    "sums none": ("sums", lambda mail: {"sums": {}}),
     "joining somebody who is there": ("joining", lambda mail: {"joining": [[0, 7]]}),
     "joining nobody": ("joining", lambda mail: {"joining": [[99, 7]]}),
     "admissions false": ("admissions", lambda mail: {"admissions": [[0, 99]]}),

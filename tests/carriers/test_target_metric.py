@@ -50,10 +50,22 @@ def test_those_who_are_left_end_with_the_round_that_reaches_it(monkeypatch):
 
 @pytest.mark.parametrize(
     ("told", "reached"),
-    [([(3, 4), (3, 4)], True), ([(3, 4), (2, 4)], False), ([(3, 4), (None, 4)], False), ([], False)],
+    [
+        ([(3, 4), (3, 4)], True),
+        ([(3, 4), (2, 4)], False),
+        ([(2, 4), (10**30, 10**30)], False),
+        ([(2, 4), (26, 26)], False),
+        ([(3, 4), (None, 4)], True),
+        ([(3, 4), (0, 26)], True),
+        ([], False),
+    ],
 )
 def test_the_counts_of_all_are_added_up(told, reached):
-    marks = [{"correct": correct, "loss_sum": None, "num_evaluated": of_all} for correct, of_all in told]
+    """Without those that cannot be: each of two can have evaluated 25 samples of 50."""
+    marks = {
+        agent: {"correct": correct, "loss_sum": None, "num_evaluated": of_all}
+        for agent, (correct, of_all) in enumerate(told)
+    }
     with_target, without = (small_setup(small_config(target_metric=x), small_fleet(2)) for x in (0.75, 0.0))
     assert reaches_target(with_target, marks) is reached
     assert reaches_target(without, marks) is False, "there is none"

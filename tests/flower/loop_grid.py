@@ -23,6 +23,7 @@ from comdml_flwr.flower.clientapp.peer_client_app import peer_client_app
 from comdml_flwr.flower.serverapp.federation import Federation
 from comdml_flwr.flower.serverapp.messenger import Messenger
 from comdml_flwr.flower.serverapp.serverless_run import run_serverless
+from comdml_flwr.learning.metrics import KnownTests
 from comdml_flwr.runs.records import RunRecord
 from comdml_flwr.runs.terminal import Terminal
 from tests.small import CATALOGUE
@@ -113,7 +114,7 @@ def greeted(grid: LoopGrid, nodes: dict[int, int], **common: bool) -> Federation
         start={},
         names={},
         metrics="",
-        num_tests={},
+        tests=KnownTests(ids=tuple(nodes), own={}, num_shared=1 << 30),
         model_bytes=0,
     )
 

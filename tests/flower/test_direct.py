@@ -169,19 +169,24 @@ def test_one_agent_that_failed_is_let_in_with_the_next_message(tmp_path, monkeyp
     assert [line["gone"] for line in lines] == [[], [2], [], []]
 
 
-def test_one_agent_whose_reply_cannot_be_read_costs_its_own_part_of_the_message(tmp_path, monkeypatch):
+def test_one_agent_whose_reply_or_report_cannot_be_costs_its_own_part_of_the_message(tmp_path, monkeypatch):
     real = peer_client_app.run_rounds_of
 
     def run_rounds_of(agent, facts, *rest):
         reply = real(agent, facts, *rest)
         if agent.id == 2 and facts["first"] == 1:
             reply["reports"] = '{"1": [], "seven": {}}'
+        elif agent.id == 2:
+            told = json.loads(reply["reports"])
+            told["3"]["weights_sha256"], told["4"]["elapsed_s"] = "a" * 64, -1.0
+            reply["reports"] = json.dumps(told)
         return reply
 
     monkeypatch.setattr(peer_client_app, "run_rounds_of", run_rounds_of)
-    run = run_direct(tmp_path, num_rounds=3, rounds_per_message=2)
+    run = run_direct(tmp_path, num_rounds=4, rounds_per_message=2)
     lines = [json.loads(line) for line in (run / "rounds.jsonl").read_text().splitlines()]
-    assert [line["num_agents"] for line in lines] == [NUM_AGENTS - 1, NUM_AGENTS - 1, NUM_AGENTS]
+    assert [line["num_agents"] for line in lines] == [NUM_AGENTS - 1] * 4
+    assert [line["distrusted"] for line in lines] == [[], [], [2], [2]]
     assert json.loads((run / "summary.json").read_text())["status"] == "complete"
 
 

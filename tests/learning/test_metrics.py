@@ -6,8 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comdml_flwr.core.errors import RunError
-from comdml_flwr.learning.metrics import CLASSIFICATION_METRICS, add_sums, read_sums
+from comdml_flwr.learning.metrics import CLASSIFICATION_METRICS, KnownTests, add_sums, read_sums
 from comdml_flwr.learning.task import Classification
+from comdml_flwr.learning.tasks.language_model import LANGUAGE_MODEL_METRICS
+from comdml_flwr.learning.tasks.multi_label import MULTI_LABEL_METRICS
 
 TASK = Classification(input_shape=(4,), num_classes=4)
 
@@ -46,3 +48,39 @@ def test_a_count_that_is_no_number_is_refused(correct):
 def test_counts_that_no_evaluation_gives_are_not_possible(correct):
     sums = {"correct": correct, "num_evaluated": 2, "loss_sum": 1.0}
     assert not CLASSIFICATION_METRICS.is_possible(sums)
+
+
+LABELS = {
+    "num_evaluated": 2,
+    "num_labels": 6,
+    "true_positives": 1,
+    "false_positives": 1,
+    "false_negatives": 0,
+}
+TOKENS = {"num_evaluated": 2, "num_tokens": 6, "loss_sum": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("metrics", "good", "bad"),
+    [
+        (CLASSIFICATION_METRICS, {"correct": 2, "loss_sum": 1.0, "num_evaluated": 2}, {"loss_sum": -0.5}),
+        (CLASSIFICATION_METRICS, {"correct": 2, "loss_sum": None, "num_evaluated": 2}, {"num_evaluated": 3}),
+        (CLASSIFICATION_METRICS, {"correct": 0, "loss_sum": 1.0, "num_evaluated": 2}, {"num_evaluated": 0}),
+        (MULTI_LABEL_METRICS, {**LABELS, "loss_sum": 1.0}, {"num_labels": 7}),
+        (MULTI_LABEL_METRICS, {**LABELS, "loss_sum": 1.0}, {"loss_sum": -1.0}),
+        (LANGUAGE_MODEL_METRICS, TOKENS, {"num_tokens": 7}),
+        (LANGUAGE_MODEL_METRICS, TOKENS, {"num_tokens": 0}),
+        (LANGUAGE_MODEL_METRICS, TOKENS, {"loss_sum": -1.0}),
+    ],
+)
+def test_sums_of_an_agent_are_held_against_the_samples_that_it_can_have_evaluated(metrics, good, bad):
+    tests = KnownTests(ids=(0, 1), own={1: 9}, num_shared=2, most_counts=3)
+    assert tests.wrong_sums(good, metrics, 2) == ""
+    assert tests.wrong_sums(metrics.nothing, metrics, 2) == ""
+    assert tests.wrong_sums({**good, **bad}, metrics, 2)
+
+
+def test_shared_samples_are_those_of_who_has_none_and_takes_part():
+    tests = KnownTests(ids=(0, 1, 2, 3), own={1: 9}, num_shared=7)
+    assert tests.most([0, 1, 2]) == {0: 4, 1: 9, 2: 4}
+    assert tests.most([1, 3]) == {1: 9, 3: 7}

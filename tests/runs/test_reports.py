@@ -5,11 +5,11 @@ from math import inf, nan
 import pytest
 
 from comdml_flwr.core.errors import RunError
-from comdml_flwr.learning.metrics import CLASSIFICATION_METRICS
+from comdml_flwr.learning.metrics import CLASSIFICATION_METRICS, KnownTests
 from comdml_flwr.runs.records import add_up
 from comdml_flwr.runs.reports import usable_reports, wrong_report
 
-NUM_TESTS = {0: 5, 1: 5, 2: 5}
+TESTS = KnownTests(ids=(0, 1, 2), own=dict.fromkeys(range(3), 5), num_shared=0, most_counts=1)
 GOOD = {
     "correct": 3,
     "loss_sum": 2.5,
@@ -33,15 +33,15 @@ TIMES = ("end_s", "training_end_s", "predicted_s")
 
 
 def test_a_report_that_can_be_is_taken_whatever_it_leaves_out():
-    assert wrong_report(1, GOOD, CLASSIFICATION_METRICS, NUM_TESTS) == ""
+    assert wrong_report(1, GOOD, CLASSIFICATION_METRICS, TESTS, 5) == ""
     few = {
         name: GOOD[name] for name in ("correct", "loss_sum", "num_evaluated", "evaluation_s", "bytes_sent")
     }
     assert (
-        wrong_report(1, {**few, "end_s": 0.0, "training_end_s": 0.0}, CLASSIFICATION_METRICS, NUM_TESTS) == ""
+        wrong_report(1, {**few, "end_s": 0.0, "training_end_s": 0.0}, CLASSIFICATION_METRICS, TESTS, 5) == ""
     )
     not_finite = {**GOOD, "loss_sum": None, "own_score": None}
-    assert wrong_report(1, not_finite, CLASSIFICATION_METRICS, NUM_TESTS) == ""
+    assert wrong_report(1, not_finite, CLASSIFICATION_METRICS, TESTS, 5) == ""
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_report_that_can_be_is_taken_whatever_it_leaves_out():
 )  # fmt: skip
 def test_a_report_that_cannot_be_costs_its_own_numbers_and_no_more(name, value):
     reports = {0: GOOD, 1: {**GOOD, name: value}, 2: GOOD}
-    found, distrusted = usable_reports(1, reports, CLASSIFICATION_METRICS, NUM_TESTS)
+    found, distrusted = usable_reports(1, reports, CLASSIFICATION_METRICS, TESTS)
     assert (found, distrusted) == ({0: GOOD, 2: GOOD}, {1})
     record = add_up(1, found, 1.0, distrusted=distrusted)
     assert record.distrusted == [1, 2]
@@ -76,9 +76,30 @@ def test_a_report_that_cannot_be_costs_its_own_numbers_and_no_more(name, value):
 @pytest.mark.parametrize("name", ["end_s", "training_end_s", "evaluation_s", "bytes_sent", *list(GOOD)[:3]])
 def test_what_every_report_has_may_not_be_missing(name):
     lacking = {key: value for key, value in GOOD.items() if key != name}
-    assert wrong_report(1, lacking, CLASSIFICATION_METRICS, NUM_TESTS)
+    assert wrong_report(1, lacking, CLASSIFICATION_METRICS, TESTS, 5)
 
 
 def test_nobody_who_can_be_believed_is_an_error():
     with pytest.raises(RunError, match="round 4: nobody who took part has ended it"):
         add_up(4, {}, 1.0, distrusted=[1])
+
+
+@pytest.mark.parametrize(
+    "changed", [{"weights_sha256": "b" * 64}, {"metrics": {"kept": {"value": 0.5, "combine": "sum"}}}]
+)
+def test_who_contradicts_more_than_half_of_the_others_is_left_out(changed):
+    reports = {0: {**GOOD, **changed}, 1: GOOD, 2: GOOD}
+    found, distrusted = usable_reports(1, reports, CLASSIFICATION_METRICS, TESTS, models_agree=True)
+    assert (found, distrusted) == ({1: GOOD, 2: GOOD}, {0})
+
+
+def test_where_the_models_differ_no_digest_is_wrong():
+    reports = {0: {**GOOD, "weights_sha256": "b" * 64}, 1: GOOD, 2: GOOD}
+    assert usable_reports(1, reports, CLASSIFICATION_METRICS, TESTS) == (reports, frozenset())
+
+
+def test_who_shares_test_samples_out_can_have_evaluated_its_share():
+    tests = KnownTests(ids=(0, 1, 2), own={2: 9}, num_shared=10, most_counts=1)
+    six, nine = ({**GOOD, "num_evaluated": num} for num in (6, 9))
+    found, distrusted = usable_reports(1, {0: GOOD, 1: six, 2: nine}, CLASSIFICATION_METRICS, tests)
+    assert (found, distrusted) == ({0: GOOD, 2: nine}, {1})

@@ -303,7 +303,7 @@ class DirectRounds:
         finally:
             self._links.takes_part = True
         digest = take_over_from(last, self._links, self._membership, round_ + 1)
-        told = [segment.mark.sums or {} for segment in last]
+        told = {segment.sender: segment.mark.sums or {} for segment in last}
         if self._links.decision(round_):  # else all who ended it have told their sums
             self._ends_run = self._links.ended_after == round_
         else:

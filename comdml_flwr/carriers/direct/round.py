@@ -16,7 +16,7 @@ from torch import Tensor
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.agents.reading import distrusted_by, lacking
 from comdml_flwr.carriers.direct.collector import BeginAgainError, Collector, DecidedError, LeftBehindError
-from comdml_flwr.carriers.direct.counts import metric_of
+from comdml_flwr.carriers.direct.counts import false_sums, metric_of
 from comdml_flwr.carriers.direct.deadlines import Deadlines
 from comdml_flwr.carriers.direct.membership import Membership
 from comdml_flwr.carriers.direct.peers import PeerLinks
@@ -28,6 +28,7 @@ from comdml_flwr.carriers.direct.streams import with_mark
 from comdml_flwr.core.errors import PeerFaultError
 from comdml_flwr.core.messages import Inbox, Outbox, Report
 from comdml_flwr.core.program import Absence, Phase, Program, Step
+from comdml_flwr.core.typed_json import Json
 from comdml_flwr.learning.metrics import read_sums
 
 log = logging.getLogger(__name__)
@@ -184,10 +185,19 @@ class RoundRunner:
             self.links.decisions.results[self.collector.attempt] = self._digest()
         self._collect_of_all(Step(round_, self.program.last))
         self.collector.look_at_all()
-        marks = self.collector.marks.items()
-        told = [mark.sums or {} for peer, mark in marks if peer not in self.collector.missing]
-        self._ends_run = reaches_target(self.agent.setup, [report, *told])
+        told = self._told_sums(report)
+        self._ends_run = reaches_target(self.agent.setup, told)
+        setup = self.agent.setup
+        for peer, wrong in false_sums(told, setup.task.metrics, setup.known_tests).items():
+            log.warning("round %d: the sums of agent %d are left out: %s", round_, peer, wrong)
+            self.links.distrusted.add(peer)
         return report
+
+    def _told_sums(self, report: Report) -> dict[int, Mapping[str, Json]]:
+        """Return the sums of the members' evaluations, as far as their last marks are there."""
+        marks = self.collector.marks.items()
+        told = {peer: mark.sums or {} for peer, mark in marks if peer not in self.collector.missing}
+        return {self.agent.id: report, **told}
 
     def _check_quorum(self, round_: int) -> None:
         """See whether those who begin an attempt are enough for the round to count."""
@@ -272,10 +282,10 @@ class RoundRunner:
 
     def _score(self, report: Report) -> float | None:
         """Return the round's metric, where the last marks of all others are there."""
-        marks, metrics = self.collector.marks, self.agent.setup.task.metrics
-        if not marks.keys() >= {*self._others()}:
+        if not self.collector.marks.keys() >= {*self._others()}:
             return None
-        return metric_of([report, *(mark.sums or {} for mark in marks.values())], metrics)
+        setup = self.agent.setup
+        return metric_of(self._told_sums(report), setup.task.metrics, setup.known_tests)
 
     def _digest(self) -> str | None:
         """Return the digest of what agents share, where their models agree."""

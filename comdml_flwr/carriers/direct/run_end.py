@@ -5,7 +5,7 @@ With a target, all who took part in a round add up what they told of it with the
 absent in it and wait for a later one are told.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from comdml_flwr.agents.setup import Setup
 from comdml_flwr.carriers.direct.counts import metric_of
@@ -17,7 +17,10 @@ class RunEndedError(Exception):
     """The run ended before the round that is waited for."""
 
 
-def reaches_target(setup: Setup, told: Iterable[Mapping[str, Json]]) -> bool:
+def reaches_target(setup: Setup, told: Mapping[int, Mapping[str, Json]]) -> bool:
     """Tell whether a round's metric, by what all who took part told, reaches `target-metric`; 0: none."""
     metrics = setup.task.metrics
-    return reaches(metric_of(told, metrics), setup.config.target_metric, metrics.better)
+    if setup.config.target_metric <= 0:
+        return False
+    score = metric_of(told, metrics, setup.known_tests)
+    return reaches(score, setup.config.target_metric, metrics.better)

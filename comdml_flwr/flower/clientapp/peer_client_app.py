@@ -69,7 +69,7 @@ from comdml_flwr.flower.serverapp.last_line import tell_errors_last
 from comdml_flwr.flower.serverapp.port_owner import claim_address, release_address
 from comdml_flwr.learning.data.app_data import LoadData, LoadSharedTest, own_data
 from comdml_flwr.learning.metrics import read_sums
-from comdml_flwr.learning.task import Task
+from comdml_flwr.learning.task import Task, most_counts
 from comdml_flwr.learning.tasks.told_metrics import pack_metrics
 from comdml_flwr.runs.assemble import program_of
 from comdml_flwr.runs.catalogue import Catalogue, DatasetLoader, ModelBuilder
@@ -184,7 +184,7 @@ def _hello(session: NodeSession) -> ConfigRecord:
     told["model-bytes"] = setup.initial_weights_P.nbytes
     data = setup.data(session.agent_id)
     told["num-samples"], told["num-test"] = len(data.train), len(data.test)
-    told["shares-test"] = data.all_have_test
+    told["shares-test"], told["most-counts"] = data.all_have_test, most_counts(setup.task)
     told["model"], told["dataset"] = setup.config.model, setup.config.dataset
     told["metrics"] = pack_metrics(setup.task)
     return ConfigRecord({**told, **pack_start(start_of(setup))})

@@ -138,7 +138,8 @@ class NodeSession:
             if sizes:
                 num_samples = dict(zip(setup.ids, sizes, strict=True))
                 num_own_tests = {a: n for a, n in zip(setup.ids, tests, strict=True) if n is not None}
-                setup = knowing_samples(setup, fleet, num_samples, num_own_tests)
+                num_shared_tests = integer(self.facts, "shared-tests")
+                setup = knowing_samples(setup, fleet, num_samples, num_own_tests, num_shared_tests)
             _SETUPS[told] = by_way_of_relay(setup, relay)
         return _SETUPS[told]
 

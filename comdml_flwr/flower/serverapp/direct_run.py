@@ -112,7 +112,11 @@ class DirectRun:
             ended_here = self._message(first, until, reductions_after(record.rounds, config))
             for round_, (reports, gone) in ended_here.items():
                 usable, distrusted = usable_reports(
-                    round_, reports, self._metrics, self._federation.num_tests
+                    round_,
+                    reports,
+                    self._metrics,
+                    self._federation.tests,
+                    models_agree=self._program.models_agree,
                 )
                 elapsed_s = max((number_in(report, "elapsed_s") for report in usable.values()), default=0.0)
                 ended = add_up(

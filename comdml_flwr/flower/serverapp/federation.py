@@ -17,6 +17,7 @@ from comdml_flwr.flower.mail import check_message
 from comdml_flwr.flower.records import blobs, content_of
 from comdml_flwr.flower.same_start import check_same_start, start_of
 from comdml_flwr.flower.serverapp.messenger import Messenger
+from comdml_flwr.learning.metrics import KnownTests
 from comdml_flwr.learning.models.sketch import Sketch
 
 T = TypeVar("T")
@@ -48,8 +49,8 @@ class Federation:
         Those of the nodes' task, as they tell them.
     model_bytes : int
         Of the run's model.
-    num_tests : dict[int, int]
-        How many test samples each agent has.
+    tests : KnownTests
+        What is known of the test samples of all agents.
     """
 
     messenger: Messenger
@@ -62,7 +63,7 @@ class Federation:
     names: dict[str, str]
     metrics: str
     model_bytes: int
-    num_tests: dict[int, int]
+    tests: KnownTests
 
     @property
     def ids(self) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import product
+from statistics import median_low
 
 from flwr.app import ConfigRecord
 from flwr.serverapp import Grid
@@ -19,6 +20,7 @@ from comdml_flwr.flower.serverapp.federation import Federation
 from comdml_flwr.flower.serverapp.messenger import Messenger
 from comdml_flwr.flower.serverapp.simulation_actors import replace_dead_actors
 from comdml_flwr.learning.data.contract import check_tests
+from comdml_flwr.learning.metrics import KnownTests
 from comdml_flwr.runs.terminal import Terminal
 
 WAIT_POLL_S = 0.1
@@ -70,12 +72,20 @@ def greet(
             terminal.warn(line for _, facts in told.values() for line in texts(facts, "warnings"))
             starts = {f"agent {agent}": unpack_start(facts) for agent, (_, facts) in sorted(told.items())}
             check_same_start(starts)
-            cards = _cards(told)
+            cards, tests = _cards(told), tests_of(told)
             yield Federation(
                 messenger=messenger,
                 nodes={agent: node for agent, (node, _) in told.items()},
                 folder=folder,
-                common=ConfigRecord({**common, "files": not cards, "cards": cards, **samples_of(told)}),
+                common=ConfigRecord(
+                    {
+                        **common,
+                        "files": not cards,
+                        "cards": cards,
+                        **samples_of(told),
+                        "shared-tests": tests.num_shared,
+                    }
+                ),
                 addresses={
                     agent: text(facts, "address") for agent, (_, facts) in told.items() if facts["address"]
                 },
@@ -84,7 +94,7 @@ def greet(
                 names=told_alike(told, "model", "dataset"),
                 metrics=told_alike(told, "metrics")["metrics"],
                 model_bytes=integer(next(iter(told.values()))[1], "model-bytes"),
-                num_tests={agent: integer(facts, "num-test") for agent, (_, facts) in told.items()},
+                tests=tests,
             )
         except Exception:
             _let_go(grid, ConfigRecord({**common}))
@@ -152,6 +162,18 @@ def samples_of(told: Mapping[int, tuple[int, ConfigRecord]]) -> dict[str, list[i
         "num-samples": [integer(facts, "num-samples") for facts in in_order],
         "own-tests": [-1 if facts["shares-test"] else integer(facts, "num-test") for facts in in_order],
     }
+
+
+def tests_of(told: Mapping[int, tuple[int, ConfigRecord]]) -> KnownTests:
+    """Return what is known of the test samples of all agents; the rest of what they tell is checked by it."""
+    facts_of = {agent: facts for agent, (_, facts) in sorted(told.items())}
+    shared = [integer(facts, "num-test") for facts in facts_of.values() if facts["shares-test"]]
+    return KnownTests(
+        ids=tuple(facts_of),
+        own={agent: integer(one, "num-test") for agent, one in facts_of.items() if not one["shares-test"]},
+        num_shared=max(shared, default=0),
+        most_counts=median_low(integer(facts, "most-counts") for facts in facts_of.values()),
+    )
 
 
 def told_alike(told: Mapping[int, tuple[int, ConfigRecord]], *names: str) -> dict[str, str]:

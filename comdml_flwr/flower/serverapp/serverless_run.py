@@ -119,7 +119,7 @@ def run_serverless(
                     availability,
                     begun=begun,
                     metrics=metrics,
-                    num_tests=federation.num_tests,
+                    tests=federation.tests,
                 )
             num_agents = len(federation.ids)
             record = last(recorded(rounds, config, num_agents, terminal, checkpoints, resumed, models))

@@ -34,8 +34,12 @@ class LanguageModelMetrics:
     nothing: Mapping[str, float] = MappingProxyType({"num_evaluated": 0, "num_tokens": 0, "loss_sum": 0.0})
 
     def is_possible(self, sums: Sums) -> bool:
-        """Tell whether a loss is that of some tokens."""
-        return counted(sums, "num_evaluated") is not None and counted(sums, "num_tokens") is not None
+        """Tell whether a loss is that of some tokens, and not negative."""
+        num_evaluated, num_tokens = (counted(sums, name) for name in ("num_evaluated", "num_tokens"))
+        if num_evaluated is None or num_tokens is None:
+            return False
+        loss_sum = sums["loss_sum"] or 0
+        return loss_sum >= 0 if num_tokens else loss_sum == 0
 
     def of(self, sums: Sums) -> dict[str, float | None]:
         """Return exp(mean loss) and the mean loss of a token; None where it is not finite."""

@@ -37,10 +37,10 @@ class MultiLabelMetrics:
     nothing: Mapping[str, float] = MappingProxyType({**dict.fromkeys(_COUNTS, 0), "loss_sum": 0.0})
 
     def is_possible(self, sums: Sums) -> bool:
-        """Tell whether no more labels are counted than there are."""
+        """Tell whether no more labels are counted than there are, and no loss is negative."""
         counts = [counted(sums, name) for name in _COUNTS]
         known = [count for count in counts if count is not None]
-        return len(known) == len(counts) and sum(known[2:]) <= known[1]
+        return len(known) == len(counts) and sum(known[2:]) <= known[1] and (sums["loss_sum"] or 0) >= 0
 
     def of(self, sums: Sums) -> dict[str, float | None]:
         """Return the metrics; F1 is None where there is no positive label, neither true nor predicted."""

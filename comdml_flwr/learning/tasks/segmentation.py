@@ -42,12 +42,12 @@ class SegmentationMetrics:
         return {"num_evaluated": 0, **dict.fromkeys(names, 0), "loss_sum": 0.0}
 
     def is_possible(self, sums: Sums) -> bool:
-        """Tell whether no more pixels are right than there are."""
+        """Tell whether no more pixels are right than there are, and no loss is negative."""
         for k in range(self.num_classes):
             right, labelled, told = (counted(sums, f"{name}_{k}") for name in ("right", "labelled", "told"))
             if right is None or labelled is None or told is None or right > min(labelled, told):
                 return False
-        return counted(sums, "num_evaluated") is not None
+        return counted(sums, "num_evaluated") is not None and (sums["loss_sum"] or 0) >= 0
 
     def of(self, sums: Sums) -> dict[str, float | None]:
         """Return the metrics; a class that no pixel has and none was given does not count in the mean."""
