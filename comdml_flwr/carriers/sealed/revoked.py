@@ -4,6 +4,10 @@ A file holds, one after another and in any order, with `#` for comments:
 
 * certificates as PEM, as `agent.crt` (carriers/transport/credentials.py): the agent that one names is revoked
   under any certificate. A machine that gets a new one gets it for another id;
+* serial numbers or SHA-256 fingerprints of certificates, one a line, as `openssl x509 -noout -serial` and
+  `-fingerprint -sha256` print them: `serial=4FAA...`, `sha256 Fingerprint=AA:BB:...`. That certificate is
+  refused, and its agent may come with another one. It is seen where a peer dials with it; what is sent to a
+  machine that listens with it, until it is given up for not being heard of, it gets;
 * names of agents as certificates have them, `comdml://agent/3`, one a line: the same without the certificate;
 * public keys, as in `trusted-keys`: what they sign is taken from nobody.
 """
@@ -14,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_public_key, load_ssh_public_key
 from cryptography.x509 import (
     ExtensionNotFound,
@@ -27,8 +32,11 @@ from comdml_flwr.core.errors import InputError
 
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z ]+)-----.*?-----END \1-----", re.DOTALL)
 _URI = re.compile(r"comdml://agent/([0-9]{1,9})")
+_SERIAL = re.compile(r"serial=((?:[0-9a-f]:?){1,40})", re.IGNORECASE)
+_SHA256 = re.compile(r"sha256 fingerprint=((?:[0-9a-f]{2}:?){32})", re.IGNORECASE)
 _RULE = (
-    "must hold certificates or public keys as PEM, public keys of OpenSSH's, or comdml://agent/N, one a line"
+    "must hold certificates or public keys as PEM, public keys of OpenSSH's, comdml://agent/N, serial=HEX or "
+    "sha256 Fingerprint=HEX, one a line"
 )
 
 
@@ -42,18 +50,39 @@ class Revoked:
         Agents whose certificates are.
     keys : frozenset[bytes]
         Fingerprints of the signing keys that are.
+    serials : frozenset[int]
+        Serial numbers of certificates that are, and not their agents.
+    certificates : frozenset[bytes]
+        SHA-256 fingerprints of such certificates.
     place : str
         The file, for messages.
     """
 
     agents: frozenset[int] = frozenset()
     keys: frozenset[bytes] = frozenset()
+    serials: frozenset[int] = frozenset()
+    certificates: frozenset[bytes] = frozenset()
     place: str = ""
 
     def among(self, cards: Iterable[bytes]) -> frozenset[int]:
         """Return the agents that are revoked among those with these key cards, and those named by id."""
         signed = (card.agent for card in map(KeyCard.unpack, cards) if card.signer in self.keys)
         return frozenset((*self.agents, *signed))
+
+    def covers(self, certificate_pem: bytes) -> bool:
+        """Tell whether a certificate is revoked by itself, which a peer has proven to be its own."""
+        if not (self.serials or self.certificates):
+            return False
+        certificate = load_pem_x509_certificate(certificate_pem)
+        return (
+            certificate.serial_number in self.serials
+            or certificate.fingerprint(SHA256()) in self.certificates
+        )
+
+    @property
+    def num_entries(self) -> int:
+        """How many agents, keys and certificates are revoked."""
+        return len(self.agents) + len(self.keys) + len(self.serials) + len(self.certificates)
 
 
 NOBODY_REVOKED = Revoked()
@@ -80,6 +109,8 @@ def read_revoked(path: Path, what: str) -> Revoked:
         raise InputError(what, str(path), f"must be a file that can be read ({error.strerror})") from None
     agents: set[int] = set()
     keys: set[bytes] = set()
+    serials: set[int] = set()
+    certificates: set[bytes] = set()
     try:
         for block in _BLOCK.finditer(content):
             if block[1] == b"CERTIFICATE":
@@ -90,11 +121,21 @@ def read_revoked(path: Path, what: str) -> Revoked:
             entry = line.partition("#")[0].strip()
             if named := _URI.fullmatch(entry):
                 agents.add(int(named[1]))
+            elif serial := _SERIAL.fullmatch(entry):
+                serials.add(int(serial[1].replace(":", ""), 16))
+            elif sha256 := _SHA256.fullmatch(entry):
+                certificates.add(bytes.fromhex(sha256[1].replace(":", "")))
             elif entry:
                 keys.add(_fingerprint(load_ssh_public_key(line.strip().encode())))
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise InputError(what, str(path), _RULE) from None
-    return Revoked(agents=frozenset(agents), keys=frozenset(keys), place=str(path))
+    return Revoked(
+        agents=frozenset(agents),
+        keys=frozenset(keys),
+        serials=frozenset(serials),
+        certificates=frozenset(certificates),
+        place=str(path),
+    )
 
 
 def _agents_named_by(certificate_pem: bytes) -> set[int]:

@@ -198,6 +198,10 @@ class Transport:
         if agent in self._outgoing:
             self._outgoing[agent].give_up("its membership is revoked")
 
+    def refuse(self, refuses: Callable[[bytes], bool]) -> None:
+        """Take nothing from who dials with a certificate, as PEM, of which this says so."""
+        self._incoming.refuse(refuses)
+
     @property
     def gone(self) -> Mapping[int, str]:
         """Why peers are gone, by agent; of those that this agent sends to or watches."""

@@ -8,7 +8,7 @@ import hmac
 import struct
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NoReturn, TypeAlias
 
@@ -92,6 +92,7 @@ class Incoming:
         self._accepted: dict[int, int] = {}
         self._revoked: set[int] = set()
         self._rounds = (0, (1 << 63) - 1)
+        self._refuses: Callable[[bytes], bool] = lambda certificate_pem: False
 
     def handler(self) -> grpc.GenericRpcHandler:
         """Return the service as gRPC wants it."""
@@ -109,6 +110,18 @@ class Incoming:
             stream = self._streams.get(agent)
         if stream is not None:
             self._cancel(stream)
+
+    def refuse(self, refuses: Callable[[bytes], bool]) -> None:
+        """Take nothing by certificates of which this says so, and end the streams that came with one."""
+        self._refuses = refuses
+        with self._lock:
+            streams = list(self._streams.values())
+        for stream in streams:
+            if self._is_refused(stream.context):
+                self._cancel(stream)
+
+    def _is_refused(self, context: _Context) -> bool:
+        return any(self._refuses(bytes(pem)) for pem in context.auth_context().get("x509_pem_cert", ()))
 
     def end_stalled(self) -> None:
         """End the streams that have paused too long in the middle of an envelope."""
@@ -160,6 +173,8 @@ class Incoming:
             named = {name for name in _certificate_names(context) if name.startswith(agent_uri(0)[:-1])}
             if named != {agent_uri(agent)}:
                 raise RefusedError("wrong sender", f"agent {agent}; its certificate names {sorted(named)}")
+            if self._is_refused(context):
+                raise RefusedError("revoked", f"agent {agent}'s certificate")
         if said.get(RECEIVER) != str(self._own):
             raise RefusedError("wrong receiver", f"agent {said.get(RECEIVER)!r}; this is {self._own}")
         return agent

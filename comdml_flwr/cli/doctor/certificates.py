@@ -21,6 +21,7 @@ from comdml_flwr.carriers.transport.credentials import (
 )
 from comdml_flwr.cli.doctor.findings import Finding
 from comdml_flwr.core.errors import InputError
+from comdml_flwr.core.typed_json import Json
 
 FEW_DAYS = 14  # a warning from here on
 CHECK = "certificates"
@@ -95,10 +96,12 @@ def _why_no_handshake(folder: Path, agent: int) -> str | None:
 def _check_days(certificate_pem: bytes, authority_pem: bytes, agent: int, renew: str) -> Finding:
     from cryptography.x509 import load_pem_x509_certificate
 
-    ends = min(load_pem_x509_certificate(pem).not_valid_after_utc for pem in (certificate_pem, authority_pem))
+    certificate, authority = map(load_pem_x509_certificate, (certificate_pem, authority_pem))
+    ends, serial = min(one.not_valid_after_utc for one in (certificate, authority)), certificate.serial_number
     days = (ends - datetime.datetime.now(datetime.UTC)).total_seconds() / 86_400
     says = f"agent {agent}'s, signed by {AUTHORITY_FILE}, valid until {ends:%Y-%m-%d} ({days:.0f} days)"
-    facts = {"days_left": days}
+    says += f", serial={serial:X}"  # as a list of revoked certificates has it
+    facts: dict[str, Json] = {"days_left": days, "serial": f"{serial:X}"}
     if days < FEW_DAYS:
         return Finding(CHECK, "warning", says, renew, facts)
     return Finding(CHECK, "ok", says, facts=facts)

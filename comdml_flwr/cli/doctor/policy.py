@@ -44,7 +44,7 @@ def check_policy(path: Path, config: RunConfig, *, has_certificates: bool) -> Fi
         "allowed_data": list(policy.allowed_data),
         "sealed_only": policy.sealed_only,
         "min_members": policy.min_members,
-        "revoked": len(policy.revoked.agents) + len(policy.revoked.keys),
+        "revoked": policy.revoked.num_entries,
     }
     methods, data = (", ".join(names) or "all" for names in (policy.allowed_methods, policy.allowed_data))
     mail = "sealed mail only" if policy.sealed_only else "open mail, too"

@@ -102,6 +102,7 @@ def run_rounds_of(
     with Transport(
         agent.id, str(listen), members, credentials, token, limits=limits, revoked=revoked, kinds=kinds
     ) as transport:
+        transport.refuse(policy.revoked.covers)
         rounds = DirectRounds(
             agent,
             program,
@@ -143,6 +144,7 @@ def _follow_policy(
 ) -> None:
     """Do what the node's owner wrote meanwhile: hang up on who is revoked, leave where too few are left."""
     policy, setup = policy_of(context.node_config), agent.setup
+    transport.refuse(policy.revoked.covers)
     for peer in sorted(policy.revoked.agents & {*setup.ids} - {agent.id, *gone}):
         transport.revoke(peer)
     policy.check_members(len({*setup.present(round_)} - {*gone}), round_)

@@ -8,8 +8,10 @@ import time
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
+from comdml_flwr.carriers.sealed.revoked import read_revoked
 from comdml_flwr.carriers.transport import certificates
 from comdml_flwr.carriers.transport.certificates import make_certificates
 from comdml_flwr.carriers.transport.channels import new_channel
@@ -192,6 +194,33 @@ def test_revoking_a_member_ends_its_stream(folder):
             one.flush(10)
         three.send(mail(2, 1))
         assert received(two, 1)[0].sender == 2
+
+
+@pytest.mark.parametrize("form", ["serial", "sha256"])
+def test_a_revoked_certificate_is_refused_at_once_and_its_agent_s_next_one_is_not(form, folder, tmp_path):
+    members = addresses(2)
+    one = x509.load_pem_x509_certificate((folder / "agent-0" / "agent.crt").read_bytes())
+    printed_by_openssl = {
+        "serial": f"serial={one.serial_number:X}",
+        "sha256": f"sha256 Fingerprint={one.fingerprint(SHA256()).hex(':').upper()}",
+    }
+    (tmp_path / "revoked").write_text(f"{printed_by_openssl[form]}  # lost\n")
+    revoked = read_revoked(tmp_path / "revoked", "revoked")
+    shutil.copytree(folder, tmp_path / "again", ignore=shutil.ignore_patterns("agent-0"))
+    make_certificates(tmp_path / "again", [0], {}, days=1)
+    with meeting(members, folder=folder) as (one, two):
+        one.send(mail(0, 1))
+        received(two, 1)
+        two.refuse(revoked.covers)
+        one.watch([1])
+        one.send(mail(0, 1))
+        with pytest.raises(PeerGoneError, match="revoked: agent 0's certificate"):
+            one.flush(10)
+        assert two.refused == {("revoked", None): 1}
+    with meeting(members, folder=tmp_path / "again") as (one, two):
+        two.refuse(revoked.covers)
+        one.send(mail(0, 1))
+        received(two, 1)
 
 
 def test_a_member_cannot_write_in_the_name_of_another(folder):
