@@ -49,6 +49,11 @@ class Process:
         self._is_ready = False
         self.rounds = {}  # what it told of each round that it committed
 
+    @property
+    def id(self):
+        """The operating system's number of it."""
+        return self._process.pid
+
     def wait_until_ready(self):
         """Wait until it has loaded what it needs."""
         if not self._is_ready:
@@ -245,9 +250,9 @@ class Run:
         absent = sorted(self._absent | {agent})
         self.processes[agent].order("run", first=first, last=last, absent=absent)
 
-    def finish(self):
+    def finish(self, timeout_s=LONGEST_S):
         """Wait for the end of the message; note what all told, and who has not the current model."""
-        ended = {agent: process.hear("ended") for agent, process in sorted(self.processes.items())}
+        ended = {agent: process.hear("ended", timeout_s) for agent, process in sorted(self.processes.items())}
         gone = {agent: set(told["gone"]) for agent, told in ended.items()}
         witness = min(ended, key=lambda agent: (sum(agent in others for others in gone.values()), agent))
         self._absent = gone[witness] | (self._orders.keys() - ended.keys())
