@@ -27,6 +27,7 @@ from comdml_flwr.learning.optimizer import OptimizerSettings
 from comdml_flwr.learning.split import num_cuts, num_floats, split, write_floats
 from comdml_flwr.learning.state_layout import layout_of
 from comdml_flwr.learning.tasks.heads import with_head
+from comdml_flwr.learning.tasks.trial import try_task
 from comdml_flwr.planning.fleet.fleet import Fleet, TimeShares
 from comdml_flwr.planning.fleet.profiles import profiles_by_round
 from comdml_flwr.planning.types import SERVER, Cut, CutTable, Profile
@@ -159,6 +160,7 @@ def assemble(
         partial(derive_seed, config.seed, SHARED, SHARED),
         warnings.append,
     )
+    try_task(task, built.model, data.example, data.target)
     check_cuts(config, built)
     check_batch_size(config, built.traits)
     shares = data.share(built.traits.smallest_batch)

@@ -57,6 +57,8 @@ class RunData:
         What is learned.
     example : Nested
         Two training samples.
+    target : Nested
+        Their targets.
     same : Mapping[str, object]
         What all nodes must have alike, by name.
     share : Callable[[int], Shares]
@@ -65,6 +67,7 @@ class RunData:
 
     task: Task
     example: Nested
+    target: Nested
     same: Mapping[str, object]
     share: Callable[[int], Shares]
 
@@ -114,9 +117,11 @@ def data_set(
             largest_batch=max([config.batch_size, *map(max, sizes)]),
         )
 
+    first_two = torch.arange(2) % count_samples(dataset.y_train_N)
     return RunData(
         task=dataset.to_learn(),
-        example=take(dataset.x_train_NCHW, torch.arange(2) % count_samples(dataset.y_train_N)),
+        example=take(dataset.x_train_NCHW, first_two),
+        target=take(dataset.y_train_N, first_two),
         same=dataset.same_everywhere(),
         share=share,
     )
@@ -164,4 +169,4 @@ def data_of_app(config: RunConfig, app: AppData, places: Mapping[int, Place], wa
             largest_batch=config.batch_size + smallest - 1,  # nobody knows how many others have
         )
 
-    return RunData(task=task, example=example, same={"task": dict(task.facts)}, share=share)
+    return RunData(task=task, example=example, target=target, same={"task": dict(task.facts)}, share=share)
