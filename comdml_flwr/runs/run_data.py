@@ -9,7 +9,7 @@ import torch
 from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.core.seeds import SHARED, derive_seed
-from comdml_flwr.learning.data.app_data import AppData, example_of
+from comdml_flwr.learning.data.app_data import AppData, check_alike, example_of, form_of
 from comdml_flwr.learning.data.batches import epoch_sizes
 from comdml_flwr.learning.data.contract import check_data, check_tests
 from comdml_flwr.learning.data.dataset import Dataset
@@ -147,8 +147,10 @@ def data_of_app(config: RunConfig, app: AppData, places: Mapping[int, Place], wa
     if is_all:
         check_tests((len(data.test), data.all_have_test) for data in loaded.values())
     by_place = {place.partition_id: loaded[agent] for agent, place in places.items()}
-    example, target = example_of(next(iter(loaded.values())).train)
+    first = next(iter(by_place))
+    example, target = example_of(by_place[first].train)
     task = app.task.for_samples(example, target)
+    same = {"task": dict(task.facts), "a sample": form_of(by_place[first].train)}
 
     def share(smallest: int) -> Shares:
         def load_enough(place: Place) -> AgentData:
@@ -157,6 +159,10 @@ def data_of_app(config: RunConfig, app: AppData, places: Mapping[int, Place], wa
                 rule = f"must be at least {smallest}: the model cannot train on fewer at once"
                 what = f"data of partition {place.partition_id}: training samples"
                 raise InputError(what, len(data.train), rule)
+            what = (
+                f"data of partition {place.partition_id}: a training sample"  # of other processes: see same
+            )
+            check_alike(by_place[first].train, data.train, what, f"as at partition {first}")
             return data
 
         return Shares(
@@ -169,4 +175,4 @@ def data_of_app(config: RunConfig, app: AppData, places: Mapping[int, Place], wa
             largest_batch=config.batch_size + smallest - 1,  # nobody knows how many others have
         )
 
-    return RunData(task=task, example=example, target=target, same={"task": dict(task.facts)}, share=share)
+    return RunData(task=task, example=example, target=target, same=same, share=share)

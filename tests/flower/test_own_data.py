@@ -12,9 +12,11 @@ from comdml_flwr.flower.clientapp.peer_client_app import peer_client_app
 from comdml_flwr.flower.serverapp.serverless_run import run_serverless
 from comdml_flwr.learning.data.app_data import own_data
 from comdml_flwr.learning.data.partition import partition
+from comdml_flwr.learning.data.source import Place
 from comdml_flwr.learning.task import Classification
 from comdml_flwr.runs.catalogue import Catalogue
 from comdml_flwr.runs.local_run import run_locally
+from comdml_flwr.runs.run_data import data_of_app
 from tests.flower.loop_grid import LoopGrid, grid_config, quiet_terminal, run_on_grid
 from tests.small import few_digits, fleet_text, four_stages, small_config
 
@@ -128,6 +130,27 @@ def test_a_round_without_anybody_who_has_a_test_sample_has_no_metric(folders):
     assert {line["round"] for line in rounds if line["loss"] is not None} == judged
     assert json.loads((folder / "summary.json").read_text())["status"] == "complete"
     assert (folder / "model-best.safetensors").exists()
+
+
+def wider(place):
+    (x, y), _ = load_data(place)
+    x = np.pad(x, ((0, 0), (0, 0), (0, 0), (0, 2))) if place.partition_id == 1 else x
+    return (x, y), (x[:2], y[:2])
+
+
+def test_samples_of_another_shape_at_one_agent_are_named_before_training(folders):
+    with pytest.raises(RunError) as failed:
+        run(folders, wider, shared_test=None)
+    line = "data of partition 1: a training sample = 'float32 (1, 8, 10)': must be float32 (1, 8, 8), as at"
+    assert line in str(failed.value)
+    places = [
+        Place(partition_id=n, num_partitions=NUM, node_config={"data-path": f"{folders}/node-{n}"})
+        for n in range(NUM)
+    ]
+    with pytest.raises(
+        InputError, match=r"^data of partition 1: a training sample = 'float32 \(1, 8, 10\)': must be float32"
+    ):
+        data_of_app(small_config(), own_data(wider, TASK), dict(enumerate(places)), print).share(1)
 
 
 def one_sample(place):

@@ -75,7 +75,7 @@ class AppData:
             tests, all_have_test = self.load_shared_test(place), True
         test = train.none() if tests is None else as_samples(tests, self.task, f"{where}: test data", warn)
         if len(test):
-            check_alike(train, test, where)
+            check_alike(train, test, f"{where}: a test sample", "as a training sample")
         return AgentData(train=train, test=test, all_have_test=all_have_test)
 
 
@@ -136,12 +136,19 @@ def example_of(samples: Samples) -> tuple[Nested, Nested]:
     return samples.batch(torch.arange(2) % len(samples))
 
 
-def check_alike(train: Samples, test: Samples, where: str) -> None:
-    """Refuse test samples of another shape or type than the training samples."""
-    one, other = (_form(example_of(samples)[0]) for samples in (train, test))
-    if one != other:
-        rule = f"must be {_words(one)}, as a training sample"
-        raise InputError(f"{where}: a test sample", _words(other), rule)
+def check_alike(known: Samples, samples: Samples, what: str, like: str) -> None:
+    """Refuse samples of another shape or type than those that are known; `what` and `like` name both."""
+    if (one := form_of(known)) != (other := form_of(samples)):
+        raise InputError(what, other, f"must be {one}, {like}")
+
+
+def form_of(samples: Samples) -> str:
+    """Return type and shape of a sample's tensors, as people read it."""
+    x, _ = example_of(samples)
+    return ", ".join(
+        f"{name} {str(part.dtype).removeprefix('torch.')} {tuple(part.shape[1:])}".strip()
+        for name, part in flatten(x).items()
+    )
 
 
 def _in_memory(given: tuple[object, ...], task: Task, field: str, warn: Callable[[str], None]) -> Samples:
@@ -169,12 +176,3 @@ def _items(given: object, collate: Collate, task: Task, field: str) -> Samples:
     if len(samples):
         example_of(samples)
     return samples
-
-
-def _form(x: Nested) -> dict[str, tuple[tuple[int, ...], str]]:
-    return {name: (tuple(part.shape[1:]), str(part.dtype)) for name, part in flatten(x).items()}
-
-
-def _words(form: Mapping[str, tuple[tuple[int, ...], str]]) -> str:
-    parts = [f"{name} {kind.removeprefix('torch.')} {shape}".strip() for name, (shape, kind) in form.items()]
-    return ", ".join(parts)
