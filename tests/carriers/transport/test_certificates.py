@@ -7,6 +7,7 @@ import pytest
 from cryptography import x509
 
 from comdml_flwr.carriers.transport.credentials import load_credentials
+from comdml_flwr.core.errors import InputError
 
 
 @pytest.fixture
@@ -35,6 +36,9 @@ def test_keys_are_for_their_owner_only_and_the_authoritys_stays(comdml, here):
     comdml("certificates", "fed", "--agents", "0")
     for key in (here / "fed" / "ca.key", here / "fed" / "agent-0" / "agent.key"):
         assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    key.chmod(0o640)
+    with pytest.raises(InputError, match=r"others may read .*agent.key \(mode 0640\), .*: chmod 600 "):
+        load_credentials(key.parent, 0)
     assert not (here / "fed" / "agent-0" / "ca.key").exists()
 
 

@@ -9,6 +9,7 @@ from comdml_flwr.carriers.sealed.revoked import read_revoked
 from comdml_flwr.carriers.transport.certificates import make_certificates
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.flower import mail
+from comdml_flwr.flower.clientapp import session
 from comdml_flwr.flower.clientapp.policy import policy_of
 from tests.flower.clientapp.test_signed_keys import members
 from tests.flower.wiretap import Wiretap, in_round, patterned_config, printed, refused, run
@@ -143,8 +144,11 @@ def test_a_folder_of_another_user_is_not_believed(tmp_path, monkeypatch):
     assert not mail.is_shared(tmp_path, "token")
 
 
-def test_a_node_in_the_middle_of_a_run_is_not_greeted_again(tmp_path, apart):
+@pytest.mark.parametrize("shares", [True, False], ids=["the run's folder", "its own folder"])
+def test_a_node_in_the_middle_of_a_run_is_not_greeted_again(shares, tmp_path, temporary, monkeypatch):
     """Else whoever can send it messages could take its state and its key from it."""
+    if not shares:
+        monkeypatch.setattr(session, "is_shared", lambda folder, token: False)
     config = patterned_config(tmp_path)
     grid = Wiretap(config)
     greetings, lines = [], []
@@ -163,6 +167,7 @@ def test_a_node_in_the_middle_of_a_run_is_not_greeted_again(tmp_path, apart):
     text = printed(config, grid)
     assert "is in the middle of this run, and is not greeted twice" in lines[0]
     assert "failed" not in text
+    assert gone_in_rounds(tmp_path) == [[], []]
 
 
 def test_certificates_names_and_keys_can_be_revoked(tmp_path):
