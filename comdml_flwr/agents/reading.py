@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from comdml_flwr.agents.agent import Agent
+from comdml_flwr.core.bounds import LONGEST_S, wrong_number
 from comdml_flwr.core.errors import PeerFaultError, short_repr
 from comdml_flwr.core.mail import MailT
 from comdml_flwr.core.messages import Envelope, Floats, Inbox
@@ -24,7 +25,6 @@ from comdml_flwr.learning.averaging import is_finite
 
 log = logging.getLogger(__name__)
 
-LONGEST_S = 1e9  # thirty years: no round's virtual time is longer
 MOST_SAMPLES = 1 << 40  # of an agent of which nobody knows how many it has
 
 Check: TypeAlias = Callable[[int, MailT], str]
@@ -111,8 +111,3 @@ def wrong_samples(agent: Agent, of: int, told: int) -> str:
     if known is None:
         return wrong_number("num_samples", told, 1, MOST_SAMPLES)
     return "" if told == known else f"num_samples is {short_repr(told)}; agent {of} has {known}"
-
-
-def wrong_number(name: str, value: float, least: float, most: float) -> str:
-    """Tell what is wrong with a number that must be within bounds; NaN is within none."""
-    return "" if least <= value <= most else f"{name} is {short_repr(value)}, not from {least:g} to {most:g}"

@@ -26,7 +26,8 @@ import numpy as np
 import torch
 
 from comdml_flwr.agents.agent import Agent
-from comdml_flwr.agents.reading import receive, wrong_number, wrong_samples, wrong_weights
+from comdml_flwr.agents.reading import receive, wrong_samples, wrong_weights
+from comdml_flwr.core.bounds import wrong_number
 from comdml_flwr.core.mail import Mail
 from comdml_flwr.core.messages import Floats, Inbox, Outbox
 from comdml_flwr.core.program import Phase, Program, Run, together

@@ -9,6 +9,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping
 
+from comdml_flwr.core.bounds import LONGEST_S, wrong_number
 from comdml_flwr.core.errors import RunError, short_repr
 from comdml_flwr.core.majority import majority
 from comdml_flwr.core.messages import Report
@@ -20,7 +21,6 @@ from comdml_flwr.runs.report_numbers import digests_of, number_in
 
 log = logging.getLogger(__name__)
 
-LONGEST_S = 1e9  # thirty years: no round takes longer
 MOST_BYTES = 1 << 60
 _DIGEST = re.compile("[0-9a-f]{64}")
 _TIMES = ("end_s", "training_end_s", "evaluation_s")
@@ -81,9 +81,10 @@ def wrong_report(agent: int, report: Report, metrics: Metrics, tests: KnownTests
     """
     try:
         json.dumps(report, allow_nan=False)  # raises ValueError
-        for name in (*_TIMES, *(name for name in _OF_SOME if name in report)):
-            _check_within(report, name, LONGEST_S)
-        _check_within(report, "bytes_sent", MOST_BYTES)
+        times = (*_TIMES, *(name for name in _OF_SOME if name in report))
+        for name, bound in {**dict.fromkeys(times, LONGEST_S), "bytes_sent": MOST_BYTES}.items():
+            if wrong := wrong_number(name, number_in(report, name), 0, bound):
+                return wrong
         sums = read_sums(report, metrics)
         if wrong := tests.wrong_sums(sums, metrics, most):
             return wrong
@@ -97,9 +98,3 @@ def wrong_report(agent: int, report: Report, metrics: Metrics, tests: KnownTests
     except (RunError, TypeError, ValueError, KeyError) as error:
         return f"lacks {error}" if isinstance(error, KeyError) else str(error)
     return ""
-
-
-def _check_within(report: Report, name: str, most: float) -> None:
-    value = number_in(report, name)
-    if not 0 <= value <= most:
-        raise RunError(f"{name} is {short_repr(value)}, not from 0 to {most:g}")

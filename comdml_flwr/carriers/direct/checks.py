@@ -8,7 +8,6 @@ out of reach: it has to ask to be admitted again.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from comdml_flwr.agents.reading import LONGEST_S, wrong_number
 from comdml_flwr.carriers.direct.protocol import (
     Admission,
     Commit,
@@ -20,6 +19,7 @@ from comdml_flwr.carriers.direct.protocol import (
     ShardDigests,
     Waiting,
 )
+from comdml_flwr.core.bounds import LONGEST_S, wrong_number
 from comdml_flwr.core.errors import LONGEST_VALUE, short_repr
 from comdml_flwr.core.mail import Mail
 

@@ -6,7 +6,8 @@ from functools import partial
 from typing import ClassVar, cast
 
 from comdml_flwr.agents.agent import Agent
-from comdml_flwr.agents.reading import LONGEST_S, distrust, read, receive, wrong_number
+from comdml_flwr.agents.reading import distrust, read, receive
+from comdml_flwr.core.bounds import LONGEST_S, wrong_number
 from comdml_flwr.core.errors import InputError, PeerFaultError, short_repr
 from comdml_flwr.core.mail import Mail, Table, Tensors
 from comdml_flwr.core.messages import Inbox, Outbox
