@@ -9,7 +9,7 @@ import torch
 from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.core.seeds import SHARED, derive_seed
-from comdml_flwr.learning.data.app_data import AppData, check_alike, example_of, form_of
+from comdml_flwr.learning.data.app_data import AppData, check_form, example_of, form_of
 from comdml_flwr.learning.data.batches import epoch_sizes
 from comdml_flwr.learning.data.contract import check_data, check_tests
 from comdml_flwr.learning.data.dataset import Dataset
@@ -149,20 +149,17 @@ def data_of_app(config: RunConfig, app: AppData, places: Mapping[int, Place], wa
     by_place = {place.partition_id: loaded[agent] for agent, place in places.items()}
     first = next(iter(by_place))
     example, target = example_of(by_place[first].train)
-    task = app.task.for_samples(example, target)
-    same = {"task": dict(task.facts), "a sample": form_of(by_place[first].train)}
+    task, form = app.task.for_samples(example, target), form_of(by_place[first].train)
+    same = {"task": dict(task.facts), "a sample": form}  # so agents of other processes are held against it
 
     def share(smallest: int) -> Shares:
         def load_enough(place: Place) -> AgentData:
             data = by_place[place.partition_id] if place.partition_id in by_place else load(place)
+            where = f"data of partition {place.partition_id}"
             if len(data.train) < smallest:
                 rule = f"must be at least {smallest}: the model cannot train on fewer at once"
-                what = f"data of partition {place.partition_id}: training samples"
-                raise InputError(what, len(data.train), rule)
-            what = (
-                f"data of partition {place.partition_id}: a training sample"  # of other processes: see same
-            )
-            check_alike(by_place[first].train, data.train, what, f"as at partition {first}")
+                raise InputError(f"{where}: training samples", len(data.train), rule)
+            check_form(data.train, form, f"{where}: a training sample", f"as at partition {first}")
             return data
 
         return Shares(

@@ -75,7 +75,7 @@ class AppData:
             tests, all_have_test = self.load_shared_test(place), True
         test = train.none() if tests is None else as_samples(tests, self.task, f"{where}: test data", warn)
         if len(test):
-            check_alike(train, test, f"{where}: a test sample", "as a training sample")
+            check_form(test, form_of(train), f"{where}: a test sample", "as a training sample")
         return AgentData(train=train, test=test, all_have_test=all_have_test)
 
 
@@ -136,10 +136,10 @@ def example_of(samples: Samples) -> tuple[Nested, Nested]:
     return samples.batch(torch.arange(2) % len(samples))
 
 
-def check_alike(known: Samples, samples: Samples, what: str, like: str) -> None:
-    """Refuse samples of another shape or type than those that are known; `what` and `like` name both."""
-    if (one := form_of(known)) != (other := form_of(samples)):
-        raise InputError(what, other, f"must be {one}, {like}")
+def check_form(samples: Samples, form: str, what: str, like: str) -> None:
+    """Refuse samples of another type or shape than this; `like` says whose it is."""
+    if (found := form_of(samples)) != form:
+        raise InputError(what, found, f"must be {form}, {like}")
 
 
 def form_of(samples: Samples) -> str:
