@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from comdml_flwr.learning.metrics import Better
+from comdml_flwr.runs.evaluated import known_after, last_evaluated
 
 Scalar = bool | int | float | str
 
@@ -191,15 +192,12 @@ class Run:
     @property
     def last_evaluated(self) -> Round:
         """The last round in which a test sample was evaluated; the last one where there is none."""
-        return next((one for one in reversed(self.rounds) if one.num_evaluated != 0), self.rounds[-1])
+        return last_evaluated(self.rounds)
 
     @property
     def known_scores(self) -> list[float | None]:
         """The metric as it is known after each round: of the last in which a test sample was evaluated."""
-        known: list[float | None] = [None]
-        for one in self.rounds:
-            known.append(known[-1] if one.num_evaluated == 0 else one.score)
-        return known[1:]
+        return known_after((one.num_evaluated != 0, one.score) for one in self.rounds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from comdml_flwr.comparison.settings import Case, Comparison, Method
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.core.typed_json import Json
 from comdml_flwr.learning.metrics import Better, reaches
+from comdml_flwr.runs.evaluated import known_after
 
 Values = dict[int, float | None]
 """A number by seed; None: not reached."""
@@ -122,12 +123,10 @@ def _metric(run: RunFiles) -> tuple[str, Better]:
 def _scores(run: RunFiles) -> list[float | None]:
     """Return the metric that counts, as it is known after each round; None: nobody has had test data yet."""
     metric, _ = _metric(run)
-    evaluated = [line for line in run.rounds if line.get("num_evaluated") != 0]
-    found = iter(_column(replace(run, rounds=tuple(evaluated)), metric) if evaluated else ())
-    known: list[float | None] = [None]
-    for line in run.rounds:
-        known.append(known[-1] if line.get("num_evaluated") == 0 else next(found))
-    return known[1:]
+    evaluated = tuple(line for line in run.rounds if line.get("num_evaluated") != 0)
+    found = iter(_column(replace(run, rounds=evaluated), metric) if evaluated else ())
+    is_evaluated = [line.get("num_evaluated") != 0 for line in run.rounds]
+    return known_after((one, next(found) if one else None) for one in is_evaluated)
 
 
 def _column(run: RunFiles, name: str) -> list[float]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from comdml_flwr.core.config import RunConfig
 from comdml_flwr.core.typed_json import Json
+from comdml_flwr.runs.evaluated import last_evaluated
 from comdml_flwr.runs.loop import has_ended
 from comdml_flwr.runs.own_tests import spread_of
 from comdml_flwr.runs.records import RoundRecord, RunRecord
@@ -55,11 +56,6 @@ def summarize(record: RunRecord, config: RunConfig, num_agents: int, elapsed_s: 
         "left_out": {str(agent): count for agent, count in sorted(_rounds_left_out(rounds).items())},
         "weights_sha256": record.weights_sha256,
     }
-
-
-def last_evaluated(rounds: Sequence[RoundRecord]) -> RoundRecord:
-    """Return the last round in which a test sample was evaluated; the last one where there is none."""
-    return next((record for record in reversed(rounds) if record.is_evaluated), rounds[-1])
 
 
 def _rounds_left_out(rounds: Iterable[RoundRecord]) -> Counter[int]:

@@ -7,11 +7,11 @@ from comdml_flwr.cli.commands.show import make_console, make_table
 from comdml_flwr.comparison.contents import metric_words
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.core.typed_json import Json
+from comdml_flwr.runs.evaluated import last_evaluated
 from comdml_flwr.runs.own_tests import SUMS, spread_of
 from comdml_flwr.runs.record_reading import read_record
 from comdml_flwr.runs.records import RoundRecord
 from comdml_flwr.runs.rounds_file import read_lines
-from comdml_flwr.runs.summary import last_evaluated
 
 
 def print_own_tests(folder: Path) -> None:
