@@ -47,12 +47,12 @@ class AgreedModel:
         if not self.models_agree or round_ < 1:
             return None
         links = self.links
-        drawn = [peer for peer in links.peers if peer in links.drawn(round_)]
-        for peer in drawn:
-            links.say(peer, CommitRequest(round=round_))
+        for peer in links.peers:
+            if peer in links.drawn(round_):
+                links.say(peer, CommitRequest(round=round_))
         give_up = links.clock.now_s() + self.deadlines.patience_s
         while True:
-            could_tell = [p for p in drawn if p not in links.joining and links.why_gone(p) is None]
+            could_tell = links.could_tell(round_)  # whoever lets this agent in may lie about who is gone
             if decided := links.decisions.of(round_, could_tell):
                 return decided[1].digest
             if not could_tell or links.clock.now_s() > give_up:

@@ -188,13 +188,17 @@ class PeerLinks:
         )
         self.say(peer, admission)
 
+    def could_tell(self, round_: int) -> list[int]:
+        """Return who took part in a round, can be reached, and does not ask to be let in."""
+        cannot = {self.own, *self.joining}
+        return [peer for peer in self.drawn(round_) if peer not in cannot and self.why_gone(peer) is None]
+
     def decision(self, round_: int) -> tuple[int, Commit] | None:
         """Return as what a round is committed, and who said so; None as long as that is not believed."""
         if not self.decisions.tellers(round_):
             return None
-        cannot_tell = {self.own, *self._membership.gone, *self.joining}
-        there = [peer for peer in self.drawn(round_) if peer not in cannot_tell and not self.why_gone(peer)]
-        decided = self.decisions.of(round_, there)
+        gone = self._membership.gone
+        decided = self.decisions.of(round_, [peer for peer in self.could_tell(round_) if peer not in gone])
         if decided and decided[1].ends_run and self.decisions.may_end_early:
             self.ended_after = round_
         return decided
