@@ -1,7 +1,8 @@
 """What goes into Flower's records and how it is read back: one place for both sides."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar, cast
 
 from flwr.app import ConfigRecord, Message, RecordDict
@@ -73,6 +74,15 @@ def flower_reason(message: Message) -> str:
     """Return why Flower replied with an error: the last line of its reason."""
     lines = str(message.error.reason or "").strip().splitlines() or ["no reason given"]
     return f"Flower error {message.error.code}: {lines[-1]}"
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Make a RunError of what is raised where facts are missing, or of another kind."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError) as error:
+        raise RunError(f"{what} cannot be read: {error}") from None
 
 
 def text(facts: ConfigRecord, name: str) -> str:

@@ -24,7 +24,7 @@ from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.messages import Report
 from comdml_flwr.core.program import NOBODY, Program, agent_failed
 from comdml_flwr.core.typed_json import read_table
-from comdml_flwr.flower.records import NO_STATE, content_of, facts_of, integer, integers, task, text
+from comdml_flwr.flower.records import NO_STATE, content_of, facts_of, integer, integers, reading, task, text
 from comdml_flwr.flower.serverapp.federation import Federation
 from comdml_flwr.flower.serverapp.messenger import POLL_S, SHORTEST_PATIENCE_S, UNREGISTERED
 from comdml_flwr.learning.metrics import Metrics
@@ -294,7 +294,7 @@ class _Reply:
 
 def _read_reply(facts: ConfigRecord, asked: "_Asked") -> _Reply:
     """Return what a node replies. Raises RunError where that cannot be."""
-    try:
+    with reading("its reply"):
         told = read_table(json.loads(text(facts, "reports")))
         reply = _Reply(
             gone=frozenset(integers(facts, "gone")),
@@ -302,8 +302,6 @@ def _read_reply(facts: ConfigRecord, asked: "_Asked") -> _Reply:
             state=integer(facts, "state"),
             reports={int(round_): {**read_table(report)} for round_, report in told.items()},
         )
-    except (ValueError, TypeError, KeyError) as error:
-        raise RunError(f"its reply cannot be read: {error}") from None
     if wrong := [round_ for round_ in reply.reports if not asked.first <= round_ <= asked.last]:
         raise RunError(f"it reports round {wrong[0]}, which is none of the message's")
     return reply

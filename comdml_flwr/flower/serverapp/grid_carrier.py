@@ -16,7 +16,16 @@ from comdml_flwr.core.errors import RunError
 from comdml_flwr.core.messages import Mailboxes, Report
 from comdml_flwr.core.program import NOBODY, Absence, Program, Step, agent_failed
 from comdml_flwr.flower.mail import PackedEnvelope, check_message
-from comdml_flwr.flower.records import NO_STATE, blobs, content_of, integers, task, text, unpack_report
+from comdml_flwr.flower.records import (
+    NO_STATE,
+    blobs,
+    content_of,
+    integers,
+    reading,
+    task,
+    text,
+    unpack_report,
+)
 from comdml_flwr.flower.serverapp.federation import Federation
 from comdml_flwr.flower.serverapp.messenger import SHORTEST_PATIENCE_S, UNREGISTERED, Reply
 
@@ -81,17 +90,17 @@ class GridCarrier:
         for agent in sorted(steps, reverse=self._reverse):
             try:
                 facts = self._reply(replies, agent).facts
-                report = unpack_report(text(facts, "report"))
-                revoked = frozenset(integers(facts, "revoked") if "revoked" in facts else ())
-                mail = [
-                    PackedEnvelope(sender=agent, receiver=receiver, payload=sealed)
-                    for receiver, sealed in zip(
-                        integers(facts, "receivers"), blobs(facts, "packed"), strict=True
-                    )
-                ]
-            except (RunError, ValueError, KeyError) as error:
-                failed = error if isinstance(error, RunError) else RunError(f"its reply is none: {error}")
-                failures.append(agent_failed(agent, self._program.where(steps[agent][-1]), failed))
+                with reading("its reply"):
+                    report = unpack_report(text(facts, "report"))
+                    revoked = frozenset(integers(facts, "revoked") if "revoked" in facts else ())
+                    mail = [
+                        PackedEnvelope(sender=agent, receiver=receiver, payload=sealed)
+                        for receiver, sealed in zip(
+                            integers(facts, "receivers"), blobs(facts, "packed"), strict=True
+                        )
+                    ]
+            except RunError as error:
+                failures.append(agent_failed(agent, self._program.where(steps[agent][-1]), error))
                 self._why_gone[agent] = str(failures[-1])
                 continue
             reports[agent], self._say_revoked[agent] = report, revoked
