@@ -51,15 +51,14 @@ from comdml_flwr.carriers.direct.agreed_model import AgreedModel
 from comdml_flwr.carriers.direct.collector import Collector, LeftBehindError
 from comdml_flwr.carriers.direct.deadlines import Deadlines
 from comdml_flwr.carriers.direct.membership import Membership
+from comdml_flwr.carriers.direct.newcomers import last_segments, take_over_from
 from comdml_flwr.carriers.direct.peers import PeerLinks
 from comdml_flwr.carriers.direct.ports import REAL_CLOCK, PeerTransport, WallClock
 from comdml_flwr.carriers.direct.protocol import Commit
 from comdml_flwr.carriers.direct.quorum import NoQuorumError
 from comdml_flwr.carriers.direct.rejoining import (
     cannot_admit,
-    last_segments,
     request_admission,
-    take_over_from,
     wait_if_alone,
 )
 from comdml_flwr.carriers.direct.round import RoundEnd, RoundRunner, RunSteps
