@@ -50,17 +50,14 @@ from comdml_flwr.agents.steps import run_steps
 from comdml_flwr.carriers.direct.agreed_model import AgreedModel
 from comdml_flwr.carriers.direct.collector import Collector, LeftBehindError
 from comdml_flwr.carriers.direct.deadlines import Deadlines
+from comdml_flwr.carriers.direct.leaving import leave, stay
 from comdml_flwr.carriers.direct.membership import Membership
 from comdml_flwr.carriers.direct.newcomers import last_segments, take_over_from
 from comdml_flwr.carriers.direct.peers import PeerLinks
 from comdml_flwr.carriers.direct.ports import REAL_CLOCK, PeerTransport, WallClock
 from comdml_flwr.carriers.direct.protocol import Commit
 from comdml_flwr.carriers.direct.quorum import NoQuorumError
-from comdml_flwr.carriers.direct.rejoining import (
-    cannot_admit,
-    request_admission,
-    wait_if_alone,
-)
+from comdml_flwr.carriers.direct.rejoining import request_admission, wait_if_alone
 from comdml_flwr.carriers.direct.round import RoundEnd, RoundRunner, RunSteps
 from comdml_flwr.carriers.direct.run_end import RunEndedError, reaches_target
 from comdml_flwr.core.errors import OverdueError, PeerGoneError
@@ -200,9 +197,14 @@ class DirectRounds:
             except RunEndedError:
                 break
         if latest == round_ - 1:
-            self._part(latest)
+            others = [agent for agent in self._present(latest) if agent != self._agent.id]
+            next_round = self._round_after(latest)
+            leave(self._links, self._membership, self._deadlines, latest, others, next_round)
         elif latest and self._agent.id not in self._agent.setup.newcomers(last):
-            self._stay(first)
+            drawn = self._agent.setup.present
+            own_last = max(n for n in range(first, last + 1) if self._agent.id in drawn(n))
+            later = sorted({peer for n in range(own_last + 1, last + 1) for peer in drawn(n)})
+            stay(self._links, later, last)
         self._flush()
         if not self._ends_run:
             with suppress(LeftBehindError, RunEndedError):
@@ -312,33 +314,6 @@ class DirectRounds:
         if not self._collector.kept and self._return_point is not None:  # else no model is the same for all
             holders = [segment.sender for segment in last]
             self._agreed.take(round_, digest, holders=holders)
-
-    def _stay(self, first: int) -> None:
-        """Be there for those who lack the model of this agent's last round, until the others end."""
-        links, drawn = self._links, self._agent.setup.present
-        own_last = max(n for n in range(first, self._end + 1) if self._agent.id in drawn(n))
-        later = sorted({peer for n in range(own_last + 1, self._end + 1) for peer in drawn(n)})
-        links.watch(later)
-        while links.ended_after is None and max(links.latest_commit.values(), default=0) < self._end:
-            if not links.look() and all(cannot_admit(links, peer) for peer in later):
-                return
-
-    def _part(self, round_: int) -> None:
-        """Leave when all who took part have committed the last round too, and those who asked are let in."""
-        others = tuple(agent for agent in self._present(round_) if agent != self._agent.id)
-        for peer in self._links.peers:  # also those who have stayed, or wait for a later round
-            if peer not in self._membership.gone:
-                self._links.say_committed(round_, peer)
-        self._links.watch(others)
-        give_up = self._clock.now_s() + self._deadlines.seconds
-        while self._clock.now_s() < give_up:
-            for peer, request in sorted(self._links.joining.items()):
-                self._links.note_admitted({peer: request})
-                self._links.say_admitted(peer, self._round_after(round_))
-            late = [peer for peer in others if self._links.latest_commit.get(peer, 0) < round_]
-            if all(self._links.why_gone(peer) for peer in late):
-                return
-            self._links.look()
 
     def _flush(self) -> None:
         """Have what was sent; who cannot be reached any more has left before, with all that it waits for."""

@@ -1,0 +1,62 @@
+"""How an agent leaves: when nobody needs any more what it alone may have."""
+
+from collections.abc import Collection
+
+from comdml_flwr.carriers.direct.deadlines import Deadlines
+from comdml_flwr.carriers.direct.membership import Membership
+from comdml_flwr.carriers.direct.peers import PeerLinks
+from comdml_flwr.carriers.direct.rejoining import cannot_admit
+
+
+def stay(links: PeerLinks, later: Collection[int], last: int) -> None:
+    """Be there for those who lack the model of this agent's last round, until the others end.
+
+    Parameters
+    ----------
+    links : PeerLinks
+        Of this agent.
+    later : Collection[int]
+        Who takes part in a later round.
+    last : int
+        The last round of the message.
+    """
+    links.watch(later)
+    while links.ended_after is None and max(links.latest_commit.values(), default=0) < last:
+        if not links.look() and all(cannot_admit(links, peer) for peer in later):
+            return
+
+
+def leave(
+    links: PeerLinks,
+    membership: Membership,
+    deadlines: Deadlines,
+    round_: int,
+    others: Collection[int],
+    next_round: int,
+) -> None:
+    """Leave when all who took part have committed the last round too, and those who asked are let in.
+
+    Parameters
+    ----------
+    links, membership, deadlines
+        Of this agent.
+    round_ : int
+        The last one.
+    others : Collection[int]
+        Who else took part in it.
+    next_round : int
+        With which one that is let in goes on.
+    """
+    for peer in links.peers:  # also those who have stayed, or wait for a later round
+        if peer not in membership.gone:
+            links.say_committed(round_, peer)
+    links.watch(others)
+    give_up = links.clock.now_s() + deadlines.seconds
+    while links.clock.now_s() < give_up:
+        for peer, request in sorted(links.joining.items()):
+            links.note_admitted({peer: request})
+            links.say_admitted(peer, next_round)
+        late = [peer for peer in others if links.latest_commit.get(peer, 0) < round_]
+        if all(links.why_gone(peer) for peer in late):
+            return
+        links.look()
