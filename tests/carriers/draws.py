@@ -4,6 +4,7 @@ import random
 from math import inf
 
 from comdml_flwr.carriers.simulated.history import Crash, Cut, History, Partition, Slow, Stall
+from tests.carriers.lies import LIES, Liar
 
 NUM_ACTIONS = 190  # more than an agent does in three rounds without a fault
 LAST_S = 8.0  # when three rounds without a fault are over
@@ -48,6 +49,14 @@ def long_partition(rng, ids):
     return (Partition(tuple(sorted(side)), start_s, start_s + rng.uniform(2.0, 60.0)),)
 
 
+def resets(rng, ids):
+    """Every second or so the connections of one agent break for a moment."""
+    starts_s = [second + rng.random() for second in range(int(LAST_S))]
+    return tuple(
+        Partition((rng.choice(ids),), start_s, start_s + rng.uniform(0.01, 0.3)) for start_s in starts_s
+    )
+
+
 KINDS = [
     nothing,
     one_crash,
@@ -57,9 +66,14 @@ KINDS = [
     one_way_cut,
     short_partition,
     long_partition,
+    resets,
 ]
 
 
-def draw(kind, seed, ids):
+def draw(kind, seed, ids, *, with_liar=False):
     """Return a history of a kind; the same for the same seed."""
-    return History(seed=seed, faults=kind(random.Random(f"{kind.__name__} {seed}"), list(ids)))
+    rng = random.Random(f"{kind.__name__} {seed}")
+    faults = kind(rng, list(ids))
+    if with_liar:
+        faults = (*faults, Liar(rng.choice(list(ids)), rng.choice(LIES).name, rng.randint(1, 3)))
+    return History(seed=seed, faults=faults)

@@ -1,7 +1,7 @@
 """Lies: what one member says in place of the truth, one row for each kind of mail, field and false value.
 
 A lie is a function from an envelope that the member is about to send to those that it sends in its place. It
-begins with round `FROM_ROUND` and is told as long as the member is there.
+begins with a round and is told as long as the member is there.
 """
 
 import math
@@ -49,10 +49,29 @@ class Lie:
         """As tests and the table call it."""
         return f"{self.kind}: {self.what}"
 
-    def begin(self) -> Callable[[Envelope], Iterable[Envelope]]:
+    def begin(self, from_round=FROM_ROUND) -> Callable[[Envelope], Iterable[Envelope]]:
         """Return a liar that remembers nothing yet."""
         memory: dict = {}
-        return lambda mail: self.tell(mail, memory) if mail.round >= FROM_ROUND else (mail,)
+        return lambda mail: self.tell(mail, memory) if mail.round >= from_round else (mail,)
+
+
+@dataclass(frozen=True, slots=True)
+class Liar:
+    """A member that lies, as a fault of a history.
+
+    Parameters
+    ----------
+    agent : int
+        Who.
+    lie : str
+        The name of one of `LIES`.
+    from_round : int
+        Since when.
+    """
+
+    agent: int
+    lie: str
+    from_round: int = FROM_ROUND
 
 
 def others(liar=LIAR):
@@ -279,7 +298,7 @@ MARKS = {
     ),
     "accusations of all, in its own name": (
         None,
-        lambda mail: {"accusations": [[mail.round, LIAR, a] for a in range(4)]},
+        lambda mail: {"accusations": [[mail.round, mail.sender, a] for a in range(4)]},
     ),
     "accusations of nobody": (None, lambda mail: {"accusations": [[mail.round, 77, 99]]}),
     "accusations a text": (None, lambda mail: {"accusations": "all"}),
@@ -371,21 +390,27 @@ CONTROL = {
     ),
     "gone: one, in the name of another one that does not hear of it": once(
         lambda mail: [
-            control(mail, peer, "gone", {"accusations": [[mail.round, 0, 1]]}) for peer in others() if peer
+            control(mail, peer, "gone", {"accusations": [[mail.round, 0, 1]]})
+            for peer in others(mail.sender)
+            if peer
         ]
     ),
     "gone: all in their names": to_all(
         "gone", lambda mail, peer: {"accusations": [[mail.round, a, (a + 1) % 4] for a in range(4)]}
     ),
     "gone: all in its own name": to_all(
-        "gone", lambda mail, peer: {"accusations": [[mail.round, LIAR, a] for a in range(4)]}
+        "gone", lambda mail, peer: {"accusations": [[mail.round, mail.sender, a] for a in range(4)]}
     ),
     "gone: another one for each": to_all(
-        "gone", lambda mail, peer: {"accusations": [[mail.round, LIAR, (peer + 1) % 4]]}
+        "gone", lambda mail, peer: {"accusations": [[mail.round, mail.sender, (peer + 1) % 4]]}
     ),
-    "gone: one, in its own name": to_all("gone", lambda mail, peer: {"accusations": [[mail.round, LIAR, 2]]}),
-    "gone: round 10^30": to_all("gone", lambda mail, peer: {"accusations": [[HUGE, LIAR, 0]]}),
-    "gone: itself": to_all("gone", lambda mail, peer: {"accusations": [[mail.round, LIAR, LIAR]]}),
+    "gone: one, in its own name": to_all(
+        "gone", lambda mail, peer: {"accusations": [[mail.round, mail.sender, 2]]}
+    ),
+    "gone: round 10^30": to_all("gone", lambda mail, peer: {"accusations": [[HUGE, mail.sender, 0]]}),
+    "gone: itself": to_all(
+        "gone", lambda mail, peer: {"accusations": [[mail.round, mail.sender, mail.sender]]}
+    ),
     "waiting: for nobody": to_all("waiting", lambda mail, peer: {"awaited": 99, "for_s": 1.0}),
     "waiting: NaN": to_all("waiting", lambda mail, peer: {"awaited": 0, "for_s": math.nan}),
     "waiting: 1e300 s": to_all("waiting", lambda mail, peer: {"awaited": 0, "for_s": 1e300}),
@@ -406,9 +431,10 @@ CONTROL = {
 def waits_for_ever(mail, memory):
     """Say with each envelope that it waits, and never end a phase."""
     waiting = [
-        control(mail, peer, "waiting", {"awaited": (peer + 1) % 4, "for_s": 50.0}) for peer in others()
+        control(mail, peer, "waiting", {"awaited": (peer + 1) % 4, "for_s": 50.0})
+        for peer in others(mail.sender)
     ]
-    return waiting if mail.round >= FROM_ROUND else (mail,)
+    return waiting
 
 
 def silent_to(receiver):
@@ -466,7 +492,9 @@ def _rows():
         what="all others",
         tell=besides(
             "contribution",
-            lambda mail: [control(mail, mail.receiver, "withdraw", {"agent": agent}) for agent in others()],
+            lambda mail: [
+                control(mail, mail.receiver, "withdraw", {"agent": agent}) for agent in others(mail.sender)
+            ],
         ),
     )
     yield Lie(

@@ -13,9 +13,11 @@ import torch
 from comdml_flwr.carriers.simulated import history as faults
 from comdml_flwr.carriers.simulated.carrier import SimulatedCarrier
 from tests.carriers.laws import broken_laws
+from tests.carriers.lies import Liar
 from tests.carriers.simulation import RUNS, observed_carrier, tiny_setup
 
 _NAMES = {name: getattr(faults, name) for name in ("History", "Crash", "Stall", "Cut", "Partition", "Slow")}
+_NAMES["Liar"] = Liar
 
 
 def command_of(run, history):
@@ -39,7 +41,7 @@ def main(run, text):
     torch.set_num_threads(1)
     history = eval(text, {"inf": inf, **_NAMES})
     setup = tiny_setup(**RUNS[run])
-    carrier = observed_carrier(setup)
+    carrier = observed_carrier(setup, history)
     log, handler = logging.getLogger("comdml_flwr"), _Log(carrier)
     log.addHandler(handler)
     log.setLevel(logging.INFO)

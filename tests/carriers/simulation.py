@@ -17,9 +17,11 @@ from comdml_flwr.planning.fleet.fleet_file import parse_fleet
 from comdml_flwr.runs.assemble import assemble, participants_of, program_of
 from comdml_flwr.runs.catalogue import Catalogue
 from tests.carriers.direct_runs import added_up, messages
+from tests.carriers.lies import LIES, Liar
 from tests.small import fleet_text, small_config, small_setup
 
 NUM_AGENTS, NUM_ROUNDS = 5, 3
+LIE_BY_NAME = {lie.name: lie for lie in LIES}
 EVEN = History(seed=1, step_s=(0.1, 0.3))  # no step is shorter than mail is under way
 
 
@@ -99,8 +101,8 @@ def carrier_of(setup):
     return SimulatedCarrier(participants_of(setup), program_of(setup))
 
 
-def observed_carrier(setup):
-    """Return a simulated carrier whose reports have what the laws need.
+def observed_carrier(setup, history):
+    """Return a simulated carrier with a history's liars, whose reports have what the laws need.
 
     That is `began_with`, the digest of the model that the agent began the round with.
     """
@@ -109,23 +111,27 @@ def observed_carrier(setup):
     def run(agent, program, steps, inbox, absence):
         for step in steps:
             if step.phase == 1 and step.attempt == 0:
-                began_with[agent.id] = _model_before_training(agent, inbox)
+                began_with[agent.id] = _model_before_training(agent, inbox, step.round)
         outbox, report = run_steps(agent, program, steps, inbox, absence)
         return outbox, {**report, "began_with": began_with.get(agent.id)}
 
-    return SimulatedCarrier(participants_of(setup), program_of(setup), run_steps=run)
+    told = [fault for fault in history.faults if isinstance(fault, Liar)]
+    lies = {liar.agent: LIE_BY_NAME[liar.lie].begin(liar.from_round) for liar in told}
+    return SimulatedCarrier(participants_of(setup), program_of(setup), run_steps=run, lies=lies)
 
 
 def simulate(setup, history):
     """Run all rounds in one message; return the carrier, and each agent's part."""
-    carrier = observed_carrier(setup)
+    carrier = observed_carrier(setup, history)
     return carrier, carrier.run(1, setup.config.num_rounds, history)
 
 
-def _model_before_training(agent, inbox):
+def _model_before_training(agent, inbox, round_):
     """Return the digest of what an agent has, or was sent at the end of a round in which it was absent."""
-    sent = [Model.unpack(envelope).tensors for envelope in inbox if envelope.kind == Model.kind]
-    tensors = sent[-1] if sent else agent.tensors.shared_arrays()
+    sent = [Model.unpack(mail).tensors for mail in inbox if mail.kind == Model.kind and len(mail.arrays)]
+    true = [tensors for tensors in sent if not agent.tensors.wrong_shared(tensors)]
+    has_it = agent.model_of >= round_ - 1
+    tensors = true[0] if true and not has_it else agent.tensors.shared_arrays()
     return sha256(b"".join(tensors[name].tobytes() for name in sorted(tensors))).hexdigest()
 
 

@@ -21,7 +21,7 @@ from comdml_flwr.core.program import Absence, Program, Step
 
 START_S = 20.0  # how long agents may take to start
 TRANSFER_S = 0.1  # what they forecast for the mail of a round
-LIMIT_S = 5000.0  # a run that is not over by then will never be
+LIMIT_S = 20_000.0  # a run that is not over by then will never be
 
 Lie: TypeAlias = Callable[[Envelope], Iterable[Envelope]]
 """What an agent sends in place of an envelope."""
