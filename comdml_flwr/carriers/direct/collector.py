@@ -71,6 +71,7 @@ class Collector:
     def begin_round(self) -> None:
         """Begin a round; what was kept is for it."""
         self.marks, self.attempt = {}, None
+        self._links.waits.begin_round(self._links.round)
 
     def begin_again(self) -> None:
         """Go back to the return point: what came in this attempt is of no use any more."""
@@ -116,11 +117,33 @@ class Collector:
                 reason = self._links.why_gone(sender)
                 most_s = began_s + self._deadlines.most_s  # whatever is said of waiting
                 waits_itself_s = min(self._waits_until_s(sender), most_s)
-                if reason is None and now_s > max(give_up_s, waits_itself_s):
+                if reason is None and now_s > max(
+                    self._before_others_s(sender, began_s, give_up_s), waits_itself_s
+                ):
                     reason = f"not done with phase {step.phase + 1} in {patience_s:.1f} s"
                 if reason is not None:
-                    self._links.accuse(sender, reason)
+                    self._links.accuse(*self._blamed(sender, reason))
                     self.check()
+
+    def _blamed(self, sender: int, reason: str) -> tuple[int, str]:
+        """Return whom to give up, and why: perhaps the one without which a late peer cannot go on."""
+        if self._links.why_gone(sender):
+            return sender, reason
+        here, turn = {*self._links.drawn(self._links.round)} - self._membership.gone, self._membership.turn
+        accused = {other for _, accuser, other in self._membership.accusations if accuser == sender}
+        worst = max(accused & here - {self._links.own}, key=turn, default=sender)
+        if turn(worst) > turn(sender):
+            return worst, f"agent {sender} cannot go on with it"
+        return sender, reason
+
+    def _before_others_s(self, sender: int, began_s: float, give_up_s: float) -> float:
+        """Return when to give up one that says nothing: before those who wait for this agent do that."""
+        links, patience_s = self._links, self._deadlines.patience_s
+        last = links.streams.latest(sender)
+        if last and last[0].round >= links.round:
+            return give_up_s
+        theirs_s = links.waits.first_end_s(links.own, without=sender)
+        return min(give_up_s, max(theirs_s - patience_s, began_s + patience_s))
 
     def _waits_until_s(self, sender: int) -> float:
         """Return until when a peer without a fault may wait: for others, or for its accusation's second."""
@@ -132,15 +155,18 @@ class Collector:
     def _bear_out(self, senders: Iterable[int], step: Step, began_s: float) -> None:
         """Give up those of whom another one says that they are gone, where this agent finds so as well.
 
-        They cannot be reached, or it waits for them, too. Of two that accuse each other, over a broken link,
-        the one with the lower id stays.
+        They cannot be reached, or it waits for them, too. Of two that accuse each other, over a broken link
+        or as one of them lies, the one goes whose turn it is (`Membership.turn`). Whoever accuses
+        this agent errs, and whoever is late itself may be the one for whom all wait: their word is not heard.
         """
-        now_s = self._links.clock.now_s()
+        now_s, turn = self._links.clock.now_s(), self._membership.turn
+        erring = {self._links.own, *self._membership.accusers(self._links.own, since=self._links.round)}
         for sender in sorted({*senders} - {self._links.own} - self._membership.gone):
             accusers = {
                 accuser
-                for accuser in self._membership.accusers(sender) - {self._links.own}
-                if sender > accuser or sender not in self._membership.accusers(accuser)
+                for accuser in self._membership.accusers(sender, since=self._links.round) - erring
+                if self._goes_on(accuser, step, sender)
+                if turn(sender) > turn(accuser) or sender not in self._membership.accusers(accuser)
             }
             if not accusers:
                 continue
@@ -149,6 +175,11 @@ class Collector:
             is_late = now_s > since_s + self._deadlines.patience_s and not self._has_done(sender, step)
             if self._links.why_gone(sender) or is_late:
                 self._links.accuse(sender, f"agent {min(accusers)} gives it up, too")
+
+    def _goes_on(self, accuser: int, step: Step, without: int) -> bool:
+        """Tell whether an agent that accuses another one is not late itself, or has gone on without it."""
+        last = self._links.streams.latest(accuser)
+        return last is not None and (last[0] >= step or without in last[1])
 
     def _has_done(self, sender: int, step: Step) -> bool:
         """Tell whether the last mark of a peer that waits says that it has done a step, in this attempt."""

@@ -25,6 +25,12 @@ Deadlines of two that wait one for the other end at nearly the same time. So who
 the deadline tells all for whom it waits and how much longer, and is given up a third later than that at the
 earliest; or than when the one gives up for whom it waits, and so on along a chain (carriers/direct/waits.py).
 
+**The end of all waits.** Who is absent in a round hears of none of its forecasts, and nobody tells it that
+the others are still at work. It waits for them, or to be let in, until all for whom it waits are known to be
+of no use; at the longest for as long as the rounds may take where others are SLOWEST times slower than it is:
+
+    2 * start_s + rounds * 2 * FACTOR * (2 * SLOWEST * own training + transfer)
+
 **The start.** Until an agent has the introductions of all, `start_s` is its deadline. From then on, a peer
 out of reach is given up as soon as in later rounds. But a healthy peer may still be waiting, with the
 deadline of a start, for the introduction of an agent that died when some had it and others had not. So the
@@ -127,6 +133,11 @@ class Deadlines:
     def most_s(self) -> float:
         """How long to wait for one that waits itself, whatever is said of that, in seconds."""
         return 2 * self.for_all_s if self._is_started else max(2 * self.for_all_s, self.longest_s)
+
+    def for_rounds_s(self, num_rounds: int, own_s: float) -> float:
+        """Return how long rounds may take that this agent is absent in; its own training takes `own_s`."""
+        slowest_s = FACTOR * (2 * SLOWEST * own_s + self._transfer_s)
+        return 2 * self.start_s + num_rounds * 2 * max(SHORTEST_S, slowest_s, self._of_forecast_s)
 
     @property
     def _of_forecast_s(self) -> float:

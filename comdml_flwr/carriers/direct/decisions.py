@@ -6,8 +6,8 @@ very result that it names, to the digest, and where nobody else is there who cou
 say the same. (With `target-metric` a notice may also end the run, which no result shows: then it takes two.)
 """
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping
 
 from comdml_flwr.carriers.direct.protocol import Commit
 
@@ -27,7 +27,7 @@ class Decisions:
 
     def __init__(self) -> None:
         self._told: dict[int, dict[int, Commit]] = {}
-        self.results: dict[frozenset[int], str | None] = {}  # digests by attempt, of the round that runs here
+        self.results: dict[tuple[int, frozenset[int]], str | None] = {}  # own digests, by round and attempt
         self.may_end_early = False  # whether a notice may say that the run ends
 
     def hear(self, teller: int, commit: Commit) -> None:
@@ -50,6 +50,26 @@ class Decisions:
         told = sorted(self._told.get(round_, {}).items())
         return tuple(teller for teller, commit in told if digest is not None and commit.digest == digest)
 
+    def most_told(
+        self, round_: int, held: Mapping[int, tuple[frozenset[int], str | None]]
+    ) -> tuple[int, Commit] | None:
+        """Return what most say, for who has waited in vain for more; None while nobody says anything.
+
+        Parameters
+        ----------
+        round_ : int
+            Which one.
+        held : Mapping[int, tuple]
+            By peer, who was missing in the attempt that it ended, and its model's digest: this bears out what
+            another one says.
+        """
+        told = sorted(self._told.get(round_, {}).items())
+        alike = Counter((frozenset(commit.gone), commit.digest) for _, commit in told)
+        alike.update(result for peer, result in held.items() if peer not in dict(told) and result in alike)
+        return max(
+            told, key=lambda one: (alike[frozenset(one[1].gone), one[1].digest], -one[0]), default=None
+        )
+
     def of(self, round_: int, could_tell: Iterable[int]) -> tuple[int, Commit] | None:
         """Return as what a round is committed, and who said so; None as long as that is not to be believed.
 
@@ -65,7 +85,7 @@ class Decisions:
         for teller, commit in sorted(told.items()):
             alike[frozenset(commit.gone), commit.digest].append(teller)
         for (gone, digest), tellers in alike.items():
-            has_it = not self.may_end_early and gone in self.results and self.results[gone] == digest
+            has_it = not self.may_end_early and self.results.get((round_, gone), "") == digest
             if has_it or len(tellers) > 1 or others <= {*tellers}:
                 return tellers[0], told[tellers[0]]
         return None

@@ -117,7 +117,7 @@ class DirectRounds:
         self._lacking = frozenset(lacking)
         self._agent, self._transport = agent, transport
         program = program.cut_into(agent.setup.most_batches)
-        self._clock, self._deadlines = clock, deadlines
+        self._clock, self._deadlines, self._seconds_per_batch = clock, deadlines, seconds_per_batch
         self._membership = Membership(absent, agent.setup.present)
         peers = [peer for peer in agent.setup.ids if peer != agent.id]
         self._links = PeerLinks(agent.id, peers, transport, self._membership, deadlines, clock)
@@ -185,6 +185,7 @@ class DirectRounds:
                     self._wait_if_newcomer(round_ - 1, first)
                     if self._ends_run:
                         break  # with the round before, which this agent took no part in
+                    self._collector.check()  # it may have been given up meanwhile
                     yield round_, self._round(round_)
                     latest = round_
                 round_ += 1
@@ -197,14 +198,14 @@ class DirectRounds:
             except RunEndedError:
                 break
         if latest == round_ - 1:
-            others = [agent for agent in self._present(latest) if agent != self._agent.id]
+            others = {*self._agent.setup.present(latest)} - {self._agent.id}
             next_round = self._round_after(latest)
             leave(self._links, self._membership, self._deadlines, latest, others, next_round)
         elif latest and self._agent.id not in self._agent.setup.newcomers(last):
             drawn = self._agent.setup.present
             own_last = max(n for n in range(first, last + 1) if self._agent.id in drawn(n))
             later = sorted({peer for n in range(own_last + 1, last + 1) for peer in drawn(n)})
-            stay(self._links, later, last)
+            stay(self._links, later, last, self._longest_s(last - own_last))
         self._flush()
         if not self._ends_run:
             with suppress(LeftBehindError, RunEndedError):
@@ -268,13 +269,18 @@ class DirectRounds:
         )
         self._links.tell_committed(commit)
         self._deadlines.round_ended(missing)
-        self._links.note_admitted(joining)
+        holders = [agent for agent in self._agent.setup.present(round_) if agent not in missing]
+        self._links.note_admitted(joining, holders)
         self._collector.attempt = None
         self._membership.settle(missing)
         self._membership.admit(joining, since=round_ + 1)
-        holders = [agent for agent in self._agent.setup.present(round_) if agent not in missing]
         for peer in assign_round_robin(holders, sorted(joining))[self._agent.id]:
             self._links.say_admitted(peer, self._round_after(round_))
+
+    def _longest_s(self, num_rounds: int) -> float:
+        """Return how long rounds can take at most that this agent is absent in, in seconds."""
+        own_s = self._agent.setup.most_batches * self._seconds_per_batch
+        return self._deadlines.for_rounds_s(num_rounds, own_s)
 
     def _round_after(self, round_: int) -> int:
         """Return the round with which one that is let in at the end of a round goes on."""
@@ -284,7 +290,9 @@ class DirectRounds:
         """Ask for admission until a peer grants it; return the round to go on with."""
         self._collector.begin_again()
         self._agent.tensors.roll_back()  # the round that it was left behind in has no result here
-        by, where, admission = request_admission(self._links, self._membership, patience_s, why)
+        by, where, admission = request_admission(
+            self._links, self._membership, patience_s, why, longest_s=self._longest_s(2)
+        )
         round_ = admission.next_round - 1
         may_end = round_ == self._end and self._links.decisions.may_end_early  # with an earlier round's model
         digest = None if may_end else self._agreed.digest_of(round_)
@@ -300,12 +308,20 @@ class DirectRounds:
         step, drawn = Step(round_, self._last), setup.present(round_)
         self._links.takes_part = False
         try:
-            last = last_segments(self._links, self._collector, self._membership, step, drawn)
+            last, commit = last_segments(
+                self._links,
+                self._collector,
+                self._membership,
+                step,
+                drawn,
+                self._deadlines,
+                self._longest_s(round_ + 1 - self._model_of),
+            )
         finally:
             self._links.takes_part = True
-        digest = take_over_from(last, self._links, self._membership, round_ + 1)
+        digest = take_over_from(last, commit, self._links, self._membership, round_ + 1)
         told = {segment.sender: segment.mark.sums or {} for segment in last}
-        if self._links.decision(round_):  # else all who ended it have told their sums
+        if commit:  # else all who ended it have told their sums
             self._ends_run = self._links.ended_after == round_
         else:
             self._ends_run = reaches_target(self._agent.setup, told)
@@ -314,6 +330,7 @@ class DirectRounds:
         if not self._collector.kept and self._return_point is not None:  # else no model is the same for all
             holders = [segment.sender for segment in last]
             self._agreed.take(round_, digest, holders=holders)
+            self._has_model(round_)
 
     def _flush(self) -> None:
         """Have what was sent; who cannot be reached any more has left before, with all that it waits for."""

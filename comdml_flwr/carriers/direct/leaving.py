@@ -8,7 +8,7 @@ from comdml_flwr.carriers.direct.peers import PeerLinks
 from comdml_flwr.carriers.direct.rejoining import cannot_admit
 
 
-def stay(links: PeerLinks, later: Collection[int], last: int) -> None:
+def stay(links: PeerLinks, later: Collection[int], last: int, longest_s: float) -> None:
     """Be there for those who lack the model of this agent's last round, until the others end.
 
     Parameters
@@ -19,10 +19,15 @@ def stay(links: PeerLinks, later: Collection[int], last: int) -> None:
         Who takes part in a later round.
     last : int
         The last round of the message.
+    longest_s : float
+        How long the others may take for their rounds, in seconds.
     """
     links.watch(later)
+    give_up = links.clock.now_s() + longest_s
     while links.ended_after is None and max(links.latest_commit.values(), default=0) < last:
         if not links.look() and all(cannot_admit(links, peer) for peer in later):
+            return
+        if links.clock.now_s() > give_up:
             return
 
 
@@ -36,6 +41,8 @@ def leave(
 ) -> None:
     """Leave when all who took part have committed the last round too, and those who asked are let in.
 
+    One that was given up in it and can be reached may ask yet.
+
     Parameters
     ----------
     links, membership, deadlines
@@ -43,7 +50,7 @@ def leave(
     round_ : int
         The last one.
     others : Collection[int]
-        Who else took part in it.
+        Who else was drawn for it.
     next_round : int
         With which one that is let in goes on.
     """
@@ -51,12 +58,16 @@ def leave(
         if peer not in membership.gone:
             links.say_committed(round_, peer)
     links.watch(others)
-    give_up = links.clock.now_s() + deadlines.seconds
-    while links.clock.now_s() < give_up:
+    began_s, admitted = links.clock.now_s(), set[int]()
+    while (now_s := links.clock.now_s()) < began_s + deadlines.seconds:
         for peer, request in sorted(links.joining.items()):
             links.note_admitted({peer: request})
             links.say_admitted(peer, next_round)
-        late = [peer for peer in others if links.latest_commit.get(peer, 0) < round_]
+            admitted.add(peer)
+        wanted = {*others} - admitted
+        if now_s > began_s + deadlines.patience_s:
+            wanted -= membership.gone
+        late = [peer for peer in wanted if links.latest_commit.get(peer, 0) < round_]
         if all(links.why_gone(peer) for peer in late):
             return
         links.look()

@@ -12,8 +12,8 @@ where it cannot go on without the peer. Whoever takes a peer for gone says so as
 though an accuser dies in the middle of it. Of two halves that accuse each other, the one with the lowest id
 stays.
 
-An agent that was gone and is admitted again is in from a round on; accusations of earlier rounds no longer
-count.
+An agent that was gone and is admitted again is in from a round on; accusations of earlier rounds, against it
+and by it, no longer count.
 """
 
 from collections import defaultdict
@@ -79,9 +79,19 @@ class Membership:
             self._accusations |= more
             self._find_gone()
 
-    def accusers(self, accused: int) -> set[int]:
-        """Return who accuses an agent."""
-        return {accuser for _, accuser, other in self.accusations if other == accused}
+    def accusers(self, accused: int, *, since: int = 0) -> set[int]:
+        """Return who accuses an agent, from a round on."""
+        return {
+            accuser for round_, accuser, other in self.accusations if other == accused and round_ >= since
+        }
+
+    def turn(self, agent: int) -> tuple[int, int]:
+        """Return what decides between two of whom only one can stay: the one with the greater value goes.
+
+        That is who was let in again longer ago, or never, and else the one with the higher id. So of two that
+        cannot hear each other, or say so, each goes in turn; and all members find the same.
+        """
+        return -self._in_since.get(agent, 0), agent
 
     def insist(self, accusation: Accusation) -> None:
         """Add an accusation of this agent's own, which counts for itself."""
@@ -115,8 +125,8 @@ class Membership:
         self._find_gone()
 
     def _counts(self, accusation: Accusation) -> bool:
-        round_, _, accused = accusation
-        return round_ >= self._in_since.get(accused, 0)
+        round_, *both = accusation
+        return all(round_ >= self._in_since.get(agent, 0) for agent in both)
 
     def _find_gone(self) -> None:
         gone = set(self._absent)

@@ -1,11 +1,14 @@
 """How an agent that was absent in a round hears of its end: as what it is committed, and who is gone."""
 
 from collections.abc import Sequence
+from math import inf
 
 from comdml_flwr.carriers.direct.collector import Collector
+from comdml_flwr.carriers.direct.deadlines import Deadlines
 from comdml_flwr.carriers.direct.membership import Membership
 from comdml_flwr.carriers.direct.peers import PeerLinks
 from comdml_flwr.carriers.direct.protocol import Commit, CommitRequest
+from comdml_flwr.carriers.direct.quorum import NoQuorumError
 from comdml_flwr.carriers.direct.run_end import RunEndedError
 from comdml_flwr.carriers.direct.streams import Segment
 from comdml_flwr.core.majority import majority
@@ -18,33 +21,48 @@ def last_segments(
     membership: Membership,
     step: Step,
     drawn: Sequence[int],
-) -> list[Segment]:
+    deadlines: Deadlines,
+    longest_s: float = inf,
+) -> tuple[list[Segment], Commit | None]:
     """Wait for the last segments of those who ended a round together, as one who was absent in it.
 
     Nobody waits for who cannot be reached, nor for a round that there is none of, as the run has ended. That
     all have ended an attempt says nothing yet: a mark that reached this agent may be lost to another one,
     which then begins again. Those who ended it are asked as what the round is committed, until one has told
-    or none is left.
+    or none is left. One that sends this agent nothing cannot keep it: the others are asked when it is late,
+    and what most of them tell counts when nobody tells more.
 
     Parameters
     ----------
-    links, collector, membership
+    links, collector, membership, deadlines
         Of the absent agent.
     step : Step
         The last phase of the round.
     drawn : Sequence[int]
         Who was drawn for it.
+    longest_s : float
+        How long to wait at most, in seconds.
+
+    Returns
+    -------
+    tuple[list[Segment], Commit or None]
+        The segments, and as what the round is committed, where that is known.
 
     Raises
     ------
     RunEndedError
         A peer says that the run ended before that round.
+    NoQuorumError
+        The others do not end it, nor say anything.
     """
     segments: list[Segment] = []
     asked: set[int] = set()
+    began_s = heard_s = told_s = links.clock.now_s()
+    has_said = False
     while True:
         if links.ended_after is not None and links.ended_after < step.round:
             raise RunEndedError
+        now_s = links.clock.now_s()
         for peer in links.peers:
             while (segment := links.streams.first(peer)) and segment.step <= step:
                 links.streams.take(peer)
@@ -52,28 +70,43 @@ def last_segments(
                     if not segments:  # all have begun long ago: no deadline of a start counts any more
                         links.keep_to_deadlines()
                     segments.append(segment)
-        commit = _commit_of(step.round, links, collector)
+                    heard_s = now_s
+        if not (tellers := links.decisions.tellers(step.round)):
+            told_s = now_s
+        commit = None
+        if collector.can_begin_again:
+            commit = _commit_of(step.round, links, segments, now_s > told_s + deadlines.seconds)
         gone, together = _of_one_attempt(segments, commit)
         there = {segment.sender for segment in together}
         restarted = _restarted(links, together)
         lost = restarted | {peer for round_, _, peer in membership.accusations if round_ >= step.round}
         late = [peer for peer in drawn if peer not in gone | there | lost]
         links.watch(late)
-        if all(links.why_gone(peer) for peer in late):
+        none_is_late = all(links.why_gone(peer) for peer in late)
+        if none_is_late or (together and now_s > heard_s + deadlines.patience_s):
             can_tell = [peer for peer in sorted(there - restarted) if links.why_gone(peer) is None]
-            if commit or not can_tell or not collector.can_begin_again:
-                return together
+            if commit or (none_is_late and not (can_tell and collector.can_begin_again)):
+                return together, commit
             links.watch(can_tell)
             for peer in sorted({*can_tell} - asked):
                 links.say(peer, CommitRequest(round=step.round))
             asked |= {*can_tell}
+            if not has_said and now_s > heard_s + deadlines.patience_s:  # the others wait for this agent
+                silent = [*late, *(peer for peer in can_tell if peer not in tellers)]
+                links.say_waiting(silent[0] if silent else drawn[0], deadlines.seconds)
+                has_said = True
+        if now_s > began_s + longest_s:
+            raise NoQuorumError(f"nobody has told how round {step.round} ended")
         collector.look()
 
 
-def _commit_of(round_: int, links: PeerLinks, collector: Collector) -> Commit | None:
-    """Return as what a round was committed; None if nobody has told, or it has no attempts."""
-    _, commit = links.decision(round_) or (0, None)
-    return commit if collector.can_begin_again else None
+def _commit_of(round_: int, links: PeerLinks, segments: Sequence[Segment], is_late: bool) -> Commit | None:
+    """Return as what a round was committed; None if nobody has told, or is to be believed yet."""
+    decided = links.decision(round_)
+    if decided is None and is_late:
+        held = {segment.sender: (segment.gone, segment.mark.digest) for segment in segments}
+        decided = links.decisions.most_told(round_, held)
+    return decided[1] if decided else None
 
 
 def _of_one_attempt(
@@ -96,7 +129,11 @@ def _restarted(links: PeerLinks, segments: Sequence[Segment]) -> set[int]:
 
 
 def take_over_from(
-    segments: Sequence[Segment], links: PeerLinks, membership: Membership, next_round: int
+    segments: Sequence[Segment],
+    commit: Commit | None,
+    links: PeerLinks,
+    membership: Membership,
+    next_round: int,
 ) -> str | None:
     """Know who is gone as those do who ended a round together, and who is let in with its end.
 
@@ -109,7 +146,6 @@ def take_over_from(
         return None
     gone, mark = segments[0].gone, segments[0].mark
     membership.take_over(gone, mark.admissions or ())
-    _, commit = links.decision(next_round - 1) or (0, None)
     heard = [pair for segment in segments for pair in segment.mark.joining or ()]
     said = sorted([*heard, *(commit.joining if commit else ())])
     joining = {peer: request for peer, request in said if peer in gone}

@@ -5,11 +5,12 @@ whoever runs the rounds to look at. A peer that cannot be reached, or says what 
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from comdml_flwr.carriers.direct.checks import Bounds
 from comdml_flwr.carriers.direct.deadlines import Deadlines
 from comdml_flwr.carriers.direct.decisions import Decisions
+from comdml_flwr.carriers.direct.granted import Granted, granted
 from comdml_flwr.carriers.direct.membership import Accusation, Membership
 from comdml_flwr.carriers.direct.ports import REAL_CLOCK, PeerTransport, WallClock
 from comdml_flwr.carriers.direct.protocol import (
@@ -70,7 +71,7 @@ class PeerLinks:
         self.streams = Streams(self.peers)
         self.round = 0
         self.joining: dict[int, int] = {}  # peer -> number of its request to be let in
-        self._granted: dict[int, int] = {}  # the last request of each peer that was granted
+        self._granted: dict[int, Granted] = {}  # by peer: its last request that was granted
         self.admitted: tuple[int, str, Admission] | None = None  # by whom, and in which envelope it came
         self._wanting: dict[int, int] = {}  # peer -> the round whose model it asks for
         self._model: tuple[int, Mapping[str, Array]] | None = None  # of the last round that ended here
@@ -98,8 +99,10 @@ class PeerLinks:
         try:
             self._transport.send(envelope, self._deadlines.seconds)
         except (PeerGoneError, OverdueError) as error:
-            if is_needed:
+            if is_needed and peer in self.drawn(self.round):
                 self.accuse(peer, str(error))
+            elif is_needed:  # for the next round: this one goes on without it
+                self.charge(peer, str(error))
 
     def say(self, peer: int, mail: Mail, *, is_needed: bool = False) -> None:
         """Send something that no phase sends."""
@@ -129,9 +132,9 @@ class PeerLinks:
         self._membership.insist((self.round, self.own, peer))
         self._tell_accusations(peer)
 
-    def charge(self, peer: int, reason: str) -> None:
-        """Tell all that a peer should be given up, which it is if another one says so, too."""
-        charge = self.round, self.own, peer
+    def charge(self, peer: int, reason: str, round_: int | None = None) -> None:
+        """Tell all that a peer should be given up, in the round that runs, if another one says so, too."""
+        charge = self.round if round_ is None else round_, self.own, peer
         if peer in self._membership.gone or charge in self.accusations:
             return
         log.warning("agent %d, round %d: accuses agent %d: %s", self.own, self.round, peer, reason)
@@ -149,9 +152,9 @@ class PeerLinks:
             if peer not in self._membership.gone:
                 self.say(peer, Waiting(awaited=awaited, for_s=for_s))
 
-    def note_admitted(self, requests: Mapping[int, int]) -> None:
-        """Note that these requests of peers to be let in are granted."""
-        self._granted |= requests
+    def note_admitted(self, requests: Mapping[int, int], holders: Sequence[int] = ()) -> None:
+        """Note that these requests of peers to be let in are granted, by those of `holders` in turn."""
+        self._granted |= granted(requests, holders)
         for peer in requests:
             self.joining.pop(peer, None)
             self.accused_s.pop(peer, None)
@@ -224,16 +227,17 @@ class PeerLinks:
         if envelope is not None:
             try:
                 self._file(envelope)
-            except PeerFaultError as fault:
-                self.distrust(fault)
+            except PeerFaultError as fault:  # of a round to come an absent agent accuses nobody
+                is_in = self.takes_part and self.own in self.drawn(self.round)
+                self.distrust(fault, None if is_in else min(self.round, envelope.round))
         for round_ in self.decisions.may_have_ended:
             self.decision(round_)
         return envelope is not None
 
-    def distrust(self, fault: PeerFaultError) -> None:
+    def distrust(self, fault: PeerFaultError, round_: int | None = None) -> None:
         """Accuse a peer of having said what cannot be, or what is not for it to say."""
         self.distrusted.add(fault.agent)
-        self.charge(fault.agent, str(fault))
+        self.charge(fault.agent, str(fault), round_)
 
     def _read(self, envelope: Envelope, kind: type[MailT]) -> MailT:
         """Return what an envelope of this kind holds. Raises PeerFaultError where that cannot be."""
@@ -265,7 +269,8 @@ class PeerLinks:
         elif envelope.kind == Waiting.kind:
             waiting = self._read(envelope, Waiting)
             for_s = min(waiting.for_s, self._deadlines.longest_s)
-            self.waits.tell(sender, awaited=waiting.awaited, until_s=self.clock.now_s() + for_s)
+            until_s = self.clock.now_s() + for_s
+            self.waits.tell(sender, awaited=waiting.awaited, until_s=until_s, round_=envelope.round)
         elif envelope.kind == Admission.kind:
             self.admitted = sender, envelope.where, self._read(envelope, Admission)
         elif envelope.kind == Commit.kind:
@@ -292,11 +297,22 @@ class PeerLinks:
         """Note the request; a peer that nobody missed yet has lost what it had, so it is gone first."""
         self.asked_s[peer] = self.clock.now_s()
         if peer not in self._membership.gone and self.takes_part and self.own in self.drawn(self.round):
-            if self._granted.get(peer) == request:
-                return  # said twice
+            if (last := self._granted.get(peer)) and last.request == request:
+                if last.asked_again() == self.own and self._model is not None:
+                    self.say_admitted(peer, self._model[0] + 1)
+                return
+            if self._has_just_come_in(peer):
+                return  # nobody has handed it the model yet
             self.charge(peer, "it asks to be let in")
         self.watch([peer], again=True)
+        if self.joining.get(peer) != request:
+            self.streams.begins_again(peer)
         self.joining[peer] = request
+
+    def _has_just_come_in(self, peer: int) -> bool:
+        """Tell whether a peer is let in with the round that runs, and has done nothing in it."""
+        since = dict(self._membership.admissions).get(peer)
+        return since == self.round and self._attempts.get(peer, (0, ()))[0] < self.round
 
     def _answer_commit_request(self, round_: int, peer: int) -> None:
         """Tell a peer as what a round is committed, as soon as it is."""

@@ -1,6 +1,7 @@
 """How an agent is let in again that was left behind, or comes late."""
 
 from collections.abc import Sequence
+from math import inf
 
 from comdml_flwr.carriers.direct.deadlines import Deadlines
 from comdml_flwr.carriers.direct.membership import Membership
@@ -13,16 +14,21 @@ ASK_AGAIN_S = 5.0  # to be let in
 
 
 def request_admission(
-    links: PeerLinks, membership: Membership, patience_s: float = 0.0, why: str = ""
+    links: PeerLinks,
+    membership: Membership,
+    patience_s: float = 0.0,
+    why: str = "",
+    *,
+    longest_s: float = inf,
 ) -> tuple[int, str, Admission]:
     """Ask all peers until one admits this agent; take over who is gone; return who does, and its mail.
 
-    Those who cannot be reached are tried again as long as `patience_s`.
+    Those who cannot be reached are tried again as long as `patience_s`; nobody waits longer than `longest_s`.
 
     Raises
     ------
     RunError
-        Nobody is there.
+        Nobody is there, or lets it in.
     """
     links.admitted = None
     for peer in links.peers:
@@ -41,6 +47,8 @@ def request_admission(
                 links.watch([peer], again=True)
                 links.say(peer, JoinRequest(request=request))
         links.look()
+        if links.clock.now_s() > began_s + longest_s:
+            raise RunError(f"nobody has let agent {links.own} in for {longest_s:.0f} s")
         if not is_patient and all(cannot_admit(links, peer) for peer in links.peers):
             raise RunError(
                 f"{why}, and nobody has let agent {links.own} in for {patience_s:.0f} s"

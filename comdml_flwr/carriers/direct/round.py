@@ -174,6 +174,8 @@ class RoundRunner:
             missing = self.collector.missing
             outbox, report = self.run_steps(self.agent, self.program, (step,), inbox, Absence(missing))
             self._accuse_owners(round_)
+            if phase == self.program.last:  # who asks to be let in is named in the last mark
+                self.collector.look_at_all()
             mark = self._mark(step, missing)
             if self._is_only_for_receivers(step):
                 self._send(with_mark(outbox, mark))
@@ -182,7 +184,7 @@ class RoundRunner:
                 self._tell(step, mark)
         if self.collector.attempt is not None:
             self._results[self.collector.attempt] = self.agent.tensors.snapshot(), report
-            self.links.decisions.results[self.collector.attempt] = self._digest()
+            self.links.decisions.results[round_, self.collector.attempt] = self._digest()
         self._collect_of_all(Step(round_, self.program.last))
         self.collector.look_at_all()
         told = self._told_sums(report)

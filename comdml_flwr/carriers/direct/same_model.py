@@ -4,8 +4,9 @@ The last mark of each member has the digest of its model. Where more than half o
 committed as that: a member whose memory erred, or to which a shard's owner sent something else, asks one of
 those for their model and goes on with it. Two that differ, or more, may have been sent different averages by
 the owner of a shard. So all tell all the digests of the shards that they got: an owner from which two or more
-got something else than the rest is given up, and the averaging begins again without it. Where neither finds
-an end, the round is not committed. (Of two members none can tell who is right.)
+got something else than the rest is given up, and the averaging begins again without it. If there is no such
+owner, but no majority either, the one that the most disputes are about is. Where nothing finds an end, the
+round is not committed. (Of two members none can tell who is right.)
 """
 
 import logging
@@ -51,6 +52,42 @@ def equivocators(told: Mapping[int, Mapping[int, str]]) -> frozenset[int]:
     return frozenset(found)
 
 
+def most_disputed(told: Mapping[int, Mapping[int, str]]) -> frozenset[int]:
+    """Return the agent in the most disputes over what an owner sent, an owner before a member; or nobody.
+
+    Where one member alone got something else than the rest, either the owner or that member says what is not
+    true.
+
+    Parameters
+    ----------
+    told : Mapping[int, Mapping[int, str]]
+        As for `equivocators`.
+
+    Examples
+    --------
+    >>> told = {1: {0: "a", 2: "c"}, 2: {0: "a", 2: "c"}, 4: {0: "b", 2: "c"}, 0: {0: "a", 2: "c"}}
+    >>> sorted(most_disputed(told))
+    [0]
+    >>> told[4][2] = "x"
+    >>> sorted(most_disputed(told))
+    [4]
+    """
+    disputes: Counter[int] = Counter()
+    owners = sorted({owner for shards in told.values() for owner in shards})
+    for owner in owners:
+        got = {
+            member: shards[owner] for member, shards in told.items() if member != owner and owner in shards
+        }
+        if len({*got.values()}) > 1:
+            disputes[owner] += 1
+            count = Counter(got.values())
+            alone = [member for member, digest in got.items() if count[digest] == 1]
+            disputes.update(alone if len(alone) == 1 else ())
+    most = max(disputes.values(), default=0)
+    suspects = [agent for agent, number in disputes.items() if number == most]
+    return frozenset(suspects[:1]) if most else frozenset()
+
+
 @dataclass(slots=True, kw_only=True)
 class SameModel:
     """Sees to it that the members of a round commit one model.
@@ -85,7 +122,9 @@ class SameModel:
         if len(told) < _FEWEST:
             return False
         if len(odd) > 1:
-            guilty = equivocators(self._exchange(round_, [*told])) - {self.agent.id}
+            shards = self._exchange(round_, [*told])
+            guilty = equivocators(shards) or (frozenset() if common else most_disputed(shards))
+            guilty -= {self.agent.id}
             if 2 * len(guilty) >= len(told):  # who would be left?
                 return False
             for owner in sorted(guilty):

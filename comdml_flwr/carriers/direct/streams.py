@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from comdml_flwr.carriers.direct.protocol import Mark
+from comdml_flwr.core.errors import PeerFaultError
 from comdml_flwr.core.messages import Envelope, Inbox, Outbox
 from comdml_flwr.core.program import Step
 
@@ -50,15 +51,29 @@ class Streams:
     def __init__(self, peers: Iterable[int]) -> None:
         self._open: dict[int, list[Envelope]] = {peer: [] for peer in peers}
         self._segments: dict[int, deque[Segment]] = {peer: deque() for peer in self._open}
+        self._latest: dict[int, tuple[Step, frozenset[int]]] = {}  # by peer: its last mark, taken or not
 
     def put(self, envelope: Envelope, mark: Mark | None) -> None:
-        """Add what came from a peer, and the mark that it carries (`mark_of`), if any."""
+        """Add what came from a peer, and the mark that it carries (`mark_of`), if any.
+
+        Raises
+        ------
+        PeerFaultError
+            The peer says twice in one attempt that it has done a phase, or goes back in it.
+        """
         sender, mail = envelope.sender, self._open[envelope.sender]
         if envelope.kind != Mark.kind:
             mail.append(envelope)
         if mark is None:
             return
         step, gone = Step(envelope.round, mark.phase), frozenset(mark.gone)
+        before, without = self._latest.get(sender, (Step(0, 0), gone))
+        if before.round == step.round and without == gone and before.phase >= step.phase:
+            where = f"mark on {envelope.where}"
+            raise PeerFaultError(
+                sender, f"{where}: it has done phase {before.phase + 1}, not {step.phase + 1}"
+            )
+        self._latest[sender] = step, gone
         of_round = tuple(one for one in mail if one.round == envelope.round)  # not of a process that died
         self._segments[sender].append(Segment(step, gone, of_round, sender, mark))
         mail.clear()
@@ -71,12 +86,21 @@ class Streams:
         """Return a peer's last segment that has not been taken; None if none is complete."""
         return self._segments[peer][-1] if self._segments[peer] else None
 
+    def latest(self, peer: int) -> tuple[Step, frozenset[int]] | None:
+        """Return what a peer said last that it has done, and without whom; None while it has said nothing."""
+        return self._latest.get(peer)
+
+    def begins_again(self, peer: int) -> None:
+        """Expect a peer to do phases again: its process has lost what it had."""
+        self._latest.pop(peer, None)
+
     def take(self, peer: int) -> Segment:
         """Take a peer's first segment."""
         return self._segments[peer].popleft()
 
     def drop(self, peer: int) -> None:
         """Drop all that came from a peer."""
+        self._latest.pop(peer, None)
         self._open[peer].clear()
         self._segments[peer].clear()
 

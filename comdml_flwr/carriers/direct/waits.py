@@ -6,6 +6,8 @@ that a peer may be out of reach. Only deadlines of the peers' own are told, neve
 others: a circle of peers that wait for each other ends.
 """
 
+from math import inf
+
 
 class Waits:
     """What peers have said of their waiting.
@@ -17,14 +19,35 @@ class Waits:
     >>> waits.tell(2, awaited=3, until_s=8.0)
     >>> waits.end_s(2, patience_s=2.0)
     16.0
+    >>> waits.first_end_s(3, without=1), waits.first_end_s(3, without=2)
+    (8.0, inf)
     """
 
     def __init__(self) -> None:
         self._told: dict[int, tuple[int, float]] = {}
+        self._rounds: dict[int, int] = {}  # in which a peer said so
 
-    def tell(self, peer: int, *, awaited: int, until_s: float) -> None:
+    def tell(self, peer: int, *, awaited: int, until_s: float, round_: int = 0) -> None:
         """Note for whom a peer says that it waits, and when it gives up by its own deadline."""
-        self._told[peer] = awaited, until_s
+        self._told[peer], self._rounds[peer] = (awaited, until_s), round_
+
+    def begin_round(self, round_: int) -> None:
+        """Forget what was said before the round before: who waited then has gone on, or says nothing."""
+        for peer in [peer for peer, said in self._rounds.items() if said < round_ - 1]:
+            del self._told[peer], self._rounds[peer]
+
+    def first_end_s(self, awaited: int, without: int) -> float:
+        """Return when the first gives up of those who say that they wait for an agent; inf if none does.
+
+        Parameters
+        ----------
+        awaited : int
+            For whom they wait.
+        without : int
+            A peer that has no say, as that agent waits for it.
+        """
+        told = [(teller, end_s) for teller, (other, end_s) in self._told.items() if other == awaited]
+        return min((end_s for teller, end_s in told if teller != without), default=inf)
 
     def end_s(self, peer: int, patience_s: float) -> float:
         """Return until when a peer without a fault may be waiting; 0 where it has said nothing."""

@@ -1,6 +1,6 @@
 """One agent whose peers send what a script has: without a network, on a clock that moves as it waits."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -96,11 +96,16 @@ class Agent:
     """What the protocol knows of a run, at agent 0 in round 5."""
 
     def __init__(
-        self, script: Iterable[Event], absent: Iterable[int] = (), *, return_point: int | None = RETURN_POINT
+        self,
+        script: Iterable[Event],
+        absent: Iterable[int] = (),
+        *,
+        return_point: int | None = RETURN_POINT,
+        drawn: Callable[[int], tuple[int, ...]] | None = None,
     ) -> None:
         self.clock = HandClock()
         self.transport = ScriptedTransport(self.clock, list(script))
-        self.membership, self.deadlines = Membership(absent), Deadlines(START_S, 0.0)
+        self.membership, self.deadlines = Membership(absent, drawn), Deadlines(START_S, 0.0)
         self.links = PeerLinks(OWN, PEERS, self.transport, self.membership, self.deadlines, self.clock)
         self.links.round = ROUND
         self.collector = Collector(
@@ -127,6 +132,7 @@ def mark(
     accusations: tuple[tuple[int, int, int], ...] = (),
     joining: tuple[tuple[int, int], ...] | None = None,
     admissions: tuple[tuple[int, int], ...] | None = None,
+    digest: str | None = None,
 ) -> Envelope:
     """Return an envelope with a mark: a peer has done a phase."""
     said, _ = Mark(
@@ -136,6 +142,7 @@ def mark(
         training_s=0.1,
         joining=joining,
         admissions=admissions,
+        digest=digest,
     ).pack()
     return Envelope(sender=sender, receiver=OWN, round=round_, kind=kind, mark=said)
 

@@ -166,3 +166,15 @@ def test_the_marks_of_the_last_phase_are_kept_until_the_round_begins_again():
     assert sorted(agent.collector.marks) == [1, 2]
     agent.collector.begin_again()
     assert (agent.collector.marks, agent.collector.kept, agent.collector.attempt) == ({}, [], None)
+
+
+@pytest.mark.parametrize(
+    ("script", "first"),
+    [([], 1), ([accused(1, 3)], 3), ([accused(1, 2)], 2), ([accused(1, 3), accused(3, 1)], 3)],
+    ids=["it alone is late", "it does without one", "it does without another one", "so does the other one"],
+)
+def test_one_that_is_late_as_it_does_without_another_is_not_the_first_to_go(script, first):
+    agent = Agent(script, drawn=lambda round_: (0, 1, 2, 3))
+    agent.collector.collect((1,), Step(ROUND, 1), PATIENCE_S)
+    given_up = [about["accusations"][-1] for _, about in agent.sent(protocol.Gone.kind)]
+    assert given_up[0] == (ROUND, 0, first)

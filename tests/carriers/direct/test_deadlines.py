@@ -98,3 +98,9 @@ def test_one_long_round_after_short_ones_counts_for_no_more_than_they_make_plaus
     for elapsed_s in (4.0, 4.0, 1000.0):
         made.round_took(elapsed_s)
     assert made.seconds == FACTOR * GROWTH * 4.0
+
+
+def test_rounds_of_others_may_take_as_long_as_the_slowest_needs():
+    deadlines = Deadlines(start_s=10.0, transfer_s=1.0)
+    assert deadlines.for_rounds_s(1, own_s=0.0) == 20 + 2 * SHORTEST_S
+    assert deadlines.for_rounds_s(3, own_s=5.0) == 20 + 3 * 2 * FACTOR * (2 * SLOWEST * 5.0 + 1.0)

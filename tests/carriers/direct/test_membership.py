@@ -123,3 +123,23 @@ def test_an_agents_own_word_counts_for_itself_where_it_insists():
     assert members.gone == frozenset()
     members.insist((1, 0, 3))
     assert members.gone == {3}
+
+
+def test_what_one_said_before_it_was_let_in_again_counts_no_more():
+    members = Membership(drawn=lambda round_: (0, 1, 2, 3))
+    members.merge([(1, 2, 0), (1, 1, 2), (1, 3, 2)])
+    assert members.gone == {2}
+    members.admit([2], since=2)
+    members.merge([(2, 1, 0)])
+    assert members.gone == frozenset(), "agent 2's word of round 1 does not bear it out"
+    assert members.accusers(0) == {1}
+    assert members.accusers(0, since=3) == set()
+
+
+def test_of_two_each_goes_in_turn():
+    members = Membership()
+    assert max([1, 2], key=members.turn) == 2
+    members.admit([2], since=3)
+    assert max([1, 2], key=members.turn) == 1
+    members.admit([1], since=4)
+    assert max([1, 2], key=members.turn) == 2

@@ -5,11 +5,18 @@ import pytest
 from comdml_flwr.carriers.direct import newcomers
 from comdml_flwr.carriers.direct.protocol import Commit, CommitRequest, JoinRequest
 from comdml_flwr.carriers.direct.protocol import Gone as GaveUp
+from comdml_flwr.carriers.direct.quorum import NoQuorumError
 from comdml_flwr.carriers.direct.run_end import RunEndedError
 from comdml_flwr.core.program import Step
 from tests.carriers.direct.scripted import LAST, PEERS, ROUND, Agent, At, Gone, mark, told
 
 ALL_GONE = [Gone(peer) for peer in PEERS]
+
+
+def heard_by(agent, longest_s=900.0):
+    """Return what an agent hears of the end of the round."""
+    step, of_agent = Step(ROUND, LAST), (agent.links, agent.collector, agent.membership)
+    return newcomers.last_segments(*of_agent, step, PEERS, agent.deadlines, longest_s)
 
 
 def committed(*gone):
@@ -33,8 +40,7 @@ def committed(*gone):
 )  # fmt: skip
 def test_a_round_ended_for_those_who_ended_it_together(script, together):
     agent = Agent(script)
-    step = Step(ROUND, LAST)
-    found = newcomers.last_segments(agent.links, agent.collector, agent.membership, step, PEERS)
+    found, _ = heard_by(agent)
     assert [segment.sender for segment in found] == together
 
 
@@ -42,8 +48,7 @@ def test_an_attempt_that_all_ended_is_not_taken_for_the_end_of_the_round():
     """The last mark of 3 reached this agent, and not 1 and 2, which began again without 3."""
     first, second = [mark(peer, LAST) for peer in PEERS], [mark(1, LAST, gone=[3]), mark(2, LAST, gone=[3])]
     agent = Agent([*first, Gone(3), *second, *committed(3)])
-    step = Step(ROUND, LAST)
-    found = newcomers.last_segments(agent.links, agent.collector, agent.membership, step, PEERS)
+    found, _ = heard_by(agent)
     assert [(segment.sender, sorted(segment.gone)) for segment in found] == [(1, [3]), (2, [3])]
 
 
@@ -59,16 +64,14 @@ def test_where_one_is_lost_the_others_are_asked_whether_it_was_counted_in(lost, 
     agent = Agent(
         [*ended_with_it, lost, *ended_without_it, *(At(4.0, told(peer, commit)) for peer in (1, 2))]
     )
-    step = Step(ROUND, LAST)
-    found = newcomers.last_segments(agent.links, agent.collector, agent.membership, step, PEERS)
+    found, commit = heard_by(agent)
     assert [(segment.sender, sorted(segment.gone)) for segment in found] == [(1, gone), (2, gone)]
     assert agent.sent(CommitRequest.kind) == [(1, {"round": ROUND}), (2, {"round": ROUND})]
 
 
 def test_a_round_that_has_no_attempts_ends_without_those_that_are_lost():
     agent = Agent([mark(1, LAST), mark(2, LAST), Gone(3)], return_point=None)
-    step = Step(ROUND, LAST)
-    found = newcomers.last_segments(agent.links, agent.collector, agent.membership, step, PEERS)
+    found, _ = heard_by(agent)
     assert ([segment.sender for segment in found], agent.sent(CommitRequest.kind)) == ([1, 2], [])
 
 
@@ -85,16 +88,49 @@ def test_a_round_of_which_a_peer_says_that_the_run_ended_before_is_not_waited_fo
     agent = Agent([])
     agent.links.ended_after = ROUND - 1
     with pytest.raises(RunEndedError):
-        newcomers.last_segments(agent.links, agent.collector, agent.membership, Step(ROUND, LAST), PEERS)
+        heard_by(agent)
 
 
 def test_who_is_gone_and_who_comes_back_is_taken_over_from_those_who_ended_the_round():
     asks = {"joining": ((3, 7),), "admissions": ((2, 4),)}
     agent = Agent([mark(1, LAST, gone=[3], **asks), mark(2, LAST, gone=[3], **asks), *committed(3)])
-    step = Step(ROUND, LAST)
-    found = newcomers.last_segments(agent.links, agent.collector, agent.membership, step, PEERS)
-    newcomers.take_over_from(found, agent.links, agent.membership, ROUND + 1)
+    found, commit = heard_by(agent)
+    newcomers.take_over_from(found, commit, agent.links, agent.membership, ROUND + 1)
     assert agent.membership.gone == frozenset(), "3 is let in with the end of the round"
     assert agent.membership.admissions == ((2, 4), (3, ROUND + 1))
-    newcomers.take_over_from([], agent.links, agent.membership, ROUND + 1)
+    newcomers.take_over_from([], None, agent.links, agent.membership, ROUND + 1)
     assert agent.membership.admissions == ((2, 4), (3, ROUND + 1)), "nobody tells anything"
+
+
+COMMIT = Commit(round=ROUND, gone=(), joining=(), digest="ab")
+
+
+def test_one_that_sends_nothing_keeps_a_newcomer_only_until_the_others_have_told():
+    agent = Agent([mark(1, LAST), mark(2, LAST), At(5.0, told(1, COMMIT)), At(5.5, told(2, COMMIT))])
+    found, commit = heard_by(agent)
+    assert [segment.sender for segment in found] == [1, 2]
+    assert commit == COMMIT
+    (waiting, *_) = [about for _, about in agent.sent("waiting")]
+    assert waiting["awaited"] == 3, "those who wait for the newcomer hear for whom it waits"
+
+
+def test_what_one_alone_tells_counts_when_nobody_tells_more():
+    agent = Agent([mark(1, LAST), mark(2, LAST), mark(3, LAST), At(1.0, told(1, COMMIT))])
+    _, commit = heard_by(agent)
+    assert commit == COMMIT
+    assert agent.clock.now_s() >= 1.0 + agent.deadlines.seconds
+
+
+def test_what_most_tell_counts_with_what_others_ended():
+    other = Commit(round=ROUND, gone=(3,), joining=(), digest="cd")
+    ended = [mark(2, LAST, gone=[3], digest="cd"), mark(1, LAST, digest="ab"), mark(3, LAST, digest="ab")]
+    agent = Agent([*ended, told(2, other), told(1, COMMIT)])
+    _, commit = heard_by(agent)
+    assert commit == COMMIT
+
+
+def test_a_round_of_which_nobody_tells_is_not_waited_for_for_ever():
+    agent = Agent([])
+    with pytest.raises(NoQuorumError, match=f"^nobody has told how round {ROUND} ended$"):
+        heard_by(agent, longest_s=30.0)
+    assert 30 < agent.clock.now_s() < 32

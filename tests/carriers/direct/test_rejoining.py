@@ -47,3 +47,20 @@ def test_one_that_stays_alone_ends_in_one_line_and_one_that_is_not_does_not_wait
         agent = Agent([], absent)
         rejoining.wait_if_alone(agent.links, agent.membership, agent.deadlines, ids)
         assert agent.clock.now_s() == 0
+
+
+def test_one_whose_request_was_granted_and_that_was_handed_nothing_is_handed_the_model_by_the_next():
+    agent = Agent([])
+    agent.links.has_model(ROUND - 1, {})
+    agent.links.note_admitted({2: 7}, [1, 0, 3])
+    for _ in range(2):  # agent 1 was to; then this one, then agent 3
+        agent.transport.script.append(told(2, JoinRequest(request=7)))
+        agent.links.look()
+    (admitted,) = agent.sent(Admission.kind)
+    assert admitted == (2, {"next_round": ROUND, "gone": (), "admissions": ()})
+
+
+def test_nobody_asks_for_ever_to_be_let_in():
+    agent = Agent([])
+    with pytest.raises(RunError, match=r"^nobody has let agent 0 in for 30 s$"):
+        rejoining.request_admission(agent.links, agent.membership, longest_s=30.0)

@@ -6,7 +6,7 @@ import pytest
 
 from comdml_flwr.carriers.direct.protocol import Mark, mark_of
 from comdml_flwr.carriers.direct.streams import Streams, with_mark
-from comdml_flwr.core.errors import RunError
+from comdml_flwr.core.errors import PeerFaultError, RunError
 from comdml_flwr.core.messages import Envelope
 from comdml_flwr.core.program import Step
 from tests.carriers.direct.scripted import PEERS, ROUND, mail, mark
@@ -95,3 +95,15 @@ def test_segments_are_in_the_order_of_rounds_and_phases():
     for round_, phase in ((5, 0), (5, 1), (6, 0)):
         put(streams, mark(1, phase, round_))
     assert [streams.take(1).step for _ in range(3)] == [Step(5, 0), Step(5, 1), Step(6, 0)]
+
+
+@pytest.mark.parametrize("phase", [0, 1])
+def test_a_phase_that_a_peer_has_done_in_this_attempt_is_not_done_again(phase):
+    streams = Streams(PEERS)
+    put(streams, mark(1, 1))
+    with pytest.raises(PeerFaultError, match=f"it has done phase 2, not {phase + 1}"):
+        put(streams, mark(1, phase))
+    put(streams, mark(1, phase, gone=[2]))  # another attempt
+    put(streams, mark(1, 0, ROUND + 1))
+    streams.begins_again(1)
+    put(streams, mark(1, 0, ROUND + 1))
