@@ -65,6 +65,7 @@ class Bounds:
                     wrong_number("next_round", mail.next_round, 1, self.last_round + 1)
                     or self._wrong_ids("gone", mail.gone)
                     or self._wrong_pairs("admissions", mail.admissions, self.last_round + 1)
+                    or wrong_number("round_s", mail.round_s or 0, 0, LONGEST_S)
                 )
             case Commit():
                 return (
@@ -86,6 +87,7 @@ class Bounds:
             or ("gone has its receiver" if self.own in mark.gone else "")
             or self._wrong_accusations(sender, mark.accusations)
             or wrong_number("training_s", mark.training_s or 0, 0, LONGEST_S)
+            or wrong_number("round_s", mark.round_s or 0, 0, LONGEST_S)
             or self._wrong_pairs("joining", mark.joining or (), MOST_REQUESTS)
             or self._wrong_pairs("admissions", mark.admissions or (), self.last_round + 1)
             or _wrong_digest(mark.digest)

@@ -1,8 +1,9 @@
 """What an agent waits for in a round that goes from peer to peer, and what can happen while it waits."""
 
 from collections.abc import Iterable
+from math import inf
 
-from comdml_flwr.carriers.direct.deadlines import Deadlines
+from comdml_flwr.carriers.direct.deadlines import SHORTEST_S, Deadlines
 from comdml_flwr.carriers.direct.membership import Membership
 from comdml_flwr.carriers.direct.peers import PeerLinks
 from comdml_flwr.carriers.direct.protocol import Mark
@@ -137,20 +138,26 @@ class Collector:
         return sender, reason
 
     def _before_others_s(self, sender: int, began_s: float, give_up_s: float) -> float:
-        """Return when to give up one that says nothing: before those who wait for this agent do that."""
+        """Return when to give up one that does not say that it waits: before others give up this agent."""
         links, patience_s = self._links, self._deadlines.patience_s
-        last = links.streams.latest(sender)
-        if last and last[0].round >= links.round:
+        if links.waits.said_in(sender) >= links.round:
             return give_up_s
         theirs_s = links.waits.first_end_s(links.own, without=sender)
-        return min(give_up_s, max(theirs_s - patience_s, began_s + patience_s))
+        return min(give_up_s, max(theirs_s - patience_s, began_s + min(patience_s, SHORTEST_S)))
 
     def _waits_until_s(self, sender: int) -> float:
-        """Return until when a peer without a fault may wait: for others, or for its accusation's second."""
-        patience_s, gone = self._deadlines.patience_s, self._membership.gone
+        """Return until when a peer without a fault may wait: for others, or for its accusation's second.
+
+        One that waits for this agent, which has gone on without an agent that it has not given up, is to say
+        first which of these two it gives up.
+        """
+        patience_s, gone, links = self._deadlines.patience_s, self._membership.gone, self._links
+        last = links.streams.latest(sender)
+        if last and links.waits.waits_for(sender, links.own) and gone - last[1]:
+            return inf
         accused = {other for _, accuser, other in self._membership.accusations if accuser == sender}
-        heard_s = [self._links.accused_s.get(other, 0.0) for other in accused - gone - {self._links.own}]
-        return max(self._links.waits.end_s(sender, patience_s), max(heard_s, default=0.0) + 2 * patience_s)
+        heard_s = [links.accused_s.get(other, 0.0) for other in accused - gone - {links.own}]
+        return max(links.waits.end_s(sender, patience_s), max(heard_s, default=0.0) + 2 * patience_s)
 
     def _bear_out(self, senders: Iterable[int], step: Step, began_s: float) -> None:
         """Give up those of whom another one says that they are gone, where this agent finds so as well.

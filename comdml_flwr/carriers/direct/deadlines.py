@@ -7,9 +7,9 @@ The forecast of a round is an upper bound of what any plan may ask of a member w
     transfer   (4 * model + all activations of an agent) / slowest link
 
 and never less than the longest of the last rounds without a fault that this agent has seen, the wait for the
-start apart, which absent agents have not seen. The deadline is FACTOR times that, so that it grows and
-shrinks with the devices; SHORTEST_S covers what no forecast of a fraction of a second does: the operating
-system.
+start apart, which absent agents have not seen; they are told by those who end the round before. The deadline
+is FACTOR times that, so that it grows and shrinks with the devices; SHORTEST_S covers what no forecast of a
+fraction of a second does: the operating system.
 
 A member may claim no more than what is plausible, so that one that lies, or whose clock errs, cannot make the
 others wait for hours: its forecast counts at most SLOWEST times the median of all forecasts, and as soon as
@@ -41,7 +41,7 @@ be of a start as long as no round has ended.
 
 from collections import deque
 from collections.abc import Iterable
-from statistics import median
+from statistics import median, median_low
 
 FACTOR = 3.0
 SHORTEST_S = 6.0
@@ -94,6 +94,17 @@ class Deadlines:
         """Note the length of a round without a fault, and without the start."""
         most_s = GROWTH * median(self._rounds_s) if self._rounds_s else elapsed_s
         self._rounds_s.append(min(elapsed_s, max(most_s, SHORTEST_S)))
+
+    @property
+    def round_s(self) -> float | None:
+        """The longest of the last rounds without a fault, in seconds; None: this agent has seen none."""
+        return max(self._rounds_s, default=None)
+
+    def hear_of_rounds(self, told_s: Iterable[float | None]) -> None:
+        """Take what members tell of their rounds, where this agent has seen none without a fault."""
+        known_s = [seconds for seconds in told_s if seconds is not None]
+        if known_s and not self._rounds_s:
+            self._rounds_s.append(median_low(known_s))
 
     @property
     def forecast_s(self) -> float:

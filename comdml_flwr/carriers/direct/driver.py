@@ -293,6 +293,7 @@ class DirectRounds:
         by, where, admission = request_admission(
             self._links, self._membership, patience_s, why, longest_s=self._longest_s(2)
         )
+        self._deadlines.hear_of_rounds([admission.round_s])
         round_ = admission.next_round - 1
         may_end = round_ == self._end and self._links.decisions.may_end_early  # with an earlier round's model
         digest = None if may_end else self._agreed.digest_of(round_)
@@ -319,6 +320,7 @@ class DirectRounds:
             )
         finally:
             self._links.takes_part = True
+        self._deadlines.hear_of_rounds(segment.mark.round_s for segment in last)
         digest = take_over_from(last, commit, self._links, self._membership, round_ + 1)
         told = {segment.sender: segment.mark.sums or {} for segment in last}
         if commit:  # else all who ended it have told their sums

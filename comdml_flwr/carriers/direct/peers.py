@@ -188,6 +188,7 @@ class PeerLinks:
             gone=tuple(sorted(self._membership.gone)),
             admissions=self._membership.admissions,
             tensors=self._model[1],
+            round_s=self._deadlines.round_s,
         )
         self.say(peer, admission)
 

@@ -33,6 +33,8 @@ class Mark(Mail):
         With the last phase: (agent, round) of those who were admitted again.
     digest : str, optional
         With the last phase, where models agree: of what agents share.
+    round_s : float, optional
+        With the last phase: how long rounds without a fault take, as the agent has seen.
     sums : Mapping, optional
         With the last phase: what its evaluation added up; None is what was not finite.
     """
@@ -45,6 +47,7 @@ class Mark(Mail):
     joining: tuple[tuple[int, int], ...] | None = None
     admissions: tuple[tuple[int, int], ...] | None = None
     digest: str | None = None
+    round_s: float | None = None
     sums: Mapping[str, float | None] | None = None
 
 
@@ -75,13 +78,17 @@ class JoinRequest(Mail):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admission(Mail):
-    """The receiver takes part again: from which round on, who is gone, and the current model."""
+    """The receiver takes part again: from which round on, who is gone, and the current model.
+
+    `round_s` is how long rounds without a fault take, as the sender has seen.
+    """
 
     kind: ClassVar[str] = "admitted"
     next_round: int
     gone: tuple[int, ...]
     admissions: tuple[tuple[int, int], ...]
     tensors: Tensors
+    round_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -269,6 +269,7 @@ class RoundRunner:
                 joining=tuple(sorted(self._told_joining.items())),
                 admissions=self.membership.admissions,
                 digest=self._digest(),
+                round_s=self.deadlines.round_s or self.links.clock.now_s() - self._all_here_s,
             )
         return mark
 

@@ -36,6 +36,14 @@ class Waits:
         for peer in [peer for peer, said in self._rounds.items() if said < round_ - 1]:
             del self._told[peer], self._rounds[peer]
 
+    def said_in(self, peer: int) -> int:
+        """Return in which round a peer said last that it waits; 0: in none that counts."""
+        return self._rounds.get(peer, 0)
+
+    def waits_for(self, peer: int, awaited: int) -> bool:
+        """Tell whether a peer said last that it waits for an agent."""
+        return peer in self._told and self._told[peer][0] == awaited
+
     def first_end_s(self, awaited: int, without: int) -> float:
         """Return when the first gives up of those who say that they wait for an agent; inf if none does.
 
