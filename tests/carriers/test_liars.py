@@ -5,7 +5,7 @@ With each is said what went wrong then.
 
 import pytest
 
-from comdml_flwr.carriers.simulated.history import Crash, Cut, History, Partition, Slow
+from comdml_flwr.carriers.simulated.history import Crash, Cut, History, Partition, Slow, Stall
 from tests.carriers import draws
 from tests.carriers.laws import broken_laws, liars, suspects
 from tests.carriers.lies import LIES, Liar
@@ -169,6 +169,36 @@ FOUND = [
                 Cut(0, 4, 0.8174446464819969, 60.817444646481995),
                 Liar(1, "any mail: arrives_s 1e300, allreduce", 2),
             ),
+        ),
+    ),
+    # One that had seen no round took its forecast at its word, and was given up for how long it waited.
+    (
+        "comdml, some take part",
+        History(
+            seed=172684932,
+            faults=(
+                Partition((3,), 0.9807794195575587, 1.20388848181123),
+                Partition((1,), 1.7123700638443622, 1.8648573526814318),
+                Partition((1,), 2.037150708578656, 2.088360354186379),
+                Partition((0,), 3.7874488048871755, 4.053825469569688),
+                Partition((1,), 4.493940040675411, 4.596467054073107),
+                Partition((4,), 5.154643777983443, 5.359536003270277),
+                Partition((4,), 6.5974585784149244, 6.633226697924388),
+                Partition((4,), 7.309535449245319, 7.44610830781688),
+                Liar(0, "mark: training_s 600, then silence", 1),
+            ),
+        ),
+    ),
+    # It accused three for whom all had to wait, as one of them hung.
+    (
+        "comdml, large batches",
+        History(seed=414449706, faults=(Stall(3, 170, 60.0), Liar(0, "gone: all in the name of one", 1))),
+    ),
+    # What one that was gone already had said of another one was still heard.
+    (
+        "allreduce",
+        History(
+            seed=4041477940, faults=(Crash(4, 57), Crash(0, 61), Liar(0, "gone: one, in its own name", 1))
         ),
     ),
 ]

@@ -83,7 +83,7 @@ class AgreedModel:
         given : Iterable
             What has come already.
         holders : Iterable[int]
-            Whom to ask for it, in this order, after those who told the digest; the distrusted come last.
+            Whom to ask for it, in this order, and then those who told the digest; the distrusted come last.
 
         Raises
         ------
@@ -91,7 +91,7 @@ class AgreedModel:
             Nobody who has it is there.
         """
         false: list[Given] = []
-        asked = dict.fromkeys([*self.links.decisions.who_told(round_, digest), *holders])
+        asked = dict.fromkeys([*holders, *self.links.decisions.who_told(round_, digest)])
         in_turn = sorted(asked, key=lambda holder: holder in self.links.distrusted)
         for giver, where, tensors in self._models(round_, given, in_turn):
             if self._is_true(tensors, digest):

@@ -163,11 +163,12 @@ class Collector:
         """Give up those of whom another one says that they are gone, where this agent finds so as well.
 
         They cannot be reached, or it waits for them, too. Of two that accuse each other, over a broken link
-        or as one of them lies, the one goes whose turn it is (`Membership.turn`). Whoever accuses
-        this agent errs, and whoever is late itself may be the one for whom all wait: their word is not heard.
+        or as one of them lies, the one goes whose turn it is (`Membership.turn`). The word of one that is
+        gone, or accuses this agent, is not heard, nor of one that is late itself, for which all may wait.
         """
         now_s, turn = self._links.clock.now_s(), self._membership.turn
-        erring = {self._links.own, *self._membership.accusers(self._links.own, since=self._links.round)}
+        of_this_one = self._membership.accusers(self._links.own, since=self._links.round)
+        erring = {self._links.own, *of_this_one, *self._membership.gone}
         for sender in sorted({*senders} - {self._links.own} - self._membership.gone):
             accusers = {
                 accuser
@@ -184,9 +185,18 @@ class Collector:
                 self._links.accuse(sender, f"agent {min(accusers)} gives it up, too")
 
     def _goes_on(self, accuser: int, step: Step, without: int) -> bool:
-        """Tell whether an agent that accuses another one is not late itself, or has gone on without it."""
-        last = self._links.streams.latest(accuser)
-        return last is not None and (last[0] >= step or without in last[1])
+        """Tell whether an agent that accuses another one is not late itself, or has gone on without it.
+
+        One that accuses several goes on without all, or with all.
+        """
+        last, now = self._links.streams.latest(accuser), self._links.round
+        if last is None:
+            return False
+        accused = {
+            other for round_, by, other in self._membership.accusations if (round_, by) == (now, accuser)
+        }
+        several = len(accused - self._membership.gone) > 1
+        return without in last[1] or (last[0] >= step and not several)
 
     def _has_done(self, sender: int, step: Step) -> bool:
         """Tell whether the last mark of a peer that waits says that it has done a step, in this attempt."""

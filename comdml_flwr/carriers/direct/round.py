@@ -269,9 +269,15 @@ class RoundRunner:
                 joining=tuple(sorted(self._told_joining.items())),
                 admissions=self.membership.admissions,
                 digest=self._digest(),
-                round_s=self.deadlines.round_s or self.links.clock.now_s() - self._all_here_s,
+                round_s=self._round_s(),
             )
         return mark
+
+    def _round_s(self) -> float | None:
+        """Return how long rounds without a fault take: the last ones, or else this one so far."""
+        if self.deadlines.round_s is None and self.membership.gone == self.membership.absent:
+            return self.links.clock.now_s() - self._all_here_s
+        return self.deadlines.round_s
 
     def _tell(self, step: Step, mark: Mark) -> None:
         """Say to all members that a phase is done, behind its mail, and then to who takes part next.
