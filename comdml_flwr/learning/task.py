@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from comdml_flwr.core.bounds import check_whole
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.core.typed_json import Json
 from comdml_flwr.learning.data.batches import augment
@@ -102,8 +103,7 @@ class Classification(OfSamples):
     head: HeadKind = "pool"
 
     def __post_init__(self) -> None:
-        if self.num_classes < 2:
-            raise InputError("num_classes of Classification", self.num_classes, "must be at least 2")
+        check_whole(self.num_classes, "num_classes of Classification", least=2)
 
     @property
     def num_outputs(self) -> int:

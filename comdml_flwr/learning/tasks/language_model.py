@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from comdml_flwr.core.bounds import check_whole
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.learning.metrics import Better, Sums, counted
 from comdml_flwr.learning.structure import Nested, one_tensor
@@ -75,8 +76,7 @@ class LanguageModel(OfSamples):
     ignore_index: int = NOTHING_IGNORED
 
     def __post_init__(self) -> None:
-        if self.num_tokens < 2:
-            raise InputError("num_tokens of LanguageModel", self.num_tokens, "must be at least 2")
+        check_whole(self.num_tokens, "num_tokens of LanguageModel", least=2)
 
     @property
     def num_outputs(self) -> int:

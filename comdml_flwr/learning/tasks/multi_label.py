@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from comdml_flwr.core.bounds import check_whole
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.core.typed_json import Json
 from comdml_flwr.learning.metrics import Better, Sums, counted
@@ -76,8 +77,7 @@ class MultiLabel(OfSamples):
     head: HeadKind = "pool"
 
     def __post_init__(self) -> None:
-        if self.num_labels < 1:
-            raise InputError("num_labels of MultiLabel", self.num_labels, "must be at least 1")
+        check_whole(self.num_labels, "num_labels of MultiLabel", least=1)
 
     @property
     def num_outputs(self) -> int:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
+from comdml_flwr.core.bounds import check_whole
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.learning.metrics import Better, Sums, counted
 from comdml_flwr.learning.structure import Nested, one_tensor
@@ -83,8 +84,7 @@ class Regression(OfSamples):
     head: HeadKind = "pool"
 
     def __post_init__(self) -> None:
-        if self.num_outputs < 1:
-            raise InputError("num_outputs of Regression", self.num_outputs, "must be at least 1")
+        check_whole(self.num_outputs, "num_outputs of Regression", least=1)
 
     @property
     def metrics(self) -> RegressionMetrics:

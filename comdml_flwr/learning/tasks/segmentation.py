@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from comdml_flwr.core.bounds import check_whole
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.learning.metrics import Better, Sums, counted
 from comdml_flwr.learning.structure import Nested, one_tensor
@@ -85,8 +86,7 @@ class Segmentation(OfSamples):
     ignore_index: int = NOTHING_IGNORED
 
     def __post_init__(self) -> None:
-        if self.num_classes < 2:
-            raise InputError("num_classes of Segmentation", self.num_classes, "must be at least 2")
+        check_whole(self.num_classes, "num_classes of Segmentation", least=2)
 
     @property
     def num_outputs(self) -> int:

@@ -149,11 +149,38 @@ def test_a_pool_takes_any_activation(shape):
 @pytest.mark.parametrize(
     ("task", "line"),
     [
-        (partial(Classification, num_classes=1), "num_classes of Classification = 1: must be at least 2"),
-        (partial(Segmentation, num_classes=1), "num_classes of Segmentation = 1: must be at least 2"),
-        (partial(MultiLabel, num_labels=0), "num_labels of MultiLabel = 0: must be at least 1"),
-        (partial(LanguageModel, num_tokens=1), "num_tokens of LanguageModel = 1: must be at least 2"),
-        (partial(Regression, num_outputs=0), "num_outputs of Regression = 0: must be at least 1"),
+        (
+            partial(Classification, num_classes=1),
+            "num_classes of Classification = 1: must be a whole number, at least 2",
+        ),
+        (
+            partial(Classification, num_classes="10"),
+            "num_classes of Classification = '10': must be a whole number, at least 2",
+        ),
+        (
+            partial(Classification, num_classes=10.0),
+            "num_classes of Classification = 10.0: must be a whole number, at least 2",
+        ),
+        (
+            partial(Classification, num_classes=True),
+            "num_classes of Classification = True: must be a whole number, at least 2",
+        ),
+        (
+            partial(Segmentation, num_classes=1),
+            "num_classes of Segmentation = 1: must be a whole number, at least 2",
+        ),
+        (
+            partial(MultiLabel, num_labels=0),
+            "num_labels of MultiLabel = 0: must be a whole number, at least 1",
+        ),
+        (
+            partial(LanguageModel, num_tokens=1),
+            "num_tokens of LanguageModel = 1: must be a whole number, at least 2",
+        ),
+        (
+            partial(Regression, num_outputs=0),
+            "num_outputs of Regression = 0: must be a whole number, at least 1",
+        ),
     ],
 )
 def test_a_task_with_nothing_to_learn_is_refused(task, line):
