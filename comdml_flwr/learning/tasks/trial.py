@@ -49,7 +49,7 @@ def try_task(task: Task, model: nn.Module, x: Nested, target: Nested) -> None:
             sums = task.evaluate(output.detach(), target)
     try:
         found = task.combine(sums)
-    except ArithmeticError:  # a ratio that two samples do not have
+    except ZeroDivisionError:  # a ratio that two samples do not have
         return
     if not isinstance(found, Mapping) or task.metric not in found:
         told = ", ".join(map(str, found)) if isinstance(found, Mapping) else type(found).__name__
@@ -63,5 +63,7 @@ def _check_loss(loss: object) -> None:
         raise InputError("loss of OwnTask", type(loss).__name__, rule)
     if loss.numel() != 1 or loss.dim() > 0:
         raise InputError("loss of OwnTask", f"a tensor of shape {tuple(loss.shape)}", rule)
+    if not bool(torch.isfinite(loss)):
+        raise InputError("loss of OwnTask", loss.item(), "must be finite for two training samples")
     if not loss.requires_grad:
         raise InputError("loss of OwnTask", "a tensor without gradient", f"{rule}, with its gradient")

@@ -43,6 +43,10 @@ def test_a_task_that_can_be_is_tried_without_a_trace():
             {"loss": lambda out, target: torch.ones((), requires_grad=True)},
             "loss of OwnTask = 'no gradient': must be computed from the model's output",
         ),
+        (
+            {"loss": lambda out, target: (out * float("nan")).mean()},
+            "loss of OwnTask = nan: must be finite for two training samples",
+        ),
         ({"sums": lambda out, target: {"errors": 1.0}}, "sums of OwnTask = 'errors': must be error"),
         (
             {"combine": lambda sums: {"mea": 0.1}},
