@@ -40,6 +40,8 @@ def describe_error(error: BaseException) -> str:
     if isinstance(error, ComdmlError):
         return str(error)
     reason = f"{type(error).__name__}: {' '.join(_message(error).split())}".removesuffix(": ")
+    if notes := getattr(error, "__notes__", ()):
+        reason += f" ({'; '.join(notes)})"
     place = _users_place(error) or _innermost(error, _is_ours)
     return f"{place}: {reason}" if place else reason
 

@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, IterableDataset, default_collate
 
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.core.user_functions import check_function
+from comdml_flwr.learning.data.contract import check_finite_tests
 from comdml_flwr.learning.data.conversion import as_features, as_structure
 from comdml_flwr.learning.data.item_samples import Collate, ItemSamples, MapStyle
 from comdml_flwr.learning.data.source import AgentData, DataSource, Place, Samples, TensorSamples
@@ -63,7 +64,11 @@ class AppData:
 
     def _read(self, place: Place, warn: Callable[[str], None]) -> AgentData:
         where = f"data of partition {place.partition_id}"
-        given = self.load(place)
+        try:
+            given = self.load(place)
+        except Exception as error:
+            error.add_note(f"loading the {where}")
+            raise
         if not isinstance(given, tuple) or len(given) != 2:
             rule = "must be (training data, test data or None)"
             raise InputError(f"{where}: what the app's function returns", type(given).__name__, rule)
@@ -73,9 +78,11 @@ class AppData:
         tests, all_have_test = given[1], False
         if tests is None and self.load_shared_test is not None:
             tests, all_have_test = self.load_shared_test(place), True
-        test = train.none() if tests is None else as_samples(tests, self.task, f"{where}: test data", warn)
+        test = train.none()
+        if tests is not None:
+            test = as_samples(tests, self.task, f"{where}: test data", warn, are_tests=True)
         if len(test):
-            check_form(test, form_of(train), f"{where}: a test sample", "as a training sample")
+            check_form(test, train, f"{where}: a test sample", "as a training sample")
         return AgentData(train=train, test=test, all_have_test=all_have_test)
 
 
@@ -105,7 +112,9 @@ def own_data(
     return AppData(load=load, task=task, load_shared_test=load_shared_test)
 
 
-def as_samples(given: object, task: Task, field: str, warn: Callable[[str], None]) -> Samples:
+def as_samples(
+    given: object, task: Task, field: str, warn: Callable[[str], None], *, are_tests: bool = False
+) -> Samples:
     """Return data that a user gives as samples; one of them is read.
 
     Parameters
@@ -118,6 +127,8 @@ def as_samples(given: object, task: Task, field: str, warn: Callable[[str], None
         Their name, for errors.
     warn : Callable[[str], None]
         Is told, in one line each, what is no fault but should be known.
+    are_tests : bool
+        Whether a model is judged by them: then NaN and infinity are refused.
 
     Raises
     ------
@@ -125,10 +136,13 @@ def as_samples(given: object, task: Task, field: str, warn: Callable[[str], None
         They are no data, in one line with the rule.
     """
     if isinstance(given, DataLoader):
-        return _items(given.dataset, cast("Collate", given.collate_fn), task, field)
+        return _items(given.dataset, cast("Collate", given.collate_fn), task, field, are_tests)
     if isinstance(given, tuple):
-        return _in_memory(given, task, field, warn)
-    return _items(given, default_collate, task, field)
+        samples = _in_memory(given, task, field, warn)
+        if are_tests:
+            check_finite_tests(samples.part(0, len(samples))[0], field)
+        return samples
+    return _items(given, default_collate, task, field, are_tests)
 
 
 def example_of(samples: Samples) -> tuple[Nested, Nested]:
@@ -136,18 +150,25 @@ def example_of(samples: Samples) -> tuple[Nested, Nested]:
     return samples.batch(torch.arange(2) % len(samples))
 
 
-def check_form(samples: Samples, form: str, what: str, like: str) -> None:
-    """Refuse samples of another type or shape than this; `like` says whose it is."""
-    if (found := form_of(samples)) != form:
-        raise InputError(what, found, f"must be {form}, {like}")
+def check_form(samples: Samples, other: Samples, what: str, like: str) -> None:
+    """Refuse samples of another type or shape than others, or their targets; `like` says whose those are."""
+    (form, target_form), (wanted, wanted_target) = form_of(samples), form_of(other)
+    if form != wanted:
+        raise InputError(what, form, f"must be {wanted}, {like}")
+    if target_form != wanted_target:
+        raise InputError(f"{what}'s target", target_form, f"must be {wanted_target}, {like}'s")
 
 
-def form_of(samples: Samples) -> str:
-    """Return type and shape of a sample's tensors, as people read it."""
-    x, _ = example_of(samples)
+def form_of(samples: Samples) -> tuple[str, str]:
+    """Return type and shape of a sample's tensors, and of its target's, as people read it."""
+    x, target = example_of(samples)
+    return _form(x), _form(target)
+
+
+def _form(nested: Nested) -> str:
     return ", ".join(
         f"{name} {str(part.dtype).removeprefix('torch.')} {tuple(part.shape[1:])}".strip()
-        for name, part in flatten(x).items()
+        for name, part in flatten(nested).items()
     )
 
 
@@ -162,7 +183,7 @@ def _in_memory(given: tuple[object, ...], task: Task, field: str, warn: Callable
     return TensorSamples(x, targets)
 
 
-def _items(given: object, collate: Collate, task: Task, field: str) -> Samples:
+def _items(given: object, collate: Collate, task: Task, field: str, are_tests: bool) -> Samples:
     if isinstance(given, IterableDataset):
         rule = "must be map style, with a length: samples are drawn by their place"
         raise InputError(field, type(given).__name__, rule)
@@ -172,7 +193,7 @@ def _items(given: object, collate: Collate, task: Task, field: str) -> Samples:
     if isinstance(given, Tensor | str) or not (hasattr(given, "__getitem__") and hasattr(given, "__len__")):
         rule = "must be a data set, a DataLoader, or (inputs, targets)"
         raise InputError(field, type(given).__name__, rule)
-    samples = ItemSamples(cast("MapStyle", given), collate, task, field)
+    samples = ItemSamples(cast("MapStyle", given), collate, task, field, are_tests=are_tests)
     if len(samples):
         example_of(samples)
     return samples

@@ -159,11 +159,21 @@ def _check_augment(dataset: Dataset, name: str, x_train: Nested) -> None:
 def _check_finite(x_train: Nested, x_test: Nested, name: str, warn: Callable[[str], None]) -> None:
     num_test, num_train = _num_not_finite(x_test), _num_not_finite(x_train)
     if num_test:
-        rule = f"must be finite in every test sample (it is not in {num_test}), or no metric could be told"
-        raise InputError(f"data set {name}: x_test_NCHW", "NaN or infinity", rule)
+        raise _not_finite(f"data set {name}: x_test_NCHW", num_test)
     if num_train:
         broken = _samples(num_train, "training")
         warn(f"data set {name}: {broken} with NaN or infinity: who trains on them is left out of the average")
+
+
+def check_finite_tests(x_test: Nested, field: str) -> None:
+    """Refuse test samples with NaN or infinity, by which no model can be judged; the error names `field`."""
+    if num := _num_not_finite(x_test):
+        raise _not_finite(field, num)
+
+
+def _not_finite(field: str, num: int) -> InputError:
+    rule = f"must be finite in every test sample (it is not in {num}), or no metric could be told"
+    return InputError(field, "NaN or infinity", rule)
 
 
 def _num_not_finite(nested: Nested) -> int:

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from comdml_flwr.core.errors import InputError
+from comdml_flwr.learning.data.contract import check_finite_tests
 from comdml_flwr.learning.data.conversion import as_features, as_structure
 from comdml_flwr.learning.data.source import Samples
 from comdml_flwr.learning.global_generator import global_generator
@@ -53,6 +54,8 @@ class ItemSamples:
         What they are for: it checks the targets.
     field : str
         Their name, as the user knows it, for errors.
+    are_tests : bool
+        Whether a model is judged by them: then NaN and infinity are refused.
 
     Raises
     ------
@@ -61,8 +64,11 @@ class ItemSamples:
         none: with `field` and the rule. What the data set itself raises comes out as it is.
     """
 
-    def __init__(self, items: MapStyle, collate: Collate, task: Task, field: str) -> None:
+    def __init__(
+        self, items: MapStyle, collate: Collate, task: Task, field: str, *, are_tests: bool = False
+    ) -> None:
         self._items, self._collate, self._task, self._field = items, collate, task, field
+        self._are_tests = are_tests
         self._num, table = len(items), labels_of(items)
         self._targets = None if table is None else task.check_targets(torch.from_numpy(table), field)
 
@@ -89,9 +95,11 @@ class ItemSamples:
         with _all_generators(seed):
             fetch = getattr(self._items, "__getitems__", None)  # many at once, as torch's DataLoader does
             items = fetch(places) if fetch else [self._items[place] for place in places]
-            batch = self._collated(list(items))
+            batch = self._collated(list(items), places)
         inputs, target = _parted(batch, self._field)
         x = as_features(inputs, self._field, lambda line: None)
+        if self._are_tests:
+            check_finite_tests(x, self._field)
         y = self._task.check_targets(as_structure(target, f"{self._field}: target"), f"{self._field}: target")
         for what, value in (("samples", x), ("targets", y)):
             if count_samples(value) != len(places):
@@ -99,14 +107,38 @@ class ItemSamples:
                 raise InputError(f"{self._field}: {what} in a batch", count_samples(value), rule)
         return x, y
 
-    def _collated(self, items: list[object]) -> object:
+    def _collated(self, items: list[object], places: list[int]) -> object:
         try:
             return self._collate(items)
         except TypeError as error:
             if self._collate is not default_collate:
                 raise
-            rule = "must be of tensors, arrays and numbers: let a transform of the data set make them"
+            rule = f"must be of tensors, arrays and numbers: {_how_to_make_tensors(self._items)}"
             raise InputError(f"{self._field}: a sample", str(error).rpartition("found ")[2], rule) from error
+        except RuntimeError as error:
+            first = _shapes(items[0])
+            odd = next((n for n, item in enumerate(items) if _shapes(item) != first), None)
+            if self._collate is not default_collate or odd is None:
+                raise
+            rule = f"must be {first}, as of sample {places[0]}: crop, pad or resize, or give a collate_fn"
+            what = f"{self._field}: shapes of sample {places[odd]}"
+            raise InputError(what, _shapes(items[odd]), rule) from error
+
+
+def _shapes(item: object) -> str:
+    """Return the shapes of a sample's parts, as people read it."""
+    if isinstance(item, Mapping):
+        return ", ".join(f"{name} {_shapes(part)}" for name, part in item.items())
+    if isinstance(item, tuple | list):
+        return ", ".join(map(_shapes, item))
+    return str(tuple(np.shape(cast("Tensor", item))))
+
+
+def _how_to_make_tensors(items: object) -> str:
+    """Return what makes tensors of a data set's samples."""
+    if hasattr(items, "set_format"):  # of Hugging Face
+        return 'set_format("torch", columns=[...]) or set_transform(...) of the data set makes them'
+    return "let a transform of the data set make them"
 
 
 class _Nothing:
@@ -129,7 +161,9 @@ def labels_of(items: object) -> "np.ndarray[tuple[int], np.dtype[np.int64]] | No
     if len(names) == 1:  # a table of Hugging Face's: its own format or transform has no say in a column
         table: object = items.with_format(None)[names[0]]  # type: ignore[attr-defined]
     else:
-        table = getattr(items, "targets", getattr(items, "labels", None))
+        in_memory = getattr(items, "tensors", None)  # a TensorDataset: the last of a sample is its target
+        last = in_memory[-1] if isinstance(in_memory, tuple) and in_memory else None
+        table = getattr(items, "targets", getattr(items, "labels", last))
     try:
         labels = np.asarray(
             table if isinstance(table, np.ndarray | Tensor) else list(cast("list[int]", table))

@@ -10,9 +10,11 @@ from datasets import DatasetDict
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
 from comdml_flwr.core.errors import InputError
-from comdml_flwr.learning.data.app_data import AppData, as_samples, own_data
+from comdml_flwr.core.user_code import describe_error
+from comdml_flwr.learning.data.app_data import AppData, as_samples, check_form, own_data
 from comdml_flwr.learning.data.source import Place
 from comdml_flwr.learning.task import Classification
+from tests.learning.tasks.small_tasks import OWN
 
 TASK = Classification(num_classes=3)
 X, Y = np.arange(12, dtype=np.float32).reshape(6, 2), np.array([0, 1, 2, 0, 1, 2])
@@ -132,11 +134,23 @@ def test_what_a_transform_draws_comes_from_the_seed_alone():
         (Items(lambda place: {"image": torch.zeros(2)}), "must have one of label, labels"),
         (Items(lambda place: (object(), 0)), "let a transform of the data set make them"),
         (Items(lambda place: (torch.zeros(2), 7)), "training data: target = 7: must be from 0 to 2"),
+        (TensorDataset(torch.from_numpy(X), torch.from_numpy(Y) + (torch.arange(6) == 5)), "= 3: must be"),
+        (
+            Items(lambda place: (torch.zeros(2 + place), 0)),
+            "shapes of sample 1 = '\\(3,\\), \\(\\)': must be \\(2,\\), \\(\\), as of sample 0",
+        ),
+        (
+            HuggingFaceDataset.from_dict({"pixels": [[[1.0], [2.0]]] * 2, "label": [0, 1]}).with_transform(
+                lambda rows: {"pixels": [object()] * len(rows["label"]), "label": rows["label"]}
+            ),
+            'set_format\\("torch"',
+        ),
         (Subset(Labelled(), [2]), None),
     ],
     ids=[
         "endless", "splits", "no targets", "number", "three", "lengths", "labels", "lone tensor", "no label",
-        "object", "label of an item", "one sample is enough",
+        "object", "label of an item", "label of a tensor data set", "ragged", "no tensors in a table",
+        "one sample is enough",
     ],
 )  # fmt: skip
 def test_what_is_no_data_is_refused_in_one_line(given, told):
@@ -146,6 +160,37 @@ def test_what_is_no_data_is_refused_in_one_line(given, told):
     with pytest.raises(InputError, match=told) as refused:
         samples_of(given)
     assert "\n" not in str(refused.value)
+
+
+BROKEN = torch.tensor([[0.0, 1.0], [float("nan"), 2.0]])
+
+
+@pytest.mark.parametrize(
+    "given", [(BROKEN, [0, 1]), TensorDataset(BROKEN, torch.tensor([0, 1]))], ids=["in memory", "items"]
+)
+def test_no_model_is_judged_by_samples_that_are_not_finite(given):
+    load = lambda place: ((X, Y), given)  # noqa: E731
+    with pytest.raises(InputError, match=r"partition 4: test data = 'NaN or infinity': must be finite"):
+        AppData(load=load, task=TASK).source(print)(PLACE).test.part(0, 2)
+    trained = AppData(load=lambda place: (given, (X, Y)), task=TASK).source(print)(PLACE)
+    assert len(trained.train) == 2, "it costs the share of the agent that has it"
+
+
+def test_targets_of_another_shape_are_told_of():
+    train, other = (as_samples((X, torch.zeros(6, n)), OWN, "data", print) for n in (1, 3))
+    with pytest.raises(InputError, match=r"a sample's target = 'float32 \(3,\)': must be float32 \(1,\)"):
+        check_form(other, train, "a sample", "as elsewhere")
+
+
+def test_an_error_of_the_apps_function_names_the_partition():
+    def load(place):
+        raise OSError("no such disk")
+
+    with pytest.raises(OSError, match="no such disk") as raised:
+        AppData(load=load, task=TASK).source(print)(PLACE)
+    told = describe_error(raised.value)
+    assert told.endswith("OSError: no such disk (loading the data of partition 4)")
+    assert "test_app_data.py" in told
 
 
 def app(train, test=None, **other):
