@@ -96,7 +96,9 @@ def test_an_error_in_the_apps_code_is_one_line_and_status_1(comdml, here, tmp_pa
     task.write_text(task.read_text().replace("    x, y = ", "    x, y = 1 / 0, "))
     status, out, err = comdml("run", "--app", "../app")
     assert (status, out) == (1, "")
-    assert err == "comdml: small_app/task.py, line 24, in load_data: ZeroDivisionError: division by zero\n"
+    place = "small_app/task.py, line 24, in load_data"
+    reason = "ZeroDivisionError: division by zero (loading the data of partition 0)"
+    assert err == f"comdml: {place}: {reason}\n"
     assert list(here.iterdir()) == []
 
 
@@ -107,8 +109,11 @@ def test_in_an_apps_folder_a_run_without_it_says_how_it_is_run(comdml, tmp_path,
     assert err.startswith(note)
 
 
-def test_a_plan_is_that_of_the_first_round_of_a_run(comdml, here):
-    status, out, _ = comdml("plan", "--app", "../app", "--set", "batch-size=4", "--json")
+def test_a_plan_is_that_of_the_first_round_of_a_run(comdml, here, tmp_path):
+    task = tmp_path / "app" / "small_app" / "task.py"
+    task.write_text(task.read_text().replace("    x, y = ", "    print('loading')\n    x, y = "))
+    status, out, err = comdml("plan", "--app", "../app", "--set", "batch-size=4", "--json")
+    assert err.startswith("loading\n"), "what the app prints is not in the JSON"
     assert status == 0
     plan = json.loads(out)
     words = ("--set", "batch-size=4", "--set", "num-rounds=1")

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from comdml_flwr.cli.commands.options import App, AsJson
-from comdml_flwr.core.strict_json import to_json
+from comdml_flwr.cli.commands.json_output import AsJson, print_json
+from comdml_flwr.cli.commands.options import App
 
 
 def compare(
@@ -83,6 +83,6 @@ def compare(
         result = compare_all(comparison, folder, progress, num_workers=num_workers, ray_address=ray_address)
     write_report(folder)
     if as_json:
-        typer.echo(to_json(result, indent=2, ensure_ascii=False))
+        print_json(result, indent=2, ensure_ascii=False)
     else:
         print_comparison(result, folder)

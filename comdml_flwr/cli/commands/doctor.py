@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from comdml_flwr.cli.commands.options import App, AsJson, Settings, parse_settings
+from comdml_flwr.cli.commands.json_output import AsJson, print_json
+from comdml_flwr.cli.commands.options import App, Settings, parse_settings
 from comdml_flwr.core.errors import InputError
-from comdml_flwr.core.strict_json import to_json
 
 if TYPE_CHECKING:
     from comdml_flwr.carriers.transport.members import Member
@@ -191,7 +191,7 @@ def _tell(examination: "Iterator[Finding]", as_json: bool) -> "list[Finding]":
     )
     if as_json:
         told = [finding.as_json() for finding in findings]
-        typer.echo(to_json({"ok": not wrong, "findings": told}))
+        print_json({"ok": not wrong, "findings": told})
     else:
         typer.echo(f"{wrong} wrong, {warnings} warning{'s' * (warnings != 1)}, {well} ok")
     return findings

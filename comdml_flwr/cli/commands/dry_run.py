@@ -5,13 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
 from rich.console import Console
 from rich.table import Table
 
+from comdml_flwr.cli.commands.json_output import print_json
 from comdml_flwr.core.disk_errors import naming_what_cannot_be_written
 from comdml_flwr.core.errors import InputError
-from comdml_flwr.core.strict_json import to_json
 from comdml_flwr.core.units import human_s, unit_of_s
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def run_dry(values: Mapping[str, object], num_agents: int, *, dry_run: bool, as_
             folder.add_line(line.as_json(), sync=False)
         folder.finish(summary)
     if as_json:
-        typer.echo(to_json({**summary, "folder": str(folder.path)}))
+        print_json({**summary, "folder": str(folder.path)})
     else:
         _print_dry(summary, ways, folder.path)
 

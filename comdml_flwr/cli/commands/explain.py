@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from comdml_flwr.cli.commands.options import App, AsJson, OptionalFleet, Settings, Solver, TimeModel
+from comdml_flwr.cli.commands.json_output import AsJson, print_json
+from comdml_flwr.cli.commands.options import App, OptionalFleet, Settings, Solver, TimeModel
 from comdml_flwr.cli.commands.show import bottleneck, json_s, make_console, make_table, plan_as_json
-from comdml_flwr.core.strict_json import to_json
 from comdml_flwr.core.typed_json import Json
 from comdml_flwr.core.units import human_s
 from comdml_flwr.runs.planned import dropped_pairs
@@ -59,7 +59,7 @@ def explain(
         planned.profiles, planned.cuts, agent, solver=solver, time_model=time_model, top=top
     )
     if as_json:
-        typer.echo(to_json(_as_json(found)))
+        print_json(_as_json(found))
         return
     _print(found, top)
     judged = planned.judge(found.plan)

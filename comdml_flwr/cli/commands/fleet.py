@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from comdml_flwr.cli.commands.argument_help import Command
+from comdml_flwr.cli.commands.json_output import print_json, print_nothing_else
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.core.files import write_new
-from comdml_flwr.core.strict_json import to_json
 
 fleet_app = typer.Typer(
     help="Write fleet files: devices and links of published settings.", no_args_is_help=True
@@ -37,7 +37,12 @@ def new(
         str, typer.Option(help="What 0 Mbps belongs to: `per-link` or `per-agent`; see above.")
     ] = "per-link",
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object about the fleet; with --output.")
+        bool,
+        typer.Option(
+            "--json",
+            help="Print one JSON object about the fleet; with --output.",
+            callback=print_nothing_else,
+        ),
     ] = False,
 ) -> None:
     """Write the fleet of a published setting.
@@ -70,7 +75,7 @@ def new(
         return
     _write_new(output, text)
     if as_json:
-        typer.echo(to_json(_facts(preset, seed, zero_mbps, output)))
+        print_json(_facts(preset, seed, zero_mbps, output))
     else:
         typer.echo(f"{output}: written; try `comdml plan {output}`")
 

@@ -37,7 +37,6 @@ Solver: TypeAlias = Annotated[
 TimeModel: TypeAlias = Annotated[
     str, typer.Option(help="`pipeline` (fill, drain, latency) or `overlap` (the published formula).")
 ]
-AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Settings: TypeAlias = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="A key of the run configuration, as often as you like."),

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from comdml_flwr.cli.commands.options import App, AsJson, OptionalFleet, Settings, Solver, TimeModel
+from comdml_flwr.cli.commands.json_output import AsJson, print_json
+from comdml_flwr.cli.commands.options import App, OptionalFleet, Settings, Solver, TimeModel
 from comdml_flwr.cli.commands.show import (
     above_bound,
     bottleneck,
@@ -15,7 +16,6 @@ from comdml_flwr.cli.commands.show import (
     plan_as_json,
     plan_traffic_bytes,
 )
-from comdml_flwr.core.strict_json import to_json
 from comdml_flwr.core.typed_json import Json
 from comdml_flwr.core.units import human_bytes, human_s
 from comdml_flwr.runs.planned import Planned, dropped_pairs
@@ -90,7 +90,7 @@ def plan(
     if picture is not None:
         draw_picture(found, profiles, picture)
     if as_json:
-        typer.echo(to_json({**plan_as_json(found), **_whole_round(judged), "solve_s": solve_s, **proof}))
+        print_json({**plan_as_json(found), **_whole_round(judged), "solve_s": solve_s, **proof})
         return
     _print_plan(found, judged, planned, solve_s)
     if search.is_stopped:

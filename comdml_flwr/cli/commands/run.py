@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from comdml_flwr.cli.commands.dry_run import run_dry
+from comdml_flwr.cli.commands.json_output import print_nothing_else
 from comdml_flwr.cli.commands.options import App, Settings, parse_settings, read_app
 from comdml_flwr.core.app_folder import app_in
 from comdml_flwr.core.errors import InputError, InterruptedRun, StoppedError
@@ -37,7 +38,10 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Plans and the virtual clock only: no data, no training.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="With --dry-run: print one JSON object.")] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="With --dry-run: print one JSON object.", callback=print_nothing_else),
+    ] = False,
 ) -> None:
     """Run a method in this process, without Flower's engine; the same result as `flwr run .`, to the bit.
 

@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from comdml_flwr.cli.commands.options import AsJson, FleetFile, Solver, TimeModel, key_and_value
+from comdml_flwr.cli.commands.json_output import AsJson, print_json
+from comdml_flwr.cli.commands.options import FleetFile, Solver, TimeModel, key_and_value
 from comdml_flwr.cli.commands.show import make_console, make_table, plan_as_json, plan_traffic_bytes
 from comdml_flwr.core.errors import InputError
-from comdml_flwr.core.strict_json import to_json
 from comdml_flwr.core.typed_json import Json
 from comdml_flwr.core.units import human_bytes, human_s
 from comdml_flwr.runs.planned import Planned, dropped_pairs
@@ -59,7 +59,7 @@ def what_if(
     found = compare(was.profiles, will_be.profiles, was.cuts, solver=solver, time_model=time_model)
     if as_json:
         question: dict[str, Json] = {"agents": agents, "changes": values, "without": missing}
-        typer.echo(to_json({**question, **_as_json(found)}))
+        print_json({**question, **_as_json(found)})
     else:
         judged = was.judge(found.before), will_be.judge(found.after)
         _print(found, _question(agents, values, missing), *judged)
