@@ -19,6 +19,7 @@ settings.load_profile("everyday")
 def pytest_addoption(parser):
     """Say how long `pytest -m hunt` looks for a history that breaks a law."""
     parser.addoption("--hunt-seconds", type=float, default=60.0, help="how long `-m hunt` looks for faults")
+    parser.addoption("--hunt-liars", action="store_true", help="of the faults with one that lies as well")
 
 
 @pytest.fixture(autouse=True)

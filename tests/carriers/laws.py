@@ -9,7 +9,7 @@ import itertools
 
 from comdml_flwr.carriers.direct.deadlines import FACTOR, SHORTEST_S
 from comdml_flwr.carriers.simulated.history import Crash, Cut, Partition, Stall
-from tests.carriers.lies import Liar
+from tests.carriers.lies import SILENT_TO_ONE, Liar
 
 SHORT_S = SHORTEST_S / FACTOR  # who is away for less is given up by nobody
 
@@ -32,6 +32,12 @@ def suspects(setup, history):
 def liars(history):
     """Return who lies."""
     return {fault.agent for fault in history.faults if isinstance(fault, Liar)}
+
+
+def _num_lost(setup, history):
+    """Return how many rounds a healthy agent may lose: that in which a lie is found, or every other one."""
+    lies = {fault.lie for fault in history.faults if isinstance(fault, Liar)}
+    return (setup.config.num_rounds + 1) // 2 if lies & SILENT_TO_ONE else len(lies)
 
 
 def _may_be_too_few(setup, history):
@@ -75,7 +81,7 @@ def broken_laws(setup, history, parts):
         How it went, by agent.
     """
     lying = liars(history)
-    healthy, num_lost = {*setup.ids} - suspects(setup, history), len(lying)
+    healthy, num_lost = {*setup.ids} - suspects(setup, history), _num_lost(setup, history)
     honest = {agent: part for agent, part in parts.items() if agent not in lying}
     return [
         *_nothing_fails(honest, healthy),

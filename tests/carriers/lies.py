@@ -428,6 +428,10 @@ CONTROL = {
 }
 
 
+SILENT_TO_ONE = frozenset({"any mail: none for one", "mark: none of its fields, for one"})
+"""Nobody else can tell which of the two does not hear the other: each goes in turn."""
+
+
 def waits_for_ever(mail, memory):
     """Say with each envelope that it waits, and never end a phase."""
     waiting = [
