@@ -1,8 +1,7 @@
 """Agents that mail each other directly: each in a thread of its own, over real sockets on loopback."""
 
-import socket
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 
 from comdml_flwr.agents.agent import Agent
 from comdml_flwr.agents.steps import run_steps
@@ -15,16 +14,13 @@ from comdml_flwr.flower.serverapp.direct_run import last_of_message
 from comdml_flwr.runs.assemble import participants_of, program_of
 from comdml_flwr.runs.loop import reductions_after
 from comdml_flwr.runs.records import RunRecord, add_up
+from tests.ports import free_address
 from tests.small import small_setup
 
 
 def free_addresses(count):
     """Return addresses that nobody listens on."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
+    return [free_address() for _ in range(count)]
 
 
 def run_direct(config, fleet, *, rounds_per_message=100, setup=None, lies=None):

@@ -1,6 +1,5 @@
 """Members that meet on the loopback interface, and what they send each other."""
 
-import socket
 import time
 from contextlib import ExitStack, contextmanager
 
@@ -10,17 +9,11 @@ from comdml_flwr.carriers.transport.credentials import load_credentials
 from comdml_flwr.carriers.transport.grpc import Transport
 from comdml_flwr.carriers.transport.members import Limits, Member
 from comdml_flwr.core.messages import Envelope
+from tests.ports import free_address
 
 TOKEN = "run-7"
 SHORT = Limits(patience_s=1.0, keepalive_s=1.0, stall_s=0.5)
 HOUR_S = 3600.0
-
-
-def free_address():
-    """Return an address of the loopback interface that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{listener.getsockname()[1]}"
 
 
 def addresses(num_members):
