@@ -149,9 +149,9 @@ def data_of_app(config: RunConfig, app: AppData, places: Mapping[int, Place], wa
     by_place = {place.partition_id: loaded[agent] for agent, place in places.items()}
     first = next(iter(by_place))
     example, target = example_of(by_place[first].train)
-    task, (form, target_form) = app.task.for_samples(example, target), form_of(by_place[first].train)
+    task, form = app.task.for_samples(example, target), form_of(example, target)
     # so agents of other processes are held against it:
-    same = {"task": dict(task.facts), "a sample": form, "its target": target_form}
+    same = {"task": dict(task.facts), "a sample": form[0], "its target": form[1]}
 
     def share(smallest: int) -> Shares:
         def load_enough(place: Place) -> AgentData:
@@ -160,9 +160,7 @@ def data_of_app(config: RunConfig, app: AppData, places: Mapping[int, Place], wa
             if len(data.train) < smallest:
                 rule = f"must be at least {smallest}: the model cannot train on fewer at once"
                 raise InputError(f"{where}: training samples", len(data.train), rule)
-            check_form(
-                data.train, by_place[first].train, f"{where}: a training sample", f"as at partition {first}"
-            )
+            check_form(data.train, form, f"{where}: a training sample", f"as at partition {first}")
             return data
 
         return Shares(

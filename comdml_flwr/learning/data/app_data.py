@@ -82,7 +82,7 @@ class AppData:
         if tests is not None:
             test = as_samples(tests, self.task, f"{where}: test data", warn, are_tests=True)
         if len(test):
-            check_form(test, train, f"{where}: a test sample", "as a training sample")
+            check_form(test, form_of(*example_of(train)), f"{where}: a test sample", "as a training sample")
         return AgentData(train=train, test=test, all_have_test=all_have_test)
 
 
@@ -150,18 +150,17 @@ def example_of(samples: Samples) -> tuple[Nested, Nested]:
     return samples.batch(torch.arange(2) % len(samples))
 
 
-def check_form(samples: Samples, other: Samples, what: str, like: str) -> None:
-    """Refuse samples of another type or shape than others, or their targets; `like` says whose those are."""
-    (form, target_form), (wanted, wanted_target) = form_of(samples), form_of(other)
-    if form != wanted:
-        raise InputError(what, form, f"must be {wanted}, {like}")
-    if target_form != wanted_target:
-        raise InputError(f"{what}'s target", target_form, f"must be {wanted_target}, {like}'s")
+def check_form(samples: Samples, form: tuple[str, str], what: str, like: str) -> None:
+    """Refuse samples of another type or shape than this, or with other targets; `like` says whose it is."""
+    (found, found_target), (wanted, wanted_target) = form_of(*example_of(samples)), form
+    if found != wanted:
+        raise InputError(what, found, f"must be {wanted}, {like}")
+    if found_target != wanted_target:
+        raise InputError(f"{what}'s target", found_target, f"must be {wanted_target}, {like}'s")
 
 
-def form_of(samples: Samples) -> tuple[str, str]:
+def form_of(x: Nested, target: Nested) -> tuple[str, str]:
     """Return type and shape of a sample's tensors, and of its target's, as people read it."""
-    x, target = example_of(samples)
     return _form(x), _form(target)
 
 

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, Tenso
 
 from comdml_flwr.core.errors import InputError
 from comdml_flwr.core.user_code import describe_error
-from comdml_flwr.learning.data.app_data import AppData, as_samples, check_form, own_data
+from comdml_flwr.learning.data.app_data import AppData, as_samples, check_form, example_of, form_of, own_data
 from comdml_flwr.learning.data.source import Place
 from comdml_flwr.learning.task import Classification
 from tests.learning.tasks.small_tasks import OWN
@@ -179,7 +179,7 @@ def test_no_model_is_judged_by_samples_that_are_not_finite(given):
 def test_targets_of_another_shape_are_told_of():
     train, other = (as_samples((X, torch.zeros(6, n)), OWN, "data", print) for n in (1, 3))
     with pytest.raises(InputError, match=r"a sample's target = 'float32 \(3,\)': must be float32 \(1,\)"):
-        check_form(other, train, "a sample", "as elsewhere")
+        check_form(other, form_of(*example_of(train)), "a sample", "as elsewhere")
 
 
 def test_an_error_of_the_apps_function_names_the_partition():
