@@ -7,6 +7,15 @@ others: a circle of peers that wait for each other ends.
 """
 
 from math import inf
+from typing import NamedTuple
+
+
+class _Said(NamedTuple):
+    """That a peer waits: for whom, when it gives up by its own deadline, and in which round it said so."""
+
+    awaited: int
+    until_s: float
+    round_: int
 
 
 class Waits:
@@ -24,25 +33,23 @@ class Waits:
     """
 
     def __init__(self) -> None:
-        self._told: dict[int, tuple[int, float]] = {}
-        self._rounds: dict[int, int] = {}  # in which a peer said so
+        self._said: dict[int, _Said] = {}  # by peer, what it said last
 
     def tell(self, peer: int, *, awaited: int, until_s: float, round_: int = 0) -> None:
         """Note for whom a peer says that it waits, and when it gives up by its own deadline."""
-        self._told[peer], self._rounds[peer] = (awaited, until_s), round_
+        self._said[peer] = _Said(awaited, until_s, round_)
 
     def begin_round(self, round_: int) -> None:
         """Forget what was said before the round before: who waited then has gone on, or says nothing."""
-        for peer in [peer for peer, said in self._rounds.items() if said < round_ - 1]:
-            del self._told[peer], self._rounds[peer]
+        self._said = {peer: said for peer, said in self._said.items() if said.round_ >= round_ - 1}
 
     def said_in(self, peer: int) -> int:
         """Return in which round a peer said last that it waits; 0: in none that counts."""
-        return self._rounds.get(peer, 0)
+        return self._said[peer].round_ if peer in self._said else 0
 
     def waits_for(self, peer: int, awaited: int) -> bool:
         """Tell whether a peer said last that it waits for an agent."""
-        return peer in self._told and self._told[peer][0] == awaited
+        return peer in self._said and self._said[peer].awaited == awaited
 
     def first_end_s(self, awaited: int, without: int) -> float:
         """Return when the first gives up of those who say that they wait for an agent; inf if none does.
@@ -54,16 +61,15 @@ class Waits:
         without : int
             A peer that has no say, as that agent waits for it.
         """
-        told = [(teller, end_s) for teller, (other, end_s) in self._told.items() if other == awaited]
-        return min((end_s for teller, end_s in told if teller != without), default=inf)
+        tellers = [peer for peer in self._said if peer != without and self.waits_for(peer, awaited)]
+        return min((self._said[peer].until_s for peer in tellers), default=inf)
 
     def end_s(self, peer: int, patience_s: float) -> float:
         """Return until when a peer without a fault may be waiting; 0 where it has said nothing."""
         end_s, chain = 0.0, [peer]
-        while (awaiting := chain[-1]) in self._told:
-            awaited, until_s = self._told[awaiting]
-            end_s = max(end_s, until_s + len(chain) * patience_s)
-            if awaited in chain:
+        while said := self._said.get(chain[-1]):
+            end_s = max(end_s, said.until_s + len(chain) * patience_s)
+            if said.awaited in chain:
                 break
-            chain.append(awaited)
+            chain.append(said.awaited)
         return end_s
