@@ -131,8 +131,7 @@ class Collector:
         if self._links.why_gone(sender):
             return sender, reason
         here, turn = {*self._links.drawn(self._links.round)} - self._membership.gone, self._membership.turn
-        accused = {other for _, accuser, other in self._membership.accusations if accuser == sender}
-        worst = max(accused & here - {self._links.own}, key=turn, default=sender)
+        worst = max(self._membership.accused_by(sender) & here - {self._links.own}, key=turn, default=sender)
         if turn(worst) > turn(sender):
             return worst, f"agent {sender} cannot go on with it"
         return sender, reason
@@ -155,8 +154,8 @@ class Collector:
         last = links.streams.latest(sender)
         if last and links.waits.waits_for(sender, links.own) and gone - last[1]:
             return inf
-        accused = {other for _, accuser, other in self._membership.accusations if accuser == sender}
-        heard_s = [links.accused_s.get(other, 0.0) for other in accused - gone - {links.own}]
+        accused = self._membership.accused_by(sender) - gone - {links.own}
+        heard_s = [links.accused_s.get(other, 0.0) for other in accused]
         return max(links.waits.end_s(sender, patience_s), max(heard_s, default=0.0) + 2 * patience_s)
 
     def _bear_out(self, senders: Iterable[int], step: Step, began_s: float) -> None:

@@ -85,13 +85,21 @@ class Membership:
             accuser for round_, accuser, other in self.accusations if other == accused and round_ >= since
         }
 
+    def accused_by(self, accuser: int) -> set[int]:
+        """Return whom an agent accuses."""
+        return {other for _, one, other in self.accusations if one == accuser}
+
+    def in_since(self, agent: int) -> int:
+        """Return with which round an agent was let in again; 0: it never was."""
+        return self._in_since.get(agent, 0)
+
     def turn(self, agent: int) -> tuple[int, int]:
         """Return what decides between two of whom only one can stay: the one with the greater value goes.
 
         That is who was let in again longer ago, or never, and else the one with the higher id. So of two that
         cannot hear each other, or say so, each goes in turn; and all members find the same.
         """
-        return -self._in_since.get(agent, 0), agent
+        return -self.in_since(agent), agent
 
     def insist(self, accusation: Accusation) -> None:
         """Add an accusation of this agent's own, which counts for itself."""
@@ -126,7 +134,7 @@ class Membership:
 
     def _counts(self, accusation: Accusation) -> bool:
         round_, *both = accusation
-        return all(round_ >= self._in_since.get(agent, 0) for agent in both)
+        return all(round_ >= self.in_since(agent) for agent in both)
 
     def _find_gone(self) -> None:
         gone = set(self._absent)

@@ -312,7 +312,7 @@ class PeerLinks:
 
     def _has_just_come_in(self, peer: int) -> bool:
         """Tell whether a peer is let in with the round that runs, and has done nothing in it."""
-        since = dict(self._membership.admissions).get(peer)
+        since = self._membership.in_since(peer)
         return since == self.round and self._attempts.get(peer, (0, ()))[0] < self.round
 
     def _answer_commit_request(self, round_: int, peer: int) -> None:
