@@ -44,9 +44,8 @@ def equivocators(told: Mapping[int, Mapping[int, str]]) -> frozenset[int]:
     [3]
     """
     found = set()
-    for owner in {owner for shards in told.values() for owner in shards}:
-        got = [shards[owner] for member, shards in told.items() if member != owner and owner in shards]
-        alike = max(Counter(got).values(), default=0)
+    for owner, got in _got_by_owner(told).items():
+        alike = max(Counter(got.values()).values(), default=0)
         if len(got) - alike > 1:
             found.add(owner)
     return frozenset(found)
@@ -73,11 +72,7 @@ def most_disputed(told: Mapping[int, Mapping[int, str]]) -> frozenset[int]:
     [4]
     """
     disputes: Counter[int] = Counter()
-    owners = sorted({owner for shards in told.values() for owner in shards})
-    for owner in owners:
-        got = {
-            member: shards[owner] for member, shards in told.items() if member != owner and owner in shards
-        }
+    for owner, got in _got_by_owner(told).items():
         if len({*got.values()}) > 1:
             disputes[owner] += 1
             count = Counter(got.values())
@@ -86,6 +81,17 @@ def most_disputed(told: Mapping[int, Mapping[int, str]]) -> frozenset[int]:
     most = max(disputes.values(), default=0)
     suspects = [agent for agent, number in disputes.items() if number == most]
     return frozenset(suspects[:1]) if most else frozenset()
+
+
+def _got_by_owner(told: Mapping[int, Mapping[int, str]]) -> dict[int, dict[int, str]]:
+    """Return by owner, ascending, what the other members say that they got from it."""
+    owners = sorted({owner for shards in told.values() for owner in shards})
+    return {
+        owner: {
+            member: shards[owner] for member, shards in told.items() if member != owner and owner in shards
+        }
+        for owner in owners
+    }
 
 
 @dataclass(slots=True, kw_only=True)
