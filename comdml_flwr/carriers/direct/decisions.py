@@ -8,8 +8,12 @@ say the same. (With `target-metric` a notice may also end the run, which no resu
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from typing import TypeAlias
 
 from comdml_flwr.carriers.direct.protocol import Commit
+
+Result: TypeAlias = tuple[frozenset[int], str | None]
+"""Who is missing in an attempt, and the digest of its model."""
 
 
 class Decisions:
@@ -50,9 +54,7 @@ class Decisions:
         told = sorted(self._told.get(round_, {}).items())
         return tuple(teller for teller, commit in told if digest is not None and commit.digest == digest)
 
-    def most_told(
-        self, round_: int, held: Mapping[int, tuple[frozenset[int], str | None]]
-    ) -> tuple[int, Commit] | None:
+    def most_told(self, round_: int, held: Mapping[int, Result]) -> tuple[int, Commit] | None:
         """Return what most say, for who has waited in vain for more; None while nobody says anything.
 
         Parameters
@@ -63,12 +65,10 @@ class Decisions:
             By peer, who was missing in the attempt that it ended, and its model's digest: this bears out what
             another one says.
         """
-        told = sorted(self._told.get(round_, {}).items())
-        alike = Counter((frozenset(commit.gone), commit.digest) for _, commit in told)
-        alike.update(result for peer, result in held.items() if peer not in dict(told) and result in alike)
-        return max(
-            told, key=lambda one: (alike[frozenset(one[1].gone), one[1].digest], -one[0]), default=None
-        )
+        told = self._told.get(round_, {})
+        alike = Counter(map(_result, told.values()))
+        alike.update(result for peer, result in held.items() if peer not in told and result in alike)
+        return max(told.items(), key=lambda one: (alike[_result(one[1])], -one[0]), default=None)
 
     def of(self, round_: int, could_tell: Iterable[int]) -> tuple[int, Commit] | None:
         """Return as what a round is committed, and who said so; None as long as that is not to be believed.
@@ -81,11 +81,16 @@ class Decisions:
             The peers that took part in it and are there.
         """
         told, others = self._told.get(round_, {}), {*could_tell}
-        alike: defaultdict[tuple[frozenset[int], str | None], list[int]] = defaultdict(list)
+        alike: defaultdict[Result, list[int]] = defaultdict(list)
         for teller, commit in sorted(told.items()):
-            alike[frozenset(commit.gone), commit.digest].append(teller)
+            alike[_result(commit)].append(teller)
         for (gone, digest), tellers in alike.items():
             has_it = not self.may_end_early and self.results.get((round_, gone), "") == digest
             if has_it or len(tellers) > 1 or others <= {*tellers}:
                 return tellers[0], told[tellers[0]]
         return None
+
+
+def _result(commit: Commit) -> Result:
+    """Return what a notice says that a round is committed as."""
+    return frozenset(commit.gone), commit.digest
