@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from comdml_flwr.core.sharding import assign_round_robin
+
 
 @dataclass(slots=True)
 class Granted:
@@ -27,7 +29,7 @@ class Granted:
 
 
 def granted(requests: Mapping[int, int], holders: Sequence[int]) -> dict[int, Granted]:
-    """Return these requests as granted, by peer; as `assign_round_robin` has it, each by another holder.
+    """Return these requests as granted, by peer; the first holder of each is that of `assign_round_robin`.
 
     Examples
     --------
@@ -35,8 +37,8 @@ def granted(requests: Mapping[int, int], holders: Sequence[int]) -> dict[int, Gr
     >>> two[7].asked_again(), two[7].asked_again(), two[8].asked_again()
     (1, 4, 4)
     """
-    found = {}
-    for place, peer in enumerate(sorted(requests)):
-        first = place % len(holders) if holders else 0
-        found[peer] = Granted(requests[peer], [*holders[first:], *holders[:first]])
+    found = {peer: Granted(request, ()) for peer, request in requests.items()}
+    for place, peers in enumerate(assign_round_robin(holders, sorted(requests)).values()):
+        for peer in peers:
+            found[peer].holders = [*holders[place:], *holders[:place]]
     return found
