@@ -25,9 +25,8 @@ def stay(links: PeerLinks, later: Collection[int], last: int, longest_s: float) 
     links.watch(later)
     give_up = links.clock.now_s() + longest_s
     while links.ended_after is None and max(links.latest_commit.values(), default=0) < last:
-        if not links.look() and all(cannot_admit(links, peer) for peer in later):
-            return
-        if links.clock.now_s() > give_up:
+        is_idle = not links.look() and all(cannot_admit(links, peer) for peer in later)
+        if is_idle or links.clock.now_s() > give_up:
             return
 
 

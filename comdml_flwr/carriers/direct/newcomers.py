@@ -83,7 +83,8 @@ def last_segments(
         late = [peer for peer in drawn if peer not in gone | there | lost]
         links.watch(late)
         none_is_late = all(links.why_gone(peer) for peer in late)
-        if none_is_late or (together and now_s > heard_s + deadlines.patience_s):
+        is_overdue = now_s > heard_s + deadlines.patience_s
+        if none_is_late or (together and is_overdue):
             can_tell = [peer for peer in sorted(there - restarted) if links.why_gone(peer) is None]
             if commit or (none_is_late and not (can_tell and collector.can_begin_again)):
                 return together, commit
@@ -91,7 +92,7 @@ def last_segments(
             for peer in sorted({*can_tell} - asked):
                 links.say(peer, CommitRequest(round=step.round))
             asked |= {*can_tell}
-            if not has_said and now_s > heard_s + deadlines.patience_s:  # the others wait for this agent
+            if is_overdue and not has_said:  # the others wait for this agent
                 silent = [*late, *(peer for peer in can_tell if peer not in tellers)]
                 links.say_waiting(silent[0] if silent else drawn[0], deadlines.seconds)
                 has_said = True
