@@ -1,14 +1,11 @@
 """Ports for tests: below those that the system gives to connections, so that none is taken meanwhile."""
 
-import itertools
 import os
 import random
 import socket
 
 LOWEST, HIGHEST = 15_000, 32_000  # Linux gives connections 32768 and more
-_OURS = itertools.cycle(
-    random.Random(f"ports {os.getpid()}").sample(range(LOWEST, HIGHEST), HIGHEST - LOWEST)
-)
+_OURS = iter(random.Random(f"ports {os.getpid()}").sample(range(LOWEST, HIGHEST), HIGHEST - LOWEST))
 
 
 def free_port() -> int:

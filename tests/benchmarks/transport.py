@@ -29,15 +29,9 @@ from comdml_flwr.carriers.transport.grpc import Transport
 from comdml_flwr.carriers.transport.members import Limits, Member
 from comdml_flwr.core.messages import Envelope
 from comdml_flwr.core.wire import decode_envelope, envelope_parts
+from tests.ports import free_address
 
 Send = Callable[[Envelope], None]
-
-
-def free_address() -> str:
-    """Return an address of the loopback interface that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{listener.getsockname()[1]}"
 
 
 def tls_context(folder: Path, agent: int) -> ssl.SSLContext:
